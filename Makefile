@@ -1,0 +1,43 @@
+# Everything a person does here; `make` prints this list. No root, no Docker.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON=$(PYTHON) sh tools/setup.sh
+
+setup: $(READY) ## make .venv from the lock file
+
+demo: $(READY) ## one machine, three planes, a real model; kill things; KEEP=1 leaves it up
+	@$(BIN)/python -m skerry.cli.demo
+
+test: $(READY) lint ## everything: lint, unit, properties, contracts, store, integration
+	@$(BIN)/python -m pytest
+
+test-unit: $(READY) ## the pure tests, under 30 seconds
+	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire tests/tidy
+
+lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
+	@sh tools/lint.sh
+
+fmt: $(READY) ## format the code
+	@$(BIN)/ruff check --fix-only -q . && $(BIN)/ruff format -q .
+
+proto: $(READY) ## regenerate skerry/api from proto/
+	@$(BIN)/python tools/gen_proto.py
+
+bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
+	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
+	@$(BIN)/python -m control_plane.store.schema
+
+lock: $(READY) ## resolve pyproject.toml into requirements.lock again
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
+
+.PHONY: help setup demo test test-unit lint fmt proto bench migrate lock

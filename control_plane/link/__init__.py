@@ -1,0 +1,1 @@
+"""Sessions with planes: bidirectional streams that the planes open, over mTLS."""

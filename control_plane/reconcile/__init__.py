@@ -1,0 +1,1 @@
+"""Level-triggered reconciliation: snapshot -> plan (pure) -> apply; only loop.py does I/O."""

@@ -1,0 +1,198 @@
+"""wake -> load -> judge -> place -> plan -> apply -> wait: the one file here that does I/O.
+
+`main.py` runs it. Every turn reads the whole truth; a lost wake-up costs a tick, nothing else.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from control_plane.reconcile.actions import (
+    Action,
+    PushDesired,
+    RaiseGeneration,
+    RecordReport,
+    RemoveDeployment,
+    SetCondition,
+)
+from control_plane.reconcile.failover import is_frozen, judge
+from control_plane.reconcile.memory import Decided, Fingerprint, fingerprint
+from control_plane.reconcile.plan import plan_conditions, plan_desired
+from control_plane.reconcile.policy import ReconcilePolicy
+from control_plane.reconcile.problem import (
+    current_placements,
+    placement_problem,
+    with_deployment,
+)
+from control_plane.reconcile.sight import Sight
+from control_plane.reconcile.snapshot import Demand, Snapshot
+from control_plane.store import deployments, desired, planes
+from control_plane.store.engine import Database
+from control_plane.store.leadership import WriteContext
+from control_plane.store.placements import Decision, record_decision, replace_placements
+from scheduler.plan import PlacementPlan, describe_changes
+from scheduler.solve import solve
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import PlaneCondition
+from skerry.fleet.placement import Placement
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import StaleGeneration
+from skerry.plumbing.tasks import first_of
+
+_log = logs.get_logger(__name__)
+
+TICK_SECONDS = 1.0  # leases lapse without anybody telling us
+ACTOR = "control-plane:reconcile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChange:
+    """A plan that was not applied, and what it would change."""
+
+    plan: PlacementPlan
+    before: tuple[Placement, ...]
+    solve_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """How desired states leave this process: encoded, and pushed to planes."""
+
+    encode: Callable[[object], tuple[bytes, bytes]]
+    push: Callable[[str, Version, bytes], None]
+
+
+class ReconcileLoop:
+    """Holds what one control plane is in the middle of; all deciding is done by pure functions."""
+
+    def __init__(
+        self, database: Database, sight: Sight, doors: Doors, clock: Clock, *, epoch: int
+    ) -> None:
+        self._database = database
+        self._sight = sight
+        self._doors = doors
+        self._clock = clock
+        self._epoch = epoch
+        self._decided: Decided | None = None
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Make the next turn start at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Turn for ever; raises StaleGeneration when another leader has taken over."""
+        while True:
+            self._woken.clear()
+            try:
+                await self.turn()
+            except StaleGeneration as error:
+                if "epoch" in str(error):
+                    raise
+                # Somebody else wrote in between: the next turn reads again.
+                _log.info("reconcile.again", reason=str(error))
+            await first_of(self._woken.wait(), self._clock.sleep(TICK_SECONDS))
+
+    async def turn(self) -> None:
+        """Do one turn: judge planes, place if anything it depends on moved, push what changed."""
+        snapshot = await self._sight.look()
+        conditions = judge(snapshot)
+        await self._apply(plan_conditions(snapshot, conditions))
+        if is_frozen(snapshot) and self._decided is not None:
+            return
+        seen = fingerprint(snapshot, conditions)
+        if self._decided is None or self._decided.fingerprint != seen:
+            await self._place(snapshot, conditions, seen)
+            # The store may have a new truth (pools just reported): judge it with fresh eyes.
+            snapshot = await self._sight.look()
+        if self._decided is None:
+            return
+        snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)
+        await self._apply(plan_desired(snapshot, conditions, placed=True))
+        self._push_all(snapshot)
+
+    async def plan(self, deployment: Deployment | None) -> PlannedChange:
+        """Return what placing would change, with `deployment` applied if given; changes nothing."""
+        snapshot = await self._sight.look()
+        conditions = judge(snapshot)
+        before = current_placements(snapshot, conditions)
+        if deployment is not None:
+            snapshot = with_deployment(snapshot, Demand(deployment=deployment))
+        plan, seconds = await self._solve(snapshot, conditions)
+        return PlannedChange(plan=plan, before=before, solve_seconds=seconds)
+
+    async def _place(
+        self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
+    ) -> None:
+        plan, seconds = await self._solve(snapshot, conditions)
+        summary = describe_changes(plan, snapshot.placements)
+        changed = await self._database.run(
+            replace_placements, self._context(), plan.placements, summary
+        )
+        decision = Decision(
+            cost_per_hour=plan.cost_per_hour,
+            solver=plan.solver,
+            optimal=plan.optimal,
+            solve_seconds=seconds,
+            unplaced=tuple((u.deployment, u.replicas, u.reason) for u in plan.unplaced),
+            rejections=tuple((r.deployment, r.pool, r.reason) for r in plan.rejections),
+        )
+        await self._database.run(record_decision, self._context(), decision)
+        self._decided = Decided(fingerprint=seen, plan=plan)
+        _log.info(
+            "placements.decided",
+            changed=changed,
+            solver=plan.solver,
+            solve_seconds=round(seconds, 4),
+            cost_per_hour=plan.cost_per_hour,
+            unplaced=sum(u.replicas for u in plan.unplaced),
+        )
+
+    async def _solve(
+        self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
+    ) -> tuple[PlacementPlan, float]:
+        problem = placement_problem(snapshot, conditions)
+        started = self._clock.monotonic()
+        # A thread: CP-SAT releases the GIL, and heartbeats must not wait for it.
+        plan = await asyncio.to_thread(solve, problem)
+        return plan, self._clock.monotonic() - started
+
+    def _context(self) -> WriteContext:
+        return WriteContext(epoch=self._epoch, actor=ACTOR, now=self._clock.now())
+
+    def _push_all(self, snapshot: Snapshot) -> None:
+        """Offer every plane its stored state: a leader's first turn re-pushes under its epoch."""
+        for state in snapshot.desired:
+            payload, _ = self._doors.encode(state)
+            version = Version(epoch=self._epoch, generation=state.version.generation)
+            self._doors.push(state.plane, version, payload)
+
+    async def _apply(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            _log.info("action", does=action.describe())
+            await self._apply_one(action)
+
+    async def _apply_one(self, action: Action) -> None:
+        write = self._context()
+        match action:
+            case RecordReport(report=report):
+                await self._database.run(planes.record_report, write, report)
+            case SetCondition(plane=plane, condition=condition):
+                await self._database.run(planes.set_condition, write, plane, condition)
+            case PushDesired(desired=state, expected_generation=expected):
+                payload, digest = self._doors.encode(state)
+                version = await self._database.run(
+                    desired.put_desired, write, state.plane, payload, digest, expected
+                )
+                self._doors.push(state.plane, version, payload)
+            case RaiseGeneration(plane=plane, at_least=at_least):
+                await self._database.run(desired.raise_generation, write, plane, at_least)
+            case RemoveDeployment(deployment=name):
+                await self._database.run(deployments.remove_deployment, write, name)
+
+
+def default_policy() -> ReconcilePolicy:
+    """Return the policy for fleets below 1,000 planes."""
+    return ReconcilePolicy()

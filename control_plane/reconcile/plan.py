@@ -1,0 +1,148 @@
+"""plan(Snapshot) -> actions: what the store and the planes must be told. Pure.
+
+The placement itself is decided by the scheduler (loop.py calls it when `fingerprint` moved); here
+its envelopes arrive in the snapshot, and everything follows from them level by level.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from control_plane.reconcile.actions import (
+    Action,
+    PushDesired,
+    RaiseGeneration,
+    RecordReport,
+    RemoveDeployment,
+    SetCondition,
+)
+from control_plane.reconcile.envelopes import Key, grant_envelopes
+from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from skerry.fleet.desired import FEATURES, Assignment, DesiredState, PeerPlane
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.placement import Envelope
+from skerry.fleet.pool import Pool
+
+Conditions = Mapping[str, PlaneCondition]
+
+
+def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ...]:
+    """Record what planes report of themselves and what we judge of them."""
+    actions: list[Action] = []
+    for plane in snapshot.planes:
+        report = plane.link.report
+        if report is not None and (
+            report.identity != plane.identity
+            or report.gateway != plane.gateway
+            or tuple(sorted(report.pools, key=lambda s: s.name)) != plane.shapes
+        ):
+            actions.append(RecordReport(report=report))
+        judged = conditions[plane.name]
+        if plane.condition is None or plane.condition.state is not judged.state:
+            actions.append(SetCondition(plane=plane.name, condition=judged))
+    return tuple(actions)
+
+
+def plan_desired(snapshot: Snapshot, conditions: Conditions, *, placed: bool) -> tuple[Action, ...]:
+    """Push to each plane what changed for it; nothing before the first placement is decided.
+
+    Planes that are lost are told again when they are back, with the state of that time.
+    """
+    if not placed:
+        return ()
+    granted = grant_envelopes(snapshot, conditions)
+    actions: list[Action] = []
+    for plane in snapshot.planes:
+        if conditions[plane.name].state is PlaneState.LOST:
+            continue
+        stored = snapshot.desired_of(plane.name)
+        generation = stored.version.generation if stored else 0
+        held = plane.link.report.held.generation if plane.link.report else 0
+        if held > generation:
+            actions.append(RaiseGeneration(plane=plane.name, at_least=held))
+            continue
+        wanted = desired_state(snapshot, plane, granted)
+        if stored is None or not _same_content(stored, wanted):
+            actions.append(PushDesired(desired=wanted, expected_generation=generation))
+    return (*actions, *_removals(snapshot, conditions))
+
+
+def desired_state(
+    snapshot: Snapshot, plane: PlaneView, granted: Mapping[Key, Envelope]
+) -> DesiredState:
+    """Return what a plane is to be told; the store gives it its version."""
+    pools = {pool.name: pool for pool in snapshot.pools}
+    assignments = tuple(
+        Assignment(
+            deployment=demand.deployment,
+            envelopes=tuple(
+                envelope
+                for key, envelope in sorted(granted.items())
+                if key[0] == demand.deployment.name and pools[key[1]].plane.name == plane.name
+            ),
+            serving_planes=_serving_planes(demand.deployment.name, granted, pools),
+            tombstone=demand.deleting,
+        )
+        for demand in sorted(snapshot.demands, key=lambda d: d.deployment.name)
+    )
+    return DesiredState(
+        plane=plane.name,
+        version=Version(epoch=0, generation=0),
+        assignments=assignments,
+        peers=tuple(
+            PeerPlane(
+                plane=other.name,
+                cloud=other.identity.cloud,
+                region=other.identity.region,
+                peer_address=other.gateway.peer,
+                residency_zones=other.identity.residency_zones,
+            )
+            for other in sorted(snapshot.planes, key=lambda p: p.name)
+            if other.name != plane.name and other.gateway.peer
+        ),
+        required_features=FEATURES,
+    )
+
+
+def _same_content(stored: DesiredState, wanted: DesiredState) -> bool:
+    return replace(stored, version=wanted.version) == wanted
+
+
+def _serving_planes(
+    deployment: str, granted: Mapping[Key, Envelope], pools: Mapping[str, Pool]
+) -> tuple[str, ...]:
+    serving = {
+        pools[pool].plane.name
+        for (name, pool), envelope in granted.items()
+        if name == deployment and envelope.ceiling > 0
+    }
+    return tuple(sorted(serving))
+
+
+def _removals(snapshot: Snapshot, conditions: Conditions) -> tuple[RemoveDeployment, ...]:
+    """Forget deployments that nobody runs any more and every plane in reach was told to end.
+
+    A plane that is away keeps the deployment known: it must be told when it returns.
+    """
+    removals = []
+    for demand in snapshot.demands:
+        name = demand.deployment.name
+        if demand.deleting and all(
+            _has_ended(snapshot, plane, name, conditions) for plane in snapshot.planes
+        ):
+            removals.append(RemoveDeployment(deployment=name))
+    return tuple(removals)
+
+
+def _has_ended(
+    snapshot: Snapshot, plane: PlaneView, deployment: str, conditions: Conditions
+) -> bool:
+    stored = snapshot.desired_of(plane.name)
+    report = plane.link.report
+    if stored is None:
+        return True
+    if report is None or conditions[plane.name].state is PlaneState.LOST:
+        return False
+    told = any(a.deployment.name == deployment and a.tombstone for a in stored.assignments)
+    runs = any(replica.deployment == deployment for replica in report.replicas)
+    return told and report.held == stored.version and not runs

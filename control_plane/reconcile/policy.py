@@ -1,0 +1,24 @@
+"""The numbers reconciliation is bound by; main.py builds one from the settings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilePolicy:
+    """Times in seconds. Defaults are for fleets below 1,000 planes (design, section 5).
+
+    `reconnect_jitter_seconds` is what planes spread their reconnects over; after a start of the
+    control plane nothing expires for max(two leases, jitter + lease).
+    """
+
+    heartbeat_period_seconds: float = 1.0
+    heartbeat_timeout_seconds: float = 3.0
+    lease_seconds: float = 8.0
+    reconnect_jitter_seconds: float = 2.0
+    witnesses_min: int = 2
+    # Above this share of silent planes we take the fault to be our own and freeze moves.
+    silent_share_max: float = 0.5
+
+    def grace_seconds(self) -> float:
+        """Return how long after a start or an outage of the database nothing expires."""
+        return max(2 * self.lease_seconds, self.reconnect_jitter_seconds + self.lease_seconds)

@@ -1,0 +1,97 @@
+"""Snapshot: everything a decision needs, as of one `now`, in one value.
+
+`loop.py` builds it from one read transaction of the store and the link's memory; the deciding
+modules take nothing else.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from control_plane.reconcile.policy import ReconcilePolicy
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import ObservedReplica, PlaneCondition, PlaneReport, ReplicaState
+from skerry.fleet.placement import Envelope, Placement
+from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkView:
+    """What the link knows of a plane in this run of the control plane.
+
+    `silent_seconds` is measured on the monotonic clock since the last message, or since the start
+    of this control plane when none came; `report` None means not heard, never "empty".
+    """
+
+    connected: bool
+    silent_seconds: float
+    report: PlaneReport | None = None
+    nack: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneView:
+    """A plane as stored and as the link sees it."""
+
+    identity: PlaneIdentity
+    gateway: GatewayAddresses
+    shapes: tuple[PoolShape, ...]
+    condition: PlaneCondition | None
+    link: LinkView
+
+    @property
+    def name(self) -> str:
+        """Return the plane's short id."""
+        return self.identity.name
+
+    def replicas(self, deployment: str, pool: str) -> tuple[ObservedReplica, ...]:
+        """Return the reported replicas of a deployment on a pool (none when nothing was heard)."""
+        if self.link.report is None:
+            return ()
+        return tuple(
+            replica
+            for replica in self.link.report.replicas
+            if replica.deployment == deployment and replica.pool == pool
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """A deployment as stored; `deleting` means an operator asked for its end."""
+
+    deployment: Deployment
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The fleet at `now`; `since_start_seconds` on the monotonic clock decides the grace."""
+
+    now: datetime
+    since_start_seconds: float
+    policy: ReconcilePolicy = field(default_factory=ReconcilePolicy)
+    demands: tuple[Demand, ...] = ()
+    planes: tuple[PlaneView, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    envelopes: tuple[Envelope, ...] = ()
+    desired: tuple[DesiredState, ...] = ()
+
+    @property
+    def in_grace(self) -> bool:
+        """Say whether nothing may expire yet because we ourselves were away."""
+        return self.since_start_seconds < self.policy.grace_seconds()
+
+    def desired_of(self, plane: str) -> DesiredState | None:
+        """Return the desired state last stored for a plane."""
+        return next((state for state in self.desired if state.plane == plane), None)
+
+    def plane(self, name: str) -> PlaneView | None:
+        """Return a plane by name."""
+        return next((plane for plane in self.planes if plane.name == name), None)
+
+
+def ready(replicas: Iterable[ObservedReplica], revision: int) -> int:
+    """Return how many of the replicas are READY at that revision."""
+    return sum(1 for r in replicas if r.state is ReplicaState.READY and r.revision == revision)

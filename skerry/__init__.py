@@ -1,0 +1,1 @@
+"""Skerry: accelerators in many clouds and regions as one pool for LLM inference."""

@@ -1,0 +1,66 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReplicaState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPLICA_STATE_UNSPECIFIED: _ClassVar[ReplicaState]
+    REPLICA_STATE_STARTING: _ClassVar[ReplicaState]
+    REPLICA_STATE_READY: _ClassVar[ReplicaState]
+    REPLICA_STATE_DRAINING: _ClassVar[ReplicaState]
+    REPLICA_STATE_FAILED: _ClassVar[ReplicaState]
+
+class PeerVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PEER_VERDICT_UNSPECIFIED: _ClassVar[PeerVerdict]
+    PEER_VERDICT_UNKNOWN: _ClassVar[PeerVerdict]
+    PEER_VERDICT_SERVING: _ClassVar[PeerVerdict]
+    PEER_VERDICT_REACHABLE: _ClassVar[PeerVerdict]
+    PEER_VERDICT_UNREACHABLE: _ClassVar[PeerVerdict]
+REPLICA_STATE_UNSPECIFIED: ReplicaState
+REPLICA_STATE_STARTING: ReplicaState
+REPLICA_STATE_READY: ReplicaState
+REPLICA_STATE_DRAINING: ReplicaState
+REPLICA_STATE_FAILED: ReplicaState
+PEER_VERDICT_UNSPECIFIED: PeerVerdict
+PEER_VERDICT_UNKNOWN: PeerVerdict
+PEER_VERDICT_SERVING: PeerVerdict
+PEER_VERDICT_REACHABLE: PeerVerdict
+PEER_VERDICT_UNREACHABLE: PeerVerdict
+
+class ObservedReplica(_message.Message):
+    __slots__ = ("name", "deployment", "revision", "pool", "state", "http", "grpc", "pid", "engine_pid", "restarts", "message")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    HTTP_FIELD_NUMBER: _ClassVar[int]
+    GRPC_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_PID_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    deployment: str
+    revision: int
+    pool: str
+    state: ReplicaState
+    http: str
+    grpc: str
+    pid: int
+    engine_pid: int
+    restarts: int
+    message: str
+    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class PeerView(_message.Message):
+    __slots__ = ("plane", "verdict")
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    plane: str
+    verdict: PeerVerdict
+    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[PeerVerdict, str]] = ...) -> None: ...

@@ -1,0 +1,99 @@
+from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
+from skerry.api.common.v1 import replica_pb2 as _replica_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Placement(_message.Message):
+    __slots__ = ("name", "deployment", "plane", "pool", "replicas", "cost_per_hour", "reason", "envelope", "replicas_ready")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_READY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    deployment: str
+    plane: str
+    pool: str
+    replicas: int
+    cost_per_hour: float
+    reason: str
+    envelope: _deployment_pb2.Envelope
+    replicas_ready: int
+    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., plane: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., cost_per_hour: _Optional[float] = ..., reason: _Optional[str] = ..., envelope: _Optional[_Union[_deployment_pb2.Envelope, _Mapping]] = ..., replicas_ready: _Optional[int] = ...) -> None: ...
+
+class Replica(_message.Message):
+    __slots__ = ("name", "plane", "observed", "report_age_seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    REPORT_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    plane: str
+    observed: _replica_pb2.ObservedReplica
+    report_age_seconds: float
+    def __init__(self, name: _Optional[str] = ..., plane: _Optional[str] = ..., observed: _Optional[_Union[_replica_pb2.ObservedReplica, _Mapping]] = ..., report_age_seconds: _Optional[float] = ...) -> None: ...
+
+class PlannedPlacement(_message.Message):
+    __slots__ = ("deployment", "pool", "replicas_before", "replicas_after", "cost_per_hour", "reason")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    pool: str
+    replicas_before: int
+    replicas_after: int
+    cost_per_hour: float
+    reason: str
+    def __init__(self, deployment: _Optional[str] = ..., pool: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., cost_per_hour: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Rejection(_message.Message):
+    __slots__ = ("deployment", "pool", "reason")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    pool: str
+    reason: str
+    def __init__(self, deployment: _Optional[str] = ..., pool: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Unplaced(_message.Message):
+    __slots__ = ("deployment", "replicas", "reason")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    replicas: int
+    reason: str
+    def __init__(self, deployment: _Optional[str] = ..., replicas: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Plan(_message.Message):
+    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal")
+    PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    REJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNPLACED_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_AFTER_FIELD_NUMBER: _ClassVar[int]
+    SOLVER_FIELD_NUMBER: _ClassVar[int]
+    SOLVE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    OPTIMAL_FIELD_NUMBER: _ClassVar[int]
+    placements: _containers.RepeatedCompositeFieldContainer[PlannedPlacement]
+    rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
+    unplaced: _containers.RepeatedCompositeFieldContainer[Unplaced]
+    cost_per_hour_before: float
+    cost_per_hour_after: float
+    solver: str
+    solve_seconds: float
+    optimal: bool
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ...) -> None: ...

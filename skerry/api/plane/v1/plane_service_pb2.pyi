@@ -1,0 +1,144 @@
+from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
+from skerry.api.common.v1 import replica_pb2 as _replica_pb2
+from skerry.api.common.v1 import supply_pb2 as _supply_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ConnectRequest(_message.Message):
+    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    NACK_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    heartbeat: Heartbeat
+    observed: Observed
+    ack: Ack
+    nack: Nack
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ...) -> None: ...
+
+class ConnectResponse(_message.Message):
+    __slots__ = ("welcome", "heartbeat", "desired")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    heartbeat: Heartbeat
+    desired: Desired
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("project", "observed", "features", "software", "agent_id")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    observed: Observed
+    features: _containers.RepeatedScalarFieldContainer[str]
+    software: str
+    agent_id: str
+    def __init__(self, project: _Optional[str] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("epoch", "heartbeat_period_ms", "heartbeat_timeout_ms", "lease_ms", "control_plane")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_PLANE_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    heartbeat_period_ms: int
+    heartbeat_timeout_ms: int
+    lease_ms: int
+    control_plane: str
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_period_ms: _Optional[int] = ..., heartbeat_timeout_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., control_plane: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Observed(_message.Message):
+    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    identity: _supply_pb2.PlaneIdentity
+    pools: _containers.RepeatedCompositeFieldContainer[_supply_pb2.PoolShape]
+    gateway: _supply_pb2.GatewayAddresses
+    held: _supply_pb2.Version
+    replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.ObservedReplica]
+    peers: _containers.RepeatedCompositeFieldContainer[_replica_pb2.PeerView]
+    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ...) -> None: ...
+
+class PeerPlane(_message.Message):
+    __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_ZONES_FIELD_NUMBER: _ClassVar[int]
+    plane: str
+    cloud: str
+    region: str
+    peer_address: str
+    residency_zones: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, plane: _Optional[str] = ..., cloud: _Optional[str] = ..., region: _Optional[str] = ..., peer_address: _Optional[str] = ..., residency_zones: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Assignment(_message.Message):
+    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPES_FIELD_NUMBER: _ClassVar[int]
+    SERVING_PLANES_FIELD_NUMBER: _ClassVar[int]
+    TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
+    deployment: _deployment_pb2.DeploymentSpec
+    envelopes: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Envelope]
+    serving_planes: _containers.RepeatedScalarFieldContainer[str]
+    tombstone: bool
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ...) -> None: ...
+
+class Desired(_message.Message):
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest")
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    plane: str
+    version: _supply_pb2.Version
+    assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
+    peers: _containers.RepeatedCompositeFieldContainer[PeerPlane]
+    required_features: _containers.RepeatedScalarFieldContainer[str]
+    digest: bytes
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("version", "digest")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    version: _supply_pb2.Version
+    digest: bytes
+    def __init__(self, version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Nack(_message.Message):
+    __slots__ = ("version", "reason", "held")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    version: _supply_pb2.Version
+    reason: str
+    held: _supply_pb2.Version
+    def __init__(self, version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., reason: _Optional[str] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ...) -> None: ...

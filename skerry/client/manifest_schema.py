@@ -1,0 +1,195 @@
+"""The shape of a deployment file (`apiVersion: skerry/v1`, `kind: Deployment`), field by field.
+
+Only `skerry.client.manifest` reads through it. Fields are camelCase in the file; unknown ones
+are refused, and numbers are not guessed from text.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from skerry.client.quantities import parse_bytes, parse_duration
+from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomain
+from skerry.fleet.engine import EngineName, SpeculativeMethod
+from skerry.fleet.names import NAME_CHARACTERS_MAX
+from skerry.fleet.pool import CapacityClass
+
+_INT32_MAX = 2**31 - 1
+_LIST_ITEMS_MAX = 64  # clouds, regions, kinds: nobody lists more by hand
+_LABELS_MAX = 64
+_OPTIONS_MAX = 128
+_TEXT_CHARS_MAX = 256
+_URI_CHARS_MAX = 2_048
+
+Memory = Annotated[int, BeforeValidator(parse_bytes)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+DurationAboveZero = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=_INT32_MAX)]
+CountOrZero = Annotated[int, Field(ge=0, le=_INT32_MAX)]
+Replicas = Annotated[int, Field(ge=0, le=REPLICAS_MAX)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Printable only: a control character in a name would reach terminals and headers.
+Text = Annotated[
+    str, Field(min_length=1, max_length=_TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+]
+Uri = Annotated[
+    str, Field(max_length=_URI_CHARS_MAX, pattern=r"^[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f-\x9f]+$")
+]
+Texts = Annotated[list[Text], Field(max_length=_LIST_ITEMS_MAX)]
+Scalar = str | int | float | bool
+
+
+class Part(BaseModel):
+    """What every mapping of the file has in common: known fields only, in camelCase, as typed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+    )
+
+
+class Metadata(Part):
+    """Who the deployment is."""
+
+    name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+    labels: Annotated[dict[Text, Text], Field(max_length=_LABELS_MAX)] = {}
+
+
+class BaseModelPart(Part):
+    """The weights, and the name that users ask for (default: the deployment's)."""
+
+    uri: Uri
+    served_name: Text | None = None
+
+
+class QuantisationPart(Part):
+    """Number formats, by the engine-neutral names: fp8, nvfp4, int4-awq ..."""
+
+    weights: Text | None = None
+    kv_cache: Text | None = None
+
+
+class SpeculativePart(Part):
+    """How tokens are drafted ahead."""
+
+    method: Annotated[SpeculativeMethod, Field(strict=False)]
+    draft_tokens: Count
+    draft_model_uri: Uri | None = None
+
+
+class PrefixCachingPart(Part):
+    """Reuse of KV blocks between requests."""
+
+    enabled: bool = True
+    host_memory: Memory | None = None
+
+
+class ParallelismPart(Part):
+    """Degrees of parallelism inside one replica."""
+
+    tensor: Count = 1
+    pipeline: Count = 1
+    expert: Count = 1
+    attention_data_parallel: bool = False
+
+
+class DisaggregationPart(Part):
+    """Prefill and decode apart."""
+
+    prefill_replicas: Count
+    decode_replicas: Count
+    local_prefill_tokens_max: CountOrZero = 0
+
+
+class EnginePart(Part):
+    """The engine and its techniques."""
+
+    name: Annotated[EngineName, Field(strict=False)]
+    context_tokens: Count = 2048
+    concurrent_requests: Count = 4
+    quantisation: QuantisationPart = QuantisationPart()
+    speculative_decoding: SpeculativePart | None = None
+    prefix_caching: PrefixCachingPart = PrefixCachingPart()
+    parallelism: ParallelismPart = ParallelismPart()
+    disaggregation: DisaggregationPart | None = None
+    options: Annotated[dict[Text, Scalar], Field(max_length=_OPTIONS_MAX)] = {}
+
+
+class ResourcePart(Part):
+    """What one replica takes on one accelerator kind."""
+
+    accelerator: Text
+    count: Count = 1
+    host_memory: Memory = 0
+    throughput_tokens_per_second: Amount | None = None
+
+
+class ObjectivePart(Part):
+    """What users are promised."""
+
+    ttft: DurationAboveZero = 2.0
+    tpot: DurationAboveZero = 0.2
+
+
+class ScalingPart(Part):
+    """Bounds and pace of scaling."""
+
+    min_replicas: Replicas = 1
+    max_replicas: Replicas | None = None
+    window: DurationAboveZero = 60.0
+    scale_down_delay: Duration = 900.0
+    concurrency_target: Amount = 1.0
+    target_utilization: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
+class SpreadPart(Part):
+    """Over how many domains replicas are spread at least."""
+
+    domain: Annotated[FailureDomain, Field(strict=False)]
+    domains_min: Count
+
+
+class ToleratePart(Part):
+    """What may be lost, and the fraction of the demand that must still be met."""
+
+    domain: Annotated[FailureDomain, Field(strict=False)]
+    keep: Annotated[float, Field(gt=0, le=1)]
+
+
+class PlacementPart(Part):
+    """Where replicas may go."""
+
+    clouds: Texts = []
+    regions: Texts = []
+    residency_zones: Texts = []
+    capacity_classes: Annotated[
+        list[Annotated[CapacityClass, Field(strict=False)]], Field(max_length=3)
+    ] = []
+    spread: SpreadPart | None = None
+    tolerate: ToleratePart | None = None
+    priority: Annotated[int, Field(ge=0, lt=PRIORITY_CLASSES)] = 1
+    cost_per_hour_max: Amount | None = None
+
+
+class Spec(Part):
+    """What is wanted."""
+
+    base_model: BaseModelPart
+    engine: EnginePart
+    resources: Annotated[list[ResourcePart], Field(min_length=1, max_length=_LIST_ITEMS_MAX)]
+    objective: ObjectivePart = ObjectivePart()
+    scaling: ScalingPart = ScalingPart()
+    placement: PlacementPart = PlacementPart()
+
+
+class DeploymentFile(Part):
+    """One document of a deployment file."""
+
+    api_version: Literal["skerry/v1"]
+    kind: Literal["Deployment"]
+    metadata: Metadata
+    spec: Spec

@@ -1,0 +1,151 @@
+"""Demand: deployments, their immutable revisions, and the promises under which they are served."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from skerry.fleet.engine import EngineSpec
+from skerry.fleet.names import DEFAULT_PROJECT, check_name
+
+REPLICAS_MAX = 100_000  # one deployment; guards sums in the solver and typing errors
+PRIORITY_CLASSES = 4  # 0 is served first, 3 is shed first
+
+
+class FailureDomain(StrEnum):
+    """What may be lost as one."""
+
+    PLANE = "plane"
+    REGION = "region"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceShape:
+    """What one replica takes on one accelerator kind, and what it yields there.
+
+    `throughput_tokens_per_second` is of the deployment's reference mix; None until measured.
+    """
+
+    accelerator: str
+    accelerators: int = 1
+    host_memory_bytes: int = 0
+    throughput_tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.accelerators < 1:
+            raise ValueError(f"a replica takes at least 1 accelerator, not {self.accelerators}")
+        if self.host_memory_bytes < 0:
+            raise ValueError("host_memory_bytes must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The weights: where they are, and the name users ask for in the body's `model`."""
+
+    uri: str
+    served_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceObjective:
+    """Time to first token and time per output token that users are promised, in seconds."""
+
+    ttft_seconds: float = 2.0
+    tpot_seconds: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An immutable version of what a deployment runs; `number` starts at 1."""
+
+    number: int
+    base_model: BaseModel
+    engine: EngineSpec
+    shapes: tuple[ResourceShape, ...]
+    objective: ServiceObjective = field(default_factory=ServiceObjective)
+
+    def __post_init__(self) -> None:
+        if not self.shapes:
+            raise ValueError("a revision needs at least one accelerator kind under resources")
+        kinds = [shape.accelerator for shape in self.shapes]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"an accelerator kind appears twice under resources: {kinds}")
+
+    def shape_on(self, accelerator: str) -> ResourceShape | None:
+        """Return what one replica takes on that accelerator kind; None when it cannot run there."""
+        return next((s for s in self.shapes if s.accelerator == accelerator), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """The five factors and the target utilisation, by the field's names; times in seconds."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    window_seconds: float = 60.0
+    scale_down_delay_seconds: float = 900.0
+    concurrency_target: float = 1.0
+    target_utilization: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_replicas <= self.max_replicas <= REPLICAS_MAX:
+            raise ValueError(
+                f"need 0 <= min_replicas ({self.min_replicas}) <= max_replicas"
+                f" ({self.max_replicas}) <= {REPLICAS_MAX}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """At least `domains_min` different domains hold a replica each, as far as they exist."""
+
+    domain: FailureDomain
+    domains_min: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerate:
+    """Lose any one domain and still meet the fraction `keep` of the demand."""
+
+    domain: FailureDomain
+    keep: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.keep <= 1.0:
+            raise ValueError(f"tolerate.keep must be above 0 and at most 1, not {self.keep}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementPolicy:
+    """Where replicas may go; an empty tuple leaves that dimension free.
+
+    `residency_zones`: the deployment runs, and its requests spill over, only inside these zones.
+    """
+
+    clouds: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    residency_zones: tuple[str, ...] = ()
+    capacity_classes: tuple[str, ...] = ()
+    spread: Spread | None = None
+    tolerate: Tolerate | None = None
+    priority: int = 1
+    cost_per_hour_max: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority < PRIORITY_CLASSES:
+            raise ValueError(f"priority must be 0..{PRIORITY_CLASSES - 1}, not {self.priority}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """An operator's standing request to serve a base model."""
+
+    name: str
+    revision: Revision
+    scaling: Scaling = field(default_factory=Scaling)
+    policy: PlacementPolicy = field(default_factory=PlacementPolicy)
+    project: str = DEFAULT_PROJECT
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "deployment")
+        check_name(self.project, "project")

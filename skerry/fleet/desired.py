@@ -1,0 +1,53 @@
+"""What a plane is told to run: the whole desired state of one plane, as one value."""
+
+from dataclasses import dataclass
+
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
+from skerry.fleet.placement import Envelope
+
+# What this release of the plane understands; a desired state that requires more is refused (Nack).
+FEATURES = ("envelopes.v1", "peers.v1", "openengine.v1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerPlane:
+    """A peer's gateway: where it listens for gateways (mTLS), and what decides who may use it."""
+
+    plane: str
+    cloud: str
+    region: str
+    peer_address: str
+    residency_zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One deployment at one plane: its spec and the envelope on each of the plane's pools.
+
+    `tombstone` says the deployment is meant to go: without it, a deployment missing from a newer
+    desired state is an error of the sender, not an instruction.
+    """
+
+    deployment: Deployment
+    envelopes: tuple[Envelope, ...] = ()
+    serving_planes: tuple[str, ...] = ()
+    tombstone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredState:
+    """The desired state of one plane at one version."""
+
+    plane: str
+    version: Version
+    assignments: tuple[Assignment, ...] = ()
+    peers: tuple[PeerPlane, ...] = ()
+    required_features: tuple[str, ...] = ()
+
+    def envelope(self, deployment: str, pool: str) -> Envelope | None:
+        """Return the envelope of a deployment on a pool, None when there is none."""
+        for assignment in self.assignments:
+            if assignment.deployment.name == deployment:
+                return next((e for e in assignment.envelopes if e.pool == pool), None)
+        return None

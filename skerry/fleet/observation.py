@@ -1,0 +1,101 @@
+"""What a plane reported, and when; UNKNOWN is a value of its own, never zero."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from skerry.fleet.generation import NEVER, Version
+from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
+
+
+class ReplicaState(StrEnum):
+    """Life of a replica as its plane sees it."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"  # ended or refused to start; it is started again after a backoff
+
+
+class PeerVerdict(StrEnum):
+    """What a plane's gateway sees of a peer plane."""
+
+    UNKNOWN = "unknown"
+    SERVING = "serving"  # the gateway answers and has READY replicas
+    REACHABLE = "reachable"  # the gateway answers, no READY replica behind it
+    UNREACHABLE = "unreachable"
+
+
+class PlaneState(StrEnum):
+    """Health of a plane as the control plane judges it."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"  # stream lost, witnesses see it serve
+    SUSPECT = "suspect"  # stream lost, no evidence yet
+    LOST = "lost"  # lease over and witnesses agree
+    RECOVERING = "recovering"  # back, being reconciled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedReplica:
+    """One replica as its plane reports it; addresses as `host:port`, `pool` the fleet-wide id."""
+
+    name: str
+    deployment: str
+    revision: int
+    pool: str
+    state: ReplicaState
+    http: str = ""
+    grpc: str = ""
+    pid: int = 0
+    engine_pid: int = 0
+    restarts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerView:
+    """One witness's verdict on one peer plane."""
+
+    plane: str
+    verdict: PeerVerdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneReport:
+    """All that a plane says of itself at one time: always whole, so a lost one costs nothing."""
+
+    identity: PlaneIdentity
+    pools: tuple[PoolShape, ...]
+    gateway: GatewayAddresses
+    held: Version = NEVER
+    replicas: tuple[ObservedReplica, ...] = ()
+    peers: tuple[PeerView, ...] = ()
+    features: tuple[str, ...] = ()
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A report with the control plane's own time of receipt."""
+
+    report: PlaneReport
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Not heard: not zero, not empty."""
+
+
+UNKNOWN = Unknown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneCondition:
+    """A plane's state with the evidence for it, for people."""
+
+    state: PlaneState
+    since: datetime
+    reason: str = ""
+    witnesses: tuple[PeerView, ...] = field(default=())

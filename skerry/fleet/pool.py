@@ -1,0 +1,92 @@
+"""Supply: planes, and their pools of interchangeable accelerators."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from skerry.fleet.names import check_name, pool_name
+
+
+class CapacityClass(StrEnum):
+    """How the capacity is held; decides what may be taken away and what is used first."""
+
+    RESERVED = "reserved"
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolShape:
+    """What a plane reports of one of its pools: same-shaped nodes of one accelerator kind.
+
+    Memory in bytes; `accelerator_memory_bytes` is of one accelerator, `host_memory_bytes` of one
+    node. `nodes` counts the nodes that are fit for work.
+    """
+
+    name: str
+    accelerator: str
+    accelerator_memory_bytes: int
+    nodes: int
+    accelerators_per_node: int
+    host_memory_bytes: int
+    interconnect: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "pool")
+        if self.nodes < 0 or self.accelerators_per_node < 1 or self.host_memory_bytes < 0:
+            raise ValueError(f"pool {self.name!r}: nodes, accelerators and memory out of range")
+
+    @property
+    def accelerators(self) -> int:
+        """Return the accelerators of the pool."""
+        return self.nodes * self.accelerators_per_node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTerms:
+    """What the operator says of a pool: class, price in USD per accelerator-hour, cordon.
+
+    `price_per_accelerator_hour` None means "not told": nothing is placed there until it is, because
+    an unknown price is not a price of zero.
+    """
+
+    capacity_class: CapacityClass = CapacityClass.ON_DEMAND
+    price_per_accelerator_hour: float | None = None
+    cordoned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneIdentity:
+    """Who a plane says it is; fixed for its life."""
+
+    name: str
+    cloud: str
+    region: str
+    zone: str = ""
+    residency_zones: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "plane")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAddresses:
+    """Where a plane's gateway listens, as `host:port`: users' HTTP and gRPC, peers' mTLS."""
+
+    http: str
+    grpc: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool with its plane and its terms: what the scheduler places on."""
+
+    plane: PlaneIdentity
+    shape: PoolShape
+    terms: PoolTerms = field(default_factory=PoolTerms)
+
+    @property
+    def name(self) -> str:
+        """Return the fleet-wide id, `PLANE--POOL`."""
+        return pool_name(self.plane.name, self.shape.name)

@@ -1,0 +1,259 @@
+"""A small certificate authority on disk: one root, short-lived certificates for each party.
+
+Whoever starts a fleet or renews a party's certificate calls `ensure_*` before it needs the
+files. `now` is an argument; keys are EC P-256 and readable by their owner alone.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from skerry.plumbing.errors import InvalidInput, NotFound
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.rpc import TlsFiles
+
+AUTHORITY_DAYS = 3_650
+CERTIFICATE_DAYS = 30  # renewed at half of it: a fortnight to notice that renewal fails
+# Another machine's clock may be this far behind ours.
+_BACKDATE = timedelta(minutes=5)
+_KEY_MODE = 0o600
+_DIRECTORY_MODE = 0o700
+_CA_NAME, _CA_KEY_NAME = "ca.pem", "ca.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom a certificate names; the name is also the files' stem."""
+
+    name: str
+    uris: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
+    """Make a new root key and certificate in the directory; return the certificate's path.
+
+    Roots of before that are still valid stay in the file after the new one, so that their
+    certificates are trusted until each is renewed.
+    """
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    trusted = [root for root in _read_roots(directory) if _ends(root) > now]
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    root = (
+        _builder(name, name, key, now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(identifier, critical=False)
+        # gRPC and Envoy find the right one of two roots with the same name by this identifier.
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    write_atomically(directory / _CA_KEY_NAME, _key_pem(key), mode=_KEY_MODE)
+    write_atomically(directory / _CA_NAME, b"".join(map(_cert_pem, [root, *trusted])))
+    return directory / _CA_NAME
+
+
+def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
+    """Return the root's path; makes one when there is none or it is past half its life."""
+    roots = _read_roots(directory)
+    if roots and (directory / _CA_KEY_NAME).exists() and not _is_due(roots[0], now):
+        return directory / _CA_NAME
+    return create_authority(directory, common_name, now)
+
+
+def issue(
+    authority: Path,
+    out: Path,
+    subject: Subject,
+    now: datetime,
+    valid_days: float = CERTIFICATE_DAYS,
+) -> TlsFiles:
+    """Write a new key and certificate for the subject, with a copy of the trusted roots.
+
+    Good for both ends of a connection. Raises NotFound when there is no authority.
+    """
+    roots = _read_roots(authority)
+    if not roots:
+        raise NotFound(f"{authority} holds no certificate authority; make one first")
+    out.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    authority_key = _read_key(authority / _CA_KEY_NAME)
+    key = ec.generate_private_key(ec.SECP256R1())
+    common_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    issuer_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+        authority_key.public_key()
+    )
+    certificate = (
+        _builder(common_name, roots[0].subject, key, now, valid_days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(subject)), critical=False)
+        .add_extension(issuer_identifier, critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    files = _files(out, subject)
+    # The key first: a reader between the two sees a pair that does not match and tries again,
+    # rather than a fresh certificate whose key is still to come.
+    write_atomically(files.key, _key_pem(key), mode=_KEY_MODE)
+    write_atomically(files.cert, _cert_pem(certificate))
+    _copy_roots(authority, files.ca)
+    return files
+
+
+def ensure_certificate(
+    authority: Path,
+    out: Path,
+    subject: Subject,
+    now: datetime,
+    valid_days: float = CERTIFICATE_DAYS,
+) -> TlsFiles:
+    """Return the subject's files; issues anew when missing, past half its life, or outdated.
+
+    Outdated: other names than the subject's, another root than the authority's newest, or a
+    key that does not belong to the certificate (a crash between the two).
+    """
+    files = _files(out, subject)
+    if not _is_current(files, subject, _read_roots(authority), now):
+        return issue(authority, out, subject, now, valid_days)
+    _copy_roots(authority, files.ca)
+    return files
+
+
+def renewal_time(certificate: Path) -> datetime:
+    """Return when the certificate is past half its life and `ensure_certificate` renews it."""
+    return _half_life(x509.load_pem_x509_certificate(certificate.read_bytes()))
+
+
+def _files(out: Path, subject: Subject) -> TlsFiles:
+    return TlsFiles(
+        ca=out / _CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"
+    )
+
+
+def _is_current(
+    files: TlsFiles, subject: Subject, roots: list[x509.Certificate], now: datetime
+) -> bool:
+    if not roots:
+        return False
+    try:
+        certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
+        key = _read_key(files.key)
+        certificate.verify_directly_issued_by(roots[0])
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except Exception:
+        # Missing, torn, foreign: whatever is wrong with it, a new one is right.
+        return False
+    return (
+        certificate.public_key() == key.public_key()
+        and set(names.value) == set(_names(subject))
+        and not _is_due(certificate, now)
+    )
+
+
+def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
+    return now >= _half_life(certificate)
+
+
+def _half_life(certificate: x509.Certificate) -> datetime:
+    begin = certificate.not_valid_before_utc
+    return begin + (_ends(certificate) - begin) / 2
+
+
+def _ends(certificate: x509.Certificate) -> datetime:
+    return certificate.not_valid_after_utc
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    valid_days: float,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + timedelta(days=valid_days))
+    )
+
+
+def _names(subject: Subject) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    makers: tuple[tuple[Callable[[str], x509.GeneralName], tuple[str, ...]], ...] = (
+        (x509.UniformResourceIdentifier, subject.uris),
+        (x509.DNSName, subject.dns_names),
+        (lambda text: x509.IPAddress(ipaddress.ip_address(text)), subject.addresses),
+    )
+    for make, texts in makers:
+        for text in texts:
+            try:
+                names.append(make(text))
+            except ValueError as error:
+                raise InvalidInput(f"{text!r} cannot stand in a certificate: {error}") from None
+    if not names:
+        raise InvalidInput(f"certificate {subject.name!r} needs a URI, DNS name or address")
+    return names
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _read_roots(directory: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates((directory / _CA_NAME).read_bytes())
+    except FileNotFoundError:
+        return []
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InvalidInput(f"{path} is not an elliptic-curve key")
+    return key
+
+
+def _copy_roots(authority: Path, target: Path) -> None:
+    roots = (authority / _CA_NAME).read_bytes()
+    if not target.exists() or target.read_bytes() != roots:
+        write_atomically(target, roots)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _cert_pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,74 @@
+"""TCP ports of this machine: find a free one, ask about one, refuse one that is taken.
+
+Called by whoever starts a listening process, before it starts it.
+"""
+
+import asyncio
+import errno
+import socket
+
+import psutil
+
+from skerry.plumbing.errors import Conflict
+
+# Loopback answers in microseconds; a peer behind a dropping firewall never does.
+_CONNECT_SECONDS_MAX = 1.0
+
+
+def free_port(host: str) -> int:
+    """Return a port of `host` that nothing listens on at this moment."""
+    with _bound(host, 0) as bound:
+        port: int = bound.getsockname()[1]
+        return port
+
+
+async def is_listening(host: str, port: int) -> bool:
+    """Return whether something accepts connections there within a second."""
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS_MAX):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:  # TimeoutError is one
+        return False
+    writer.transport.abort()
+    return True
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raise Conflict naming the port, and the process on it when the kernel tells."""
+    try:
+        _bound(host, port).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        pid = _listener_pid(port)
+        holder = f" by process {pid}" if pid else ""
+        raise Conflict(
+            f"port {port} of {host} is taken{holder}; stop that or choose another port",
+            hints={"port": str(port), "pid": str(pid or "")},
+        ) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As servers do it: connections that are still closing do not make a port taken.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        # Two sockets with SO_REUSEADDR may bind one port; only one of them may listen.
+        bound.listen(1)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _listener_pid(port: int) -> int | None:
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return None
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,):
+            return connection.pid
+    return None

@@ -1,0 +1,172 @@
+"""Deployments and envelopes, fleet <-> protobuf."""
+
+from skerry.api.common.v1 import deployment_pb2
+from skerry.fleet.deployment import (
+    BaseModel,
+    Deployment,
+    FailureDomain,
+    PlacementPolicy,
+    ResourceShape,
+    Revision,
+    Scaling,
+    ServiceObjective,
+    Spread,
+    Tolerate,
+)
+from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.placement import Envelope
+from skerry.wire.engines import engine_from_proto, engine_to_proto
+
+
+def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec:
+    """Return the message of a deployment."""
+    scaling = deployment.scaling
+    return deployment_pb2.DeploymentSpec(
+        project=deployment.project,
+        name=deployment.name,
+        labels=dict(deployment.labels),
+        revision=_revision_to_proto(deployment.revision),
+        scaling=deployment_pb2.Scaling(
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            window_seconds=scaling.window_seconds,
+            scale_down_delay_seconds=scaling.scale_down_delay_seconds,
+            concurrency_target=scaling.concurrency_target,
+            target_utilization=scaling.target_utilization,
+        ),
+        policy=_policy_to_proto(deployment.policy),
+    )
+
+
+def deployment_from_proto(message: deployment_pb2.DeploymentSpec) -> Deployment:
+    """Return the deployment; ValueError names what is out of range."""
+    scaling = message.scaling
+    return Deployment(
+        name=message.name,
+        project=message.project or DEFAULT_PROJECT,
+        labels=tuple(sorted(message.labels.items())),
+        revision=_revision_from_proto(message.revision),
+        scaling=Scaling(
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            window_seconds=scaling.window_seconds,
+            scale_down_delay_seconds=scaling.scale_down_delay_seconds,
+            concurrency_target=scaling.concurrency_target,
+            target_utilization=scaling.target_utilization,
+        ),
+        policy=_policy_from_proto(message.policy),
+    )
+
+
+def envelope_to_proto(envelope: Envelope) -> deployment_pb2.Envelope:
+    """Return the message of an envelope."""
+    return deployment_pb2.Envelope(
+        deployment=envelope.deployment,
+        pool=envelope.pool,
+        floor=envelope.floor,
+        target=envelope.target,
+        ceiling=envelope.ceiling,
+    )
+
+
+def envelope_from_proto(message: deployment_pb2.Envelope) -> Envelope:
+    """Return the envelope; ValueError when its bounds are out of order."""
+    return Envelope(
+        deployment=message.deployment,
+        pool=message.pool,
+        floor=message.floor,
+        target=message.target,
+        ceiling=message.ceiling,
+    )
+
+
+def _revision_to_proto(revision: Revision) -> deployment_pb2.Revision:
+    return deployment_pb2.Revision(
+        number=revision.number,
+        base_model=deployment_pb2.BaseModel(
+            uri=revision.base_model.uri, served_name=revision.base_model.served_name
+        ),
+        engine=engine_to_proto(revision.engine),
+        shapes=[
+            deployment_pb2.ResourceShape(
+                accelerator=shape.accelerator,
+                accelerators=shape.accelerators,
+                host_memory_bytes=shape.host_memory_bytes,
+                throughput_tokens_per_second=shape.throughput_tokens_per_second,
+            )
+            for shape in revision.shapes
+        ],
+        objective=deployment_pb2.ServiceObjective(
+            ttft_seconds=revision.objective.ttft_seconds,
+            tpot_seconds=revision.objective.tpot_seconds,
+        ),
+    )
+
+
+def _revision_from_proto(message: deployment_pb2.Revision) -> Revision:
+    return Revision(
+        number=message.number,
+        base_model=BaseModel(
+            uri=message.base_model.uri, served_name=message.base_model.served_name
+        ),
+        engine=engine_from_proto(message.engine),
+        shapes=tuple(
+            ResourceShape(
+                accelerator=shape.accelerator,
+                accelerators=shape.accelerators,
+                host_memory_bytes=shape.host_memory_bytes,
+                throughput_tokens_per_second=(
+                    shape.throughput_tokens_per_second
+                    if shape.HasField("throughput_tokens_per_second")
+                    else None
+                ),
+            )
+            for shape in message.shapes
+        ),
+        objective=ServiceObjective(
+            ttft_seconds=message.objective.ttft_seconds,
+            tpot_seconds=message.objective.tpot_seconds,
+        ),
+    )
+
+
+def _policy_to_proto(policy: PlacementPolicy) -> deployment_pb2.PlacementPolicy:
+    message = deployment_pb2.PlacementPolicy(
+        clouds=policy.clouds,
+        regions=policy.regions,
+        residency_zones=policy.residency_zones,
+        capacity_classes=policy.capacity_classes,
+        priority=policy.priority,
+        cost_per_hour_max=policy.cost_per_hour_max,
+    )
+    if policy.spread is not None:
+        message.spread.domain = policy.spread.domain.value
+        message.spread.domains_min = policy.spread.domains_min
+    if policy.tolerate is not None:
+        message.tolerate.domain = policy.tolerate.domain.value
+        message.tolerate.keep = policy.tolerate.keep
+    return message
+
+
+def _policy_from_proto(message: deployment_pb2.PlacementPolicy) -> PlacementPolicy:
+    spread, tolerate = message.spread, message.tolerate
+    return PlacementPolicy(
+        clouds=tuple(message.clouds),
+        regions=tuple(message.regions),
+        residency_zones=tuple(message.residency_zones),
+        capacity_classes=tuple(message.capacity_classes),
+        spread=(
+            Spread(domain=FailureDomain(spread.domain), domains_min=spread.domains_min)
+            if message.HasField("spread")
+            else None
+        ),
+        tolerate=(
+            Tolerate(domain=FailureDomain(tolerate.domain), keep=tolerate.keep)
+            if message.HasField("tolerate")
+            else None
+        ),
+        priority=message.priority,
+        cost_per_hour_max=(
+            message.cost_per_hour_max if message.HasField("cost_per_hour_max") else None
+        ),
+    )

@@ -1,0 +1,92 @@
+"""A plane's desired state, fleet <-> protobuf, with the digest that Ack and disk refer to."""
+
+import hashlib
+
+from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.plumbing.errors import InvalidInput
+from skerry.wire.deployments import (
+    deployment_from_proto,
+    deployment_to_proto,
+    envelope_from_proto,
+    envelope_to_proto,
+)
+from skerry.wire.supply import version_from_proto, version_to_proto
+
+
+def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
+    """Return the message of a desired state, its digest filled in."""
+    message = plane_service_pb2.Desired(
+        plane=desired.plane,
+        version=version_to_proto(desired.version),
+        assignments=[_assignment_to_proto(assignment) for assignment in desired.assignments],
+        peers=[_peer_to_proto(peer) for peer in desired.peers],
+        required_features=desired.required_features,
+    )
+    message.digest = proto_digest(message)
+    return message
+
+
+def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
+    """Return the desired state; InvalidInput when the digest does not fit what was received."""
+    if message.digest != proto_digest(message):
+        raise InvalidInput("the desired state's digest does not fit its content; keep the old one")
+    return DesiredState(
+        plane=message.plane,
+        version=version_from_proto(message.version),
+        assignments=tuple(_assignment_from_proto(item) for item in message.assignments),
+        peers=tuple(_peer_from_proto(peer) for peer in message.peers),
+        required_features=tuple(message.required_features),
+    )
+
+
+def digest_of(desired: DesiredState) -> bytes:
+    """Return the SHA-256 of a desired state without its version: equal content, equal digest."""
+    return desired_to_proto(desired).digest
+
+
+def proto_digest(message: plane_service_pb2.Desired) -> bytes:
+    """Return the SHA-256 of the message without version and digest, unknown fields included."""
+    bare = plane_service_pb2.Desired()
+    bare.CopyFrom(message)
+    bare.ClearField("version")
+    bare.ClearField("digest")
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment:
+    return plane_service_pb2.Assignment(
+        deployment=deployment_to_proto(assignment.deployment),
+        envelopes=[envelope_to_proto(envelope) for envelope in assignment.envelopes],
+        serving_planes=assignment.serving_planes,
+        tombstone=assignment.tombstone,
+    )
+
+
+def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
+    return Assignment(
+        deployment=deployment_from_proto(message.deployment),
+        envelopes=tuple(envelope_from_proto(envelope) for envelope in message.envelopes),
+        serving_planes=tuple(message.serving_planes),
+        tombstone=message.tombstone,
+    )
+
+
+def _peer_to_proto(peer: PeerPlane) -> plane_service_pb2.PeerPlane:
+    return plane_service_pb2.PeerPlane(
+        plane=peer.plane,
+        cloud=peer.cloud,
+        region=peer.region,
+        peer_address=peer.peer_address,
+        residency_zones=peer.residency_zones,
+    )
+
+
+def _peer_from_proto(message: plane_service_pb2.PeerPlane) -> PeerPlane:
+    return PeerPlane(
+        plane=message.plane,
+        cloud=message.cloud,
+        region=message.region,
+        peer_address=message.peer_address,
+        residency_zones=tuple(message.residency_zones),
+    )

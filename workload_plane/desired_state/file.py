@@ -1,0 +1,105 @@
+"""The desired state on disk: durable before it is acknowledged, with the copy before it kept.
+
+The agent loads it at start and the link stores what was accepted. When no copy can be read it
+raises: the agent then keeps what runs and asks, and never starts empty.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.fleet.generation import NEVER, Version
+from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.files import clean_temporaries, previous_path, write_atomically
+from workload_plane.desired_state.format import StoredDesired, decode, encode, parse, version_in
+
+FILE_BYTES_MAX = 16 * 1024 * 1024  # four times the largest message of the link
+
+
+class UnreadableDesired(Corrupt):
+    """Neither copy can be used; `seen` is the highest version their headers still name."""
+
+    def __init__(self, message: str, seen: Version) -> None:
+        """Keep what was still legible, so that nothing older is accepted afterwards."""
+        super().__init__(message)
+        self.seen = seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedDesired:
+    """What the disk holds; `fault` says why the copy before the newest was taken, if it was."""
+
+    stored: StoredDesired
+    seen: Version
+    fault: str | None = None
+
+
+class DesiredStateFile:
+    """The one writer of a plane's desired-state file."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; touches nothing."""
+        self._path = path
+
+    def prepare(self) -> None:
+        """Make the directory and remove what a killed writer left; call once at start."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        clean_temporaries(self._path.parent)
+
+    def load(self) -> LoadedDesired | None:
+        """Return the newest readable copy; None when this plane was never told anything.
+
+        Raises UnreadableDesired when there were copies and none can be used.
+        """
+        faults: list[str] = []
+        seen = NEVER
+        found: StoredDesired | None = None
+        for path, data in self._copies():
+            seen = max(seen, version_in(data))
+            if found is not None:
+                continue
+            try:
+                found = decode(data)
+            except Corrupt as error:
+                faults.append(f"{path.name}: {error}")
+        if found is not None:
+            seen = max(seen, found.state.version)
+            return LoadedDesired(stored=found, seen=seen, fault="; ".join(faults) or None)
+        if faults:
+            raise UnreadableDesired(f"no desired state can be read: {'; '.join(faults)}", seen)
+        return None
+
+    def store(self, payload: bytes) -> StoredDesired:
+        """Make the message durable and return its value; raises Corrupt or OSError unchanged.
+
+        The copy before it stays as `.prev`, unless that copy was unreadable.
+        """
+        stored = parse(payload)
+        self._keep_previous()
+        write_atomically(self._path, encode(payload, stored.state.version))
+        return stored
+
+    def _copies(self) -> Iterator[tuple[Path, bytes]]:
+        for path in (self._path, previous_path(self._path)):
+            try:
+                if path.stat().st_size > FILE_BYTES_MAX:
+                    yield path, b""
+                else:
+                    yield path, path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                yield path, b""  # there, but unreadable: that is damage, not absence
+
+    def _keep_previous(self) -> None:
+        try:
+            decode(self._path.read_bytes())
+        except (OSError, Corrupt):
+            return  # a damaged newest copy must not push out the good one before it
+        link = self._path.with_name(f".{self._path.name}.link")
+        with contextlib.suppress(FileNotFoundError):
+            link.unlink()
+        os.link(self._path, link)
+        os.replace(link, previous_path(self._path))

@@ -1,0 +1,91 @@
+"""The desired-state file's format, which every later release must read for ever.
+
+One JSON header line, then the `Desired` message byte for byte as it was received, so that fields
+this release does not know stay on disk. Golden files of each version lie in tests/wire.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from skerry.api.plane.v1.plane_service_pb2 import Desired
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import NEVER, Version
+from skerry.plumbing.errors import Corrupt, InvalidInput
+from skerry.wire.desired import desired_from_proto
+
+FORMAT = 1
+MAGIC = "skerry-desired-state"
+HEADER_BYTES_MAX = 1024  # a header is about 200 bytes; a longer first line is not ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDesired:
+    """A desired state as it lies on disk: the value, and the bytes it came as."""
+
+    state: DesiredState
+    payload: bytes
+
+
+def encode(payload: bytes, version: Version) -> bytes:
+    """Return the file's content for a received message of that version."""
+    header = {
+        "magic": MAGIC,
+        "format": FORMAT,
+        "epoch": version.epoch,
+        "generation": version.generation,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+        "bytes": len(payload),
+    }
+    return json.dumps(header, sort_keys=True).encode() + b"\n" + payload
+
+
+def decode(data: bytes) -> StoredDesired:
+    """Return what a file says; raises Corrupt when it is torn, altered or of a later format."""
+    header, payload = _split(data)
+    number = header.get("format")
+    if number != FORMAT:
+        raise Corrupt(f"desired-state format {number!r} is not known here; formats known: {FORMAT}")
+    if header.get("bytes") != len(payload):
+        raise Corrupt(f"torn: {len(payload)} bytes of {header.get('bytes')} are there")
+    if header.get("sha256") != hashlib.sha256(payload).hexdigest():
+        raise Corrupt("altered: the checksum does not match")
+    return parse(payload)
+
+
+def parse(payload: bytes) -> StoredDesired:
+    """Return the value of a message's bytes; raises Corrupt when they are no desired state."""
+    try:
+        return StoredDesired(state=desired_from_proto(Desired.FromString(payload)), payload=payload)
+    except (DecodeError, InvalidInput, ValueError) as error:
+        raise Corrupt(f"not a desired state: {error}") from None
+
+
+def version_in(data: bytes) -> Version:
+    """Return the version a header names even when the rest is torn; NEVER when it names none."""
+    try:
+        header, _ = _split(data)
+        return Version(epoch=_number(header["epoch"]), generation=_number(header["generation"]))
+    except (Corrupt, KeyError, ValueError):
+        return NEVER
+
+
+def _split(data: bytes) -> tuple[dict[str, object], bytes]:
+    line, newline, payload = data.partition(b"\n")
+    if not newline or len(line) > HEADER_BYTES_MAX:
+        raise Corrupt("no header line")
+    try:
+        header = json.loads(line)
+    except ValueError:
+        raise Corrupt("the header is not JSON") from None
+    if not isinstance(header, dict) or header.get("magic") != MAGIC:
+        raise Corrupt("not a desired-state file")
+    return header, payload
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not a number")
+    return value

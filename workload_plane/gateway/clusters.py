@@ -1,0 +1,283 @@
+"""Envoy's clusters and endpoints: where requests for a deployment may go, and how health is seen.
+
+Pure; `resources.build_snapshot` calls it. Per deployment `http/NAME` and `grpc/NAME` (replicas
+here first, then peers by distance) and `local-http/NAME`, `local-grpc/NAME` (only here: what
+the peers' listener uses, so that a forwarded request is never forwarded again). `peer/PLANE`
+carries no traffic: its health check is this plane's witness.
+"""
+
+from collections.abc import Sequence
+
+from workload_plane.gateway.tls import peer_tls
+from workload_plane.gateway.topology import (
+    Address,
+    GatewayTopology,
+    LocalReplica,
+    Peer,
+    ServedModel,
+    TlsFiles,
+)
+from workload_plane.gateway.wire import (
+    ALIVE_PATH,
+    HEALTH_PATH,
+    Json,
+    duration,
+    file_source,
+    http2_options,
+    socket_address,
+    typed,
+)
+
+FRONT = "front"
+HTTP, GRPC, LOCAL_HTTP, LOCAL_GRPC, PEER = "http", "grpc", "local-http", "local-grpc", "peer"
+KINDS = (HTTP, GRPC, LOCAL_HTTP, LOCAL_GRPC)
+
+# Loopback answers in microseconds; a peer 300 ms away needs three round trips for TCP and TLS.
+_CONNECT_SECONDS = 2.0
+# One second between looks and two misses in a row: a killed process is out within 2 s (at once
+# for requests, which are retried), a stopped one within 4 s. One miss alone would let a busy
+# two-core machine look dead.
+_HEALTH_INTERVAL_SECONDS = 1.0
+_HEALTH_TIMEOUT_SECONDS = 1.0
+_UNHEALTHY_THRESHOLD = 2
+# Engines close idle connections after 5-10 s; ours must go first, or a request meets the close.
+_HTTP_IDLE_SECONDS = 4.0
+# skerry-replica keeps idle connections; a minute saves handshakes with peers.
+_GRPC_IDLE_SECONDS = 60.0
+# Engines queue and refuse by themselves; Envoy's 1,024 would refuse long before they do.
+_REQUESTS_MAX = 65_536
+# Envoy's default of 3 failed 19 of 19,682 requests when one of two engines was killed. A request
+# is retried once at most, so this bounds a burst of deaths, not a storm; an answer that is not
+# streamed holds its slot until it is whole.
+_RETRIES_MAX = 256
+# Losing up to 29 % of the local replicas moves nothing to peers; beyond, peers take the share
+# that is missing (Envoy's own factor, in per cent).
+_OVERPROVISIONING_PERCENT = 140
+_PEER_HOP = {"hop": "peer"}
+
+
+def cluster_name(kind: str, deployment: str) -> str:
+    """Return e.g. `local-http/chat`."""
+    return f"{kind}/{deployment}"
+
+
+def split_cluster_name(name: str) -> tuple[str, str] | None:
+    """Return (kind, deployment or plane), None for a name that is not of that form."""
+    kind, slash, rest = name.partition("/")
+    return (kind, rest) if slash else None
+
+
+def endpoints_folder(deployment: str) -> str:
+    """Return the folder of one deployment's endpoints.
+
+    One each, so that a change to one is not read again by all the others' subscriptions.
+    """
+    return f"endpoints/{deployment}"
+
+
+def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ...]:
+    """Return every cluster of the gateway."""
+    clusters = [
+        _deployment_cluster(topology, model, kind, files_root)
+        for model in topology.models
+        for kind in KINDS
+    ]
+    if topology.tls is not None:
+        clusters += [_witness(peer, topology.tls, files_root) for peer in topology.peers]
+    if topology.front is not None:
+        clusters.append(_front(topology.front))
+    return tuple(clusters)
+
+
+def build_endpoints(topology: GatewayTopology) -> dict[str, tuple[Json, ...]]:
+    """Return the endpoints of every deployment's four clusters, by deployment."""
+    peers = {peer.plane: peer for peer in topology.peers}
+    return {
+        model.deployment: tuple(
+            _endpoints(model, kind, [peers[plane] for plane in model.peers]) for kind in KINDS
+        )
+        for model in topology.models
+    }
+
+
+def _deployment_cluster(
+    topology: GatewayTopology, model: ServedModel, kind: str, files_root: str
+) -> Json:
+    name = cluster_name(kind, model.deployment)
+    is_grpc = kind in (GRPC, LOCAL_GRPC)
+    cluster = typed(
+        "envoy.config.cluster.v3.Cluster",
+        name=name,
+        type="EDS",
+        eds_cluster_config={
+            "service_name": name,
+            "eds_config": file_source(files_root, endpoints_folder(model.deployment), "endpoints"),
+        },
+        lb_policy="LEAST_REQUEST",
+        # Cut what waits for a host that no longer answers: hung is worse than dead.
+        close_connections_on_host_health_failure=True,
+        # Without it a host taken out of the endpoints kept getting a third of the requests.
+        ignore_health_on_host_removal=True,
+        health_checks=[_health_check(HEALTH_PATH)],
+        **_connection_settings(is_grpc),
+    )
+    if kind in (HTTP, GRPC) and topology.tls is not None:
+        cluster["transport_socket_matches"] = [
+            {
+                "name": "peer",
+                "match": _PEER_HOP,
+                "transport_socket": peer_tls(topology.tls, files_root),
+            }
+        ]
+    return cluster
+
+
+def _witness(peer: Peer, tls: TlsFiles, files_root: str) -> Json:
+    name = cluster_name(PEER, peer.plane)
+    endpoint = {"address": socket_address(peer.host, peer.peer_port), "hostname": peer.plane}
+    return typed(
+        "envoy.config.cluster.v3.Cluster",
+        name=name,
+        type="STATIC",
+        load_assignment={
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+        },
+        transport_socket=peer_tls(tls, files_root),
+        health_checks=[_health_check(ALIVE_PATH)],
+        **_connection_settings(is_grpc=False),
+    )
+
+
+def _front(address: Address) -> Json:
+    return typed(
+        "envoy.config.cluster.v3.Cluster",
+        name=FRONT,
+        type="STATIC",
+        load_assignment={
+            "cluster_name": FRONT,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {"endpoint": {"address": socket_address(address.host, address.port)}}
+                    ]
+                }
+            ],
+        },
+        **_connection_settings(is_grpc=True),
+    )
+
+
+def _connection_settings(is_grpc: bool) -> Json:
+    protocol: Json = (
+        {"http2_protocol_options": http2_options()} if is_grpc else {"http_protocol_options": {}}
+    )
+    idle_seconds = _GRPC_IDLE_SECONDS if is_grpc else _HTTP_IDLE_SECONDS
+    return {
+        "connect_timeout": duration(_CONNECT_SECONDS),
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": _REQUESTS_MAX,
+                    "max_pending_requests": _REQUESTS_MAX,
+                    "max_requests": _REQUESTS_MAX,
+                    "max_retries": _RETRIES_MAX,
+                }
+            ]
+        },
+        "common_lb_config": {
+            # No panic: with nothing healthy here the peers are next, then an honest 503.
+            "healthy_panic_threshold": {"value": 0},
+            # Merged updates made a fresh replica invisible for a second (0 of 20 held requests).
+            "update_merge_window": duration(0),
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                # Said, not negotiated: plaintext and TLS hosts share a cluster.
+                explicit_http_config=protocol,
+                common_http_protocol_options={"idle_timeout": duration(idle_seconds)},
+            )
+        },
+    }
+
+
+def _health_check(path: str) -> Json:
+    interval = duration(_HEALTH_INTERVAL_SECONDS)
+    return {
+        "timeout": duration(_HEALTH_TIMEOUT_SECONDS),
+        "interval": interval,
+        # Without traffic Envoy looks only once a minute.
+        "no_traffic_interval": interval,
+        "no_traffic_healthy_interval": interval,
+        "unhealthy_threshold": _UNHEALTHY_THRESHOLD,
+        "healthy_threshold": 1,
+        # Over HTTP/1.1 also where requests use HTTP/2: with ALPN h2 the check timed out.
+        "tls_options": {"alpn_protocols": ["http/1.1"]},
+        "http_health_check": {"path": path, "host": "gateway"},
+    }
+
+
+def _endpoints(model: ServedModel, kind: str, peers: Sequence[Peer]) -> Json:
+    with_peers = kind in (HTTP, GRPC)
+    localities = [_local_locality(model.replicas, is_grpc=kind in (GRPC, LOCAL_GRPC))]
+    if with_peers:
+        localities += [
+            _peer_locality(peer, priority, model.deployment)
+            for priority, peer in enumerate(peers, start=1)
+        ]
+    return typed(
+        "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        cluster_name=cluster_name(kind, model.deployment),
+        # Priority 0 stays also when empty: priorities must start there.
+        endpoints=localities,
+        policy={"overprovisioning_factor": _overprovisioning_percent(model.replicas)},
+    )
+
+
+def _overprovisioning_percent(replicas: Sequence[LocalReplica]) -> int:
+    """Return the factor under which draining replicas do not count as lost ones."""
+    staying = sum(not replica.draining for replica in replicas)
+    if staying == 0:
+        return _OVERPROVISIONING_PERCENT
+    return _OVERPROVISIONING_PERCENT * len(replicas) // staying
+
+
+def _local_locality(replicas: Sequence[LocalReplica], is_grpc: bool) -> Json:
+    return {
+        "locality": {"region": "local"},
+        "priority": 0,
+        "lb_endpoints": [_local_host(replica, is_grpc) for replica in replicas],
+    }
+
+
+def _local_host(replica: LocalReplica, is_grpc: bool) -> Json:
+    port = replica.grpc_port if is_grpc else replica.http_port
+    host: Json = {
+        "endpoint": {
+            "address": socket_address(replica.host, port),
+            "hostname": replica.name,
+            "health_check_config": {"port_value": replica.health_port},
+        }
+    }
+    if replica.draining:
+        host["health_status"] = "DRAINING"
+    return host
+
+
+def _peer_locality(peer: Peer, priority: int, deployment: str) -> Json:
+    return {
+        "locality": {"region": peer.plane},
+        "priority": priority,
+        "lb_endpoints": [
+            {
+                "endpoint": {
+                    "address": socket_address(peer.host, peer.peer_port),
+                    "hostname": peer.plane,
+                    # The peer's listener answers per deployment, told by the host name.
+                    "health_check_config": {"hostname": deployment},
+                },
+                "metadata": {"filter_metadata": {"envoy.transport_socket_match": _PEER_HOP}},
+            }
+        ],
+    }

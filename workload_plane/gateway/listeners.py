@@ -1,0 +1,301 @@
+"""Envoy's listeners: the public one (clients, plaintext) and the peers' (gateways, mTLS).
+
+Pure; `resources.build_snapshot` calls it. The public listener holds nothing that depends on
+what is served, so deployments come and go without a new listener and without draining clients.
+"""
+
+import base64
+
+from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
+from workload_plane.gateway.routes import (
+    FAULT_JSON,
+    FAULT_KEY,
+    JSON_METADATA,
+    PEER_ROUTES,
+    PUBLIC_ROUTES,
+    openai_error,
+)
+from workload_plane.gateway.tls import common_tls_context
+from workload_plane.gateway.topology import GatewayTopology, TlsFiles
+from workload_plane.gateway.wire import (
+    BODY_BYTES_MAX,
+    GENERATE_PATH,
+    HEALTH_PATH,
+    Json,
+    duration,
+    extension,
+    file_source,
+    http2_options,
+    socket_address,
+    typed,
+)
+
+PUBLIC_LISTENER = "public"
+PEER_LISTENER = "peer"
+
+_FILTERS = "envoy.extensions.filters.http"
+_GENERATE_METHOD = GENERATE_PATH.removeprefix("/").replace("/", ".")
+# Slow senders of headers and bodies must not hold a connection: 4 MiB in a minute is 70 kB/s.
+_HEADERS_SECONDS = 10.0
+_REQUEST_SECONDS = 60.0
+# Streams without a route of their own; every model's route has its own bound.
+_STREAM_IDLE_SECONDS = 300.0
+# Below the 350 s after which cloud load balancers forget a connection without telling.
+_CLIENT_IDLE_SECONDS = 340.0
+# Of 10,000 replicas one READY is enough to be worth a forwarded request.
+_READY_PERCENT_MIN = 0.01
+# After how long a client without a ready replica is told to come again.
+_RETRY_AFTER_SECONDS = 1
+
+
+def build_listeners(
+    topology: GatewayTopology, files_root: str, descriptor_set: bytes
+) -> tuple[Json, ...]:
+    """Return the public and, with TLS, the peers' listener."""
+    public = _public(topology, files_root, descriptor_set)
+    if topology.tls is None:
+        return (public,)
+    return (public, _peer(topology, topology.tls, files_root))
+
+
+def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -> Json:
+    connection = _connection(PUBLIC_LISTENER, PUBLIC_ROUTES, files_root)
+    connection.update(
+        use_remote_address=True,
+        early_header_mutation_extensions=[_strip_own_headers()],
+        local_reply_config=_local_replies(),
+        stream_idle_timeout=duration(_STREAM_IDLE_SECONDS),
+        request_timeout=duration(_REQUEST_SECONDS),
+        request_headers_timeout=duration(_HEADERS_SECONDS),
+        http_filters=[
+            _json_fields(),
+            _message_fields(descriptor_set),
+            _route_again(),
+            _router(),
+        ],
+    )
+    return _listener(
+        PUBLIC_LISTENER,
+        socket_address(topology.listen.public_host, topology.listen.public_port),
+        {"filters": [_network_filter(connection)]},
+    )
+
+
+def _peer(topology: GatewayTopology, tls: TlsFiles, files_root: str) -> Json:
+    connection = _connection(PEER_LISTENER, PEER_ROUTES, files_root)
+    connection.update(
+        # The forwarding gateway's headers are trusted: it showed a certificate of our authority.
+        use_remote_address=False,
+        skip_xff_append=True,
+        # The forwarding gateway bounds streams; a second bound would only race with it.
+        stream_idle_timeout=duration(0),
+        request_headers_timeout=duration(_HEADERS_SECONDS),
+        http_filters=[
+            *(_ready_answer(model.deployment) for model in topology.models),
+            _router(),
+        ],
+    )
+    context = typed(
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context={
+            **common_tls_context(files_root),
+            # HTTP/2 for forwarded gRPC, HTTP/1.1 for the rest and for health checks.
+            "alpn_protocols": ["h2", "http/1.1"],
+        },
+        require_client_certificate=True,
+    )
+    return _listener(
+        PEER_LISTENER,
+        socket_address(topology.listen.peer_host, topology.listen.peer_port),
+        {
+            "filters": [_network_filter(connection)],
+            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+        },
+    )
+
+
+def _listener(name: str, address: Json, chain: Json) -> Json:
+    return typed(
+        "envoy.config.listener.v3.Listener",
+        name=name,
+        address=address,
+        filter_chains=[chain],
+        # It is also the limit of a body that a filter holds: beyond, the client gets a 413.
+        per_connection_buffer_limit_bytes=BODY_BYTES_MAX,
+        # A second Envoy on the same port must fail, not take half of the connections.
+        enable_reuse_port=False,
+    )
+
+
+def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:
+    return typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=stat_prefix,
+        # HTTP/1.1 and h2c are told apart by the first bytes: OpenAI and gRPC share the port.
+        codec_type="AUTO",
+        rds={
+            "route_config_name": routes,
+            "config_source": file_source(files_root, "routes", "routes"),
+        },
+        http2_protocol_options=http2_options(),
+        common_http_protocol_options={"idle_timeout": duration(_CLIENT_IDLE_SECONDS)},
+        # `%2F` in a model's name is a part of the name.
+        normalize_path=True,
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
+        server_name="skerry",
+    )
+
+
+def _network_filter(connection: Json) -> Json:
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": connection}
+
+
+def _strip_own_headers() -> Json:
+    """Return what removes clients' copies of headers that gateways and Envoy trust."""
+    return extension(
+        "envoy.http.early_header_mutation.header_mutation",
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[
+            {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+            for prefix in ("x-skerry-", "x-envoy-")
+        ],
+    )
+
+
+def _json_fields() -> Json:
+    """Return the filter that reads `model` and `stream` from a JSON body."""
+    model: Json = {
+        "selectors": [{"key": "model"}],
+        "on_present": {"metadata_namespace": JSON_METADATA, "key": "model"},
+        "on_missing": {
+            "metadata_namespace": JSON_METADATA,
+            "key": FAULT_KEY,
+            "value": "missing",
+        },
+        "on_error": {
+            "metadata_namespace": JSON_METADATA,
+            "key": FAULT_KEY,
+            "value": FAULT_JSON,
+        },
+    }
+    stream: Json = {
+        "selectors": [{"key": "stream"}],
+        "on_present": {"metadata_namespace": JSON_METADATA, "key": "stream"},
+    }
+    return extension(
+        JSON_METADATA,
+        f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata",
+        request_rules={
+            "rules": [model, stream],
+            "allow_content_types_regex": {"regex": "(?i)application/json.*"},
+            "allow_empty_content_type": True,
+        },
+    )
+
+
+def _message_fields(descriptor_set: bytes) -> Json:
+    """Return the filter that reads `model` from a Generate message."""
+    return extension(
+        "envoy.filters.http.grpc_field_extraction",
+        f"{_FILTERS}.grpc_field_extraction.v3.GrpcFieldExtractionConfig",
+        descriptor_set={"inline_bytes": base64.b64encode(descriptor_set).decode()},
+        extractions_by_method={
+            _GENERATE_METHOD: {"request_field_extractions": {"model": {}}},
+        },
+    )
+
+
+def _route_again() -> Json:
+    """Return the filter that makes the route be chosen again with what was read.
+
+    The JSON filter does so by itself, the gRPC one does not; this one runs after it.
+    """
+    return extension(
+        "envoy.filters.http.set_filter_state",
+        f"{_FILTERS}.set_filter_state.v3.Config",
+        on_request_headers=[
+            {
+                "object_key": "skerry.routed",
+                "factory_key": "envoy.string",
+                "format_string": {"text_format_source": {"inline_string": "yes"}},
+            }
+        ],
+        clear_route_cache=True,
+    )
+
+
+def _ready_answer(deployment: str) -> Json:
+    """Return the filter that tells peers whether a replica of the deployment is READY here."""
+    return extension(
+        f"envoy.filters.http.health_check.{deployment}",
+        f"{_FILTERS}.health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[
+            {"name": ":path", "string_match": {"exact": HEALTH_PATH}},
+            {"name": ":authority", "string_match": {"exact": deployment}},
+        ],
+        cluster_min_healthy_percentages={
+            cluster_name(LOCAL_HTTP, deployment): {"value": _READY_PERCENT_MIN}
+        },
+    )
+
+
+def _router() -> Json:
+    return extension("envoy.filters.http.router", f"{_FILTERS}.router.v3.Router")
+
+
+def _local_replies() -> Json:
+    """Return the shape of the errors that Envoy makes itself; gRPC has its own."""
+    limit_mib = BODY_BYTES_MAX // (1024 * 1024)
+    too_large = openai_error(f"the body is larger than {limit_mib} MiB", code="body_too_large")
+    none_ready = openai_error(
+        "no replica of this model is ready in any plane; try again",
+        code="no_ready_replica",
+        kind="server_error",
+    )
+    late = openai_error(
+        "the model did not answer in time", code="deadline_exceeded", kind="server_error"
+    )
+    lost = openai_error(
+        "the replica was lost before it answered; try again",
+        code="replica_lost",
+        kind="server_error",
+    )
+    retry_after = {
+        "header": {"key": "retry-after", "value": str(_RETRY_AFTER_SECONDS)},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+    return {
+        "mappers": [
+            _reply(_status_is(413), too_large),
+            _reply(_flagged("UH", "NC"), none_ready, retry_after),
+            _reply(_flagged("UT", "SI", "UPE"), late),
+            _reply(_flagged("UF", "UC", "UR", "LR", "URX", "UO"), lost, retry_after),
+        ]
+    }
+
+
+def _reply(condition: Json, body: Json, *headers: Json) -> Json:
+    not_grpc = {
+        "header_filter": {
+            "header": {
+                "name": "content-type",
+                "string_match": {"prefix": "application/grpc"},
+                "invert_match": True,
+            }
+        }
+    }
+    return {
+        "filter": {"and_filter": {"filters": [not_grpc, condition]}},
+        "body_format_override": {"json_format": body},
+        "headers_to_add": list(headers),
+    }
+
+
+def _flagged(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _status_is(status: int) -> Json:
+    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": "skerry.none"}}
+    return {"status_code_filter": {"comparison": comparison}}

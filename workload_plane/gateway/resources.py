@@ -1,0 +1,92 @@
+"""The whole of what Envoy is told: topology in, xDS resources and bootstrap out.
+
+Pure: no I/O, no clock; the same topology gives the same bytes. `publish.publish` calls it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from workload_plane.gateway.clusters import build_clusters, build_endpoints
+from workload_plane.gateway.listeners import build_listeners
+from workload_plane.gateway.routes import build_routes
+from workload_plane.gateway.tls import build_secrets
+from workload_plane.gateway.topology import GatewayTopology
+from workload_plane.gateway.wire import Json, duration, extension, file_source, socket_address
+
+_MONITORS = "envoy.extensions.resource_monitors"
+# Clients and peers together; each costs up to two buffers and a descriptor.
+_CONNECTIONS_MAX = 20_000
+# Ten times what the gateway takes under load; it protects the engines' host memory.
+_HEAP_BYTES_MAX = 2 * 1024**3
+_HEAP_SHRINK_FRACTION = 0.9
+_HEAP_REFUSE_FRACTION = 0.97
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All dynamic resources of one gateway; endpoints by deployment."""
+
+    listeners: tuple[Json, ...]
+    routes: tuple[Json, ...]
+    clusters: tuple[Json, ...]
+    endpoints: Mapping[str, tuple[Json, ...]] = MappingProxyType({})
+    secrets: tuple[Json, ...] = ()
+
+
+def build_snapshot(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -> Snapshot:
+    """Return the resources for a topology; `files_root` is where Envoy finds its files.
+
+    `descriptor_set` is a serialised FileDescriptorSet of openengine.v1 with all its imports.
+    """
+    return Snapshot(
+        listeners=build_listeners(topology, files_root, descriptor_set),
+        routes=build_routes(topology),
+        clusters=build_clusters(topology, files_root),
+        endpoints=build_endpoints(topology),
+        secrets=() if topology.tls is None else build_secrets(topology.tls),
+    )
+
+
+def build_bootstrap(topology: GatewayTopology, files_root: str) -> Json:
+    """Return Envoy's static configuration; a change to it needs a restart."""
+    return {
+        "node": {"id": topology.plane, "cluster": topology.project},
+        "admin": {
+            # Whoever reaches the admin can stop the gateway: this host only.
+            "address": socket_address("127.0.0.1", topology.listen.admin_port),
+            "ignore_global_conn_limit": True,
+        },
+        "dynamic_resources": {
+            "lds_config": file_source(files_root, "listeners", "listeners"),
+            "cds_config": file_source(files_root, "clusters", "clusters"),
+        },
+        "overload_manager": _overload(),
+    }
+
+
+def _overload() -> Json:
+    return {
+        "refresh_interval": duration(0.25),
+        "resource_monitors": [
+            extension(
+                "envoy.resource_monitors.fixed_heap",
+                f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig",
+                max_heap_size_bytes=_HEAP_BYTES_MAX,
+            ),
+            extension(
+                "envoy.resource_monitors.global_downstream_max_connections",
+                f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
+                max_active_downstream_connections=_CONNECTIONS_MAX,
+            ),
+        ],
+        "actions": [
+            _heap_action("envoy.overload_actions.shrink_heap", _HEAP_SHRINK_FRACTION),
+            _heap_action("envoy.overload_actions.stop_accepting_requests", _HEAP_REFUSE_FRACTION),
+        ],
+    }
+
+
+def _heap_action(name: str, fraction: float) -> Json:
+    trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": fraction}}
+    return {"name": name, "triggers": [trigger]}

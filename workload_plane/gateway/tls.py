@@ -1,0 +1,66 @@
+"""TLS between gateways: both sides show a certificate of the authority, TLS 1.3 only.
+
+Pure; `clusters.py`, `listeners.py` and `resources.py` call it. Secrets come by file, so renewed
+certificates are taken up without a new listener or cluster.
+"""
+
+from workload_plane.gateway.topology import TlsFiles
+from workload_plane.gateway.wire import (
+    AUTHORITY_SECRET,
+    IDENTITY_SECRET,
+    Json,
+    file_source,
+    typed,
+)
+
+
+def peer_tls(tls: TlsFiles, files_root: str) -> Json:
+    """Return the transport socket of a connection to a peer, told by its plane's name."""
+    context = typed(
+        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        common_tls_context=common_tls_context(files_root),
+        auto_host_sni=True,
+    )
+    if tls.verify_plane_names:
+        context["auto_sni_san_validation"] = True
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def common_tls_context(files_root: str) -> Json:
+    """Return the TLS settings of both sides of a gateway-to-gateway connection."""
+    source = file_source(files_root, "secrets", "secrets")
+    return {
+        # Envoy's upstream side stops at 1.2 unless told.
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "tls_maximum_protocol_version": "TLSv1_3",
+        },
+        "tls_certificate_sds_secret_configs": [{"name": IDENTITY_SECRET, "sds_config": source}],
+        "validation_context_sds_secret_config": {"name": AUTHORITY_SECRET, "sds_config": source},
+    }
+
+
+def build_secrets(tls: TlsFiles) -> tuple[Json, ...]:
+    """Return the gateway's certificate and its authority; renewed files are read by themselves."""
+    secret = "envoy.extensions.transport_sockets.tls.v3.Secret"
+    certificate_folder = tls.certificate_path.rpartition("/")[0]
+    authority_folder = tls.authority_path.rpartition("/")[0]
+    return (
+        typed(
+            secret,
+            name=IDENTITY_SECRET,
+            tls_certificate={
+                "certificate_chain": {"filename": tls.certificate_path},
+                "private_key": {"filename": tls.key_path},
+                "watched_directory": {"path": certificate_folder},
+            },
+        ),
+        typed(
+            secret,
+            name=AUTHORITY_SECRET,
+            validation_context={
+                "trusted_ca": {"filename": tls.authority_path},
+                "watched_directory": {"path": authority_folder},
+            },
+        ),
+    )

@@ -1,0 +1,157 @@
+"""What the gateway is to route: frozen input of `resources.build_snapshot`.
+
+The agent fills these from its desired state and from what it observed. Peers' hosts are
+addresses, never names: the agent resolves and keeps the last answer, so that an empty DNS
+cannot empty the gateway.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+from skerry.fleet.names import check_name
+
+_PORT_MAX = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An IP address and a TCP port."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        _check_host(self.host)
+        _check_port(self.port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenAddresses:
+    """Where the gateway listens: clients (plaintext), peers (mTLS), and Envoy's admin."""
+
+    public_host: str
+    public_port: int
+    peer_host: str
+    peer_port: int
+    admin_port: int
+
+    def __post_init__(self) -> None:
+        _check_host(self.public_host)
+        _check_host(self.peer_host)
+        for port in (self.public_port, self.peer_port, self.admin_port):
+            _check_port(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """The gateway's certificate, its key and the authority that signs every gateway.
+
+    With `verify_plane_names` a peer must show a certificate whose DNS name is its plane's name.
+    """
+
+    certificate_path: str
+    key_path: str
+    authority_path: str
+    verify_plane_names: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another plane's gateway; a smaller distance rank is tried first."""
+
+    plane: str
+    host: str
+    peer_port: int
+    distance_rank: int
+
+    def __post_init__(self) -> None:
+        _check_host(self.host)
+        _check_port(self.peer_port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalReplica:
+    """One replica of this plane: the engine's HTTP port and skerry-replica's gRPC and health."""
+
+    name: str
+    host: str
+    http_port: int
+    grpc_port: int
+    health_port: int
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        _check_host(self.host)
+        for port in (self.http_port, self.grpc_port, self.health_port):
+            _check_port(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One deployment as clients see it, with the replicas here and the planes that may help.
+
+    `peers` are plane names, residency already applied. `ttft_bound_seconds` is the time to the
+    first token at the deployment's longest context, `total_deadline_seconds` bounds an answer
+    that is not streamed.
+    """
+
+    served_name: str
+    deployment: str
+    ttft_bound_seconds: float
+    total_deadline_seconds: float
+    replicas: tuple[LocalReplica, ...] = ()
+    peers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.served_name:
+            raise ValueError("a served model needs a served name")
+        check_name(self.deployment, "deployment")  # it also names a directory and a host
+        if self.ttft_bound_seconds <= 0 or self.total_deadline_seconds <= 0:
+            raise ValueError(f"deployment {self.deployment!r}: time bounds must be above zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTopology:
+    """All a plane's gateway knows: where it listens, what it serves, and who its peers are."""
+
+    plane: str
+    project: str
+    listen: ListenAddresses
+    models: tuple[ServedModel, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    front: Address | None = None
+    tls: TlsFiles | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.plane, "plane")
+        _check_unique("served name", [model.served_name for model in self.models])
+        _check_unique("deployment", [model.deployment for model in self.models])
+        _check_unique("peer", [peer.plane for peer in self.peers])
+        if self.peers and self.tls is None:
+            raise ValueError("peers need TLS files: gateways speak to one another over mTLS only")
+        known = {peer.plane for peer in self.peers}
+        for model in self.models:
+            _check_unique(f"replica of {model.deployment!r}", [r.name for r in model.replicas])
+            missing = [plane for plane in model.peers if plane not in known]
+            if missing:
+                raise ValueError(f"deployment {model.deployment!r} names unknown peers {missing}")
+            if self.plane in model.peers:
+                raise ValueError(f"plane {self.plane!r} cannot be its own peer")
+
+
+def _check_host(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{host!r} is no IP address; resolve names before routing") from None
+
+
+def _check_port(port: int) -> None:
+    if not 0 < port <= _PORT_MAX:
+        raise ValueError(f"port {port} is outside 1..{_PORT_MAX}")
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} given twice: {', '.join(twice)}")

@@ -1,0 +1,80 @@
+"""Small pieces of Envoy's JSON that every kind of resource uses: types, durations, sources.
+
+Pure. Names that two files must agree on (header names, secret names, metadata keys) are here.
+"""
+
+from typing import Any, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+
+TYPE_PREFIX = "type.googleapis.com/"
+
+# Set by a gateway on what it forwards; clients' copies are stripped.
+DEPLOYMENT_HEADER = "x-skerry-deployment"
+# On every answer: the plane whose replica or gateway gave it.
+PLANE_HEADER = "x-skerry-plane"
+# The header by which a gRPC client may choose a model instead of the message's field.
+MODEL_HEADER = "x-model"
+
+IDENTITY_SECRET = "identity"
+AUTHORITY_SECRET = "authority"
+
+GENERATE_PATH = "/openengine.v1.Inference/Generate"
+OPENAI_PATHS = "/v1/(chat/completions|completions|embeddings)"
+ALIVE_PATH = "/skerry/alive"
+HEALTH_PATH = "/health"
+
+# What a client may send: 128k tokens as JSON token ids are 1 MB, as escaped text up to 3 MB, and
+# 4 MiB is gRPC's own default, so both protocols accept the same. Bodies are held in memory whole
+# to find the model, and again for a retry.
+BODY_BYTES_MAX = 4 * 1024 * 1024
+# Envoy's default for HTTP/2, said aloud: one client connection may carry this many requests.
+STREAMS_PER_CONNECTION_MAX = 1024
+# Envoy's advice for edges: what one stream and one connection may have unread in flight.
+STREAM_WINDOW_BYTES = 64 * 1024
+CONNECTION_WINDOW_BYTES = 1024 * 1024
+
+
+def typed(type_name: str, **fields: Any) -> Json:
+    """Return a message with its type, as an Any in JSON."""
+    return {"@type": TYPE_PREFIX + type_name, **fields}
+
+
+def extension(name: str, type_name: str, **fields: Any) -> Json:
+    """Return a named extension with its typed configuration."""
+    return {"name": name, "typed_config": typed(type_name, **fields)}
+
+
+def duration(seconds: float) -> str:
+    """Return a protobuf Duration in JSON."""
+    return f"{seconds:.3f}s"
+
+
+def socket_address(host: str, port: int) -> Json:
+    """Return an Envoy socket address."""
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def file_source(root: str, folder: str, name: str) -> Json:
+    """Return the source of resources in `root/folder/name.json`.
+
+    The directory is watched, not the file: only a rename into it is noticed, which is how
+    `files.py` writes. Waiting for the first content is bounded by Envoy's default of 15 s.
+    """
+    directory = f"{root}/{folder}"
+    return {
+        "path_config_source": {
+            "path": f"{directory}/{name}.json",
+            "watched_directory": {"path": directory},
+        },
+        "resource_api_version": "V3",
+    }
+
+
+def http2_options() -> Json:
+    """Return the HTTP/2 limits that listeners and connections to peers share."""
+    return {
+        "max_concurrent_streams": STREAMS_PER_CONNECTION_MAX,
+        "initial_stream_window_size": STREAM_WINDOW_BYTES,
+        "initial_connection_window_size": CONNECTION_WINDOW_BYTES,
+    }

@@ -1,0 +1,299 @@
+"""The settings of one workload plane, read once from its settings.json into frozen values.
+
+The agent and the front read them at start; whatever is wrong is reported in one go, by field.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from skerry.fleet.engine import EngineName
+from skerry.fleet.names import DEFAULT_PROJECT, check_name
+from skerry.fleet.pool import PlaneIdentity, PoolShape
+from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
+from skerry.plumbing.rpc import TlsFiles
+
+SETTINGS_BYTES_MAX = 1024 * 1024  # a plane of a thousand pools is far below; a wrong file is not
+PORT_MAX = 65_535
+
+Value = TypeVar("Value")
+
+_REQUIRED = ("plane", "cloud", "region", "pools", "data_dir", "gateway", "front_port")
+_OPTIONAL = (
+    "project",
+    "zone",
+    "residency_zones",
+    "labels",
+    "control_planes",
+    "tls",
+    "model_dirs",
+    "engine_override",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Where the plane's gateway listens: users, peer planes (mTLS), and its admin page."""
+
+    host: str
+    public_port: int
+    peer_port: int
+    admin_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneSettings:
+    """All that the processes of one plane must be told; everything else they find out."""
+
+    project: str
+    identity: PlaneIdentity
+    pools: tuple[PoolShape, ...]
+    control_planes: tuple[str, ...]
+    data_dir: Path
+    gateway: GatewaySettings
+    front_port: int
+    tls: TlsFiles | None
+    model_dirs: tuple[Path, ...]
+    engine_override: EngineName | None
+
+    @property
+    def plane(self) -> str:
+        """Return the plane's name."""
+        return self.identity.name
+
+    @property
+    def replicas_dir(self) -> Path:
+        """Return where the records of the plane's replicas are."""
+        return self.data_dir / "replicas"
+
+    @property
+    def desired_path(self) -> Path:
+        """Return the file of the last acknowledged desired state."""
+        return self.data_dir / "desired" / "desired.skerry"
+
+    @property
+    def gateway_dir(self) -> Path:
+        """Return where the gateway's files are."""
+        return self.data_dir / "gateway"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Return where the logs of the plane's processes are."""
+        return self.data_dir / "logs"
+
+    @property
+    def endpoints_path(self) -> Path:
+        """Return the file that tells the front which replicas serve."""
+        return self.data_dir / "endpoints.json"
+
+    @property
+    def agent_path(self) -> Path:
+        """Return the agent's status file, for people and the supervisor."""
+        return self.data_dir / "agent.json"
+
+
+def read_settings(path: Path) -> PlaneSettings:
+    """Return the settings in the file.
+
+    Raises NotFound when there is none, InvalidInput with a violation for each fault in it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist; `skerry up` writes it") from None
+    if len(data) > SETTINGS_BYTES_MAX:
+        raise InvalidInput(f"{path} is larger than {SETTINGS_BYTES_MAX} bytes")
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not JSON: {error}") from None
+    return parse_settings(values, str(path))
+
+
+def parse_settings(values: object, source: str = "settings") -> PlaneSettings:
+    """Return the settings in decoded JSON; raises InvalidInput with every fault found."""
+    if not isinstance(values, dict):
+        raise InvalidInput(f"{source} must be a JSON object")
+    reader = _Reader(values)
+    for key in values:
+        if key not in (*_REQUIRED, *_OPTIONAL):
+            reader.fault(str(key), "is not a setting of a plane")
+    settings = _read_all(reader)
+    if reader.faults or settings is None:
+        told = "; ".join(f"{fault.path}: {fault.message}" for fault in reader.faults)
+        raise InvalidInput(f"{source}: {told}", violations=tuple(reader.faults))
+    return settings
+
+
+def _read_all(reader: "_Reader") -> PlaneSettings | None:
+    identity = _identity(reader)
+    pools = _pools(reader)
+    gateway = _gateway(reader)
+    project = reader.take("project", str, DEFAULT_PROJECT)
+    reader.attempt("project", lambda: check_name(project, "project"))
+    override = reader.take("engine_override", str | None, None)
+    engine = reader.attempt("engine_override", lambda: EngineName(override) if override else None)
+    front_port = reader.port("front_port")
+    data_dir = reader.take("data_dir", str, "")
+    if "data_dir" in reader.values and not Path(data_dir).is_absolute():
+        reader.fault("data_dir", f"must be an absolute path, not {data_dir!r}")
+    control_planes = reader.strings("control_planes")
+    for index, address in enumerate(control_planes):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
+            reader.fault(f"control_planes[{index}]", f"must be host:port, not {address!r}")
+    tls = _tls(reader)
+    if control_planes and tls is None and not reader.has_fault("tls"):
+        reader.fault("tls", "is needed with control_planes: the link is mTLS only")
+    if identity is None or gateway is None:
+        return None
+    return PlaneSettings(
+        project=project,
+        identity=identity,
+        pools=pools,
+        control_planes=control_planes,
+        data_dir=Path(data_dir),
+        gateway=gateway,
+        front_port=front_port,
+        tls=tls,
+        model_dirs=tuple(Path(entry) for entry in reader.strings("model_dirs")),
+        engine_override=engine,
+    )
+
+
+class _Reader:
+    """Takes values out of decoded JSON and collects what is wrong instead of stopping at it."""
+
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        prefix: str = "",
+        faults: list[FieldViolation] | None = None,
+    ) -> None:
+        self.values = values
+        self.prefix = prefix
+        self.faults: list[FieldViolation] = [] if faults is None else faults
+
+    def fault(self, key: str, message: str) -> None:
+        self.faults.append(FieldViolation(path=f"{self.prefix}{key}", message=message))
+
+    def has_fault(self, key: str) -> bool:
+        return any(fault.path.startswith(f"{self.prefix}{key}") for fault in self.faults)
+
+    def take(self, key: str, kind: type[Value], default: Value) -> Value:
+        if key not in self.values:
+            if not self.prefix and key in _REQUIRED:
+                self.fault(key, "is missing")
+            return default
+        value = self.values[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            name = getattr(kind, "__name__", str(kind))
+            self.fault(key, f"must be of type {name}, not {json.dumps(value)[:80]}")
+            return default
+        return value
+
+    def port(self, key: str) -> int:
+        value = self.take(key, int, 1)
+        if not 0 < value <= PORT_MAX:
+            self.fault(key, f"must be a port, 1..{PORT_MAX}, not {value}")
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        values = self.take(key, list, [])
+        if not all(isinstance(value, str) for value in values):
+            self.fault(key, "must be a list of strings")
+            return ()
+        return tuple(values)
+
+    def inner(self, key: str) -> "_Reader | None":
+        if self.values.get(key) is None:
+            if not self.prefix and key in _REQUIRED:
+                self.fault(key, "is missing")
+            return None
+        values = self.take(key, dict, {})
+        return None if self.has_fault(key) else _Reader(values, f"{self.prefix}{key}.", self.faults)
+
+    def attempt(self, key: str, make: Callable[[], Value]) -> Value | None:
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            if not self.has_fault(key):
+                self.fault(key, str(error))
+            return None
+
+
+def _identity(reader: _Reader) -> PlaneIdentity | None:
+    name = reader.take("plane", str, "")
+    cloud = reader.take("cloud", str, "")
+    region = reader.take("region", str, "")
+    zone = reader.take("zone", str, "")
+    residency_zones = reader.strings("residency_zones")
+    labels = reader.take("labels", dict, {})
+    if not all(isinstance(value, str) for value in labels.values()):
+        reader.fault("labels", "must map strings to strings")
+        labels = {}
+    return reader.attempt(
+        "plane",
+        lambda: PlaneIdentity(
+            name=name,
+            cloud=cloud,
+            region=region,
+            zone=zone,
+            residency_zones=residency_zones,
+            labels=tuple(sorted(labels.items())),
+        ),
+    )
+
+
+def _pools(reader: _Reader) -> tuple[PoolShape, ...]:
+    known = {field.name: field.type for field in fields(PoolShape)}
+    shapes = []
+    for index, values in enumerate(reader.take("pools", list, [])):
+        where = f"pools[{index}]"
+        if not isinstance(values, dict) or not set(values) <= set(known):
+            reader.fault(where, f"must be an object with the fields {', '.join(known)}")
+            continue
+        wrong = [key for key, value in values.items() if not _fits(known[key], value)]
+        for key in wrong:
+            reader.fault(f"{where}.{key}", f"is {values[key]!r}, of the wrong type")
+        shape = reader.attempt(where, lambda given=values: PoolShape(**given))  # type: ignore[misc]
+        if shape is not None:
+            shapes.append(shape)
+    names = [shape.name for shape in shapes]
+    if len(set(names)) != len(names):
+        reader.fault("pools", f"a pool's name appears twice: {names}")
+    return tuple(shapes)
+
+
+def _fits(kind: object, value: object) -> bool:
+    return type(value) is kind  # exact: a bool is no count
+
+
+def _gateway(reader: _Reader) -> GatewaySettings | None:
+    inner = reader.inner("gateway")
+    if inner is None:
+        return None
+    ports = {}
+    for key in ("public_port", "peer_port", "admin_port"):
+        if key not in inner.values:
+            inner.fault(key, "is missing")
+        else:
+            ports[key] = inner.port(key)
+    host = inner.take("host", str, "127.0.0.1")
+    if len(ports) < 3:
+        return None
+    return GatewaySettings(host=host, **ports)
+
+
+def _tls(reader: _Reader) -> TlsFiles | None:
+    inner = reader.inner("tls")
+    if inner is None:
+        return None
+    paths = {}
+    for key in ("ca", "certificate", "key"):
+        if key not in inner.values:
+            inner.fault(key, "is missing")
+        paths[key] = Path(inner.take(key, str, ""))
+    return TlsFiles(ca=paths["ca"], cert=paths["certificate"], key=paths["key"])
