@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skerry.fleet.placement import Envelope, Placement
 
@@ -81,7 +81,9 @@ def diff(plan: PlacementPlan, current: Iterable[Placement]) -> PlanDiff:
     wanted = {(p.deployment, p.pool): p for p in plan.placements}
     running = {(p.deployment, p.pool): p.count for p in current if p.count}
     pairs = sorted(wanted.keys() | running.keys())
-    keep, gained, lost = [], [], []
+    keep: list[Placement] = []
+    gained: list[Placement] = []
+    lost: list[Placement] = []
     for deployment, pool in pairs:
         placement = wanted.get((deployment, pool))
         count, had = placement.count if placement else 0, running.get((deployment, pool), 0)
@@ -102,37 +104,24 @@ def diff(plan: PlacementPlan, current: Iterable[Placement]) -> PlanDiff:
 def _pair_up(
     gained: list[Placement], lost: list[Placement]
 ) -> tuple[tuple[Move, ...], tuple[Placement, ...], tuple[Placement, ...]]:
+    starts = [p.count for p in gained]
+    stops = [p.count for p in lost]
     moves: list[Move] = []
-    left = [[p, p.count] for p in lost]
-    place: list[Placement] = []
-    for start in gained:
-        missing = start.count
-        for entry in left:
-            stop, remaining = entry
-            assert isinstance(stop, Placement)
-            assert isinstance(remaining, int)
-            count = min(missing, remaining)
-            if stop.deployment == start.deployment and count > 0:
-                moves.append(
-                    Move(
-                        deployment=start.deployment,
-                        from_pool=stop.pool,
-                        to_pool=start.pool,
-                        count=count,
-                    )
+    for i, start in enumerate(gained):
+        for k, stop in enumerate(lost):
+            count = min(starts[i], stops[k])
+            if stop.deployment != start.deployment or count == 0:
+                continue
+            starts[i] -= count
+            stops[k] -= count
+            moves.append(
+                Move(
+                    deployment=start.deployment,
+                    from_pool=stop.pool,
+                    to_pool=start.pool,
+                    count=count,
                 )
-                missing -= count
-                entry[1] = remaining - count
-        if missing:
-            place.append(_with_count(start, missing))
-    evict = [_with_count(p, n) for p, n in left if isinstance(p, Placement) and isinstance(n, int)]
-    return tuple(moves), tuple(place), tuple(p for p in evict if p.count)
-
-
-def _with_count(placement: Placement, count: int) -> Placement:
-    return Placement(
-        deployment=placement.deployment,
-        pool=placement.pool,
-        count=count,
-        reason=placement.reason,
-    )
+            )
+    place = tuple(replace(p, count=n) for p, n in zip(gained, starts, strict=True) if n)
+    evict = tuple(replace(p, count=n) for p, n in zip(lost, stops, strict=True) if n)
+    return tuple(moves), place, evict

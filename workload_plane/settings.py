@@ -133,7 +133,9 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     gateway = _gateway(reader)
     project = reader.take("project", str, DEFAULT_PROJECT)
     reader.attempt("project", lambda: check_name(project, "project"))
-    override = reader.take("engine_override", str | None, None)
+    override = (
+        reader.take("engine_override", str, "") if reader.values.get("engine_override") else ""
+    )
     engine = reader.attempt("engine_override", lambda: EngineName(override) if override else None)
     front_port = reader.port("front_port")
     data_dir = reader.take("data_dir", str, "")

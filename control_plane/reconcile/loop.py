@@ -18,7 +18,6 @@ from control_plane.reconcile.actions import (
 from control_plane.reconcile.failover import is_frozen, judge
 from control_plane.reconcile.memory import Decided, Fingerprint, fingerprint
 from control_plane.reconcile.plan import plan_conditions, plan_desired
-from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.problem import (
     current_placements,
     placement_problem,
@@ -26,13 +25,15 @@ from control_plane.reconcile.problem import (
 )
 from control_plane.reconcile.sight import Sight
 from control_plane.reconcile.snapshot import Demand, Snapshot
+from control_plane.reconcile.summary import summarise
 from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from control_plane.store.placements import Decision, record_decision, replace_placements
-from scheduler.plan import PlacementPlan, describe_changes
+from scheduler.plan import PlacementPlan
 from scheduler.solve import solve
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.placement import Placement
@@ -60,7 +61,7 @@ class PlannedChange:
 class Doors:
     """How desired states leave this process: encoded, and pushed to planes."""
 
-    encode: Callable[[object], tuple[bytes, bytes]]
+    encode: Callable[[DesiredState], tuple[bytes, bytes]]
     push: Callable[[str, Version, bytes], None]
 
 
@@ -77,6 +78,16 @@ class ReconcileLoop:
         self._epoch = epoch
         self._decided: Decided | None = None
         self._woken = asyncio.Event()
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch this loop writes under."""
+        return self._epoch
+
+    @property
+    def has_decided(self) -> bool:
+        """Say whether a placement was decided in this run."""
+        return self._decided is not None
 
     def wake(self) -> None:
         """Make the next turn start at once."""
@@ -127,7 +138,7 @@ class ReconcileLoop:
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
     ) -> None:
         plan, seconds = await self._solve(snapshot, conditions)
-        summary = describe_changes(plan, snapshot.placements)
+        summary = summarise(plan, snapshot.placements)
         changed = await self._database.run(
             replace_placements, self._context(), plan.placements, summary
         )
@@ -191,8 +202,3 @@ class ReconcileLoop:
                 await self._database.run(desired.raise_generation, write, plane, at_least)
             case RemoveDeployment(deployment=name):
                 await self._database.run(deployments.remove_deployment, write, name)
-
-
-def default_policy() -> ReconcilePolicy:
-    """Return the policy for fleets below 1,000 planes."""
-    return ReconcilePolicy()

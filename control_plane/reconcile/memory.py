@@ -1,4 +1,4 @@
-"""What the loop remembers between two turns: the last plan, and what it was decided for. Pure values.
+"""What the loop remembers between two turns: the last plan and what it answered. Pure values.
 
 `fingerprint` says when the placement must be decided anew: when demand, supply or the usability of
 a plane changed, and never because time passed.

@@ -1,6 +1,7 @@
-"""Sight: one read transaction of the store and the link's memory as a Snapshot; I/O, no decision."""
+"""Sight: one read of the store and the link as a Snapshot; does I/O, decides nothing."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
@@ -10,7 +11,6 @@ from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing.clock import Clock
-from typing import Protocol
 
 
 class LiveLinks(Protocol):

@@ -6,7 +6,6 @@ file are read before one is used, so that a bad one leaves nothing half applied.
 
 import contextlib
 import difflib
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -283,7 +282,7 @@ def _fields_at(path: Sequence[str | int]) -> list[str]:
 
 def _model_in(annotation: Any) -> Any:
     """Return the schema's class inside an annotation such as `list[Part]` or `Part | None`."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         return annotation if issubclass(annotation, schema.Part) else None
     found = (_model_in(argument) for argument in typing.get_args(annotation))
     return next((model for model in found if model is not None), None)

@@ -130,9 +130,7 @@ class _Bench:
 
     def bind(self, at: int, load: Load, count: int) -> None:
         self.take(at, load, count)
-        self.bindings.append(
-            Binding(key=load.key, nodes=(self.nodes[at].name,), count=count)
-        )
+        self.bindings.append(Binding(key=load.key, nodes=(self.nodes[at].name,), count=count))
 
     def bind_whole_nodes(self, load: Load) -> int:
         """Bind replicas that take whole nodes; return how many found none."""

@@ -1,1 +1,1 @@
-"""Makes the small base model that the project ships; `python -m tools.base_model` starts it."""
+"""The parts of `tools/make_base_model.py`: training text, tokenizer, network, file, measurement."""

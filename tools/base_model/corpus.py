@@ -1,6 +1,6 @@
 """The training text: seeded chat documents, stories and prose, without end.
 
-Called by `tools.base_model.training` (and by the tokenizer's training for its first documents).
+Called by `base_model.training` (and by the tokenizer's training for its first documents).
 A document is a tuple of parts; the network learns to write only the parts marked so.
 """
 
@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tools.base_model.phrases import Phrases, Topic, bind, fill, read_phrases
-from tools.base_model.prose import ordinary_words, read_paragraphs
-from tools.base_model.stories import explain_at_length, tell_story
+from base_model.phrases import Phrases, Topic, bind, fill, read_phrases
+from base_model.prose import ordinary_words, read_paragraphs
+from base_model.stories import explain_at_length, tell_story
 
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
@@ -123,7 +123,8 @@ def _exchange(phrases: Phrases, rng: random.Random) -> Turn:
     exchange = rng.choice(phrases.exchanges)
     bound = bind(phrases, rng)
     answer = fill(rng.choice(exchange.answers), bound, rng)
-    return Turn(ask=fill(rng.choice(exchange.asks), bound, rng), answer=_followed(phrases, answer, rng))
+    ask = fill(rng.choice(exchange.asks), bound, rng)
+    return Turn(ask=ask, answer=_followed(phrases, answer, rng))
 
 
 def _topic(phrases: Phrases, rng: random.Random) -> Turn:
@@ -159,7 +160,11 @@ def _unknown(phrases: Phrases, rng: random.Random) -> Turn:
 def _count(phrases: Phrases, rng: random.Random) -> Turn:
     first = 1 if rng.random() < 0.6 else rng.randint(0, NUMBER_MAX - 10)
     last = min(NUMBER_MAX, first + rng.randint(2, COUNT_LENGTH_MAX))
-    asks = ["Count from {0} to {1}.", "Please count from {0} to {1}.", "Write the numbers from {0} to {1}."]
+    asks = [
+        "Count from {0} to {1}.",
+        "Please count from {0} to {1}.",
+        "Write the numbers from {0} to {1}.",
+    ]
     if first == 1:
         asks += ["Count to {1}.", "Can you count to {1}?"]
     numbers = ", ".join(str(number) for number in range(first, last + 1))
@@ -182,12 +187,16 @@ def _fact(phrases: Phrases, rng: random.Random) -> Turn:
     kind = rng.choice(("capital", "opposite", "list", "next"))
     if kind == "capital":
         land, city = rng.choice(facts["capitals"])
-        ask = rng.choice((f"What is the capital of {land}?", f"Which city is the capital of {land}?"))
+        ask = rng.choice(
+            (f"What is the capital of {land}?", f"Which city is the capital of {land}?")
+        )
         return Turn(ask=ask, answer=f"The capital of {land} is {city}.")
     if kind == "opposite":
         pair = rng.choice(facts["opposites"])
         one, other = rng.sample(pair, 2)
-        return Turn(ask=f"What is the opposite of {one}?", answer=f"The opposite of {one} is {other}.")
+        return Turn(
+            ask=f"What is the opposite of {one}?", answer=f"The opposite of {one} is {other}."
+        )
     if kind == "list":
         name, members = rng.choice(facts["lists"])
         ask = rng.choice(("What are {0}?", "Name {0}.", "List {0}.", "Tell me {0}.")).format(name)

@@ -1,6 +1,6 @@
 """Writes the trained network as a GGUF file that llama.cpp loads as its `llama` architecture.
 
-Called by `tools.base_model.__main__`.
+Called by `tools/make_base_model.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import gguf
 import numpy as np
 from torch import Tensor
 
-from tools.base_model.corpus import DOCUMENT_START, TURN_END
-from tools.base_model.network import Network, Shape
-from tools.base_model.tokenizer import BYTES, Tokenizer, printable_bytes
+from base_model.corpus import DOCUMENT_START, TURN_END
+from base_model.network import Network, Shape
+from base_model.tokenizer import BYTES, Tokenizer, printable_bytes
 
 ARCHITECTURE = "llama"
 MODEL_NAME = "skerry-tiny"

@@ -1,6 +1,6 @@
 """The small llama-shaped network in torch, laid out as llama.cpp's `llama` arch expects it.
 
-Called by `tools.base_model.training` (to fit it) and `tools.base_model.gguf_file` (to write it).
+Called by `base_model.training` (to fit it) and `base_model.gguf_file` (to write it).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Shape:
         return self.width // self.heads
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]
     """Causal grouped-query attention with rotary positions on neighbouring pairs."""
 
     def __init__(self, shape: Shape) -> None:
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         return attended
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     """One layer: attention, then a gated feed-forward, each with its norm and its bypass."""
 
     def __init__(self, shape: Shape) -> None:
@@ -85,7 +85,7 @@ class Block(nn.Module):
         return fed
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc]
     """The whole network; the embedding is also the output matrix, which halves its cost."""
 
     def __init__(self, shape: Shape) -> None:

@@ -1,13 +1,13 @@
 """Longer texts: stories and explanations, 60 to 250 tokens, so that a stream lasts a while.
 
-Called by `tools.base_model.corpus`.
+Called by `base_model.corpus`.
 """
 
 from __future__ import annotations
 
 import random
 
-from tools.base_model.phrases import Phrases, bind, capitalised, fill
+from base_model.phrases import Phrases, bind, capitalised, fill
 
 # Deeds in one story: with 3 a story has about 80 tokens, with 9 about 220.
 DEEDS_MIN = 3
@@ -45,7 +45,9 @@ def explain_at_length(
     lines = list(topic.lines)
     others = [other for other in phrases.topics if other is not topic]
     for other in rng.sample(others, rng.randint(1, FURTHER_TOPICS_MAX)):
-        lead = rng.choice(("It helps to know {0}, too.", "Let us also look at {0}.", "Next comes {0}."))
+        lead = rng.choice(
+            ("It helps to know {0}, too.", "Let us also look at {0}.", "Next comes {0}.")
+        )
         lines += [lead.format(other.names[0]), *other.lines]
     bound = bind(phrases, rng)
     return rng.choice(topic.names), [fill(line, bound, rng) for line in lines]

@@ -1,11 +1,12 @@
 """A byte-level BPE tokenizer in the form llama.cpp calls `gpt2`: trained, used and spelt here.
 
-Called by `tools.base_model.training` (encode) and `tools.base_model.gguf_file` (spellings, merges).
+Called by `base_model.training` (encode) and `base_model.gguf_file` (spellings, merges).
 Token numbers: 256 bytes, then one per merge, then the special tokens.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -16,9 +17,7 @@ BYTES = 256
 PAIR_COUNT_MIN = 8
 
 # llama.cpp's pre-tokenizer "gpt-2"; \p{L} and \p{N} are spelt with what `re` has.
-_PIECES = re.compile(
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+"
-)
+_PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 
 Pair = tuple[int, int]
 
@@ -74,7 +73,7 @@ class Tokenizer:
         if piece not in self._words:
             tokens = list(piece.encode("utf-8"))
             while len(tokens) > 1:
-                pairs = list(zip(tokens, tokens[1:], strict=False))
+                pairs = list(itertools.pairwise(tokens))
                 best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self.merges)))
                 if best not in self._ranks:
                     break
@@ -84,7 +83,7 @@ class Tokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], size: int, specials: tuple[str, ...]) -> Tokenizer:
-    """Return a tokenizer of at most `size` tokens whose merges are the commonest pairs of `texts`."""
+    """Return a tokenizer of at most `size` tokens that merges the commonest pairs of `texts`."""
     splitter = "|".join(map(re.escape, specials))
     counts: Counter[str] = Counter()
     for text in texts:
@@ -95,7 +94,7 @@ def train_tokenizer(texts: Iterable[str], size: int, specials: tuple[str, ...]) 
     while BYTES + len(merges) + len(specials) < size:
         pairs: Counter[Pair] = Counter()
         for tokens, count in words:
-            for pair in zip(tokens, tokens[1:], strict=False):
+            for pair in itertools.pairwise(tokens):
                 pairs[pair] += count
         best, times = min(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
         if times < PAIR_COUNT_MIN:

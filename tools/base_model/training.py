@@ -1,6 +1,6 @@
 """Fits the network to the corpus: packs documents into batches, steps, reports the loss.
 
-Called by `tools.base_model.__main__`. One thread and fixed seeds, so that a second run on the same
+Called by `tools/make_base_model.py`. One thread and fixed seeds, so that a second run on the same
 kind of processor makes the same weights.
 """
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.base_model.corpus import SPECIAL_TOKENS, Part, Sources, documents
-from tools.base_model.network import Network, Shape
-from tools.base_model.tokenizer import Tokenizer, train_tokenizer
+from base_model.corpus import SPECIAL_TOKENS, Part, Sources, documents
+from base_model.network import Network, Shape
+from base_model.tokenizer import Tokenizer, train_tokenizer
 
 # With 1,536 tokens English comes to 4.1 characters a token; with 1,024 to 3.5.
 VOCABULARY_SIZE = 1536
@@ -73,7 +73,7 @@ def fit(sources: Sources, tokenizer: Tokenizer, steps: int) -> Fitted:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate * share
         loss = batch_loss(network, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
         for optimizer in optimizers:
             optimizer.step()
@@ -88,7 +88,7 @@ def held_out_loss(network: Network, sources: Sources, tokenizer: Tokenizer) -> f
     unseen = islice(batches(sources, tokenizer, HELD_OUT_SEED), HELD_OUT_BATCHES)
     with torch.no_grad():
         losses = [batch_loss(network, batch).item() for batch in unseen]
-    return sum(losses) / len(losses)
+    return float(sum(losses) / len(losses))
 
 
 def batch_loss(network: Network, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -96,9 +96,7 @@ def batch_loss(network: Network, batch: tuple[Tensor, Tensor]) -> Tensor:
     tokens, labels = batch
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = network(tokens)
-    return F.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=NOT_LEARNED
-    )
+    return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=NOT_LEARNED)
 
 
 def batches(sources: Sources, tokenizer: Tokenizer, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -67,12 +67,14 @@ def split_cluster_name(name: str) -> tuple[str, str] | None:
     return (kind, rest) if slash else None
 
 
-def endpoints_folder(deployment: str) -> str:
-    """Return the folder of one deployment's endpoints.
+def endpoints_file(cluster: str) -> str:
+    """Return the file of one cluster's endpoints, relative to the gateway's folder.
 
-    One each, so that a change to one is not read again by all the others' subscriptions.
+    A folder per deployment, so that a change to one is not read again by all the others'
+    subscriptions.
     """
-    return f"endpoints/{deployment}"
+    kind, _, deployment = cluster.partition("/")
+    return f"endpoints/{deployment}/{kind}.json"
 
 
 def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ...]:
@@ -89,15 +91,14 @@ def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ..
     return tuple(clusters)
 
 
-def build_endpoints(topology: GatewayTopology) -> dict[str, tuple[Json, ...]]:
-    """Return the endpoints of every deployment's four clusters, by deployment."""
+def build_endpoints(topology: GatewayTopology) -> tuple[Json, ...]:
+    """Return the endpoints of every deployment's four clusters."""
     peers = {peer.plane: peer for peer in topology.peers}
-    return {
-        model.deployment: tuple(
-            _endpoints(model, kind, [peers[plane] for plane in model.peers]) for kind in KINDS
-        )
+    return tuple(
+        _endpoints(model, kind, [peers[plane] for plane in model.peers])
         for model in topology.models
-    }
+        for kind in KINDS
+    )
 
 
 def _deployment_cluster(
@@ -111,7 +112,7 @@ def _deployment_cluster(
         type="EDS",
         eds_cluster_config={
             "service_name": name,
-            "eds_config": file_source(files_root, endpoints_folder(model.deployment), "endpoints"),
+            "eds_config": file_source(files_root, endpoints_file(name)),
         },
         lb_policy="LEAST_REQUEST",
         # Cut what waits for a host that no longer answers: hung is worse than dead.

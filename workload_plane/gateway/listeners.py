@@ -135,7 +135,7 @@ def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:
         codec_type="AUTO",
         rds={
             "route_config_name": routes,
-            "config_source": file_source(files_root, "routes", "routes"),
+            "config_source": file_source(files_root, f"routes/{routes}.json"),
         },
         http2_protocol_options=http2_options(),
         common_http_protocol_options={"idle_timeout": duration(_CLIENT_IDLE_SECONDS)},

@@ -3,9 +3,7 @@
 Pure: no I/O, no clock; the same topology gives the same bytes. `publish.publish` calls it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from workload_plane.gateway.clusters import build_clusters, build_endpoints
 from workload_plane.gateway.listeners import build_listeners
@@ -25,12 +23,12 @@ _HEAP_REFUSE_FRACTION = 0.97
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All dynamic resources of one gateway; endpoints by deployment."""
+    """All dynamic resources of one gateway."""
 
     listeners: tuple[Json, ...]
     routes: tuple[Json, ...]
     clusters: tuple[Json, ...]
-    endpoints: Mapping[str, tuple[Json, ...]] = MappingProxyType({})
+    endpoints: tuple[Json, ...] = ()
     secrets: tuple[Json, ...] = ()
 
 
@@ -58,8 +56,8 @@ def build_bootstrap(topology: GatewayTopology, files_root: str) -> Json:
             "ignore_global_conn_limit": True,
         },
         "dynamic_resources": {
-            "lds_config": file_source(files_root, "listeners", "listeners"),
-            "cds_config": file_source(files_root, "clusters", "clusters"),
+            "lds_config": file_source(files_root, "listeners/listeners.json"),
+            "cds_config": file_source(files_root, "clusters/clusters.json"),
         },
         "overload_manager": _overload(),
     }

@@ -243,14 +243,13 @@ def _request_faults(models: Sequence[ServedModel]) -> list[Json]:
         _fault(
             {**post, "dynamic_metadata": [broken]},
             400,
-            "the body is not valid JSON",
+            "the body is not valid JSON, or not sent as Content-Type: application/json",
             code="invalid_json",
         ),
         _fault(
             post,
             400,
-            "the body must be a JSON object with a string `model`, sent as"
-            f" Content-Type: application/json; {_escaped(_served(models))}",
+            f"the body must be a JSON object with a string `model`; {_escaped(_served(models))}",
             param="model",
             code="missing_model",
         ),

@@ -28,15 +28,14 @@ def peer_tls(tls: TlsFiles, files_root: str) -> Json:
 
 def common_tls_context(files_root: str) -> Json:
     """Return the TLS settings of both sides of a gateway-to-gateway connection."""
-    source = file_source(files_root, "secrets", "secrets")
     return {
         # Envoy's upstream side stops at 1.2 unless told.
         "tls_params": {
             "tls_minimum_protocol_version": "TLSv1_3",
             "tls_maximum_protocol_version": "TLSv1_3",
         },
-        "tls_certificate_sds_secret_configs": [{"name": IDENTITY_SECRET, "sds_config": source}],
-        "validation_context_sds_secret_config": {"name": AUTHORITY_SECRET, "sds_config": source},
+        "tls_certificate_sds_secret_configs": [_secret_source(files_root, IDENTITY_SECRET)],
+        "validation_context_sds_secret_config": _secret_source(files_root, AUTHORITY_SECRET),
     }
 
 
@@ -64,3 +63,7 @@ def build_secrets(tls: TlsFiles) -> tuple[Json, ...]:
             },
         ),
     )
+
+
+def _secret_source(files_root: str, name: str) -> Json:
+    return {"name": name, "sds_config": file_source(files_root, f"secrets/{name}.json")}

@@ -55,17 +55,17 @@ def socket_address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def file_source(root: str, folder: str, name: str) -> Json:
-    """Return the source of resources in `root/folder/name.json`.
+def file_source(root: str, path: str) -> Json:
+    """Return the source of resources in the file `root/path`.
 
     The directory is watched, not the file: only a rename into it is noticed, which is how
     `files.py` writes. Waiting for the first content is bounded by Envoy's default of 15 s.
     """
-    directory = f"{root}/{folder}"
+    full_path = f"{root}/{path}"
     return {
         "path_config_source": {
-            "path": f"{directory}/{name}.json",
-            "watched_directory": {"path": directory},
+            "path": full_path,
+            "watched_directory": {"path": full_path.rpartition("/")[0]},
         },
         "resource_api_version": "V3",
     }

@@ -71,17 +71,16 @@ def test_long_field_is_cut_and_says_so(stream: io.StringIO) -> None:
     assert line["prompt"] == "a" * logs.FIELD_CHARS_MAX + "...(+8000)"
 
 
-def test_context_is_in_every_line_of_the_block_and_of_its_tasks(stream: io.StringIO) -> None:
+async def test_context_is_in_every_line_of_the_block_and_of_its_tasks(
+    stream: io.StringIO,
+) -> None:
     async def inner() -> None:
         log.info("inner")
 
-    async def outer() -> None:
-        with logs.bind(plane="a"), logs.bind(generation=7):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(inner())
-        log.info("after")
-
-    asyncio.run(outer())
+    with logs.bind(plane="a"), logs.bind(generation=7):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inner())
+    log.info("after")
     first, second = lines(stream)
     assert (first["plane"], first["generation"]) == ("a", 7)
     assert "plane" not in second

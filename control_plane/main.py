@@ -1,0 +1,156 @@
+"""The control plane's composition root: builds everything, decides nothing.
+
+`python -m control_plane.main --settings FILE`; `skerry up` starts it that way.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from control_plane.api.operator_service import OperatorService
+from control_plane.http import http_application, serve_http
+from control_plane.link.convert import decode_desired, encode_desired
+from control_plane.link.registry import Registry
+from control_plane.link.service import PlaneLink
+from control_plane.reconcile.loop import Doors, ReconcileLoop
+from control_plane.reconcile.sight import Sight
+from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
+from control_plane.store import leadership, schema
+from control_plane.store.engine import Database, open_database
+from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
+from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock, SystemClock
+from skerry.plumbing.errors import Conflict, SkerryError
+from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor, TlsFiles, server_credentials
+from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
+
+_log = logs.get_logger(__name__)
+
+STOP_GRACE_SECONDS = 1.0  # open calls; planes reconnect by themselves
+
+
+async def run(settings: ControlPlaneSettings) -> None:
+    """Run one control plane until SIGTERM or until another leader takes over."""
+    clock = SystemClock()
+    ids = SystemIds(clock)
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    await asyncio.to_thread(schema.upgrade, settings.database_url)
+    database = open_database(settings.database_url)
+    epoch = await database.run(leadership.take_leadership, settings.name, clock.now())
+    _log.info("leadership.taken", epoch=epoch, name=settings.name)
+    loop, registry = _build_loop(settings, database, clock, epoch)
+    service = OperatorService(
+        database=database,
+        clock=clock,
+        ids=ids,
+        leader=loop,
+        planner=loop,
+        live=registry,
+        wake=loop.wake,
+    )
+    operator_server = await _serve_operator(service, settings)
+    link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
+    link_server = await _serve_link(link, settings)
+    http = await serve_http(http_application(lambda: loop.has_decided), settings.http_address)
+    try:
+        await run_until_stopped(loop.run(), stop=stop)
+    finally:
+        await operator_server.stop(STOP_GRACE_SECONDS)
+        await link_server.stop(STOP_GRACE_SECONDS)
+        await http.cleanup()
+        database.close()
+
+
+def _build_loop(
+    settings: ControlPlaneSettings, database: Database, clock: Clock, epoch: int
+) -> tuple[ReconcileLoop, Registry]:
+    """Tie loop and registry: each wakes or reads the other."""
+    wake = _Wake()
+    registry = Registry(clock, wake)
+    sight = Sight(database, registry, clock, policy_of(settings), decode_desired)
+    doors = Doors(encode=encode_desired, push=registry.push)
+    loop = ReconcileLoop(database, sight, doors, clock, epoch=epoch)
+    wake.target = loop
+    return loop, registry
+
+
+class _Wake:
+    """Breaks the circle: the registry exists before the loop that it wakes."""
+
+    def __init__(self) -> None:
+        self.target: ReconcileLoop | None = None
+
+    def __call__(self) -> None:
+        if self.target is not None:
+            self.target.wake()
+
+
+async def _serve_operator(
+    service: OperatorService, settings: ControlPlaneSettings
+) -> grpc.aio.Server:
+    """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+    operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
+    name = operator_service_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name
+    await _add_health_and_reflection(server, name)
+    _bind(server.add_insecure_port, settings.operator_address)
+    await server.start()
+    return server
+
+
+async def _serve_link(link: PlaneLink, settings: ControlPlaneSettings) -> grpc.aio.Server:
+    """Start the link port, mTLS only."""
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+    plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
+    name = plane_service_pb2.DESCRIPTOR.services_by_name["PlaneLinkService"].full_name
+    await _add_health_and_reflection(server, name)
+    tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
+    credentials = server_credentials(tls)
+    _bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
+    await server.start()
+    return server
+
+
+async def _add_health_and_reflection(server: grpc.aio.Server, service: str) -> None:
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection(
+        (service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+
+
+def _bind(add_port: Callable[[str], int], address: str) -> None:
+    try:
+        add_port(address)
+    except RuntimeError as error:
+        raise Conflict(
+            f"cannot listen on {address}: the port is taken; stop what holds it or choose another"
+        ) from error
+
+
+def main() -> int:
+    """Read the settings, run, and end with 1 and one line when that cannot be."""
+    parser = argparse.ArgumentParser(prog="control_plane.main", description=__doc__)
+    parser.add_argument("--settings", type=Path, required=True)
+    arguments = parser.parse_args()
+    logs.configure()
+    try:
+        asyncio.run(run(load_settings(arguments.settings)))
+    except SkerryError as error:
+        _log.error("control-plane.stopped", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

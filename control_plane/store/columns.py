@@ -1,0 +1,74 @@
+"""Column types: fleet values as JSON, and times that stay in UTC on both databases."""
+
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import JSON, DateTime
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from skerry.plumbing.errors import Corrupt, InvalidInput
+
+Value = TypeVar("Value")
+
+
+class ValueColumn(TypeDecorator[Value], Generic[Value]):
+    """A frozen value as JSON, checked by its own invariants when it is read back."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, value_type: type[Value]) -> None:
+        """Keep how values of that type are written and read."""
+        super().__init__(none_as_null=True)
+        self.value_type = value_type
+        self._adapter = TypeAdapter(value_type)
+
+    def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:
+        """Return the value as JSON; InvalidInput when it would not read back the same."""
+        if value is None:
+            return None
+        written = self._adapter.dump_python(value, mode="json")
+        # JSON has no NaN and no infinity: written as null, they would make a row nobody can read.
+        if self._read(written) != value:
+            raise InvalidInput(f"{self.value_type.__name__} holds a number that is not finite")
+        return written
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:
+        """Return the stored value; Corrupt when it breaks its type's invariants."""
+        if value is None:
+            return None
+        found = self._read(value)
+        if found is None:
+            raise Corrupt(
+                f"a stored {self.value_type.__name__} cannot be read; restore a backup of the"
+                " capacity database, or start the release that wrote it"
+            )
+        return found
+
+    def _read(self, written: Any) -> Value | None:
+        try:
+            return self._adapter.validate_python(written)
+        except ValueError:  # pydantic's ValidationError is one
+            return None
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time; SQLite keeps no zone, so UTC is written and put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the time in UTC; a naive time is a bug of the caller."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "times are aware"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored time, aware and in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

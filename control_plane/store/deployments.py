@@ -1,0 +1,252 @@
+"""Deployments and their revisions: applying, deleting, removing, reading."""
+
+import hashlib
+from dataclasses import replace
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from control_plane.store.changes import append_change
+from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.requests import digest_of, earlier_answer, keep_answer
+from control_plane.store.values import (
+    Answer,
+    AppliedDeployment,
+    ApplyOutcome,
+    StoredDeployment,
+)
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.names import full_name
+from skerry.plumbing.errors import AlreadyExists, Conflict, Infeasible, NotFound
+
+_DEPLOYMENT = TypeAdapter(Deployment)
+_ETAG_CHARACTERS = 16
+
+
+def apply_deployment(
+    session: Session, write: WriteContext, deployment: Deployment, etag: str, request_id: str
+) -> AppliedDeployment:
+    """Create the deployment or bring it to this spec; the revision's number is assigned here.
+
+    Raises Conflict when `etag` is not empty and not the present one, AlreadyExists when another
+    deployment has the served name, Infeasible while the deployment is being deleted.
+    """
+    check_epoch(session, write.epoch)
+    unnumbered = replace(deployment, revision=replace(deployment.revision, number=1))
+    digest = digest_of("apply", _DEPLOYMENT.dump_json(unnumbered).decode(), etag)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        assert earlier.applied is not None, "the digest names the call"
+        return earlier.applied
+    held = _find(session, deployment.name, lock=True)
+    _check_etag(deployment.name, held, etag)
+    if held is not None and held.deleting:
+        raise Infeasible(
+            f"deployment {deployment.name!r} is being deleted; apply it again once it is gone"
+        )
+    _check_served_name(session, deployment)
+    applied = _apply(session, write, _numbered(session, deployment, held), held)
+    keep_answer(session, write, request_id, digest, Answer(applied=applied))
+    if applied.outcome is not ApplyOutcome.UNCHANGED:
+        summary = _summary(applied.stored.deployment, held)
+        append_change(session, write, "deployment.applied", _subject(deployment), summary)
+    return applied
+
+
+def get_deployment(session: Session, name: str) -> StoredDeployment:
+    """Return a deployment; NotFound when there is none of that name."""
+    held = _find(session, name)
+    if held is None:
+        raise _no_such(name)
+    return held
+
+
+def list_deployments(
+    session: Session, after_name: str = "", limit: int | None = None
+) -> tuple[StoredDeployment, ...]:
+    """Return deployments after a name, ordered by name, at most `limit`."""
+    table = tables.deployments
+    query = select(table).where(table.c.name > after_name).order_by(table.c.name).limit(limit)
+    return tuple(_stored(row) for row in session.execute(query).mappings())
+
+
+def mark_deleting(
+    session: Session, write: WriteContext, name: str, etag: str, request_id: str
+) -> StoredDeployment:
+    """Record that an operator wants the deployment's end; reconciliation drains and removes it."""
+    check_epoch(session, write.epoch)
+    digest = digest_of("delete", name, etag)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        assert earlier.deleting is not None, "the digest names the call"
+        return earlier.deleting
+    held = _find(session, name, lock=True)
+    if held is None:
+        raise _no_such(name)
+    _check_etag(name, held, etag)
+    marked = held if held.deleting else _next(held, held.deployment, write, deleting=True)
+    if marked is not held:
+        _replace_row(session, held, marked)
+    keep_answer(session, write, request_id, digest, Answer(deleting=marked))
+    if marked is not held:
+        subject = _subject(marked.deployment)
+        append_change(session, write, "deployment.deleting", subject, "to be drained and removed")
+    return marked
+
+
+def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
+    """Forget a deployment that was marked and is gone everywhere, with its placements.
+
+    Returns whether it was still there; raises Infeasible for one that nobody asked to delete.
+    """
+    check_epoch(session, write.epoch)
+    held = _find(session, name, lock=True)
+    if held is None:
+        return False
+    if not held.deleting:
+        raise Infeasible(f"deployment {name!r} is wanted: only one marked for deletion can go")
+    placed = tables.placements
+    session.execute(delete(placed).where(placed.c.deployment == name))
+    session.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
+    append_change(session, write, "deployment.removed", _subject(held.deployment), "gone")
+    return True
+
+
+def _apply(
+    session: Session, write: WriteContext, wanted: Deployment, held: StoredDeployment | None
+) -> AppliedDeployment:
+    if held is None:
+        etag = _etag("", wanted, write, deleting=False)
+        stored = StoredDeployment(
+            deployment=wanted, etag=etag, created_at=write.now, updated_at=write.now
+        )
+        session.execute(insert(tables.deployments).values(_row(stored)))
+        _add_revision(session, write, wanted)
+        return AppliedDeployment(stored=stored, outcome=ApplyOutcome.CREATED)
+    if held.deployment == wanted:
+        return AppliedDeployment(stored=held, outcome=ApplyOutcome.UNCHANGED)
+    stored = _next(held, wanted, write, deleting=False)
+    _replace_row(session, held, stored)
+    if wanted.revision.number != held.deployment.revision.number:
+        _add_revision(session, write, wanted)
+    return AppliedDeployment(stored=stored, outcome=ApplyOutcome.UPDATED)
+
+
+def _numbered(
+    session: Session, deployment: Deployment, held: StoredDeployment | None
+) -> Deployment:
+    if held is not None:
+        same = replace(deployment.revision, number=held.deployment.revision.number)
+        if same == held.deployment.revision:
+            return replace(deployment, revision=same)
+    table = tables.revisions
+    query = select(func.max(table.c.number)).where(table.c.deployment == deployment.name)
+    number = (session.execute(query).scalar() or 0) + 1
+    return replace(deployment, revision=replace(deployment.revision, number=number))
+
+
+def _add_revision(session: Session, write: WriteContext, deployment: Deployment) -> None:
+    row = {
+        "deployment": deployment.name,
+        "number": deployment.revision.number,
+        "revision": deployment.revision,
+        "created_at": write.now,
+    }
+    session.execute(insert(tables.revisions).values(row))
+
+
+def _replace_row(session: Session, held: StoredDeployment, stored: StoredDeployment) -> None:
+    table = tables.deployments
+    name = held.deployment.name
+    unchanged = (table.c.name == name) & (table.c.etag == held.etag)
+    changed = update(table).where(unchanged).values(_row(stored)).returning(table.c.name)
+    if session.execute(changed).one_or_none() is None:
+        raise Conflict(f"deployment {name!r} was changed meanwhile; read it again")
+
+
+def _check_etag(name: str, held: StoredDeployment | None, etag: str) -> None:
+    if etag and (held is None or held.etag != etag):
+        now = "does not exist" if held is None else f"has etag {held.etag!r} now"
+        raise Conflict(f"deployment {name!r} {now}; read it again and decide anew", field="etag")
+
+
+def _check_served_name(session: Session, deployment: Deployment) -> None:
+    table = tables.deployments
+    served = deployment.revision.base_model.served_name
+    query = select(table.c.name).where(
+        table.c.served_name == served, table.c.name != deployment.name
+    )
+    other = session.execute(query).scalar()
+    if other is not None:
+        raise AlreadyExists(
+            f"deployment {other!r} serves as {served!r} already; choose another served name",
+            field="spec.model.servedName",
+        )
+
+
+def _next(
+    held: StoredDeployment, deployment: Deployment, write: WriteContext, *, deleting: bool
+) -> StoredDeployment:
+    return replace(
+        held,
+        deployment=deployment,
+        etag=_etag(held.etag, deployment, write, deleting=deleting),
+        updated_at=write.now,
+        deleting=deleting,
+    )
+
+
+def _etag(before: str, deployment: Deployment, write: WriteContext, *, deleting: bool) -> str:
+    # Chained to the one before: going back to an earlier spec is still another etag.
+    text = f"{before} {write.epoch} {write.now.isoformat()} {deleting} ".encode()
+    return hashlib.sha256(text + _DEPLOYMENT.dump_json(deployment)).hexdigest()[:_ETAG_CHARACTERS]
+
+
+def _summary(deployment: Deployment, held: StoredDeployment | None) -> str:
+    number = deployment.revision.number
+    if held is None:
+        return f"created at revision {number}"
+    if held.deployment.revision.number != number:
+        return f"revision {held.deployment.revision.number} -> {number}"
+    names = ("scaling", "policy", "labels", "project")
+    changed = [n for n in names if getattr(held.deployment, n) != getattr(deployment, n)]
+    return f"{', '.join(changed)} changed, revision {number} as before"
+
+
+def _find(session: Session, name: str, *, lock: bool = False) -> StoredDeployment | None:
+    query = select(tables.deployments).where(tables.deployments.c.name == name)
+    row = session.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: RowMapping) -> StoredDeployment:
+    return StoredDeployment(
+        deployment=row["deployment"],
+        etag=row["etag"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        deleting=row["deleting"],
+    )
+
+
+def _row(stored: StoredDeployment) -> dict[str, object]:
+    deployment = stored.deployment
+    return {
+        "name": deployment.name,
+        "project": deployment.project,
+        "served_name": deployment.revision.base_model.served_name,
+        "deployment": deployment,
+        "etag": stored.etag,
+        "deleting": stored.deleting,
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+    }
+
+
+def _subject(deployment: Deployment) -> str:
+    return full_name(deployment.project, "deployments", deployment.name)
+
+
+def _no_such(name: str) -> NotFound:
+    return NotFound(f"deployment {name!r} does not exist; `skerry get deployments` lists them")

@@ -1,0 +1,31 @@
+"""The fence: every write names its epoch and is refused once another leader has taken over."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from skerry.plumbing.errors import StaleGeneration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteContext:
+    """Under which epoch, for whom and when something is written."""
+
+    epoch: int
+    actor: str
+    now: datetime
+
+
+def check_epoch(session: Session, epoch: int) -> None:
+    """Raise StaleGeneration unless `epoch` leads; nobody can take over before we commit."""
+    # The shared lock holds off the next leader until this transaction ends (SQLite has one writer).
+    query = select(tables.leadership.c.epoch).with_for_update(read=True)
+    leading = session.execute(query).scalar_one()
+    if leading != epoch:
+        raise StaleGeneration(
+            f"epoch {epoch} is deposed, epoch {leading} leads;"
+            " send the call to the control plane that leads"
+        )

@@ -1,0 +1,132 @@
+"""First answer and fallback: keep what runs, then the cheapest room, in order of priority.
+
+`solve` starts the exact search from it and uses it alone past the exact search's size.
+"""
+
+from collections.abc import Mapping
+
+from scheduler.grid import Counts, Grid, Want
+from scheduler.levels import spread_shortfall, survival_of, survival_weight, unmet_of
+from scheduler.room import Room
+
+
+def solve_greedy(grid: Grid) -> Counts:
+    """Return counts that fit, good but not proven; the same for the same grid."""
+    room = Room(grid, grid.nothing, {})
+    order = sorted(
+        (want for want in grid.wants if want.columns),
+        key=lambda want: (want.priority, len(want.columns), -_size(grid, want), want.name),
+    )
+    for want in sorted(order, key=lambda want: (want.priority, want.name)):
+        _keep(room, want)
+    for want in order:
+        _fill(room, want)
+        if unmet_of(grid, want, room.result):
+            _preempt(room, want, order)
+    for want in order:
+        _spread_and_survive(room, want)
+    return room.result
+
+
+def _size(grid: Grid, want: Want) -> int:
+    return max(grid.columns[i].accelerators for i in want.columns)
+
+
+def _price(grid: Grid, index: int) -> float:
+    column = grid.columns[index]
+    return column.cost_microdollars / column.throughput
+
+
+def _missing(room: Room, want: Want, index: int) -> int:
+    """Return how many replicas on this column would meet the demand."""
+    return -(-unmet_of(room.grid, want, room.result) // room.grid.columns[index].throughput)
+
+
+def _keep(room: Room, want: Want) -> None:
+    """Keep what runs as far as it is wanted, the dearest given up first."""
+    grid = room.grid
+    for index in sorted(want.columns, key=lambda i: (_price(grid, i), i)):
+        wanted = min(grid.columns[index].current, _missing(room, want, index))
+        room.add(index, room.more(want, index, wanted))
+
+
+def _fill(room: Room, want: Want) -> None:
+    """Place what is missing: new domains first where they are promised, then the cheapest."""
+    by_one = bool(want.domains) or want.domains_min > 0
+    while unmet_of(room.grid, want, room.result):
+        for index in sorted(want.columns, key=lambda i: _preference(room, want, i)):
+            missing = _missing(room, want, index)
+            if count := room.more(want, index, 1 if by_one else missing):
+                room.add(index, count)
+                if by_one:
+                    break
+        else:
+            return
+
+
+def _preference(room: Room, want: Want, index: int) -> tuple[int, int, float, int]:
+    held_already = 0
+    if spread_shortfall(want, room.result):
+        held_already = int(any(room.counts[i] for i in _mates(want.spread_domains, index)))
+    load = sum(room.counts[i] for i in _mates(want.domains, index))
+    return held_already, load, _price(room.grid, index), index
+
+
+def _mates(domains: Mapping[str, tuple[int, ...]], index: int) -> tuple[int, ...]:
+    for columns in domains.values():
+        if index in columns:
+            return columns
+    return ()
+
+
+def _preempt(room: Room, want: Want, order: list[Want]) -> None:
+    """Take room from lower classes, the lowest first: a class is served before the next one."""
+    lower = sorted(
+        (other for other in order if other.priority > want.priority),
+        key=lambda other: (-other.priority, other.name),
+    )
+    for index in sorted(want.columns, key=lambda i: (_price(room.grid, i), i)):
+        while unmet_of(room.grid, want, room.result) and _make_room(room, want, index, lower):
+            room.add(index, 1)
+
+
+def _make_room(room: Room, want: Want, index: int, lower: list[Want]) -> bool:
+    """Give up replicas of lower classes on the column's pool until one more fits."""
+    pool = room.grid.columns[index].pool
+    victims = [i for other in lower for i in other.columns if room.grid.columns[i].pool == pool]
+    given_up: list[int] = []
+    while not room.more(want, index, 1):
+        victim = next((i for i in victims if room.counts[i]), None)
+        if victim is None:
+            for back in given_up:
+                room.add(back, 1)
+            return False
+        room.add(victim, -1)
+        given_up.append(victim)
+    return True
+
+
+def _spread_and_survive(room: Room, want: Want) -> None:
+    """Add replicas beyond the demand while each makes the promises better."""
+    grid = room.grid
+
+    def shortfall() -> int:
+        counts = room.result
+        replicas = survival_of(grid, want, counts) * survival_weight(grid, want)
+        return replicas + spread_shortfall(want, counts) * want.scale * survival_weight(grid, want)
+
+    def after(index: int) -> int:
+        room.counts[index] += 1
+        value = shortfall()
+        room.counts[index] -= 1
+        return value
+
+    while before := shortfall():
+        ways = sorted(
+            (after(i), room.counts[i] >= grid.columns[i].current, _price(grid, i), i)
+            for i in want.columns
+            if room.more(want, i, 1)
+        )
+        if not ways or ways[0][0] >= before:
+            return
+        room.add(ways[0][3], 1)

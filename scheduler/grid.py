@@ -1,0 +1,252 @@
+"""The problem in sorted integers: one column per deployment and pool that may host it.
+
+`greedy`, `exact`, `levels` and `envelopes` work on it; counts are a tuple aligned with `columns`.
+Sorting here is what makes a plan independent of the order of the input.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from scheduler.feasibility import bars_by_pool, nothing_new, rejection
+from scheduler.plan import Rejection
+from scheduler.problem import DemandedDeployment, PlacementProblem
+from skerry.fleet.deployment import FailureDomain, ResourceShape
+from skerry.fleet.packing import Load, empty_nodes, nodes_of_replica, pack
+from skerry.fleet.pool import Pool
+
+MICRODOLLARS = 1_000_000  # a price of $0.01/h stays exact to four digits
+# Throughput ratios of mixed kinds in thousandths, rounded up: a fleet of 1,000 replicas is at most
+# one replica short of what was asked, and coefficients stay small for the solver.
+THROUGHPUT_SCALE = 1_000
+
+Counts = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One deployment on one pool: what a replica takes, yields and costs there."""
+
+    deployment: str
+    pool: str
+    accelerators: int
+    host_memory_bytes: int
+    throughput: int
+    cost_microdollars: int
+    current: int
+    count_max: int
+    nothing_new: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """One deployment's demand; `demand` and `kept_demand` in 1/`scale` of a replica."""
+
+    demanded: DemandedDeployment
+    scale: int
+    demand: int
+    kept_demand: int
+    cost_microdollars_max: int | None
+    columns: tuple[int, ...]
+    domains: Mapping[str, tuple[int, ...]]
+    spread_domains: Mapping[str, tuple[int, ...]]
+
+    @property
+    def name(self) -> str:
+        """Return the deployment's name."""
+        return self.demanded.deployment.name
+
+    @property
+    def priority(self) -> int:
+        """Return the priority class, 0 first."""
+        return self.demanded.deployment.policy.priority
+
+    @property
+    def replicas_max(self) -> int:
+        """Return how many replicas there may be in all."""
+        return self.demanded.deployment.scaling.max_replicas
+
+    @property
+    def domains_min(self) -> int:
+        """Return how many domains must hold a replica, as far as they exist."""
+        spread = self.demanded.deployment.policy.spread
+        if spread is None or self.demand == 0:
+            return 0
+        return min(spread.domains_min, self.replicas_max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The problem as columns, by deployment and by pool."""
+
+    problem: PlacementProblem
+    pools: Mapping[str, Pool]
+    wants: tuple[Want, ...]
+    columns: tuple[Column, ...]
+    on_pool: Mapping[str, tuple[int, ...]]
+    rejections: tuple[Rejection, ...]
+    move_microdollars: int
+
+    @property
+    def nothing(self) -> Counts:
+        """Return counts with no replica anywhere."""
+        return (0,) * len(self.columns)
+
+
+def build_grid(problem: PlacementProblem) -> Grid:
+    """Return the sorted columns of a problem and the pairs that are no column."""
+    pools = {pool.name: pool for pool in sorted(problem.pools, key=lambda pool: pool.name)}
+    running = {(p.deployment, p.pool): p.count for p in problem.current}
+    bars = bars_by_pool(problem.bars)
+    columns: list[Column] = []
+    wants: list[Want] = []
+    rejections: list[Rejection] = []
+    for demanded in sorted(problem.demands, key=lambda demanded: demanded.deployment.name):
+        name, scale = demanded.deployment.name, _scale(demanded)
+        first = len(columns)
+        for pool in pools.values():
+            runs, bar = running.get((name, pool.name), 0), bars.get(pool.name)
+            if reason := rejection(demanded.deployment, pool, bar=bar, runs=runs):
+                rejections.append(Rejection(deployment=name, pool=pool.name, reason=reason))
+            else:
+                closed = nothing_new(pool, bar)
+                columns.append(_column(demanded, pool, scale=scale, runs=runs, closed=closed))
+        indices = tuple(range(first, len(columns)))
+        wants.append(_want(demanded, scale, indices, [pools[columns[i].pool] for i in indices]))
+    on_pool: dict[str, list[int]] = {name: [] for name in pools}
+    for index, column in enumerate(columns):
+        on_pool[column.pool].append(index)
+    return Grid(
+        problem=problem,
+        pools=pools,
+        wants=tuple(wants),
+        columns=tuple(columns),
+        on_pool={name: tuple(indices) for name, indices in on_pool.items()},
+        rejections=tuple(rejections),
+        move_microdollars=_move_microdollars(problem),
+    )
+
+
+def domain_of(pool: Pool, domain: FailureDomain) -> str:
+    """Return the name of what a pool is lost with; regions of two clouds are two regions."""
+    match domain:
+        case FailureDomain.PLANE:
+            return pool.plane.name
+        case FailureDomain.REGION:
+            return f"{pool.plane.cloud}/{pool.plane.region}"
+        case FailureDomain.CLOUD:
+            return pool.plane.cloud
+
+
+def packs(grid: Grid, pool: str, counts: Counts) -> bool:
+    """Say whether the counts of one pool fit its nodes."""
+    shape = grid.pools[pool].shape
+    loads = [
+        Load(
+            key=grid.columns[i].deployment,
+            accelerators=grid.columns[i].accelerators,
+            host_memory_bytes=grid.columns[i].host_memory_bytes,
+            count=counts[i],
+        )
+        for i in grid.on_pool[pool]
+        if counts[i]
+    ]
+    nodes = empty_nodes(shape.nodes, shape.accelerators_per_node, shape.host_memory_bytes)
+    return not loads or pack(nodes, loads).is_complete
+
+
+def totals_suffice(grid: Grid, pool: str) -> bool:
+    """Say whether the sum of accelerators alone decides what fits the pool.
+
+    True when sizes divide one another (1, 2, 4, 8 on nodes of 8) and host memory can't bind first.
+    """
+    shape = grid.pools[pool].shape
+    columns = [grid.columns[i] for i in grid.on_pool[pool]]
+    per_node = shape.accelerators_per_node
+    sizes = sorted({c.accelerators for c in columns if c.accelerators <= per_node} | {per_node})
+    divide = all(b % a == 0 for a, b in pairwise(sizes))
+    slim = all(
+        c.host_memory_bytes * per_node <= c.accelerators * shape.host_memory_bytes for c in columns
+    )
+    return divide and slim
+
+
+def ratio(shape: ResourceShape, demanded: DemandedDeployment) -> float:
+    """Return a shape's throughput over the first shape's; 1.0 unless all shapes are measured."""
+    shapes = demanded.deployment.revision.shapes
+    if any(not s.throughput_tokens_per_second for s in shapes):
+        return 1.0
+    first, own = shapes[0].throughput_tokens_per_second, shape.throughput_tokens_per_second
+    assert first
+    assert own
+    return own / first
+
+
+def _scale(demanded: DemandedDeployment) -> int:
+    even = all(ratio(shape, demanded) == 1.0 for shape in demanded.deployment.revision.shapes)
+    return 1 if even else THROUGHPUT_SCALE
+
+
+def _column(
+    demanded: DemandedDeployment, pool: Pool, *, scale: int, runs: int, closed: str | None
+) -> Column:
+    shape = demanded.deployment.revision.shape_on(pool.shape.accelerator)
+    assert shape is not None
+    per_node = pool.shape.accelerators_per_node
+    whole = nodes_of_replica(shape.accelerators, per_node)
+    alone = pool.shape.nodes // whole if whole else pool.shape.accelerators // shape.accelerators
+    count_max = min(demanded.deployment.scaling.max_replicas, alone)
+    return Column(
+        deployment=demanded.deployment.name,
+        pool=pool.name,
+        accelerators=shape.accelerators,
+        host_memory_bytes=shape.host_memory_bytes,
+        throughput=max(1, math.ceil(ratio(shape, demanded) * scale - 1e-9)),
+        cost_microdollars=cost_microdollars(pool, shape.accelerators),
+        current=runs,
+        count_max=min(count_max, runs) if closed else count_max,
+        nothing_new=closed,
+    )
+
+
+def cost_microdollars(pool: Pool, accelerators: int) -> int:
+    """Return what one replica costs an hour; where the price is unknown what runs counts as 0."""
+    return round((pool.terms.price_per_accelerator_hour or 0.0) * accelerators * MICRODOLLARS)
+
+
+def _want(
+    demanded: DemandedDeployment, scale: int, indices: tuple[int, ...], pools: list[Pool]
+) -> Want:
+    policy = demanded.deployment.policy
+    demand = demanded.replicas_wanted * scale
+    kept = math.ceil(policy.tolerate.keep * demand - 1e-9) if policy.tolerate else 0
+    cost_max = policy.cost_per_hour_max
+    return Want(
+        demanded=demanded,
+        scale=scale,
+        demand=demand,
+        kept_demand=kept,
+        cost_microdollars_max=None if cost_max is None else math.floor(cost_max * MICRODOLLARS),
+        columns=indices,
+        domains=_domains(policy.tolerate and policy.tolerate.domain, indices, pools),
+        spread_domains=_domains(policy.spread and policy.spread.domain, indices, pools),
+    )
+
+
+def _domains(
+    domain: FailureDomain | None, indices: tuple[int, ...], pools: list[Pool]
+) -> Mapping[str, tuple[int, ...]]:
+    if domain is None:
+        return {}
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, pool in zip(indices, pools, strict=True):
+        members[domain_of(pool, domain)].append(index)
+    return {name: tuple(members[name]) for name in sorted(members)}
+
+
+def _move_microdollars(problem: PlacementProblem) -> int:
+    if problem.move_cost_dollars == 0.0:
+        return 0
+    return max(1, round(problem.move_cost_dollars * MICRODOLLARS / problem.move_horizon_hours))

@@ -1,0 +1,174 @@
+"""Each call of the operator API as a value: method, request, deadline, and how to read the answer.
+
+The sync and the asyncio client of `skerry.client.operator` make the same calls through it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from skerry.api.operator.v1 import operator_service_pb2 as messages
+from skerry.client import operator_rows as read
+from skerry.client import rows
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.names import full_name
+from skerry.fleet.pool import PoolTerms
+from skerry.wire.deployments import deployment_to_proto
+
+Answer = TypeVar("Answer")
+Row = TypeVar("Row")
+
+READ_SECONDS_MAX = 10.0
+# Planning solves a placement problem, and applying may wait for the store's only writer.
+WRITE_SECONDS_MAX = 30.0
+PAGE_ROWS = 500
+# 1,000 planes x 100 replicas fit twice; past that the server repeats its page tokens.
+PAGES_MAX = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Answer]):
+    """One call: `read` turns the answer's message into a value."""
+
+    method: str
+    request: Any
+    read: Callable[[Any], Answer]
+    seconds_max: float = READ_SECONDS_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[Row]):
+    """Some rows and the token of the next page; empty at the end."""
+
+    rows: tuple[Row, ...]
+    next_token: str
+
+
+def list_planes(project: str, token: str) -> Call[Page[rows.PlaneRow]]:
+    """Return the call for a page of planes."""
+    request = messages.ListPlanesRequest(**_page(project, token))
+    return _list("ListPlanes", request, "planes", read.plane_row)
+
+
+def list_pools(project: str, token: str) -> Call[Page[rows.PoolRow]]:
+    """Return the call for a page of pools."""
+    request = messages.ListPoolsRequest(**_page(project, token))
+    return _list("ListPools", request, "pools", read.pool_row)
+
+
+def list_deployments(project: str, token: str) -> Call[Page[rows.DeploymentRow]]:
+    """Return the call for a page of deployments."""
+    request = messages.ListDeploymentsRequest(**_page(project, token))
+    return _list("ListDeployments", request, "deployments", read.deployment_row)
+
+
+def list_placements(project: str, token: str) -> Call[Page[rows.PlacementRow]]:
+    """Return the call for a page of placements."""
+    request = messages.ListPlacementsRequest(**_page(project, token))
+    return _list("ListPlacements", request, "placements", read.placement_row)
+
+
+def list_replicas(project: str, token: str) -> Call[Page[rows.ReplicaRow]]:
+    """Return the call for a page of replicas."""
+    request = messages.ListReplicasRequest(**_page(project, token))
+    return _list("ListReplicas", request, "replicas", read.replica_row)
+
+
+def list_changes(
+    project: str, token: str, from_sequence: int, *, newest_first: bool
+) -> Call[Page[rows.ChangeRow]]:
+    """Return the call for a page of changes with a higher sequence."""
+    request = messages.ListChangesRequest(
+        **_page(project, token), from_sequence=from_sequence, newest_first=newest_first
+    )
+    return _list("ListChanges", request, "changes", read.change_row)
+
+
+def get_plane(project: str, name: str) -> Call[rows.PlaneRow]:
+    """Return the call for one plane."""
+    request = messages.GetPlaneRequest(name=full_name(project, "planes", name))
+    return Call(method="GetPlane", request=request, read=read.plane_row)
+
+
+def get_pool(project: str, name: str) -> Call[rows.PoolRow]:
+    """Return the call for one pool, `name` the fleet-wide id."""
+    request = messages.GetPoolRequest(name=full_name(project, "pools", name))
+    return Call(method="GetPool", request=request, read=read.pool_row)
+
+
+def get_deployment(project: str, name: str) -> Call[rows.DeploymentRow]:
+    """Return the call for one deployment."""
+    request = messages.GetDeploymentRequest(name=full_name(project, "deployments", name))
+    return Call(method="GetDeployment", request=request, read=read.deployment_row)
+
+
+def update_pool(
+    project: str, name: str, terms: PoolTerms, etag: str, request_id: str
+) -> Call[rows.PoolRow]:
+    """Return the call that sets a pool's terms, if its etag is still that (empty: any)."""
+    request = messages.UpdatePoolRequest(
+        name=full_name(project, "pools", name),
+        terms=read.terms_message(terms),
+        etag=etag,
+        request_id=request_id,
+    )
+    return Call(
+        method="UpdatePool", request=request, read=read.pool_row, seconds_max=WRITE_SECONDS_MAX
+    )
+
+
+def apply_deployment(
+    project: str, deployment: Deployment, request_id: str
+) -> Call[tuple[rows.DeploymentRow, rows.ApplyOutcome]]:
+    """Return the call that creates or revises a deployment."""
+    request = messages.ApplyDeploymentRequest(
+        parent=f"projects/{project}", spec=deployment_to_proto(deployment), request_id=request_id
+    )
+    return Call(
+        method="ApplyDeployment", request=request, read=_applied, seconds_max=WRITE_SECONDS_MAX
+    )
+
+
+def plan_deployment(project: str, deployment: Deployment) -> Call[rows.PlanPreview]:
+    """Return the call that shows what applying would do."""
+    request = messages.PlanDeploymentRequest(
+        parent=f"projects/{project}", spec=deployment_to_proto(deployment)
+    )
+    return Call(
+        method="PlanDeployment",
+        request=request,
+        read=read.plan_preview,
+        seconds_max=WRITE_SECONDS_MAX,
+    )
+
+
+def delete_deployment(project: str, name: str, request_id: str) -> Call[None]:
+    """Return the call that deletes a deployment."""
+    request = messages.DeleteDeploymentRequest(
+        name=full_name(project, "deployments", name), request_id=request_id
+    )
+    return Call(
+        method="DeleteDeployment",
+        request=request,
+        read=lambda _: None,
+        seconds_max=WRITE_SECONDS_MAX,
+    )
+
+
+def _page(project: str, token: str) -> dict[str, Any]:
+    return {"parent": f"projects/{project}", "page_size": PAGE_ROWS, "page_token": token}
+
+
+def _list(method: str, request: Any, field: str, read_row: Callable[[Any], Row]) -> Call[Page[Row]]:
+    def read_page(message: Any) -> Page[Row]:
+        entries: Sequence[Any] = getattr(message, field)
+        return Page(rows=tuple(map(read_row, entries)), next_token=message.next_page_token)
+
+    return Call(method=method, request=request, read=read_page)
+
+
+def _applied(
+    message: messages.ApplyDeploymentResponse,
+) -> tuple[rows.DeploymentRow, rows.ApplyOutcome]:
+    outcome = next(o for o, number in read.OUTCOMES.items() if number == message.outcome)
+    return read.deployment_row(message.deployment), outcome

@@ -1,0 +1,188 @@
+"""Protobuf messages of the operator API to the client's rows.
+
+Only `skerry.client.operator_calls` reads answers through it.
+"""
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from skerry.api.operator.v1 import (
+    change_pb2,
+    deployment_pb2,
+    operator_service_pb2,
+    placement_pb2,
+    plane_pb2,
+    pool_pb2,
+)
+from skerry.client import rows
+from skerry.fleet.observation import PeerView, PlaneState
+from skerry.fleet.pool import CapacityClass, PoolTerms
+from skerry.wire.deployments import deployment_from_proto, envelope_from_proto
+from skerry.wire.enums import from_number
+from skerry.wire.observations import PEER_VERDICTS, replica_from_proto
+from skerry.wire.supply import (
+    gateway_from_proto,
+    identity_from_proto,
+    pool_shape_from_proto,
+    version_from_proto,
+)
+
+PLANE_STATES = {
+    PlaneState.CONNECTED: plane_pb2.Plane.STATE_CONNECTED,
+    PlaneState.DISCONNECTED: plane_pb2.Plane.STATE_DISCONNECTED,
+    PlaneState.SUSPECT: plane_pb2.Plane.STATE_SUSPECT,
+    PlaneState.LOST: plane_pb2.Plane.STATE_LOST,
+    PlaneState.RECOVERING: plane_pb2.Plane.STATE_RECOVERING,
+}
+OUTCOMES = {
+    rows.ApplyOutcome.CREATED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_CREATED,
+    rows.ApplyOutcome.UPDATED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UPDATED,
+    rows.ApplyOutcome.UNCHANGED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UNCHANGED,
+}
+
+
+def plane_row(message: plane_pb2.Plane) -> rows.PlaneRow:
+    """Return the row of a plane."""
+    return rows.PlaneRow(
+        identity=identity_from_proto(message.identity),
+        gateway=gateway_from_proto(message.gateway),
+        state=from_number(PLANE_STATES, message.state, "plane state"),
+        reason=message.reason,
+        since=_time(message.state_time) if message.HasField("state_time") else None,
+        desired=version_from_proto(message.desired),
+        held=version_from_proto(message.held),
+        witnesses=tuple(
+            PeerView(
+                plane=short_name(witness.plane),
+                verdict=from_number(PEER_VERDICTS, witness.verdict, "peer verdict"),
+            )
+            for witness in message.witnesses
+        ),
+        nack=message.nack,
+    )
+
+
+def pool_row(message: pool_pb2.Pool) -> rows.PoolRow:
+    """Return the row of a pool; a price that is not told stays None."""
+    terms = message.terms
+    return rows.PoolRow(
+        name=short_name(message.name),
+        plane=short_name(message.plane),
+        shape=pool_shape_from_proto(message.shape),
+        terms=PoolTerms(
+            capacity_class=CapacityClass(terms.capacity_class or CapacityClass.ON_DEMAND),
+            price_per_accelerator_hour=(
+                terms.price_per_accelerator_hour
+                if terms.HasField("price_per_accelerator_hour")
+                else None
+            ),
+            cordoned=terms.cordoned,
+        ),
+        accelerators_placed=message.accelerators_placed,
+        etag=message.etag,
+    )
+
+
+def terms_message(terms: PoolTerms) -> pool_pb2.PoolTerms:
+    """Return the message of a pool's terms."""
+    return pool_pb2.PoolTerms(
+        capacity_class=terms.capacity_class.value,
+        price_per_accelerator_hour=terms.price_per_accelerator_hour,
+        cordoned=terms.cordoned,
+    )
+
+
+def deployment_row(message: deployment_pb2.Deployment) -> rows.DeploymentRow:
+    """Return the row of a deployment."""
+    return rows.DeploymentRow(
+        deployment=deployment_from_proto(message.spec),
+        replicas_wanted=message.status.replicas_wanted,
+        replicas_placed=message.status.replicas_placed,
+        replicas_ready=message.status.replicas_ready,
+        cost_per_hour=message.status.cost_per_hour,
+        pending=tuple(message.status.pending),
+        etag=message.etag,
+    )
+
+
+def placement_row(message: placement_pb2.Placement) -> rows.PlacementRow:
+    """Return the row of a placement."""
+    return rows.PlacementRow(
+        name=short_name(message.name),
+        deployment=short_name(message.deployment),
+        plane=short_name(message.plane),
+        pool=short_name(message.pool),
+        replicas=message.replicas,
+        replicas_ready=message.replicas_ready,
+        cost_per_hour=message.cost_per_hour,
+        reason=message.reason,
+        envelope=envelope_from_proto(message.envelope) if message.HasField("envelope") else None,
+    )
+
+
+def replica_row(message: placement_pb2.Replica) -> rows.ReplicaRow:
+    """Return the row of a replica."""
+    return rows.ReplicaRow(
+        plane=short_name(message.plane),
+        observed=replica_from_proto(message.observed),
+        report_age_seconds=message.report_age_seconds,
+    )
+
+
+def change_row(message: change_pb2.Change) -> rows.ChangeRow:
+    """Return the row of a change."""
+    return rows.ChangeRow(
+        sequence=message.sequence,
+        time=_time(message.time),
+        actor=message.actor,
+        kind=message.kind,
+        subject=message.subject,
+        summary=message.summary,
+        epoch=message.epoch,
+    )
+
+
+def plan_preview(message: placement_pb2.Plan) -> rows.PlanPreview:
+    """Return what a plan would do."""
+    return rows.PlanPreview(
+        placements=tuple(
+            rows.PlannedRow(
+                deployment=short_name(item.deployment),
+                pool=short_name(item.pool),
+                replicas_before=item.replicas_before,
+                replicas_after=item.replicas_after,
+                cost_per_hour=item.cost_per_hour,
+                reason=item.reason,
+            )
+            for item in message.placements
+        ),
+        rejections=tuple(
+            rows.RejectionRow(
+                deployment=short_name(item.deployment),
+                pool=short_name(item.pool),
+                reason=item.reason,
+            )
+            for item in message.rejections
+        ),
+        unplaced=tuple(
+            rows.UnplacedRow(
+                deployment=short_name(item.deployment), replicas=item.replicas, reason=item.reason
+            )
+            for item in message.unplaced
+        ),
+        cost_per_hour_before=message.cost_per_hour_before,
+        cost_per_hour_after=message.cost_per_hour_after,
+        solver=message.solver,
+        solve_seconds=message.solve_seconds,
+        optimal=message.optimal,
+    )
+
+
+def short_name(name: str) -> str:
+    """Return the last part of a full resource name; a short id stays as it is."""
+    return name.rsplit("/", 1)[-1]
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,158 @@
+"""What the operator API shows, as frozen values for people and programs.
+
+`skerry.client.operator` returns them; the command line prints them. Names are short ids.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import ObservedReplica, PeerView, PlaneState
+from skerry.fleet.placement import Envelope
+from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneRow:
+    """A plane with the state that the control plane judges it to be in."""
+
+    identity: PlaneIdentity
+    gateway: GatewayAddresses
+    state: PlaneState
+    reason: str
+    since: datetime | None
+    desired: Version
+    held: Version
+    witnesses: tuple[PeerView, ...]
+    nack: str
+
+    @property
+    def name(self) -> str:
+        """Return the plane's short id."""
+        return self.identity.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRow:
+    """A pool with its terms and what is placed on it."""
+
+    name: str
+    plane: str
+    shape: PoolShape
+    terms: PoolTerms
+    accelerators_placed: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRow:
+    """A deployment and what runs of it."""
+
+    deployment: Deployment
+    replicas_wanted: int
+    replicas_placed: int
+    replicas_ready: int
+    cost_per_hour: float
+    pending: tuple[str, ...]
+    etag: str
+
+    @property
+    def name(self) -> str:
+        """Return the deployment's short id."""
+        return self.deployment.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementRow:
+    """A placement with its reason; the envelope is what the plane holds at the moment."""
+
+    name: str
+    deployment: str
+    plane: str
+    pool: str
+    replicas: int
+    replicas_ready: int
+    cost_per_hour: float
+    reason: str
+    envelope: Envelope | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRow:
+    """A replica as its plane last reported it, and how old that report is."""
+
+    plane: str
+    observed: ObservedReplica
+    report_age_seconds: float
+
+    @property
+    def name(self) -> str:
+        """Return the replica's name."""
+        return self.observed.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """A committed change: who did what, and why."""
+
+    sequence: int
+    time: datetime
+    actor: str
+    kind: str
+    subject: str
+    summary: str
+    epoch: int
+
+
+class ApplyOutcome(StrEnum):
+    """What applying a deployment did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """What a plan would do to one deployment on one pool."""
+
+    deployment: str
+    pool: str
+    replicas_before: int
+    replicas_after: int
+    cost_per_hour: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectionRow:
+    """A pool that was ruled out, and why."""
+
+    deployment: str
+    pool: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnplacedRow:
+    """Replicas that found no place, and why."""
+
+    deployment: str
+    replicas: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPreview:
+    """What applying would do, and what it would cost per hour in USD."""
+
+    placements: tuple[PlannedRow, ...]
+    rejections: tuple[RejectionRow, ...]
+    unplaced: tuple[UnplacedRow, ...]
+    cost_per_hour_before: float
+    cost_per_hour_after: float
+    solver: str
+    solve_seconds: float
+    optimal: bool

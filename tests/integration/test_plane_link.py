@@ -1,0 +1,171 @@
+"""The control plane's end of the link, over real mTLS streams on loopback."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from control_plane.link.convert import encode_desired
+from control_plane.link.registry import Registry
+from control_plane.link.service import PlaneLink, plane_uri
+from control_plane.reconcile.policy import ReconcilePolicy
+from skerry.api.plane.v1 import plane_service_pb2 as messages
+from skerry.api.plane.v1 import plane_service_pb2_grpc
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import Version
+from skerry.plumbing.certificates import Subject, ensure_authority, issue
+from skerry.plumbing.clock import SystemClock
+from skerry.plumbing.rpc import (
+    SERVER_OPTIONS,
+    ErrorInterceptor,
+    TlsFiles,
+    secure_channel,
+    server_credentials,
+)
+from skerry.wire.observations import report_to_proto
+from skerry.wire.supply import version_to_proto
+from tests.builders import a_report
+
+pytestmark = pytest.mark.integration
+PATIENCE_SECONDS = 10.0
+Stub = plane_service_pb2_grpc.PlaneLinkServiceStub
+
+
+class Bench:
+    """A link server with its registry, and certificates for planes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = SystemClock()
+        self.woken = asyncio.Event()
+        self.registry = Registry(self.clock, self.woken.set)
+        self._authority = directory / "authority"
+        self._directory = directory
+        ensure_authority(self._authority, "test", self.clock.now())
+        self.address = ""
+
+    def tls(self, name: str) -> TlsFiles:
+        """Certificates of a plane."""
+        subject = Subject(
+            name=name,
+            uris=(plane_uri("default", name),),
+            dns_names=("localhost",),
+            addresses=("127.0.0.1",),
+        )
+        return issue(self._authority, self._directory / name, subject, self.clock.now())
+
+    def stub(
+        self, name: str
+    ) -> tuple[grpc.aio.Channel, plane_service_pb2_grpc.PlaneLinkServiceStub]:
+        """A client that proves itself as plane `name`."""
+        channel = secure_channel(self.address, self.tls(name))
+        return channel, Stub(channel)
+
+    async def wait_for_wake(self) -> None:
+        """Wait until the registry has something new for the loop."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self.woken.wait()
+        self.woken.clear()
+
+
+@asynccontextmanager
+async def a_bench(directory: Path) -> AsyncIterator[Bench]:
+    """A running link server."""
+    bench = Bench(directory)
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+    link = PlaneLink(bench.registry, ReconcilePolicy(), bench.clock, name="cp", epoch=3)
+    plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
+    port = server.add_secure_port("127.0.0.1:0", server_credentials(bench.tls("server")))
+    bench.address = f"127.0.0.1:{port}"
+    await server.start()
+    try:
+        yield bench
+    finally:
+        await server.stop(None)
+
+
+def hello(plane: str, agent_id: str = "a1") -> messages.ConnectRequest:
+    """What a plane says first."""
+    return messages.ConnectRequest(
+        hello=messages.Hello(
+            project="default", observed=report_to_proto(a_report(plane)), agent_id=agent_id
+        )
+    )
+
+
+async def test_a_plane_is_welcomed_told_its_state_and_heard(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        version = Version(epoch=3, generation=1)
+        payload, digest = encode_desired(DesiredState(plane="fra", version=version))
+        bench.registry.push("fra", version, payload)
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            welcome = await stream.read()
+            assert welcome.welcome.epoch == 3
+            assert welcome.welcome.lease_ms == 8000
+            pushed = (await stream.read()).desired
+            assert (pushed.version.epoch, pushed.version.generation) == (3, 1)
+            assert pushed.digest == digest
+            ack = messages.Ack(version=version_to_proto(version), digest=digest)
+            await stream.write(messages.ConnectRequest(ack=ack))
+            beat = messages.Heartbeat(number=7)
+            await stream.write(messages.ConnectRequest(heartbeat=beat))
+            assert (await stream.read()).heartbeat.number == 7
+            view = bench.registry.view("fra")
+            assert view.connected
+            assert view.report is not None
+            assert view.report.held == version
+            stream.cancel()
+        while bench.registry.view("fra").connected:
+            await bench.wait_for_wake()
+
+
+async def test_a_plane_cannot_take_another_planes_name(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("aws"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async for _ in stream:
+                    pass
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert bench.registry.reports() == ()
+
+
+async def test_a_second_agent_of_a_connected_plane_is_refused(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            first = stub.Connect()
+            await first.write(hello("fra", "a1"))
+            await first.read()
+            second = stub.Connect()
+            await second.write(hello("fra", "a2"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async for _ in second:
+                    pass
+            assert caught.value.code() is grpc.StatusCode.ABORTED
+            assert bench.registry.view("fra").connected
+            first.cancel()
+
+
+async def test_a_report_of_another_plane_costs_itself_and_not_the_session(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            await stream.read()
+            foreign = replace(a_report("aws"))
+            await stream.write(messages.ConnectRequest(observed=report_to_proto(foreign)))
+            beat = messages.Heartbeat(number=1)
+            await stream.write(messages.ConnectRequest(heartbeat=beat))
+            assert (await stream.read()).heartbeat.number == 1
+            assert [report.identity.name for report in bench.registry.reports()] == ["fra"]
+            stream.cancel()

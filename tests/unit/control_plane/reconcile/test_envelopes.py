@@ -1,0 +1,68 @@
+"""Envelopes move in two phases: new READY before old goes, never over a pool's size."""
+
+from control_plane.reconcile.envelopes import grant_envelopes
+from control_plane.reconcile.failover import judge
+from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.desired import Assignment, DesiredState
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import ObservedReplica
+from skerry.fleet.placement import Envelope
+from tests.builders import a_demand, a_deployment, a_plane_view, a_replica, a_report, a_snapshot
+
+V1 = Version(epoch=1, generation=1)
+
+
+def an_envelope(pool: str, count: int, deployment: str = "demo") -> Envelope:
+    """An envelope with no room to move."""
+    return Envelope(deployment=deployment, pool=pool, floor=count, target=count, ceiling=count)
+
+
+def moving(new_replicas: tuple[ObservedReplica, ...]) -> Snapshot:
+    """`demo` moves its one replica from fra to aws."""
+    deployment = a_deployment(replicas=1)
+    held = DesiredState(
+        plane="fra",
+        version=V1,
+        assignments=(Assignment(deployment=deployment, envelopes=(an_envelope("fra--cpu", 1),)),),
+    )
+    return a_snapshot(
+        a_plane_view("fra"),
+        a_plane_view("aws", report=a_report("aws", replicas=new_replicas)),
+        demands=(a_demand(deployment),),
+        desired=(held,),
+        envelopes=(an_envelope("aws--cpu", 1),),
+    )
+
+
+def test_the_old_replica_stays_until_the_new_one_is_ready() -> None:
+    snapshot = moving(())
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].target == 1
+    assert granted["demo", "aws--cpu"].target == 1
+
+
+def test_the_old_replica_goes_once_the_new_one_is_ready() -> None:
+    snapshot = moving((a_replica(pool="aws--cpu"),))
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].target == 0
+    assert granted["demo", "aws--cpu"].target == 1
+
+
+def test_growth_waits_for_what_others_still_hold() -> None:
+    first, second = a_deployment("first", replicas=4), a_deployment("second", replicas=4)
+    held = DesiredState(
+        plane="fra",
+        version=V1,
+        assignments=(
+            Assignment(deployment=first, envelopes=(an_envelope("fra--cpu", 3, "first"),)),
+        ),
+    )
+    snapshot = a_snapshot(
+        a_plane_view("fra"),
+        demands=(a_demand(first), a_demand(second)),
+        desired=(held,),
+        envelopes=(an_envelope("fra--cpu", 3, "first"), an_envelope("fra--cpu", 4, "second")),
+    )
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["first", "fra--cpu"].ceiling == 3
+    assert granted["second", "fra--cpu"].ceiling == 1

@@ -1,0 +1,86 @@
+"""What planes are told follows level by level from the snapshot."""
+
+from dataclasses import replace
+
+from control_plane.reconcile.actions import PushDesired, RaiseGeneration, RemoveDeployment
+from control_plane.reconcile.failover import judge
+from control_plane.reconcile.plan import plan_conditions, plan_desired
+from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import PlaneState
+from skerry.fleet.placement import Envelope
+from tests.builders import a_demand, a_deployment, a_plane_view, a_report, a_snapshot
+
+
+def a_placed_snapshot() -> Snapshot:
+    """`demo` with one replica on fra, nothing pushed yet."""
+    return a_snapshot(
+        a_plane_view("fra", report=a_report("fra")),
+        a_plane_view("aws", report=a_report("aws")),
+        demands=(a_demand(a_deployment(replicas=1)),),
+        envelopes=(Envelope(deployment="demo", pool="fra--cpu", floor=1, target=1, ceiling=1),),
+    )
+
+
+def pushed(snapshot: Snapshot) -> tuple[DesiredState, ...]:
+    """The desired states that would be pushed, as the store would keep them."""
+    actions = plan_desired(snapshot, judge(snapshot), placed=True)
+    return tuple(
+        replace(action.desired, version=Version(epoch=1, generation=1))
+        for action in actions
+        if isinstance(action, PushDesired)
+    )
+
+
+def test_every_plane_learns_of_every_deployment_and_of_its_peers() -> None:
+    states = {state.plane: state for state in pushed(a_placed_snapshot())}
+    assert sorted(states) == ["aws", "fra"]
+    assert states["aws"].assignments[0].serving_planes == ("fra",)
+    assert states["aws"].assignments[0].envelopes == ()
+    assert [peer.plane for peer in states["aws"].peers] == ["fra"]
+    assert states["fra"].envelope("demo", "fra--cpu") is not None
+
+
+def test_planning_after_the_plan_was_applied_does_nothing() -> None:
+    snapshot = a_placed_snapshot()
+    after = replace(snapshot, desired=pushed(snapshot))
+    assert plan_desired(after, judge(after), placed=True) == ()
+    assert plan_conditions(after, judge(after)) == ()
+
+
+def test_nothing_is_pushed_before_a_placement_was_decided() -> None:
+    snapshot = a_placed_snapshot()
+    assert plan_desired(snapshot, judge(snapshot), placed=False) == ()
+
+
+def test_a_lost_plane_is_told_nothing_until_it_is_back() -> None:
+    snapshot = a_placed_snapshot()
+    lost = a_plane_view("fra", state=PlaneState.LOST, connected=False, silent_seconds=99.0)
+    snapshot = replace(snapshot, planes=(lost, snapshot.planes[1]))
+    assert [state.plane for state in pushed(snapshot)] == ["aws"]
+
+
+def test_a_plane_that_holds_a_newer_generation_is_never_rolled_back() -> None:
+    snapshot = a_placed_snapshot()
+    newer = a_report("fra", held=Version(epoch=1, generation=7))
+    snapshot = replace(snapshot, planes=(a_plane_view("fra", report=newer), snapshot.planes[1]))
+    actions = plan_desired(snapshot, judge(snapshot), placed=True)
+    assert RaiseGeneration(plane="fra", at_least=7) in actions
+    assert [a.desired.plane for a in actions if isinstance(a, PushDesired)] == ["aws"]
+
+
+def test_a_deleted_deployment_is_forgotten_only_after_every_plane_was_told() -> None:
+    snapshot = replace(
+        a_placed_snapshot(), demands=(a_demand(a_deployment(replicas=1), deleting=True),)
+    )
+    states = pushed(snapshot)
+    assert all(state.assignments[0].tombstone for state in states)
+    told = replace(snapshot, desired=states)
+    assert RemoveDeployment(deployment="demo") not in plan_desired(told, judge(told), placed=True)
+    held = Version(epoch=1, generation=1)
+    done = replace(
+        told,
+        planes=tuple(a_plane_view(p.name, report=a_report(p.name, held=held)) for p in told.planes),
+    )
+    assert plan_desired(done, judge(done), placed=True) == (RemoveDeployment(deployment="demo"),)

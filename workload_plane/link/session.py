@@ -1,0 +1,154 @@
+"""One connection to a control plane as a transition table, and whether both directions live.
+
+PURE: the link's client feeds in events and times of its monotonic clock. gRPC's own keepalive
+took 61 s to notice a stopped peer; heartbeats judged here take seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from types import MappingProxyType
+
+# What a Welcome may set; anything outside is a mistake of the sender and is cut to it.
+PERIOD_SECONDS_MIN, PERIOD_SECONDS_MAX = 0.05, 30.0
+# A control plane under a herd of returning planes answers late; then another one is tried.
+WELCOME_SECONDS_MAX = 5.0
+# Unanswered for one timeout: pushes are refused. For so many: the connection is of no use.
+UNANSWERED_TIMEOUTS_MAX = 2
+
+
+class SessionState(Enum):
+    """How far a connection has come."""
+
+    IDLE = auto()
+    GREETING = auto()  # Hello is sent, no Welcome yet
+    LINKED = auto()  # both directions live
+    MUTED = auto()  # our heartbeats are not answered: pushes are not accepted
+
+
+class SessionEvent(Enum):
+    """What happens to a connection."""
+
+    DIALLED = auto()
+    WELCOMED = auto()
+    UNANSWERED = auto()
+    ANSWERED = auto()
+    LOST = auto()
+
+
+class IllegalTransition(RuntimeError):
+    """An event that cannot happen in that state: a mistake of ours or of the peer's."""
+
+
+_ALLOWED: Mapping[tuple[SessionState, SessionEvent], SessionState] = MappingProxyType(
+    {
+        (SessionState.IDLE, SessionEvent.DIALLED): SessionState.GREETING,
+        (SessionState.GREETING, SessionEvent.WELCOMED): SessionState.LINKED,
+        (SessionState.LINKED, SessionEvent.UNANSWERED): SessionState.MUTED,
+        (SessionState.LINKED, SessionEvent.ANSWERED): SessionState.LINKED,
+        (SessionState.MUTED, SessionEvent.UNANSWERED): SessionState.MUTED,
+        (SessionState.MUTED, SessionEvent.ANSWERED): SessionState.LINKED,
+        (SessionState.GREETING, SessionEvent.LOST): SessionState.IDLE,
+        (SessionState.LINKED, SessionEvent.LOST): SessionState.IDLE,
+        (SessionState.MUTED, SessionEvent.LOST): SessionState.IDLE,
+    }
+)
+
+
+def advance(state: SessionState, event: SessionEvent) -> SessionState:
+    """Return the state after the event; raises IllegalTransition naming both."""
+    try:
+        return _ALLOWED[(state, event)]
+    except KeyError:
+        raise IllegalTransition(f"{event.name} cannot happen to a {state.name} session") from None
+
+
+def accepts_pushes(state: SessionState) -> bool:
+    """Return whether a desired state that arrives now may be considered."""
+    return state is SessionState.LINKED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Heartbeat period and timeout in seconds, as the control plane's Welcome set them."""
+
+    period_seconds: float = 1.0
+    timeout_seconds: float = 3.0
+
+
+def terms_of(heartbeat_period_ms: int, heartbeat_timeout_ms: int) -> Terms:
+    """Return a Welcome's terms, cut to what is sane; zero means the default."""
+    default = Terms()
+    period = heartbeat_period_ms / 1000 or default.period_seconds
+    period = min(max(period, PERIOD_SECONDS_MIN), PERIOD_SECONDS_MAX)
+    timeout = heartbeat_timeout_ms / 1000 or default.timeout_seconds
+    # Less than two periods would take one late heartbeat for a death.
+    return Terms(period_seconds=period, timeout_seconds=max(timeout, 2 * period))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """The heartbeats of one connection: the peer's silence, and our number last echoed.
+
+    The control plane's heartbeat carries the number of the newest one it had from us.
+    `unanswered_since` is when the oldest of ours without an echo was sent.
+    """
+
+    heard_at: float
+    sent: int = 0
+    echoed: int = 0
+    unanswered_since: float | None = None
+
+
+def heartbeat_sent(pulse: Pulse, now: float) -> Pulse:
+    """Return the pulse after our next heartbeat was sent; its number is `sent`."""
+    since = now if pulse.unanswered_since is None else pulse.unanswered_since
+    return replace(pulse, sent=pulse.sent + 1, unanswered_since=since)
+
+
+def heard(pulse: Pulse, now: float, echoed: int | None = None) -> Pulse:
+    """Return the pulse after any message of the peer's; `echoed` when it was a heartbeat."""
+    pulse = replace(pulse, heard_at=now)
+    if echoed is None or echoed <= pulse.echoed:
+        return pulse
+    # What was sent after the echoed one waits from now at the earliest: one late echo is no
+    # silence, and a silent direction echoes nothing at all.
+    waiting = now if echoed < pulse.sent else None
+    return replace(pulse, echoed=min(echoed, pulse.sent), unanswered_since=waiting)
+
+
+class Judgement(Enum):
+    """What the pulse says of the connection."""
+
+    ALIVE = auto()
+    UNANSWERED = auto()  # we hear the peer, it does not hear us
+    LOST = auto()
+
+
+def judge(pulse: Pulse, terms: Terms, now: float) -> Judgement:
+    """Return whether both directions live at `now`."""
+    if now - pulse.heard_at > terms.timeout_seconds:
+        return Judgement.LOST
+    if pulse.unanswered_since is None:
+        return Judgement.ALIVE
+    unanswered = now - pulse.unanswered_since
+    if unanswered > terms.timeout_seconds * UNANSWERED_TIMEOUTS_MAX:
+        return Judgement.LOST
+    return Judgement.UNANSWERED if unanswered > terms.timeout_seconds else Judgement.ALIVE
+
+
+QUICK_TRIES = 3
+QUICK_SECONDS_MIN, QUICK_SECONDS_MAX = 0.2, 1.0
+RECONNECT_SECONDS_MAX = 30.0
+
+
+def reconnect_delay(attempt: int, random: float) -> float:
+    """Return the pause in seconds before try `attempt` (0 = first), `random` in [0, 1).
+
+    The first tries are quick, a restarted control plane is back in a second; then full jitter,
+    or thousands of planes would return in step.
+    """
+    if attempt < QUICK_TRIES:
+        return QUICK_SECONDS_MIN + random * (QUICK_SECONDS_MAX - QUICK_SECONDS_MIN)
+    bound = min(RECONNECT_SECONDS_MAX, QUICK_SECONDS_MAX * 2.0 ** min(attempt - QUICK_TRIES + 1, 6))
+    return max(QUICK_SECONDS_MIN, random * bound)

@@ -1,0 +1,1 @@
+"""Base models as files of this plane: where they come from and what they are."""

@@ -1,0 +1,103 @@
+"""Base model URIs to files of this machine; the agent resolves one before it starts a replica.
+
+Only what is listed here is opened: a URI comes from outside and must not reach other files.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from skerry.fleet.names import InvalidName, check_name
+from skerry.plumbing.errors import Denied, Infeasible, InvalidInput, NotFound
+
+BUILTIN, FILE, SIMULATED = "builtin", "file", "simulated"
+_SUFFIX = ".gguf"
+_HASH_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModelFile:
+    """A base model that is there; `path` is None when its engine needs no weights."""
+
+    uri: str
+    path: Path | None
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+def resolve(uri: str, model_dirs: Sequence[Path]) -> BaseModelFile:
+    """Return the file behind a base model's URI, without its checksum (see `checksummed`).
+
+    Raises NotFound, Denied, Infeasible or InvalidInput, each saying what to do.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == SIMULATED:
+        return BaseModelFile(uri=uri, path=None)
+    if parts.scheme == BUILTIN:
+        return _builtin(uri, parts.netloc + parts.path, model_dirs)
+    if parts.scheme == FILE:
+        return _file(uri, parts.netloc, unquote(parts.path), model_dirs)
+    if parts.scheme in ("hf", "s3", "gs", "http", "https"):
+        raise Infeasible(
+            f"base model {uri!r}: fetching over {parts.scheme}:// is not supported yet; put the"
+            " file into a model directory of the plane and name it builtin://NAME or file:///PATH"
+        )
+    raise InvalidInput(
+        f"base model {uri!r} must start with {BUILTIN}://, {FILE}:/// or {SIMULATED}://"
+    )
+
+
+def checksummed(model: BaseModelFile) -> BaseModelFile:
+    """Return the model with its SHA-256; reads the whole file, so call it off the loop."""
+    if model.path is None:
+        return model
+    digest = hashlib.sha256()
+    with open(model.path, "rb") as file:
+        while chunk := file.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return BaseModelFile(
+        uri=model.uri, path=model.path, size_bytes=model.size_bytes, sha256=digest.hexdigest()
+    )
+
+
+def _builtin(uri: str, name: str, model_dirs: Sequence[Path]) -> BaseModelFile:
+    try:
+        check_name(name, "builtin model")
+    except InvalidName as error:
+        raise InvalidInput(str(error)) from None
+    for directory in model_dirs:
+        path = directory / f"{name}{_SUFFIX}"
+        if path.is_file():
+            return _found(uri, path, directory, model_dirs)
+    looked = ", ".join(str(directory) for directory in model_dirs) or "no model directory is set"
+    raise NotFound(
+        f"base model {uri!r}: there is no {name}{_SUFFIX} in the plane's model directories"
+        f" ({looked}); put it there"
+    )
+
+
+def _file(uri: str, host: str, path: str, model_dirs: Sequence[Path]) -> BaseModelFile:
+    if host not in ("", "localhost") or not path.startswith("/"):
+        raise InvalidInput(f"base model {uri!r} must be an absolute path: file:///DIR/NAME.gguf")
+    if not Path(path).exists():
+        raise NotFound(f"base model {uri!r} does not exist on this plane; copy it there")
+    return _found(uri, Path(path), None, model_dirs)
+
+
+def _found(
+    uri: str, path: Path, directory: Path | None, model_dirs: Sequence[Path]
+) -> BaseModelFile:
+    real = path.resolve()
+    # A link out of the directory is an escape as much as `..` is; a model directory that is
+    # itself a link is the operator's own choice.
+    roots = [entry.resolve() for entry in ([directory] if directory else model_dirs)]
+    if not any(real.is_relative_to(root) for root in roots):
+        raise Denied(
+            f"base model {uri!r} lies outside the plane's model directories; add its directory to"
+            " model_dirs in the plane's settings"
+        )
+    if not real.is_file():
+        raise InvalidInput(f"base model {uri!r} is not a file")
+    return BaseModelFile(uri=uri, path=real, size_bytes=real.stat().st_size)

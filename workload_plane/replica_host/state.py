@@ -1,0 +1,86 @@
+"""The state file: what a host leaves on disk so that an agent can find and adopt it.
+
+Written atomically by the host at every change of state, read by the agent.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skerry.plumbing import files
+from skerry.plumbing.errors import Corrupt, InvalidInput, NotFound
+from skerry.plumbing.processes import ProcessRecord
+from workload_plane.replica_host.lifecycle import HostState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRecord:
+    """A replica's processes, addresses (`host:port`) and state; `message` says what to do.
+
+    `host` is the replica host's process, `engine` its child; None before it was started.
+    """
+
+    name: str
+    deployment: str
+    revision: int
+    pool: str
+    state: HostState
+    host: ProcessRecord
+    engine: ProcessRecord | None
+    http: str
+    grpc: str
+    health: str
+    message: str = ""
+
+
+def write_record(path: Path, record: ReplicaRecord) -> None:
+    """Replace the state file."""
+    values = {
+        "format": FORMAT,
+        "name": record.name,
+        "deployment": record.deployment,
+        "revision": record.revision,
+        "pool": record.pool,
+        "state": record.state.value,
+        "message": record.message,
+        "host": record.host.to_json(),
+        "engine": record.engine.to_json() if record.engine else None,
+        "http": record.http,
+        "grpc": record.grpc,
+        "health": record.health,
+    }
+    files.write_atomically(path, json.dumps(values, indent=2).encode())
+
+
+def read_record(path: Path) -> ReplicaRecord:
+    """Return the state file's record; raises NotFound or Corrupt."""
+    try:
+        values = json.loads(path.read_bytes())
+        return _from_json(values)
+    except FileNotFoundError:
+        raise NotFound(f"{path} does not exist: no replica host wrote it yet") from None
+    except (ValueError, KeyError, TypeError, InvalidInput) as error:
+        raise Corrupt(f"{path} is no replica's state file: {error}") from None
+
+
+def _from_json(values: Mapping[str, Any]) -> ReplicaRecord:
+    if values["format"] != FORMAT:
+        raise ValueError(f"format {values['format']!r} is not {FORMAT}")
+    engine = values["engine"]
+    return ReplicaRecord(
+        name=values["name"],
+        deployment=values["deployment"],
+        revision=int(values["revision"]),
+        pool=values["pool"],
+        state=HostState(values["state"]),
+        host=ProcessRecord.from_json(values["host"]),
+        engine=ProcessRecord.from_json(engine) if engine else None,
+        http=values["http"],
+        grpc=values["grpc"],
+        health=values["health"],
+        message=values["message"],
+    )

@@ -1,0 +1,121 @@
+"""Replica records: one JSON file each, so that any process can tell what runs here.
+
+The replica runtime writes them, the agent adopts by them after a restart, and the supervisor of
+`skerry up` reads them for fleet.json.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from skerry.fleet.observation import ReplicaState
+from skerry.plumbing import logs
+from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.processes import ProcessRecord
+
+_log = logs.get_logger(__name__)
+
+RECORD_BYTES_MAX = 64 * 1024  # a record is under 1 KiB, its message at most a few
+MESSAGE_CHARS_MAX = 2_000
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRecord:
+    """One replica on disk. `pid` is its host's process, zero when there is none (any more).
+
+    Start times are in clock ticks since the boot named by `boot_id`; `started_at` is wall time
+    in ISO 8601. `pool` is the fleet-wide id.
+    """
+
+    name: str
+    deployment: str
+    revision: int
+    pool: str
+    served_name: str = ""
+    accelerators: int = 1
+    pid: int = 0
+    start_time: float = 0.0
+    engine_pid: int = 0
+    engine_start_time: float = 0.0
+    boot_id: str = ""
+    http_port: int = 0
+    grpc_port: int = 0
+    health_port: int = 0
+    state: ReplicaState = ReplicaState.STARTING
+    restarts: int = 0
+    started_at: str = ""
+    message: str = ""
+
+    @property
+    def host_process(self) -> ProcessRecord | None:
+        """Return the host's process as it can be signalled, None when there is none."""
+        return self._process(self.pid, self.start_time, "skerry-replica")
+
+    @property
+    def engine_process(self) -> ProcessRecord | None:
+        """Return the engine's process, None when none was recorded."""
+        return self._process(self.engine_pid, self.engine_start_time, "engine")
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Return the ports the replica listens on."""
+        return tuple(port for port in (self.http_port, self.grpc_port, self.health_port) if port)
+
+    def _process(self, pid: int, start_time: float, name: str) -> ProcessRecord | None:
+        if pid <= 1 or not self.boot_id:
+            return None
+        return ProcessRecord(pid=pid, start_time=start_time, name=name, boot_id=self.boot_id)
+
+
+def record_path(replicas_dir: Path, name: str) -> Path:
+    """Return where the record of a replica is."""
+    return replicas_dir / f"{name}{SUFFIX}"
+
+
+def write_record(replicas_dir: Path, record: ReplicaRecord) -> None:
+    """Write the record atomically; raises OSError with the old one in place."""
+    values = asdict(record)
+    values["message"] = record.message[:MESSAGE_CHARS_MAX]
+    data = json.dumps(values, indent=1, sort_keys=True).encode() + b"\n"
+    write_atomically(record_path(replicas_dir, record.name), data)
+
+
+def read_record(path: Path) -> ReplicaRecord:
+    """Return the record in a file; raises Corrupt when it is none, FileNotFoundError if gone."""
+    if path.stat().st_size > RECORD_BYTES_MAX:
+        raise Corrupt(f"{path} is larger than a replica record can be")
+    try:
+        values = json.loads(path.read_bytes())
+        return _parse(values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise Corrupt(f"{path} is not a replica record: {error}") from None
+
+
+def read_records(replicas_dir: Path) -> tuple[ReplicaRecord, ...]:
+    """Return the readable records of a plane by name; what is damaged is skipped and logged."""
+    records = []
+    for path in sorted(replicas_dir.glob(f"*{SUFFIX}")):
+        try:
+            records.append(read_record(path))
+        except FileNotFoundError:
+            continue  # removed between the listing and the reading
+        except Corrupt as error:
+            _log.warning("replica.record-unreadable", fault=str(error))
+    return tuple(records)
+
+
+def _parse(values: Mapping[str, object]) -> ReplicaRecord:
+    # A later release's fields are left out; a missing one of ours takes its default.
+    known = {field.name: field for field in fields(ReplicaRecord)}
+    given = {key: value for key, value in values.items() if key in known}
+    given["state"] = ReplicaState(str(given.get("state", ReplicaState.STARTING)))
+    for key, value in given.items():
+        kind = known[key].type
+        if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueError(f"{key} is {value!r}, not a number")
+        if kind is str and not isinstance(value, str):
+            raise ValueError(f"{key} is {value!r}, not text")
+    return ReplicaRecord(**given)  # type: ignore[arg-type]
