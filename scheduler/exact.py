@@ -70,7 +70,7 @@ class _Model:
         return variable
 
     def hint(self, counts: Counts) -> None:
-        self.cp.clear_hints()
+        self.cp.clear_hints()  # type: ignore[no-untyped-call]
         for variable, value in self.hints:
             self.cp.add_hint(variable, value(counts))
 
@@ -89,7 +89,7 @@ def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answ
         failed = {pool for pool in grid.pools if not packs(grid, pool, answer.counts)}
         if not failed:
             # A bound of the model with owned nodes is no bound of the problem.
-            return answer if not by_owner else _without_proof(grid, answer)
+            return answer if not by_owner else unproven(grid, answer.counts)
         for pool in failed:
             fits = _node_integers(grid, pool) <= NODE_INTEGERS_MAX and pool not in by_node
             (by_node if fits else by_owner).add(pool)
@@ -97,11 +97,12 @@ def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answ
     return None
 
 
-def _without_proof(grid: Grid, answer: Answer) -> Answer:
-    values = evaluate(grid, answer.counts)
-    known = floors(grid)
-    bounds = tuple(min(value, bound) for value, bound in zip(values, known, strict=True))
-    return Answer(counts=answer.counts, bounds=bounds, optimal=values[:PROOF_LEVELS] == bounds)
+def unproven(grid: Grid, counts: Counts) -> Answer:
+    """Return counts with the bounds that need no solver."""
+    values = evaluate(grid, counts)
+    bounds = tuple(min(pair) for pair in zip(values, floors(grid), strict=True))
+    optimal = values[:PROOF_LEVELS] == bounds[:PROOF_LEVELS]
+    return Answer(counts=counts, bounds=bounds, optimal=optimal)
 
 
 def _build(grid: Grid, by_node: set[str], by_owner: set[str]) -> _Model:

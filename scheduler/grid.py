@@ -230,8 +230,8 @@ def _want(
         kept_demand=kept,
         cost_microdollars_max=None if cost_max is None else math.floor(cost_max * MICRODOLLARS),
         columns=indices,
-        domains=_domains(policy.tolerate and policy.tolerate.domain, indices, pools),
-        spread_domains=_domains(policy.spread and policy.spread.domain, indices, pools),
+        domains=_domains(policy.tolerate.domain if policy.tolerate else None, indices, pools),
+        spread_domains=_domains(policy.spread.domain if policy.spread else None, indices, pools),
     )
 
 

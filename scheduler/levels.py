@@ -10,6 +10,7 @@ from scheduler.grid import MICRODOLLARS, Counts, Grid, Want
 from scheduler.plan import LevelValue
 from skerry.fleet.deployment import PRIORITY_CLASSES
 
+DIGITS = 6  # a microdollar; weights that don't divide evenly leave dust below it
 # One deployment wholly unserved; divides finely enough that 100,000 replicas still count singly.
 WHOLE_DEPLOYMENT = 10**9
 
@@ -74,8 +75,8 @@ def as_values(grid: Grid, values: Sequence[int], bounds: Sequence[int]) -> tuple
         figures.append(
             LevelValue(
                 level=level.name,
-                value=float(value // level.scale) if whole else value / level.scale,
-                bound=float(bound // level.scale) if whole else bound / level.scale,
+                value=float(value // level.scale) if whole else round(value / level.scale, DIGITS),
+                bound=float(bound // level.scale) if whole else round(bound / level.scale, DIGITS),
                 unit=level.unit,
             )
         )

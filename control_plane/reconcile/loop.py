@@ -28,7 +28,7 @@ from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.summary import summarise
 from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
-from control_plane.store.leadership import WriteContext
+from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.placements import Decision, record_decision, replace_placements
 from scheduler.plan import PlacementPlan
 from scheduler.solve import solve
@@ -100,7 +100,7 @@ class ReconcileLoop:
             try:
                 await self.turn()
             except StaleGeneration as error:
-                if "epoch" in str(error):
+                if await self._database.run_read(leading_epoch) != self._epoch:
                     raise
                 # Somebody else wrote in between: the next turn reads again.
                 _log.info("reconcile.again", reason=str(error))
@@ -176,6 +176,8 @@ class ReconcileLoop:
     def _push_all(self, snapshot: Snapshot) -> None:
         """Offer every plane its stored state: a leader's first turn re-pushes under its epoch."""
         for state in snapshot.desired:
+            if not state.required_features:  # never told anything yet
+                continue
             payload, _ = self._doors.encode(state)
             version = Version(epoch=self._epoch, generation=state.version.generation)
             self._doors.push(state.plane, version, payload)

@@ -1,12 +1,13 @@
 """Sight: one read of the store and the link as a Snapshot; does I/O, decides nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
 from control_plane.store.engine import Database
 from control_plane.store.snapshot import StoreSnapshot, load
+from control_plane.store.values import StoredDesired
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
@@ -58,10 +59,14 @@ class Sight:
             pools=tuple(p.pool for p in stored.pools),
             placements=stored.placements,
             desired=tuple(
-                self._decode(state.payload, state.version)
-                for _, state in sorted(_by_plane(stored).items())
+                self._desired(plane, state) for plane, state in sorted(stored.desired.items())
             ),
         )
+
+    def _desired(self, plane: str, state: StoredDesired) -> DesiredState:
+        if not state.payload:  # only its generation is known: nothing was ever told under it
+            return DesiredState(plane=plane, version=state.version)
+        return self._decode(state.payload, state.version)
 
     def _planes(self, stored: StoreSnapshot) -> tuple[PlaneView, ...]:
         known = {plane.identity.name: plane for plane in stored.planes}
@@ -88,7 +93,3 @@ class Sight:
             if report.identity.name not in known
         ]
         return tuple(sorted(views, key=lambda view: view.name))
-
-
-def _by_plane(stored: StoreSnapshot) -> Mapping[str, object]:
-    raise NotImplementedError

@@ -40,7 +40,7 @@ def list_changes(
     newest_first: bool = False,
     before_sequence: int | None = None,
 ) -> tuple[Change, ...]:
-    """Return at most `limit` changes above `from_sequence`, and below `before_sequence` if given."""
+    """Return at most `limit` changes between `from_sequence` and `before_sequence`, exclusive."""
     table = tables.changes
     order = table.c.sequence.desc() if newest_first else table.c.sequence.asc()
     query = select(table).where(table.c.sequence > from_sequence).order_by(order).limit(limit)

@@ -181,7 +181,7 @@ def _check_served_name(session: Session, deployment: Deployment) -> None:
     if other is not None:
         raise AlreadyExists(
             f"deployment {other!r} serves as {served!r} already; choose another served name",
-            field="spec.model.servedName",
+            field="spec.baseModel.servedName",
         )
 
 

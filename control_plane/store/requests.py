@@ -1,6 +1,7 @@
 """Idempotency: the answer to a request_id, so that a repeated call is one effect."""
 
 import hashlib
+from datetime import timedelta
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
@@ -8,8 +9,6 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.fencing import WriteContext
 from control_plane.store.values import Answer
-from datetime import timedelta
-
 from skerry.plumbing.errors import InvalidInput
 
 # A client that repeats a call does so within minutes; a day also covers a person who comes back.

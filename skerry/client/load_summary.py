@@ -3,6 +3,7 @@
 `skerry load` prints them, the demo's report is made of them.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def interrupted_between(
 
 def summarise(records: Sequence[RequestRecord]) -> LoadSummary:
     """Return the figures of the requests."""
-    counts = {result: 0 for result in Result}
+    counts = dict.fromkeys(Result, 0)
     for record in records:
         counts[record.result] += 1
     ttfts = [record.ttft_seconds for record in records if record.ttft_seconds is not None]
@@ -78,7 +79,7 @@ def longest_gap_seconds(records: Iterable[RequestRecord]) -> float | None:
     moments = sorted(r.first_token_at for r in records if r.first_token_at is not None)
     if len(moments) < 2:
         return None
-    return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+    return max(after - before for before, after in itertools.pairwise(moments))
 
 
 def first_success_after(

@@ -4,7 +4,7 @@ The scheduler asks whether a pool's counts fit its nodes; a plane asks which nod
 A replica on one node takes a part of it; one larger than a node takes whole, untouched nodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # First-fit decreasing fails on some packable sets of odd sizes. Up to so many steps of search are
@@ -258,7 +258,6 @@ def _search_units(bench: _Bench, units: Sequence[Load]) -> list[int] | None:
     if not units:
         return chosen
     stack = [_candidates(bench, units, chosen)]
-    give_back: Callable[[], None] = lambda: bench.take(chosen.pop(), units[len(chosen)], -1)  # noqa: E731
     for _ in range(SEARCH_STEPS_MAX):
         if stack[-1]:
             at = stack[-1].pop(0)
@@ -271,5 +270,6 @@ def _search_units(bench: _Bench, units: Sequence[Load]) -> list[int] | None:
             stack.pop()
             if not stack:
                 return None
-            give_back()
+            last = chosen.pop()
+            bench.take(last, units[len(chosen)], -1)
     return None

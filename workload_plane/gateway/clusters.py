@@ -14,8 +14,8 @@ from workload_plane.gateway.topology import (
     GatewayTopology,
     LocalReplica,
     Peer,
+    PeerTls,
     ServedModel,
-    TlsFiles,
 )
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
@@ -133,7 +133,7 @@ def _deployment_cluster(
     return cluster
 
 
-def _witness(peer: Peer, tls: TlsFiles, files_root: str) -> Json:
+def _witness(peer: Peer, tls: PeerTls, files_root: str) -> Json:
     name = cluster_name(PEER, peer.plane)
     endpoint = {"address": socket_address(peer.host, peer.peer_port), "hostname": peer.plane}
     return typed(

@@ -37,6 +37,10 @@ def envoy_argv(
         str(threads),
         "--drain-time-s",
         str(_DRAIN_SECONDS),
+        # A replaced peers' listener sends its connections to the new one with their next
+        # answer; health checks held on for good otherwise and saw the old deployments.
+        "--drain-strategy",
+        "immediate",
         "--log-level",
         log_level,
     ]

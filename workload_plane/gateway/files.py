@@ -26,8 +26,9 @@ from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.wire import Json, typed
 
 BOOTSTRAP = "bootstrap.json"
-# Outside of every watched folder, so that keeping a copy wakes nobody.
-PREVIOUS_FOLDER = "previous"
+# A second copy of what is published, and the one before it; outside of every watched folder, so
+# that keeping them wakes nobody. A torn file costs nothing, two torn ones the latest change.
+_COPY_FOLDERS = ("copies", "previous")
 _VERSION_CHARACTERS = 16
 
 
@@ -38,7 +39,8 @@ def apply_step(gateway_dir: Path, step: Step) -> bool:
             return _write_resources(gateway_dir, step.path, step.resources)
         case RemoveFile():
             removed = _remove(gateway_dir / step.path)
-            _remove(gateway_dir / PREVIOUS_FOLDER / step.path)
+            for folder in _COPY_FOLDERS:
+                _remove(gateway_dir / folder / step.path)
             return removed
 
 
@@ -77,7 +79,7 @@ def published_versions(gateway_dir: Path) -> dict[str, str]:
 
 
 def repair(gateway_dir: Path) -> tuple[str, ...]:
-    """Put back the previous copy of every file that is torn or missing; return which.
+    """Put back the best copy of every file that is torn or missing; return which.
 
     To be called before Envoy is started. Endpoints with no good copy become empty ones: one lost
     file must not make Envoy refuse all clusters.
@@ -104,28 +106,30 @@ def version_of(resources: tuple[Json, ...]) -> str:
 def _write_resources(gateway_dir: Path, path: str, resources: tuple[Json, ...]) -> bool:
     current = _read_good(gateway_dir / path)
     version = version_of(resources)
-    if current is not None:
-        if version_of(current) == version:
-            return False
-        _write(gateway_dir / PREVIOUS_FOLDER / path, (gateway_dir / path).read_bytes())
+    if current is not None and version_of(current) == version:
+        return False
     body = {"version_info": version, "resources": resources}
-    _write(gateway_dir / path, json.dumps(body, indent=1).encode())
+    data = json.dumps(body, separators=(",", ":")).encode()
+    copy, previous = (gateway_dir / folder / path for folder in _COPY_FOLDERS)
+    if _read_good(copy) is not None:
+        previous.parent.mkdir(parents=True, exist_ok=True)
+        copy.replace(previous)
+    _write(copy, data)
+    _write(gateway_dir / path, data)
     return True
 
 
 def _restore(gateway_dir: Path, path: str) -> bool:
-    previous = gateway_dir / PREVIOUS_FOLDER / path
-    if _read_good(previous) is None:
-        return False
-    _write(gateway_dir / path, previous.read_bytes())
-    return True
+    for folder in _COPY_FOLDERS:
+        if _read_good(gateway_dir / folder / path) is not None:
+            _write(gateway_dir / path, (gateway_dir / folder / path).read_bytes())
+            return True
+    return False
 
 
 def _newest(gateway_dir: Path, path: str) -> tuple[Json, ...] | None:
-    current = _read_good(gateway_dir / path)
-    if current is not None:
-        return current
-    return _read_good(gateway_dir / PREVIOUS_FOLDER / path)
+    candidates = (gateway_dir / path, *(gateway_dir / folder / path for folder in _COPY_FOLDERS))
+    return next((good for file in candidates if (good := _read_good(file)) is not None), None)
 
 
 def _newest_of_folder(gateway_dir: Path, folder: str) -> tuple[Json, ...]:
@@ -164,13 +168,13 @@ def _remove(path: Path) -> bool:
 
 
 def _known_paths(gateway_dir: Path) -> list[str]:
-    """Return every file that is, or has a previous copy, in the order of its name."""
+    """Return every file that is, or has a copy, in the order of its name."""
     folders = (ROUTES_FOLDER, SECRETS_FOLDER, f"{ENDPOINTS_FOLDER}/*")
     patterns = (LISTENERS, CLUSTERS, *(f"{folder}/[!.]*.json" for folder in folders))
     return sorted(
         {
             str(path.relative_to(root))
-            for root in (gateway_dir, gateway_dir / PREVIOUS_FOLDER)
+            for root in (gateway_dir, *(gateway_dir / folder for folder in _COPY_FOLDERS))
             for pattern in patterns
             for path in root.glob(pattern)
         }

@@ -16,7 +16,7 @@ from workload_plane.gateway.routes import (
     openai_error,
 )
 from workload_plane.gateway.tls import common_tls_context
-from workload_plane.gateway.topology import GatewayTopology, TlsFiles
+from workload_plane.gateway.topology import GatewayTopology, PeerTls
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     GENERATE_PATH,
@@ -42,8 +42,9 @@ _REQUEST_SECONDS = 60.0
 _STREAM_IDLE_SECONDS = 300.0
 # Below the 350 s after which cloud load balancers forget a connection without telling.
 _CLIENT_IDLE_SECONDS = 340.0
-# Of 10,000 replicas one READY is enough to be worth a forwarded request.
-_READY_PERCENT_MIN = 0.01
+# One READY replica is worth a forwarded request. Envoy cuts this to whole per cents, so beyond
+# 100 replicas of a deployment in one plane it takes one in a hundred.
+_READY_PERCENT_MIN = 1
 # After how long a client without a ready replica is told to come again.
 _RETRY_AFTER_SECONDS = 1
 
@@ -63,7 +64,6 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
     connection.update(
         use_remote_address=True,
         early_header_mutation_extensions=[_strip_own_headers()],
-        local_reply_config=_local_replies(),
         stream_idle_timeout=duration(_STREAM_IDLE_SECONDS),
         request_timeout=duration(_REQUEST_SECONDS),
         request_headers_timeout=duration(_HEADERS_SECONDS),
@@ -81,7 +81,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
     )
 
 
-def _peer(topology: GatewayTopology, tls: TlsFiles, files_root: str) -> Json:
+def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
     connection = _connection(PEER_LISTENER, PEER_ROUTES, files_root)
     connection.update(
         # The forwarding gateway's headers are trusted: it showed a certificate of our authority.
@@ -143,6 +143,7 @@ def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:
         normalize_path=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
         server_name="skerry",
+        local_reply_config=_local_replies(),
     )
 
 

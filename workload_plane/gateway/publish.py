@@ -1,6 +1,7 @@
 """The agent's door to the gateway: a topology in, files that Envoy follows out.
 
-`publish` after every change, `ensure_initial` before Envoy's first start and each restart.
+`publish` after every change, `ensure_initial` before Envoy's first start and each restart. Both
+wait for the disk (about 10 ms a changed file): event loops call them in a thread.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ Pure; `clusters.py`, `listeners.py` and `resources.py` call it. Secrets come by 
 certificates are taken up without a new listener or cluster.
 """
 
-from workload_plane.gateway.topology import TlsFiles
+from workload_plane.gateway.topology import PeerTls
 from workload_plane.gateway.wire import (
     AUTHORITY_SECRET,
     IDENTITY_SECRET,
@@ -14,7 +14,7 @@ from workload_plane.gateway.wire import (
 )
 
 
-def peer_tls(tls: TlsFiles, files_root: str) -> Json:
+def peer_tls(tls: PeerTls, files_root: str) -> Json:
     """Return the transport socket of a connection to a peer, told by its plane's name."""
     context = typed(
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
@@ -39,7 +39,7 @@ def common_tls_context(files_root: str) -> Json:
     }
 
 
-def build_secrets(tls: TlsFiles) -> tuple[Json, ...]:
+def build_secrets(tls: PeerTls) -> tuple[Json, ...]:
     """Return the gateway's certificate and its authority; renewed files are read by themselves."""
     secret = "envoy.extensions.transport_sockets.tls.v3.Secret"
     certificate_folder = tls.certificate_path.rpartition("/")[0]

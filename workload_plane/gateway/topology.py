@@ -43,7 +43,7 @@ class ListenAddresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
+class PeerTls:
     """The gateway's certificate, its key and the authority that signs every gateway.
 
     With `verify_plane_names` a peer must show a certificate whose DNS name is its plane's name.
@@ -120,7 +120,7 @@ class GatewayTopology:
     models: tuple[ServedModel, ...] = ()
     peers: tuple[Peer, ...] = ()
     front: Address | None = None
-    tls: TlsFiles | None = None
+    tls: PeerTls | None = None
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")

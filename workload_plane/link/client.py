@@ -5,71 +5,19 @@ a lost link costs nothing but news.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import grpc
 
-from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
-from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import PlaneReport
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import SkerryError, Unavailable
+from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import TlsFiles, from_rpc_error, secure_channel
-from skerry.plumbing.tasks import first_of
-from skerry.wire.observations import report_to_proto
-from skerry.wire.supply import version_to_proto
-from workload_plane.desired_state.accept import Refuse
-from workload_plane.link.session import (
-    WELCOME_SECONDS_MAX,
-    Judgement,
-    Pulse,
-    SessionEvent,
-    SessionState,
-    Terms,
-    accepts_pushes,
-    advance,
-    heard,
-    heartbeat_sent,
-    judge,
-    reconnect_delay,
-    terms_of,
-)
+from skerry.plumbing.rpc import secure_channel
+from workload_plane.link.connection import Connection, LinkSettings, PlaneSide
+from workload_plane.link.session import SessionState, reconnect_delay
 
 _log = logs.get_logger(__name__)
-
-# Changes come in bursts (ten replicas turn READY); one report tells them all.
-REPORT_SECONDS_MIN = 0.2
-# A lost or coalesced change costs at most this.
-REPORT_SECONDS_MAX = 5.0
-ANSWERS_MAX = 8  # pushes are coalesced to the newest, so more answers than these never wait
-
-
-class PlaneSide(Protocol):
-    """What the link asks of the agent."""
-
-    def report(self) -> PlaneReport:
-        """Return the plane's report as of now."""
-        ...
-
-    async def offer(self, payload: bytes) -> DesiredState | Refuse:
-        """Return the state once it is accepted and durable, or why it is refused."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
-    """Whom to call, as whom: the control planes in turn, our certificate, project and run."""
-
-    control_planes: tuple[str, ...]
-    tls: TlsFiles
-    project: str
-    agent_id: str
 
 
 class LinkClient:
@@ -89,19 +37,27 @@ class LinkClient:
         self._changed = changed
         self._clock = clock
         self._ids = ids
-        self.state = SessionState.IDLE
-        self.control_plane = ""
+        self._connection: Connection | None = None
         self.last_error = ""
+
+    @property
+    def state(self) -> SessionState:
+        """Return how far the present connection has come."""
+        return self._connection.state if self._connection else SessionState.IDLE
+
+    @property
+    def control_plane(self) -> str:
+        """Return the name of the control plane that welcomed us, empty when none does now."""
+        return self._connection.control_plane if self._connection else ""
 
     async def run(self) -> None:
         """Connect to the control planes in turn and reconnect for ever; returns never."""
-        if not self._settings.control_planes:
+        addresses = self._settings.control_planes
+        if not addresses:
             await asyncio.Event().wait()  # a plane without a control plane serves what it holds
         attempt = turn = 0
         while True:
-            address = self._settings.control_planes[turn % len(self._settings.control_planes)]
-            welcomed = await self._connect(address)
-            if welcomed:
+            if await self._connect(addresses[turn % len(addresses)]):
                 attempt = 0
             else:
                 turn += 1
@@ -110,25 +66,28 @@ class LinkClient:
 
     async def _connect(self, address: str) -> bool:
         """Hold one connection until it is lost; return whether it ever got a Welcome."""
-        self.state = advance(self.state, SessionEvent.DIALLED)
-        connection: _Connection | None = None
+        connection: Connection | None = None
         try:
             async with secure_channel(address, self._settings.tls) as channel:
-                stub = plane_service_pb2_grpc.PlaneLinkServiceStub(channel)
-                connection = _Connection(self, stub.Connect())
+                stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
+                connection = Connection(
+                    stream, self._settings, self._side, self._changed, self._clock
+                )
+                self._connection = connection
                 await connection.hold()
-        except (SkerryError, OSError) as error:
+        except (SkerryError, grpc.RpcError, OSError) as error:
             self._lost(address, connection, str(error))
-        except* (grpc.RpcError, SkerryError, OSError, ValueError) as group:
-            self._lost(address, connection, _first_message(group))
+        except Exception as error:
+            # Nothing that a control plane does or is may end the agent.
+            _log.exception("link.broken", control_plane=address)
+            self.last_error = repr(error)
         finally:
-            self.state = SessionState.IDLE
-            self.control_plane = ""
-        return connection is not None and connection.welcomed
+            self._connection = None
+        return connection is not None and connection.was_welcomed
 
-    def _lost(self, address: str, connection: "_Connection | None", error: str) -> None:
+    def _lost(self, address: str, connection: Connection | None, error: str) -> None:
         # One line for a connection that was up, and one for each new reason not to get one: an
         # absent control plane must not fill the disk.
-        if (connection is not None and connection.welcomed) or error != self.last_error:
+        if (connection is not None and connection.was_welcomed) or error != self.last_error:
             _log.warning("link.lost", control_plane=address, error=error)
         self.last_error = error

@@ -1,10 +1,9 @@
 """Runs llama.cpp's HTTP server inside this process until a signal ends it.
 
-Called by `__main__`. Exit codes: 0 after SIGTERM, 1 when it could not start, 2 for a bad file.
+Called by `__main__`. Exit codes: 1 when it could not start, 2 for a file that is missing or bad.
 """
 
 import argparse
-import os
 import signal
 import sys
 from pathlib import Path
@@ -22,22 +21,22 @@ _HTTP_THREADS_SPARE = 4
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code."""
+    """Serve until a signal ends the process; return the exit code when it cannot."""
     parser = argparse.ArgumentParser(prog="llamacpp_server")
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    # Before llama.cpp starts its threads, so that they inherit the mask and leave both to us.
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    # Nothing here is worth keeping, so the kernel ends it: at once, also while a model loads.
+    # A handler of ours would wait for the loading, and llama.cpp's own end for open streams.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         server = start(read_config(arguments.config))
     except SkerryError as error:
         print(f"llamacpp_server: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, NotFound | InvalidInput) else 1
     print(f"llamacpp_server: listening on {server.listening_address}", file=sys.stderr, flush=True)
-    signal.sigwait(ends)
-    # Nothing here is worth keeping, and joining llama.cpp's threads waits for open streams.
-    os._exit(0)
+    while True:
+        signal.pause()
 
 
 def start(config: LlamacppConfig) -> Any:

@@ -65,7 +65,7 @@ def after_probe(health: Health, *, answered: bool) -> Health:
     if answered:
         return Health(state=advance(health.state, HostState.READY))
     failed = health.probes_failed + 1
-    state = health.state
+    state: HostState = health.state
     if state is HostState.READY and failed >= PROBES_FAILED_MAX:
         state = advance(state, HostState.UNHEALTHY)
     return Health(state=state, probes_failed=failed)

@@ -27,7 +27,7 @@ class ReplicaRecord:
     """One replica on disk. `pid` is its host's process, zero when there is none (any more).
 
     Start times are in clock ticks since the boot named by `boot_id`; `started_at` is wall time
-    in ISO 8601. `pool` is the fleet-wide id.
+    in ISO 8601. `pool` is the fleet-wide id; `devices` are the accelerators' numbers here.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ReplicaRecord:
     pool: str
     served_name: str = ""
     accelerators: int = 1
+    devices: tuple[int, ...] = ()
     pid: int = 0
     start_time: float = 0.0
     engine_pid: int = 0
@@ -112,6 +113,7 @@ def _parse(values: Mapping[str, object]) -> ReplicaRecord:
     known = {field.name: field for field in fields(ReplicaRecord)}
     given = {key: value for key, value in values.items() if key in known}
     given["state"] = ReplicaState(str(given.get("state", ReplicaState.STARTING)))
+    given["devices"] = _numbers(given.get("devices", ()))
     for key, value in given.items():
         kind = known[key].type
         if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
@@ -119,3 +121,9 @@ def _parse(values: Mapping[str, object]) -> ReplicaRecord:
         if kind is str and not isinstance(value, str):
             raise ValueError(f"{key} is {value!r}, not text")
     return ReplicaRecord(**given)  # type: ignore[arg-type]
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(type(number) is int for number in value):
+        raise ValueError(f"devices is {value!r}, not a list of numbers")
+    return tuple(value)

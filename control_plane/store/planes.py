@@ -1,0 +1,115 @@
+"""Planes as they last reported themselves, and how the control plane judges them."""
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from control_plane.store.changes import append_change
+from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.values import StoredPlane
+from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
+from skerry.fleet.observation import PlaneCondition, PlaneReport
+from skerry.fleet.pool import PoolShape
+from skerry.plumbing.errors import Conflict, NotFound
+
+
+def record_report(session: Session, write: WriteContext, report: PlaneReport) -> bool:
+    """Keep what the plane says of itself and its pools; return whether anything was new.
+
+    A pool missing from the report stays as last reported: absence is never an instruction. A plane
+    whose pool has no fit node says so with 0 nodes.
+    """
+    check_epoch(session, write.epoch)
+    name = report.identity.name
+    facts = {"identity": report.identity, "gateway": report.gateway}
+    held = _find(session, name)
+    changed: list[str] = []
+    if held is None:
+        first = {"name": name, "updated_at": write.now, **facts}
+        session.execute(insert(tables.planes).values(first))
+        changed.append("joined")
+    else:
+        changed += [what for what, value in facts.items() if getattr(held, what) != value]
+        if changed:
+            renewed = update(tables.planes).where(tables.planes.c.name == name)
+            session.execute(renewed.values(updated_at=write.now, **facts))
+    known = {shape.name: shape for shape in held.pools} if held else {}
+    for shape in report.pools:
+        if known.get(shape.name) != shape:
+            _put_shape(session, name, shape, is_new=shape.name not in known)
+            changed.append(f"pool {shape.name}: {shape.nodes} nodes of {shape.accelerator}")
+    if changed:
+        append_change(session, write, "plane.reported", _subject(name), "; ".join(changed))
+    return bool(changed)
+
+
+def set_condition(
+    session: Session, write: WriteContext, plane: str, condition: PlaneCondition
+) -> bool:
+    """Keep how the plane is judged; return whether that was new. Only a new state is a change."""
+    check_epoch(session, write.epoch)
+    held = _find(session, plane)
+    if held is None:
+        raise NotFound(f"plane {plane!r} has not reported yet; `skerry get planes` lists them")
+    if held.condition == condition:
+        return False
+    table = tables.planes
+    judged = update(table).where(table.c.name == plane)
+    session.execute(judged.values(condition=condition, updated_at=write.now))
+    if held.condition is None or held.condition.state is not condition.state:
+        kind = f"plane.{condition.state.value}"
+        append_change(session, write, kind, _subject(plane), condition.reason)
+    return True
+
+
+def list_planes(session: Session) -> tuple[StoredPlane, ...]:
+    """Return every plane with its pools, by name."""
+    shapes: dict[str, list[PoolShape]] = {}
+    pools = tables.pools
+    for row in session.execute(select(pools).order_by(pools.c.name)).mappings():
+        shapes.setdefault(row["plane"], []).append(row["shape"])
+    rows = session.execute(select(tables.planes).order_by(tables.planes.c.name)).mappings()
+    return tuple(
+        StoredPlane(
+            identity=row["identity"],
+            gateway=row["gateway"],
+            pools=tuple(shapes.get(row["name"], ())),
+            condition=row["condition"],
+        )
+        for row in rows
+    )
+
+
+def _find(session: Session, name: str) -> StoredPlane | None:
+    query = select(tables.planes).where(tables.planes.c.name == name).with_for_update()
+    row = session.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    pools = tables.pools
+    shapes = session.execute(select(pools.c.shape).where(pools.c.plane == name)).scalars()
+    return StoredPlane(
+        identity=row["identity"],
+        gateway=row["gateway"],
+        pools=tuple(shapes),
+        condition=row["condition"],
+    )
+
+
+def _put_shape(session: Session, plane: str, shape: PoolShape, *, is_new: bool) -> None:
+    pools = tables.pools
+    name = pool_name(plane, shape.name)
+    if not is_new:
+        session.execute(update(pools).where(pools.c.name == name).values(shape=shape))
+        return
+    # `a` with pool `b--c` and `a--b` with pool `c` would have one id.
+    owner = session.execute(select(pools.c.plane).where(pools.c.name == name)).scalar()
+    if owner is not None:
+        raise Conflict(
+            f"pool id {name!r} of plane {plane!r} is a pool of plane {owner!r} already;"
+            " rename the plane's pool in its settings"
+        )
+    session.execute(insert(pools).values(name=name, plane=plane, shape=shape))
+
+
+def _subject(plane: str) -> str:
+    return full_name(DEFAULT_PROJECT, "planes", plane)

@@ -1,0 +1,213 @@
+"""Where everything of a data directory is: folders, planes, and the ports chosen once for good.
+
+`skerry up` makes the layout and keeps it in layout.json; the supervisor, `down` and `logs` read it.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from skerry.cli.supervisor.catalogue import PLANES_MAX, PlaneOffer, offer_planes
+from skerry.plumbing.errors import InvalidInput, NotFound
+from skerry.plumbing.files import write_atomically
+
+HOST = "127.0.0.1"
+CONTROL_PLANE_NAME = "control-plane"
+ENGINES = ("llamacpp", "simulated")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlanePorts:
+    """Ports of the control plane: operators, the planes' link, HTTP for health and metrics."""
+
+    operator: int
+    link: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanePorts:
+    """Ports of a plane: users, peers (mTLS), Envoy's admin, and the front."""
+
+    public: int
+    peer: int
+    admin: int
+    front: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneLayout:
+    """One plane of the layout."""
+
+    offer: PlaneOffer
+    ports: PlanePorts
+
+    @property
+    def name(self) -> str:
+        """Return the plane's name."""
+        return self.offer.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The fleet of one data directory."""
+
+    engine: str
+    control_plane: ControlPlanePorts
+    planes: tuple[PlaneLayout, ...]
+
+    @property
+    def operator_address(self) -> str:
+        """Return where the operator API answers."""
+        return f"{HOST}:{self.control_plane.operator}"
+
+    def plane(self, name: str) -> PlaneLayout:
+        """Return a plane by name; NotFound lists those there are."""
+        for plane in self.planes:
+            if plane.name == name:
+                return plane
+        names = ", ".join((CONTROL_PLANE_NAME, *(plane.name for plane in self.planes)))
+        raise NotFound(f"{name!r} is no part of this fleet; there are {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The paths below a data directory."""
+
+    root: Path
+
+    @property
+    def layout(self) -> Path:
+        """Return the file of the chosen ports."""
+        return self.root / "layout.json"
+
+    @property
+    def fleet(self) -> Path:
+        """Return the file that tells scripts what runs."""
+        return self.root / "fleet.json"
+
+    @property
+    def config(self) -> Path:
+        """Return the client's context file."""
+        return self.root / "config.yaml"
+
+    @property
+    def processes(self) -> Path:
+        """Return the supervisor's own record of the processes it started."""
+        return self.root / "processes.json"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file that a running supervisor holds locked."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def socket(self) -> Path:
+        """Return the socket that a running supervisor listens on."""
+        return self.root / "supervisor.sock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """Return the supervisor's log."""
+        return self.root / "supervisor.log"
+
+    @property
+    def pki(self) -> Path:
+        """Return the folder of the authority and the certificates."""
+        return self.root / "pki"
+
+    @property
+    def control_plane(self) -> Path:
+        """Return the control plane's folder."""
+        return self.root / "control-plane"
+
+    def plane(self, name: str) -> Path:
+        """Return a plane's folder."""
+        return self.root / "planes" / name
+
+
+def check_planes(count: int) -> None:
+    """Raise InvalidInput unless that many planes can be made."""
+    if not 1 <= count <= PLANES_MAX:
+        raise InvalidInput(f"--planes must be 1..{PLANES_MAX}, not {count}", field="--planes")
+
+
+def extend_layout(
+    existing: Layout | None, planes: int, engine: str, take_port: Callable[[], int]
+) -> Layout:
+    """Return the layout of the first `planes` planes, with the ports that were chosen before.
+
+    `take_port` gives a free port that it has not given yet.
+    """
+    check_planes(planes)
+    if engine not in ENGINES:
+        raise InvalidInput(f"--engine must be {' or '.join(ENGINES)}, not {engine!r}")
+    known = {plane.name: plane for plane in existing.planes} if existing else {}
+    return Layout(
+        engine=engine,
+        control_plane=(
+            existing.control_plane
+            if existing
+            else ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
+        ),
+        planes=tuple(
+            known.get(offer.name)
+            or PlaneLayout(
+                offer=offer,
+                ports=PlanePorts(
+                    public=take_port(), peer=take_port(), admin=take_port(), front=take_port()
+                ),
+            )
+            for offer in offer_planes(planes)
+        ),
+    )
+
+
+def ports_of(layout: Layout) -> dict[int, str]:
+    """Return every fixed port of the layout with what listens there."""
+    ports = {
+        port: f"the control plane's {use}" for use, port in asdict(layout.control_plane).items()
+    }
+    for plane in layout.planes:
+        for use, port in asdict(plane.ports).items():
+            ports[port] = f"{plane.name}'s {use}"
+    return ports
+
+
+def write_layout(directory: DataDirectory, layout: Layout) -> None:
+    """Write layout.json."""
+    values = {"format": _FORMAT, **asdict(layout)}
+    write_atomically(directory.layout, json.dumps(values, indent=1).encode() + b"\n")
+
+
+def read_layout(directory: DataDirectory) -> Layout:
+    """Return the layout; NotFound when there is no fleet, InvalidInput when it is not readable."""
+    path = directory.layout
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no fleet in {directory.root}; `skerry up --data-dir {directory.root}`"
+            " starts one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}; delete it to start anew") from None
+    try:
+        return Layout(
+            engine=values["engine"],
+            control_plane=ControlPlanePorts(**values["control_plane"]),
+            planes=tuple(
+                PlaneLayout(offer=_offer(entry["offer"]), ports=PlanePorts(**entry["ports"]))
+                for entry in values["planes"]
+            ),
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is no layout: {error}; delete it to start anew") from None
+
+
+def _offer(values: dict[str, object]) -> PlaneOffer:
+    zones = values.pop("residency_zones")
+    assert isinstance(zones, list)
+    return PlaneOffer(residency_zones=tuple(zones), **values)  # type: ignore[arg-type]

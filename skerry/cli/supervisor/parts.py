@@ -1,0 +1,51 @@
+"""How each supervised process is started: its command line, its log, what must be there first.
+
+The only module here that knows the programs.
+"""
+
+import sys
+from pathlib import Path
+
+from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.plumbing.processes import ProcessRecord, spawn
+from workload_plane.gateway.envoy import envoy_argv
+from workload_plane.gateway.files import BOOTSTRAP, repair
+
+_MODULES = {
+    Role.CONTROL_PLANE: "control_plane.main",
+    Role.AGENT: "workload_plane.main",
+    Role.FRONT: "workload_plane.front.main",
+}
+
+
+def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
+    """Start a process in its own session; None when it cannot be started yet.
+
+    A gateway waits for its first files, which the agent writes.
+    """
+    home = part_directory(directory, key)
+    if key.role is Role.GATEWAY:
+        gateway_directory = home / "gateway"
+        if not (gateway_directory / BOOTSTRAP).is_file():
+            return None
+        repair(gateway_directory)
+        argv = envoy_argv(gateway_directory)
+    else:
+        settings = home / "settings.json"
+        argv = [sys.executable, "-m", _MODULES[key.role], "--settings", str(settings)]
+    log = part_log(directory, key)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return spawn(argv, env=None, cwd=home, stdout_path=log)
+
+
+def part_directory(directory: DataDirectory, key: PartKey) -> Path:
+    """Return the folder of the process's settings and state."""
+    return directory.plane(key.plane) if key.plane else directory.control_plane
+
+
+def part_log(directory: DataDirectory, key: PartKey) -> Path:
+    """Return the file that the process's output is appended to."""
+    if not key.plane:
+        return directory.control_plane / "log"
+    return directory.plane(key.plane) / "logs" / f"{key.role}.log"

@@ -1,0 +1,121 @@
+"""What the processes of a data directory read at start: certificates, settings.json, config.yaml.
+
+`skerry up` writes them before the supervisor starts anything; writing the same again changes
+nothing.
+"""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from skerry.cli.supervisor.layout import (
+    CONTROL_PLANE_NAME,
+    HOST,
+    DataDirectory,
+    Layout,
+    PlaneLayout,
+)
+from skerry.client.context import Context, render_context
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.plumbing.certificates import Subject, ensure_authority, ensure_certificate
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.rpc import TlsFiles
+
+POOL = "cpu"
+ACCELERATOR = "cpu"
+ACCELERATORS_PER_NODE = 4
+ACCELERATOR_MEMORY_BYTES = 1 * 2**30
+HOST_MEMORY_BYTES = 4 * 2**30
+
+
+def write_settings(
+    directory: DataDirectory, layout: Layout, model_directories: tuple[Path, ...], now: datetime
+) -> None:
+    """Write everything that the fleet's processes and its clients read."""
+    authority = directory.pki / "authority"
+    ensure_authority(authority, "skerry authority", now)
+    tls = _certificate(directory, "control-planes", CONTROL_PLANE_NAME, now)
+    _write_json(directory.control_plane / "settings.json", _control_plane(directory, layout, tls))
+    for plane in layout.planes:
+        home = directory.plane(plane.name)
+        for folder in ("desired", "gateway", "replicas", "logs"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        tls = _certificate(directory, "planes", plane.name, now)
+        settings = _plane(directory, layout, plane, tls, model_directories)
+        _write_json(home / "settings.json", settings)
+    context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+    write_atomically(directory.config, render_context(context).encode())
+
+
+def _certificate(directory: DataDirectory, collection: str, name: str, now: datetime) -> TlsFiles:
+    folder = directory.pki / ("planes" if collection == "planes" else "") / name
+    subject = Subject(
+        name=name,
+        uris=(f"skerry://{full_name(DEFAULT_PROJECT, collection, name)}",),
+        dns_names=("localhost", name),
+        addresses=(HOST,),
+    )
+    return ensure_certificate(directory.pki / "authority", folder, subject, now)
+
+
+def _control_plane(directory: DataDirectory, layout: Layout, tls: TlsFiles) -> dict[str, Any]:
+    return {
+        "project": DEFAULT_PROJECT,
+        "name": CONTROL_PLANE_NAME,
+        "database_url": f"sqlite:///{directory.control_plane / 'skerry.db'}",
+        "operator_address": layout.operator_address,
+        "link_address": f"{HOST}:{layout.control_plane.link}",
+        "http_address": f"{HOST}:{layout.control_plane.http}",
+        "tls": _tls(tls),
+    }
+
+
+def _plane(
+    directory: DataDirectory,
+    layout: Layout,
+    plane: PlaneLayout,
+    tls: TlsFiles,
+    model_directories: tuple[Path, ...],
+) -> dict[str, Any]:
+    offer = plane.offer
+    return {
+        "project": DEFAULT_PROJECT,
+        "plane": plane.name,
+        "cloud": offer.cloud,
+        "region": offer.region,
+        "zone": offer.zone,
+        "residency_zones": list(offer.residency_zones),
+        "labels": {},
+        "pools": [
+            {
+                "name": POOL,
+                "accelerator": ACCELERATOR,
+                "accelerator_memory_bytes": ACCELERATOR_MEMORY_BYTES,
+                "nodes": 1,
+                "accelerators_per_node": ACCELERATORS_PER_NODE,
+                "host_memory_bytes": HOST_MEMORY_BYTES,
+            }
+        ],
+        "control_planes": [f"{HOST}:{layout.control_plane.link}"],
+        "data_dir": str(directory.plane(plane.name)),
+        "gateway": {
+            "host": HOST,
+            "public_port": plane.ports.public,
+            "peer_port": plane.ports.peer,
+            "admin_port": plane.ports.admin,
+        },
+        "front_port": plane.ports.front,
+        "tls": _tls(tls),
+        "model_dirs": [str(path) for path in model_directories],
+        "engine_override": "simulated" if layout.engine == "simulated" else None,
+    }
+
+
+def _tls(files: TlsFiles) -> dict[str, str]:
+    return {"ca": str(files.ca), "certificate": str(files.cert), "key": str(files.key)}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(values, indent=1).encode() + b"\n")

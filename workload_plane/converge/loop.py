@@ -1,0 +1,133 @@
+"""The convergence loop: wake, look, plan, apply, and again; it needs no link and never ends.
+
+Wakes when the desired state changes, a process of a replica ends, an action ends, and each second.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import ReplicaState, Unknown
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.tasks import first_of
+from workload_plane.converge.apply import Applier
+from workload_plane.converge.discover import GatewayView, HealthProbe, Look, Memory, look
+from workload_plane.converge.plan import plan
+from workload_plane.converge.seen import SeenPool
+from workload_plane.replicas.port import LiveReplica, ReplicaRuntime
+from workload_plane.replicas.records import ReplicaRecord
+
+_log = logs.get_logger(__name__)
+
+TICK_SECONDS = 1.0  # what no event tells (a hang, a drain's end) is noticed within it
+STARTING_TICK_SECONDS = 0.2  # while a replica comes up: nothing tells that either
+TURN_SECONDS_MIN = 0.05  # a storm of events costs at most twenty looks a second
+
+
+class DesiredSource(Protocol):
+    """Where the desired state in force is read."""
+
+    @property
+    def state(self) -> DesiredState | Unknown:
+        """Return what is desired, UNKNOWN when nothing is known."""
+        ...
+
+
+class GatewaySource(Protocol):
+    """Where the gateway's last word is read."""
+
+    @property
+    def view(self) -> GatewayView:
+        """Return what the gateway last said."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopParts:
+    """All that the loop works with; the composition root fills it."""
+
+    runtime: ReplicaRuntime
+    probe: HealthProbe
+    desired: DesiredSource
+    gateway: GatewaySource
+    applier: Applier
+    memory: Memory
+    pools: tuple[SeenPool, ...]
+    clock: Clock
+
+
+class ConvergeLoop:
+    """Brings the plane to its desired state and keeps it there."""
+
+    def __init__(self, parts: LoopParts, wake: asyncio.Event, changed: asyncio.Event) -> None:
+        """Turn on `wake`; set `changed` whenever what was seen differs from the look before."""
+        self._parts = parts
+        self._wake = wake
+        self._changed = changed
+        self._watches: dict[tuple[str, int, int], asyncio.Task[None]] = {}
+        self.replicas: tuple[LiveReplica, ...] = ()
+        self.looked = False
+
+    async def run(self) -> None:
+        """Converge for ever; a failed turn is logged and the next one looks anew."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                again = False
+                try:
+                    again = await self._turn(tasks)
+                except Exception:
+                    # Whatever this turn met, the next one starts from the whole truth again, and
+                    # nothing that runs may end because its keeper stumbled.
+                    _log.exception("converge.failed")
+                await self._parts.clock.sleep(TURN_SECONDS_MIN)
+                if not again:
+                    await first_of(self._parts.clock.sleep(self._pause()), self._wake.wait())
+                self._wake.clear()
+
+    async def _turn(self, tasks: asyncio.TaskGroup) -> bool:
+        """Look, plan and apply once; return whether there is reason to look again at once."""
+        parts = self._parts
+        now = parts.clock.monotonic()
+        seen = await look(
+            parts.runtime, parts.probe, parts.gateway.view, parts.memory, parts.pools, now
+        )
+        self._show(seen)
+        self._watch(seen, tasks)
+        desired = parts.desired.state
+        actions = plan(desired, seen.observed, parts.clock.monotonic())
+        if isinstance(desired, Unknown) or not actions:
+            return False
+        records = {one.record.name: one.record for one in seen.live}
+        deployments = {a.deployment.name: a.deployment for a in desired.assignments}
+        done = [
+            await parts.applier.apply(action, records, deployments, tasks) for action in actions
+        ]
+        return all(done)
+
+    def _show(self, seen: Look) -> None:
+        if seen.live != self.replicas or not self.looked:
+            self._changed.set()
+        self.replicas = seen.live
+        self.looked = True
+
+    def _watch(self, seen: Look, tasks: asyncio.TaskGroup) -> None:
+        wanted = {_key(one.record): one.record for one in seen.live if one.alive}
+        for key in [key for key in self._watches if key not in wanted]:
+            self._watches.pop(key).cancel()
+        for key, record in wanted.items():
+            if key not in self._watches:
+                self._watches[key] = tasks.create_task(self._wait_for_exit(record))
+
+    async def _wait_for_exit(self, record: ReplicaRecord) -> None:
+        await self._parts.runtime.wait_for_exit(record)
+        self._wake.set()
+
+    def _pause(self) -> float:
+        starting = any(one.record.state is ReplicaState.STARTING for one in self.replicas)
+        return STARTING_TICK_SECONDS if starting else TICK_SECONDS
+
+
+def _key(record: ReplicaRecord) -> tuple[str, int, int]:
+    return (record.name, record.pid, record.engine_pid)

@@ -1,0 +1,52 @@
+"""What the agent remembers of each replica between two looks: PURE.
+
+Records on disk hold states, not moments: since when a replica is ready, silent or draining is
+counted on this agent's monotonic clock, anew after its restart.
+"""
+
+from dataclasses import dataclass, replace
+
+from skerry.fleet.observation import ReplicaState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaMemory:
+    """Moments of one replica in monotonic seconds; None for what did not happen."""
+
+    started_at: float
+    ready_at: float | None = None
+    unhealthy_since: float | None = None
+    draining_since: float | None = None
+
+
+def first_sight(state: ReplicaState, now: float) -> ReplicaMemory:
+    """Return the memory of a replica seen for the first time, also one that is adopted."""
+    return ReplicaMemory(
+        started_at=now,
+        ready_at=now if state is ReplicaState.READY else None,
+        draining_since=now if state is ReplicaState.DRAINING else None,
+    )
+
+
+def after_look(
+    before: ReplicaMemory, state: ReplicaState, healthy: bool | None, now: float
+) -> ReplicaMemory:
+    """Return the memory after one more look; `healthy` None when the replica was not asked."""
+    memory = before
+    if state is ReplicaState.DRAINING and memory.draining_since is None:
+        memory = replace(memory, draining_since=now)
+    if healthy is None:
+        return memory
+    if healthy:
+        ready_at = now if memory.ready_at is None else memory.ready_at
+        return replace(memory, ready_at=ready_at, unhealthy_since=None)
+    if memory.ready_at is not None and memory.unhealthy_since is None:
+        return replace(memory, unhealthy_since=now)
+    return memory
+
+
+def next_state(state: ReplicaState, healthy: bool | None) -> ReplicaState:
+    """Return the record's state after a look: STARTING becomes READY, nothing else by itself."""
+    if state is ReplicaState.STARTING and healthy:
+        return ReplicaState.READY
+    return state

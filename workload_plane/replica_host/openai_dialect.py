@@ -1,0 +1,135 @@
+"""OpenAI's `/v1/completions` with the extensions that TensorRT-LLM, vLLM and SGLang share.
+
+Pure; implements `dialects.EngineDialect`. Text only: no token ids come back.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from skerry.api.openengine.v1 import generation_pb2, model_pb2
+from workload_plane.replica_host.deltas import Counted, Delta, Done, Ended, EngineSaid, Failed
+from workload_plane.replica_host.faults import unsupported
+from workload_plane.replica_host.sampling import present, stop_texts, stop_token_ids
+
+PATH = "/v1/completions"
+
+_SAMPLING = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "repetition_penalty": "repetition_penalty",
+    "seed": "seed",
+    "num_sequences": "n",
+}
+_STOPPING = {"max_tokens": "max_tokens", "min_tokens": "min_tokens", "ignore_eos": "ignore_eos"}
+_LENGTH = "length"
+
+
+def check(request: generation_pb2.GenerateRequest) -> None:
+    """Raise RequestFault for what the shared API has no word for."""
+    if request.stopping.include_stop_in_output:
+        raise unsupported("stopping.include_stop_in_output", "engines spell it differently")
+    if request.response.return_output_logprobs:
+        raise unsupported("response.return_output_logprobs", "this engine's API has no token ids")
+    if request.kv.cache_salt:
+        raise unsupported("kv.cache_salt", "not part of the shared API")
+    if request.kv.bypass_prefix_cache:
+        raise unsupported("kv.bypass_prefix_cache", "not part of the shared API")
+    guide = request.guided.WhichOneof("guide")
+    if guide is not None:
+        raise unsupported(f"guided.{guide}", "use the chat API over HTTP, or another engine")
+
+
+def body(request: generation_pb2.GenerateRequest, served_name: str) -> Mapping[str, Any]:
+    """Return the body for `/v1/completions`."""
+    by_text = request.WhichOneof("input") == "prompt"
+    values: dict[str, Any] = {
+        "model": served_name,
+        "prompt": request.prompt if by_text else list(request.token_ids.ids),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **dict(present(request.sampling, _SAMPLING)),
+        **dict(present(request.stopping, _STOPPING)),
+    }
+    if stops := stop_texts(request):
+        values["stop"] = stops
+    if tokens := stop_token_ids(request):
+        values["stop_token_ids"] = tokens
+    return values
+
+
+def reader(request: generation_pb2.GenerateRequest) -> "OpenAiReader":
+    """Return the reader of the answer to that request."""
+    del request
+    return OpenAiReader()
+
+
+def capabilities() -> model_pb2.GenerationCapabilities:
+    """Return what Generate takes in this dialect."""
+    return model_pb2.GenerationCapabilities(
+        prompt_logprobs=model_pb2.LogprobCapabilities(supported=False),
+        output_logprobs=model_pb2.LogprobCapabilities(supported=False),
+        guided_decoding=model_pb2.GuidedDecodingCapabilities(supported=False),
+        supports_priority=False,
+        supports_stop_in_output=False,
+        supports_cache_salt=False,
+        supports_prefix_cache_bypass=False,
+    )
+
+
+class OpenAiReader:
+    """Reads one stream of completions; has nothing to remember."""
+
+    __slots__ = ()
+
+    def read(self, event: bytes) -> list[EngineSaid]:
+        """Return what one event says; raises ValueError when it is not the API's."""
+        if event == b"[DONE]":
+            return [Done()]
+        values = json.loads(event)
+        if not isinstance(values, dict):
+            raise ValueError("an event that is no object")
+        if "error" in values:
+            about = values["error"]
+            message = about.get("message") if isinstance(about, dict) else about
+            return [Failed(message=str(message)[:1_000], retryable=True)]
+        said: list[EngineSaid] = []
+        for choice in values.get("choices") or ():
+            said += _choice(choice)
+        if usage := values.get("usage"):
+            said.append(_counted(usage))
+        return said
+
+
+def _choice(choice: Mapping[str, Any]) -> list[EngineSaid]:
+    index = int(choice.get("index", 0))
+    said: list[EngineSaid] = []
+    if text := choice.get("text"):
+        said.append(Delta(output_index=index, text=text))
+    if reason := choice.get("finish_reason"):
+        stop = choice.get("stop_reason")
+        said.append(
+            Ended(
+                output_index=index,
+                reason=(
+                    generation_pb2.FINISH_REASON_LENGTH
+                    if reason == _LENGTH
+                    else generation_pb2.FINISH_REASON_STOP
+                ),
+                stop_text=stop if isinstance(stop, str) else "",
+            )
+        )
+    return said
+
+
+def _counted(usage: Mapping[str, Any]) -> Counted:
+    details = usage.get("prompt_tokens_details") or {}
+    return Counted(
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        completion_tokens=int(usage.get("completion_tokens") or 0),
+        cached_prompt_tokens=details.get("cached_tokens"),
+    )

@@ -1,0 +1,86 @@
+"""Fields of a request that every dialect writes alike, and the checks that no engine differs in.
+
+Pure. Called by the service first, by the dialects for the copying.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from skerry.api.openengine.v1 import generation_pb2
+from workload_plane.replica_host.faults import invalid, model_not_found, unsupported
+
+REQUEST_ID_CHARS_MAX = 256
+STOP_CONDITIONS_MAX = 16
+TEMPERATURE_MAX = 100.0
+
+
+def check_request(
+    request: generation_pb2.GenerateRequest, *, served_name: str, sequences_max: int
+) -> None:
+    """Raise RequestFault for what is wrong, or cannot be had, whatever the engine is."""
+    if request.model not in ("", served_name):
+        raise model_not_found(request.model, served_name)
+    if len(request.request_id) > REQUEST_ID_CHARS_MAX:
+        raise invalid("request_id", f"at most {REQUEST_ID_CHARS_MAX} characters")
+    source = request.WhichOneof("input")
+    if source is None:
+        raise invalid("input", "set prompt or token_ids")
+    if source == "token_ids" and not request.token_ids.ids:
+        raise invalid("token_ids", "must hold at least one token")
+    if source == "prompt" and not request.prompt:
+        raise invalid("prompt", "must not be empty")
+    if request.media:
+        raise unsupported("media", "this replica takes text only")
+    if request.lora_name:
+        raise unsupported("lora_name", "this replica has no adapters")
+    if request.kv.HasField("session"):
+        raise unsupported("kv.session", "this replica does prefill and decode itself")
+    if request.response.return_prompt_logprobs:
+        raise unsupported("response.return_prompt_logprobs", "not given by this engine")
+    _check_numbers(request, sequences_max)
+
+
+def present(message: Any, names: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
+    """Yield (the engine's name, value) for each of the message's optional fields that is set."""
+    for field, engine_name in names.items():
+        if message.HasField(field):
+            yield engine_name, getattr(message, field)
+
+
+def stop_texts(request: generation_pb2.GenerateRequest) -> list[str]:
+    """Return the texts that end generation."""
+    return [c.stop_text for c in request.stopping.conditions if c.stop_text]
+
+
+def stop_token_ids(request: generation_pb2.GenerateRequest) -> list[int]:
+    """Return the tokens that end generation."""
+    conditions = request.stopping.conditions
+    return [c.stop_token_id for c in conditions if c.WhichOneof("condition") == "stop_token_id"]
+
+
+def _check_numbers(request: generation_pb2.GenerateRequest, sequences_max: int) -> None:
+    sampling, stopping = request.sampling, request.stopping
+    for name, least, most in (
+        ("temperature", 0.0, TEMPERATURE_MAX),
+        ("top_p", 0.0, 1.0),
+        ("min_p", 0.0, 1.0),
+        ("frequency_penalty", -2.0, 2.0),
+        ("presence_penalty", -2.0, 2.0),
+        ("repetition_penalty", 0.0, 10.0),
+    ):
+        value = getattr(sampling, name)
+        if sampling.HasField(name) and (math.isnan(value) or not least <= value <= most):
+            raise invalid(f"sampling.{name}", f"must be in {least:g}..{most:g}, not {value:g}")
+    if sampling.HasField("num_sequences") and not 1 <= sampling.num_sequences <= sequences_max:
+        raise invalid(
+            "sampling.num_sequences", f"must be in 1..{sequences_max}, not {sampling.num_sequences}"
+        )
+    if stopping.HasField("max_tokens") and stopping.max_tokens < 1:
+        raise invalid("stopping.max_tokens", "must be at least 1")
+    if len(stopping.conditions) > STOP_CONDITIONS_MAX:
+        raise invalid("stopping.conditions", f"at most {STOP_CONDITIONS_MAX}")
+    for number, condition in enumerate(stopping.conditions):
+        kind = condition.WhichOneof("condition")
+        if kind is None or (kind == "stop_text" and not condition.stop_text):
+            raise invalid(f"stopping.conditions[{number}]", "is empty")
