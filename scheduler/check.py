@@ -17,8 +17,9 @@ from skerry.fleet.pool import Pool
 
 # Sums of prices in floats: a millionth of a dollar an hour is below any price there is.
 COST_TOLERANCE_DOLLARS = 1e-6
-# Throughput ratios are rounded up to thousandths by the solver.
+# The solver rounds each replica's throughput ratio up to thousandths.
 REPLICA_TOLERANCE = 1e-3
+FLOAT_DUST = 1e-9
 
 Key = tuple[str, str]
 
@@ -168,6 +169,7 @@ def _demand(case: _Case) -> Iterator[Violation]:
     for unplaced in case.plan.unplaced:
         if not unplaced.reason or unplaced.replicas < 1:
             yield _violation("demand", unplaced.deployment, "unplaced without number or reason")
+    placed, _ = _sums(case)
     served: dict[str, float] = defaultdict(float)
     for p in case.placements:
         served[p.deployment] += p.count * _worth(case, p.deployment, p.pool)
@@ -175,8 +177,8 @@ def _demand(case: _Case) -> Iterator[Violation]:
         scaling = demanded.deployment.scaling
         wanted = max(scaling.min_replicas, min(demanded.replicas, scaling.max_replicas))
         short = wanted - served[name]
-        slack = REPLICA_TOLERANCE * max(1, wanted)
-        if not short - slack <= told[name] < max(short, 0.0) + 1 + slack:
+        least = math.ceil(max(0.0, short - REPLICA_TOLERANCE * (1 + placed[name])))
+        if not least <= told[name] <= math.ceil(max(0.0, short - FLOAT_DUST)):
             yield _violation(
                 "demand", name, f"{served[name]:g} of {wanted} served, {told[name]} said unplaced"
             )

@@ -4,7 +4,7 @@
 worker, a fixed seed and deterministic time: the same grid gives the same counts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -51,7 +51,7 @@ class Answer:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Model:
+class Model:
     """The model under construction; `hints` say each variable's value for given counts."""
 
     grid: Grid
@@ -84,8 +84,8 @@ def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answ
     by_node: set[str] = set()
     by_owner: set[str] = set()
     for _ in range(ROUNDS_MAX):
-        model = _build(grid, by_node, by_owner)
-        answer = _solve_levels(model, start, deterministic_time_max)
+        model = build_model(grid, by_node, by_owner)
+        answer = solve_levels(model, start, deterministic_time_max)
         failed = {pool for pool in grid.pools if not packs(grid, pool, answer.counts)}
         if not failed:
             # A bound of the model with owned nodes is no bound of the problem.
@@ -105,8 +105,9 @@ def unproven(grid: Grid, counts: Counts) -> Answer:
     return Answer(counts=counts, bounds=bounds, optimal=optimal)
 
 
-def _build(grid: Grid, by_node: set[str], by_owner: set[str]) -> _Model:
-    model = _Model(grid=grid)
+def build_model(grid: Grid, by_node: Collection[str] = (), by_owner: Collection[str] = ()) -> Model:
+    """Return the model of a grid, with some pools modelled node by node or owner by owner."""
+    model = Model(grid=grid)
     replica_counts(model)
     for pool in grid.pools:
         pool_accelerators(model, pool)
@@ -127,20 +128,20 @@ def _build(grid: Grid, by_node: set[str], by_owner: set[str]) -> _Model:
     return model
 
 
-def replica_counts(model: _Model) -> None:
+def replica_counts(model: Model) -> None:
     """One integer per column: how many replicas."""
     for index, column in enumerate(model.grid.columns):
         model.count.append(model.integer(column.count_max, f"count{index}", itemgetter(index)))
 
 
-def pool_accelerators(model: _Model, pool: str) -> None:
+def pool_accelerators(model: Model, pool: str) -> None:
     """Replicas of a pool take no more accelerators than it has."""
     columns = model.grid.columns
     taken = [columns[i].accelerators * model.count[i] for i in model.grid.on_pool[pool]]
     model.cp.add(_sum(taken) <= model.grid.pools[pool].shape.accelerators)
 
 
-def pool_host_memory(model: _Model, pool: str) -> None:
+def pool_host_memory(model: Model, pool: str) -> None:
     """Replicas of a pool take no more host memory than its nodes have, where that can bind."""
     if totals_suffice(model.grid, pool):
         return
@@ -154,7 +155,7 @@ def pool_host_memory(model: _Model, pool: str) -> None:
     model.cp.add(_sum(taken) <= shape.nodes * shape.host_memory_bytes)
 
 
-def nodes_one_by_one(model: _Model, pool: str) -> None:
+def nodes_one_by_one(model: Model, pool: str) -> None:
     """Every node of the pool holds whole replicas within its accelerators and memory."""
     shape = model.grid.pools[pool].shape
     shared, whole = _shared_and_whole(model.grid, pool)
@@ -179,7 +180,7 @@ def nodes_one_by_one(model: _Model, pool: str) -> None:
         model.cp.add(before >= after)  # nodes are alike: one order of them is enough
 
 
-def nodes_owned_by_one_deployment(model: _Model, pool: str) -> None:
+def nodes_owned_by_one_deployment(model: Model, pool: str) -> None:
     """Every node holds replicas of one deployment only: more than is needed, but it packs."""
     shape = model.grid.pools[pool].shape
     shared, whole = _shared_and_whole(model.grid, pool)
@@ -195,12 +196,12 @@ def nodes_owned_by_one_deployment(model: _Model, pool: str) -> None:
     model.cp.add(_sum(owned) <= shape.nodes)
 
 
-def replicas_max(model: _Model, want: Want) -> None:
+def replicas_max(model: Model, want: Want) -> None:
     """A deployment has at most `max_replicas` in all."""
     model.cp.add(_sum(model.count[i] for i in want.columns) <= want.replicas_max)
 
 
-def cost_ceiling(model: _Model, want: Want) -> None:
+def cost_ceiling(model: Model, want: Want) -> None:
     """A deployment costs at most its `cost_per_hour_max`."""
     if want.cost_microdollars_max is None:
         return
@@ -209,7 +210,7 @@ def cost_ceiling(model: _Model, want: Want) -> None:
     model.cp.add(_sum(spent) <= want.cost_microdollars_max)
 
 
-def demand(model: _Model, want: Want) -> Expression:
+def demand(model: Model, want: Want) -> Expression:
     """What is served and what is unmet make up the demand; returns the weighted unmet part."""
     unmet = model.integer(
         want.demand, f"unmet-{want.name}", lambda counts: unmet_of(model.grid, want, counts)
@@ -218,7 +219,7 @@ def demand(model: _Model, want: Want) -> Expression:
     return unmet_weight(want) * unmet
 
 
-def survival_of_each_domain(model: _Model, want: Want) -> list[Expression]:
+def survival_of_each_domain(model: Model, want: Want) -> list[Expression]:
     """Losing any one domain leaves the promised part, or a shortfall; returns the shortfalls."""
     weight = survival_weight(model.grid, want)
     served = _served(model, want.columns)
@@ -231,7 +232,7 @@ def survival_of_each_domain(model: _Model, want: Want) -> list[Expression]:
     return shortfalls
 
 
-def spread_over_domains(model: _Model, want: Want) -> list[Expression]:
+def spread_over_domains(model: Model, want: Want) -> list[Expression]:
     """Enough domains hold a replica, or are missing; returns the weighted number missing."""
     if not want.domains_min:
         return []
@@ -252,7 +253,7 @@ def spread_over_domains(model: _Model, want: Want) -> list[Expression]:
     return [survival_scale(model.grid) * missing]
 
 
-def cost(model: _Model) -> list[Expression]:
+def cost(model: Model) -> list[Expression]:
     """Price per hour of all replicas, and of each start its cost spread over the horizon."""
     terms: list[Expression] = []
     for index, column in enumerate(model.grid.columns):
@@ -271,13 +272,13 @@ def cost(model: _Model) -> list[Expression]:
     return terms
 
 
-def starts(model: _Model) -> list[Expression]:
+def starts(model: Model) -> list[Expression]:
     """Fewest starts among equals, then fewest replicas."""
     weight = starts_weight(model.grid)
     return [*(weight * begun for begun in model.started.values()), *model.count]
 
 
-def fragmentation(model: _Model) -> list[Expression]:
+def fragmentation(model: Model) -> list[Expression]:
     """Fewest placements among equals."""
     for index, column in enumerate(model.grid.columns):
         opened = model.integer(1, f"opened{index}", partial(_is_held, (index,)))
@@ -298,7 +299,7 @@ def _sum(terms: Iterable[Expression]) -> Expression:
     return cp_model.LinearExpr.sum(list(terms))
 
 
-def _served(model: _Model, columns: tuple[int, ...]) -> Expression:
+def _served(model: Model, columns: tuple[int, ...]) -> Expression:
     return _sum(model.grid.columns[i].throughput * model.count[i] for i in columns)
 
 
@@ -314,7 +315,7 @@ def _node_integers(grid: Grid, pool: str) -> int:
     return grid.pools[pool].shape.nodes * (1 + len(grid.on_pool[pool]))
 
 
-def _solve_levels(model: _Model, start: Counts, deterministic_time_max: float) -> Answer:
+def solve_levels(model: Model, start: Counts, deterministic_time_max: float) -> Answer:
     """Minimise level by level from `start` on, holding each level where it got to."""
     counts = start
     bounds: list[int] = []
@@ -334,7 +335,7 @@ def _solve_levels(model: _Model, start: Counts, deterministic_time_max: float) -
 
 
 def _minimise(
-    model: _Model, counts: Counts, objective: Expression, deterministic_time_max: float
+    model: Model, counts: Counts, objective: Expression, deterministic_time_max: float
 ) -> tuple[Counts | None, int]:
     """Return better counts, None when none were found, and the bound that was proven."""
     model.hint(counts)

@@ -3,7 +3,7 @@
 torch is no dependency of the project. In the checkout, with CPython 3.11 or 3.12:
 
     python3 -m venv .venv-model && .venv-model/bin/pip install torch==2.13.0 numpy gguf==0.19.0
-    .venv-model/bin/python tools/make_base_model.py --out examples/models/skerry-tiny.gguf
+    .venv-model/bin/python -m tools.make_base_model --out examples/models/skerry-tiny.gguf
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from base_model.corpus import read_sources
-from base_model.gguf_file import write_gguf
-from base_model.training import fit, make_tokenizer
+from tools.base_model.corpus import read_sources
+from tools.base_model.gguf_file import write_gguf
+from tools.base_model.training import fit, make_tokenizer
 
-# 980 steps are 4 million tokens: about eleven minutes on one core with AMX.
+# 980 steps are 4 million tokens: twelve minutes on one core of a shared machine with AMX.
 STEPS_DEFAULT = 980
 
 

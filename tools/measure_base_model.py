@@ -2,7 +2,7 @@
 
 Run by hand (`examples/models/README.md` shows its figures); needs the project's own environment:
 
-    .venv/bin/python tools/measure_base_model.py examples/models/skerry-tiny.gguf
+    .venv/bin/python -m tools.measure_base_model examples/models/skerry-tiny.gguf
 """
 
 from __future__ import annotations
@@ -22,16 +22,22 @@ from typing import Any
 
 import aiohttp
 import psutil
-from base_model.corpus import Sources, make_turn, read_sources
 
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ports import free_port
+from tools.base_model.corpus import Sources, make_turn, read_sources
 
 CLOCK = SystemClock()
 HOST = "127.0.0.1"
 # Not a seed of the training, so the questions are new draws of the same templates.
 QUESTION_SEED = 17
-QUESTIONS = 300
+QUESTIONS = 600
+# How the one right answer to such a question begins.
+EXACT_ANSWERS = {
+    "sums": r"\d+ (plus|minus)",
+    "counting": r"\d+, ",
+    "facts": r"The capital|The opposite|After ",
+}
 # The longest answers of the training text have about 330 tokens.
 ANSWER_TOKENS_MAX = 500
 STREAMS = 4
@@ -147,14 +153,17 @@ async def _stream(session: aiohttp.ClientSession, number: int) -> Stream:
 async def _answers(session: aiohttp.ClientSession, sources: Sources) -> dict[str, float]:
     """Return how answers end, how long they are, and how right they are, at temperature 0.
 
-    `share_exact` counts the questions that have one answer only: sums, counting, plain facts.
+    The exact shares are over questions that have one right answer only. `share_counting_in_order`
+    also takes an answer that counts rightly but stops at another number than the one asked for.
     `share_known_words` is the share of answered words that occur in the training text at all.
     """
     rng = random.Random(QUESTION_SEED)
     turns = [make_turn(sources.phrases, rng) for _ in range(QUESTIONS)]
     known = _words(" ".join(sources.paragraphs))
     known |= _words((Path(__file__).parent / "base_model" / "phrases.toml").read_text("utf-8"))
-    ended, exact, lengths, familiar = [], [], [], []
+    ended, lengths, familiar = [], [], []
+    exact: dict[str, list[bool]] = {kind: [] for kind in EXACT_ANSWERS}
+    in_order = []
     for turn in turns:
         choice, tokens = await _ask(session, turn.ask)
         ended.append(choice["finish_reason"] == "stop")
@@ -162,12 +171,18 @@ async def _answers(session: aiohttp.ClientSession, sources: Sources) -> dict[str
         answer = choice["message"]["content"] or ""
         words = re.findall(r"[a-z]+", answer.lower())
         familiar += [word in known for word in words]
-        if re.match(r"(\d|The capital|The opposite|After )", turn.answer):
-            exact.append(answer == turn.answer)
+        for kind, pattern in EXACT_ANSWERS.items():
+            if re.match(pattern, turn.answer):
+                exact[kind].append(answer == turn.answer)
+        if re.match(EXACT_ANSWERS["counting"], turn.answer):
+            numbers = [int(number) for number in re.findall(r"\d+", answer)]
+            first = int(turn.answer.partition(",")[0])
+            in_order.append(numbers == list(range(first, first + len(numbers))))
     long, long_tokens = await _ask(session, "Tell me a long story.")
     return {
         "share_ended": mean(ended),
-        "share_exact": mean(exact),
+        **{f"share_exact_{kind}": mean(right) for kind, right in exact.items()},
+        "share_counting_in_order": mean(in_order),
         "share_known_words": mean(familiar),
         "answer_tokens_mean": mean(lengths),
         "story_tokens": long_tokens if long["finish_reason"] == "stop" else -1,

@@ -1,5 +1,6 @@
 """Column types: fleet values as JSON, and times that stay in UTC on both databases."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -26,13 +27,17 @@ class ValueColumn(TypeDecorator[Value], Generic[Value]):
         self._adapter = TypeAdapter(value_type)
 
     def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:
-        """Return the value as JSON; InvalidInput when it would not read back the same."""
+        """Return the value as JSON; InvalidInput for a number that is not finite."""
         if value is None:
             return None
         written = self._adapter.dump_python(value, mode="json")
-        # JSON has no NaN and no infinity: written as null, they would make a row nobody can read.
-        if self._read(written) != value:
-            raise InvalidInput(f"{self.value_type.__name__} holds a number that is not finite")
+        try:
+            # JSON has no NaN and no infinity; Python would write them, PostgreSQL refuse to read.
+            json.dumps(written, allow_nan=False)
+        except ValueError:
+            raise InvalidInput(
+                f"{self.value_type.__name__} holds a number that is not finite"
+            ) from None
         return written
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Value | None:

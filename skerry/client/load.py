@@ -34,6 +34,12 @@ PROMPTS = (
     "Describe a quiet morning.",
 )
 
+DEFAULT_MIX: tuple[tuple[RequestKind, float], ...] = (
+    (RequestKind.CHAT_STREAM, 0.5),
+    (RequestKind.GENERATE, 0.35),
+    (RequestKind.CHAT, 0.15),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
@@ -43,11 +49,7 @@ class LoadPlan:
     rate_per_second: float
     seconds: float
     seed: int = 1
-    mix: tuple[tuple[RequestKind, float], ...] = (
-        (RequestKind.CHAT_STREAM, 0.5),
-        (RequestKind.GENERATE, 0.35),
-        (RequestKind.CHAT, 0.15),
-    )
+    mix: tuple[tuple[RequestKind, float], ...] = DEFAULT_MIX
     max_tokens: int = 32
     prompts: tuple[str, ...] = PROMPTS
 

@@ -55,6 +55,8 @@ async def _read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[tuple
         if data == _DONE:
             return
         event: Any = json.loads(data)
+        if not isinstance(event, dict):
+            raise ValueError("an event of the stream is not an object")
         if "error" in event:
             raise AttemptFailed(f"the engine says: {_message_of(event)}")
         for choice in event.get("choices", ()):

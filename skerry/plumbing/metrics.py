@@ -21,7 +21,7 @@ UNBOUNDED_LABELS = frozenset(
     {"request", "request_id", "user", "user_id", "tenant_id", "id", "pid", "url", "path"}
     | {"prompt", "message", "error", "time", "address", "session", "session_id"}
 )
-# Half a millisecond to two minutes: from a loopback round trip to a base model's load.
+# Half a millisecond to two minutes: from a loopback round trip to the slow start of a program.
 # fmt: off
 SECONDS_BUCKETS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,

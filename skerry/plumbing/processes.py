@@ -118,7 +118,10 @@ def record_of(pid: int, name: str = "") -> ProcessRecord:
 
 
 def is_alive(record: ProcessRecord) -> bool:
-    """Return whether that very process still runs; reaps it when it is a dead child of ours."""
+    """Return whether that very process still runs.
+
+    Reaps it when it is a dead child of ours: who wants the exit code has `wait_until_gone`.
+    """
     stat = _read_stat(record.pid)
     if stat is None or not _is_same(record, stat[1]):
         return False
@@ -129,7 +132,7 @@ def is_alive(record: ProcessRecord) -> bool:
 
 
 def signal_process(record: ProcessRecord, number: signal.Signals) -> bool:
-    """Send the signal to that very process; return False when it is gone already."""
+    """Send the signal to that very process; return False when there is none to receive it."""
     descriptor = _open_pidfd(record)
     if descriptor is None:
         return False
@@ -149,7 +152,6 @@ async def wait_until_gone(record: ProcessRecord) -> int | None:
     """
     descriptor = _open_pidfd(record)
     if descriptor is None:
-        is_alive(record)
         return None
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -167,8 +169,7 @@ async def terminate(record: ProcessRecord, clock: Clock, grace_seconds: float) -
 
     Raises Unavailable when the kernel does not let go of it.
     """
-    if not signal_process(record, signal.SIGTERM):
-        is_alive(record)
+    if not signal_process(record, signal.SIGTERM) or not is_alive(record):
         return
     await first_of(wait_until_gone(record), clock.sleep(grace_seconds))
     if not is_alive(record):
@@ -265,8 +266,10 @@ def _open_pidfd(record: ProcessRecord) -> int | None:
         descriptor = os.pidfd_open(record.pid)
     except ProcessLookupError:
         return None
-    # Opened first, checked second: the descriptor cannot move to another process any more.
-    if is_alive(record):
+    # Opened first, checked second: the descriptor cannot move to another process any more. A
+    # zombie passes: its exit code is still to be fetched by whoever waits for it.
+    stat = _read_stat(record.pid)
+    if stat is not None and _is_same(record, stat[1]):
         return descriptor
     os.close(descriptor)
     return None

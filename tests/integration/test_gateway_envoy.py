@@ -1,6 +1,7 @@
 """The gateway with a real Envoy: two planes, fake engines, mTLS between the gateways."""
 
 import asyncio
+import io
 import json
 import signal
 import ssl
@@ -67,7 +68,7 @@ class FakeEngine:
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self.http_port, reuse_address=True).start()
         self._grpc = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        handler = grpc.unary_stream_rpc_method_handler(self._generate)
+        handler: Any = grpc.unary_stream_rpc_method_handler(self._generate)
         self._grpc.add_generic_rpc_handlers((_AnyMethod(handler),))
         self._grpc.add_insecure_port(f"{HOST}:{self.grpc_port}")
         await self._grpc.start()
@@ -118,7 +119,7 @@ class FakeEngine:
         yield _string_field(1, self.name)
 
 
-class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _AnyMethod(grpc.GenericRpcHandler):
     def __init__(self, handler: Any) -> None:
         self._handler = handler
 
@@ -176,6 +177,17 @@ class World:
         url = f"{self.planes[plane].url}/v1/chat/completions"
         async with self.client.post(url, json={"model": model, **extra}) as response:
             return response.status, await response.json()
+
+    async def certificate(self, plane: str) -> bytes | None:
+        """Return the certificate that a plane's peer listener shows now."""
+        port = self.planes[plane].topology.listen.peer_port
+        _, writer = await asyncio.open_connection(
+            HOST, port, ssl=peer_context(self), server_hostname=plane
+        )
+        connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        certificate = connection.getpeercert(binary_form=True)
+        writer.transport.abort()
+        return certificate
 
     async def settled(self, plane: str, published: PublishResult) -> None:
         """Wait until Envoy has taken up what was published and knows every host's health."""
@@ -312,12 +324,37 @@ async def a_fleet(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
+@asynccontextmanager
+async def peer_request(
+    world: World, plane: str, method: str, path: str, headers: dict[str, str]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Ask a plane's peer listener as another plane's gateway would."""
+    port = world.planes[plane].topology.listen.peer_port
+    async with world.client.request(
+        method,
+        f"https://{HOST}:{port}{path}",
+        headers=headers,
+        ssl=peer_context(world),
+        server_hostname=plane,
+    ) as response:
+        yield response
+
+
+def peer_context(world: World) -> ssl.SSLContext:
+    tls = world.planes["a"].topology.tls
+    assert tls is not None
+    context = ssl.create_default_context(cafile=tls.authority_path)
+    context.load_cert_chain(tls.certificate_path, tls.key_path)
+    return context
+
+
 async def generate(
     world: World, plane: str, model: str, path: str = GENERATE, **metadata: str
 ) -> str:
     port = world.planes[plane].topology.listen.public_port
     async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
-        call = channel.unary_stream(path)(
+        method: Any = channel.unary_stream(path)
+        call = method(
             _string_field(2, model) if model else b"", metadata=tuple(metadata.items()), timeout=10
         )
         answers = [answer async for answer in call]
@@ -362,7 +399,7 @@ async def test_wrong_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
         for method, path, body, status, code, words in cases:
             headers = {"content-type": "application/json; charset=utf-8"}
             async with world.client.request(
-                method, url + path, data=body or None, headers=headers
+                method, url + path, data=io.BytesIO(body) if body else None, headers=headers
             ) as response:
                 error = (await response.json())["error"]
                 assert (response.status, error["code"]) == (status, code), (path, body[:40])
@@ -437,18 +474,61 @@ async def test_a_model_served_only_at_peers_is_served(tmp_path: Path) -> None:
 
 async def test_a_forwarded_request_is_never_forwarded_again(tmp_path: Path) -> None:
     async with a_fleet(tmp_path) as world:
-        await world.engines["a1"].kill()
         await world.engines["b1"].kill()
+        headers = {"x-skerry-deployment": "d1"}
+        async with peer_request(world, "b", "POST", "/v1/completions", headers) as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["type"] == "server_error"
+        assert world.engines["a1"].requests == []
+
+
+async def test_nothing_ready_anywhere_is_an_honest_503(tmp_path: Path) -> None:
+    async with a_fleet(tmp_path) as world:
+        for engine in ("a1", "b1"):
+            await world.engines[engine].kill()
+        assert (await world.chat("a"))[0] == 503
 
         async def known() -> bool:
-            statuses = [await world.status(name) for name in ("a", "b")]
-            return all(s and not h.healthy for s in statuses if s for h in s.hosts["http/d1"])
+            status = await world.status("a")
+            return status is not None and not any(h.healthy for h in status.hosts["http/d1"])
 
-        status, body = await world.chat("a")
-        assert status == 503, body
         await eventually(known)
         status, body = await world.chat("a")
         assert (status, body["error"]["code"]) == (503, "no_ready_replica")
+
+
+async def test_a_stream_that_does_not_begin_is_tried_elsewhere_and_a_late_answer_is_cut(
+    tmp_path: Path,
+) -> None:
+    async with a_fleet(tmp_path) as world:
+        a = world.planes["a"]
+        first, *others = a.topology.models
+        hasty = replace(first, ttft_bound_seconds=0.2, total_deadline_seconds=1)
+        a.topology = replace(a.topology, models=(hasty, *others))
+        await world.settled("a", await a.publish())
+        world.engines["a1"].delay_seconds = 60.0
+        world.engines["b1"].next_event.set()
+        url = f"{a.url}/v1/chat/completions"
+        async with world.client.post(url, json={"model": "m1", "stream": True}) as response:
+            assert await response.content.readuntil(b"\n\n") == b"data: b1\n\n"
+        # The peer can tell that this was the second try.
+        assert world.engines["b1"].requests[-1]["x-envoy-attempt-count"] == "2"
+        status, body = await world.chat("a")
+        assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
+
+
+async def test_renewed_certificates_are_taken_up_while_requests_pass(tmp_path: Path) -> None:
+    async with a_fleet(tmp_path) as world:
+        before = await world.certificate("b")
+        subject = Subject(name="b", dns_names=("b",))
+        await asyncio.to_thread(issue, world.authority, tmp_path / "tls-b", subject, CLOCK.now())
+        await world.engines["a1"].kill()
+
+        async def renewed() -> bool:
+            assert (await world.chat("a")) == (200, {"engine": "b1", "model": "m1"})
+            return await world.certificate("b") != before
+
+        await eventually(renewed)
 
 
 async def test_the_peers_listener_wants_a_certificate_of_the_fleet(tmp_path: Path) -> None:
@@ -461,18 +541,11 @@ async def test_the_peers_listener_wants_a_certificate_of_the_fleet(tmp_path: Pat
         async with aiohttp.ClientSession(connector=stranger) as session:
             with pytest.raises((aiohttp.ClientError, OSError)):
                 await session.get(f"https://{HOST}:{port}/skerry/alive", server_hostname="a")
-        context.load_cert_chain(tls.certificate_path, tls.key_path)
-        async with aiohttp.ClientSession() as session:
-            url = f"https://{HOST}:{port}"
-            async with session.get(
-                f"{url}/skerry/alive", ssl=context, server_hostname="a"
-            ) as response:
-                assert await response.json() == {"plane": "a"}
-            headers = {"x-skerry-deployment": "unknown"}
-            async with session.post(
-                f"{url}/v1/completions", headers=headers, ssl=context, server_hostname="a"
-            ) as response:
-                assert response.status == 404
+        async with peer_request(world, "a", "GET", "/skerry/alive", {}) as response:
+            assert await response.json() == {"plane": "a"}
+        unknown = {"x-skerry-deployment": "unknown"}
+        async with peer_request(world, "a", "POST", "/v1/completions", unknown) as response:
+            assert response.status == 404
 
 
 async def test_swapping_everything_under_load_fails_nothing(tmp_path: Path) -> None:

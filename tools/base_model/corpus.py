@@ -1,6 +1,6 @@
 """The training text: seeded chat documents, stories and prose, without end.
 
-Called by `base_model.training` (and by the tokenizer's training for its first documents).
+Called by `tools.base_model.training` (and by the tokenizer's training for its first documents).
 A document is a tuple of parts; the network learns to write only the parts marked so.
 """
 
@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from base_model.phrases import Phrases, Topic, bind, fill, read_phrases
-from base_model.prose import ordinary_words, read_paragraphs
-from base_model.stories import explain_at_length, tell_story
+from tools.base_model.phrases import Phrases, Topic, bind, fill, read_phrases
+from tools.base_model.prose import ordinary_words, read_paragraphs
+from tools.base_model.stories import explain_at_length, tell_story
 
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"

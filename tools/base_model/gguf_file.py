@@ -12,9 +12,9 @@ import gguf
 import numpy as np
 from torch import Tensor
 
-from base_model.corpus import DOCUMENT_START, TURN_END
-from base_model.network import Network, Shape
-from base_model.tokenizer import BYTES, Tokenizer, printable_bytes
+from tools.base_model.corpus import DOCUMENT_START, TURN_END
+from tools.base_model.network import Network, Shape
+from tools.base_model.tokenizer import BYTES, Tokenizer, printable_bytes
 
 ARCHITECTURE = "llama"
 MODEL_NAME = "skerry-tiny"

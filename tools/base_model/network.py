@@ -1,6 +1,6 @@
 """The small llama-shaped network in torch, laid out as llama.cpp's `llama` arch expects it.
 
-Called by `base_model.training` (to fit it) and `base_model.gguf_file` (to write it).
+Called by `tools.base_model.training` (to fit it) and `tools.base_model.gguf_file` (to write it).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads `phrases.toml` and fills its templates: `{slot}` and `[choice|choice]`.
 
-Called by `base_model.corpus` and `base_model.stories`.
+Called by `tools.base_model.corpus` and `tools.base_model.stories`.
 """
 
 from __future__ import annotations

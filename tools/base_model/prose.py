@@ -1,6 +1,6 @@
 """English prose that CPython brings along: the paragraphs of its docstrings (PSF licence).
 
-Called by `base_model.corpus` for plain documents and for a list of ordinary words.
+Called by `tools.base_model.corpus` for plain documents and for a list of ordinary words.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Longer texts: stories and explanations, 60 to 250 tokens, so that a stream lasts a while.
 
-Called by `base_model.corpus`.
+Called by `tools.base_model.corpus`.
 """
 
 from __future__ import annotations
 
 import random
 
-from base_model.phrases import Phrases, bind, capitalised, fill
+from tools.base_model.phrases import Phrases, bind, capitalised, fill
 
 # Deeds in one story: with 3 a story has about 80 tokens, with 9 about 220.
 DEEDS_MIN = 3

@@ -1,6 +1,6 @@
 """A byte-level BPE tokenizer in the form llama.cpp calls `gpt2`: trained, used and spelt here.
 
-Called by `base_model.training` (encode) and `base_model.gguf_file` (spellings, merges).
+Called by `tools.base_model.training` (encode) and `tools.base_model.gguf_file` (spellings, merges).
 Token numbers: 256 bytes, then one per merge, then the special tokens.
 """
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from base_model.corpus import SPECIAL_TOKENS, Part, Sources, documents
-from base_model.network import Network, Shape
-from base_model.tokenizer import Tokenizer, train_tokenizer
+from tools.base_model.corpus import SPECIAL_TOKENS, Part, Sources, documents
+from tools.base_model.network import Network, Shape
+from tools.base_model.tokenizer import Tokenizer, train_tokenizer
 
 # With 1,536 tokens English comes to 4.1 characters a token; with 1,024 to 3.5.
 VOCABULARY_SIZE = 1536

@@ -82,7 +82,8 @@ def repair(gateway_dir: Path) -> tuple[str, ...]:
     """Put back the best copy of every file that is torn or missing; return which.
 
     To be called before Envoy is started. Endpoints with no good copy become empty ones: one lost
-    file must not make Envoy refuse all clusters.
+    file must not make Envoy refuse all clusters. Folders of deployments that went are removed
+    here only: a running Envoy may still watch one, and would not notice a new one of its name.
     """
     repaired = [
         path
@@ -94,6 +95,9 @@ def repair(gateway_dir: Path) -> tuple[str, ...]:
         if cluster.get("type") == "EDS" and _read_good(gateway_dir / path) is None:
             _write_resources(gateway_dir, path, (_no_endpoints(cluster["name"]),))
             repaired.append(path)
+    for folder in (gateway_dir / ENDPOINTS_FOLDER).glob("*"):
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
     return tuple(repaired)
 
 
@@ -162,8 +166,6 @@ def _remove(path: Path) -> bool:
         path.unlink()
     except FileNotFoundError:
         return False
-    with contextlib.suppress(OSError):  # not empty yet
-        path.parent.rmdir()
     return True
 
 

@@ -270,8 +270,8 @@ def _local_replies() -> Json:
         "mappers": [
             _reply(_status_is(413), too_large),
             _reply(_flagged("UH", "NC"), none_ready, retry_after),
-            _reply(_flagged("UT", "SI", "UPE"), late),
-            _reply(_flagged("UF", "UC", "UR", "LR", "URX", "UO"), lost, retry_after),
+            _reply(_flagged("UT", "SI"), late),
+            _reply(_flagged("UF", "UC", "UR", "LR", "URX", "UPE", "UO"), lost, retry_after),
         ]
     }
 

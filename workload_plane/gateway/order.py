@@ -25,7 +25,7 @@ class WriteFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveFile:
-    """Remove a file that nothing refers to any more, and its folder with the last one."""
+    """Remove a file that nothing refers to any more."""
 
     path: str
 

@@ -69,7 +69,7 @@ class LinkClient:
         connection: Connection | None = None
         try:
             async with secure_channel(address, self._settings.tls) as channel:
-                stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
+                stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()
                 connection = Connection(
                     stream, self._settings, self._side, self._changed, self._clock
                 )

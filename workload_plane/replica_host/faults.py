@@ -5,7 +5,7 @@ that a client need not read the message.
 """
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -26,7 +26,7 @@ _STATUS = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class RequestFault(Exception):
     """Why a request is refused; `retryable` says that another replica may take it."""
 
@@ -75,7 +75,7 @@ def engine_error(fault: RequestFault) -> error_pb2.EngineError:
     return error_pb2.EngineError(code=fault.code, message=fault.message, retryable=fault.retryable)
 
 
-async def refuse(context: grpc.aio.ServicerContext, fault: RequestFault) -> NoReturn:
+async def refuse(context: "grpc.aio.ServicerContext[Any, Any]", fault: RequestFault) -> NoReturn:
     """End the request with the fault's status; never returns."""
     code = status_code(fault)
     status = Status(code=code.value[0], message=fault.message)

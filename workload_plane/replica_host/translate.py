@@ -72,11 +72,10 @@ class ResponseStream:
         self.tokens += len(delta.tokens) + delta.tokens_missing or bool(delta.text)
         last = responses[-1] if responses else None
         # Events that came in one read go out in one response: it costs the same as one token.
-        if last is not None and last.WhichOneof("event") == "token":
-            if last.token.output_index == delta.output_index:
-                last.token.text += delta.text
-                last.token.tokens.extend(_token_info(piece) for piece in delta.tokens)
-                return
+        if last is not None and _continues(last, delta):
+            last.token.text += delta.text
+            last.token.tokens.extend(_token_info(piece) for piece in delta.tokens)
+            return
         output = generation_pb2.TokenOutput(
             output_index=delta.output_index,
             text=delta.text,
@@ -128,6 +127,11 @@ class ResponseStream:
         response.usage.total_tokens = counted.prompt_tokens + counted.completion_tokens
         if counted.cached_prompt_tokens is not None:
             response.usage.cached_prompt_tokens = counted.cached_prompt_tokens
+
+
+def _continues(response: Response, delta: Delta) -> bool:
+    is_token = response.WhichOneof("event") == "token"
+    return is_token and response.token.output_index == delta.output_index
 
 
 def _token_info(piece: TokenPiece) -> generation_pb2.TokenInfo:

@@ -3,9 +3,11 @@
 The only module here that knows the programs.
 """
 
+import os
 import sys
 from pathlib import Path
 
+import skerry
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.plumbing.processes import ProcessRecord, spawn
@@ -36,7 +38,17 @@ def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
         argv = [sys.executable, "-m", _MODULES[key.role], "--settings", str(settings)]
     log = part_log(directory, key)
     log.parent.mkdir(parents=True, exist_ok=True)
-    return spawn(argv, env=None, cwd=home, stdout_path=log)
+    return spawn(argv, env=process_environment(), cwd=home, stdout_path=log)
+
+
+def process_environment() -> dict[str, str]:
+    """Return the environment of every process: ours, with this tree first on the import path.
+
+    A checkout that is not installed works too, and one that is gets no other version's code.
+    """
+    tree = str(Path(skerry.__file__).resolve().parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{path}" if path else tree}
 
 
 def part_directory(directory: DataDirectory, key: PartKey) -> Path:

@@ -54,7 +54,11 @@ def with_count(case: Case, count: int) -> Case:
 
 def with_envelope(case: Case, **change: int) -> Case:
     plan, problem = case
-    return replace(plan, envelopes=tuple(replace(e, **change) for e in plan.envelopes)), problem
+    envelopes = tuple(
+        replace(e, **change)  # type: ignore[arg-type]
+        for e in plan.envelopes
+    )
+    return replace(plan, envelopes=envelopes), problem
 
 
 def with_terms(case: Case, **change: object) -> Case:

@@ -60,7 +60,8 @@ def test_the_cheapest_eligible_pool_is_taken_and_the_plan_is_proven() -> None:
     plan = checked(a_problem(THREE_PLANES, (wanting(3),)))
     assert counts(plan) == {"demo fra--cpu": 3}
     assert plan.placements[0].reason == "cheapest eligible pool, $0.02/h a replica"
-    assert (plan.solver, plan.optimal, plan.cost_per_hour) == ("cp-sat", True, pytest.approx(0.06))
+    assert (plan.solver, plan.optimal) == ("cp-sat", True)
+    assert plan.cost_per_hour == pytest.approx(0.06)
 
 
 @pytest.mark.parametrize("limits", [EXACT, GREEDY])

@@ -63,16 +63,28 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 async def output_of(path: Path) -> str:
     """Wait for the first whole line of a log."""
-    async with asyncio.timeout(10):
-        while not (path.exists() and path.read_text().endswith("\n")):
+    await until(lambda: read(path).endswith("\n"))
+    return read(path)
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Ask the kernel again and again: other processes set no event of ours."""
+    async with asyncio.timeout(30):
+        while not condition():
             await SystemClock().sleep(0.005)
-    return path.read_text()
 
 
 async def test_spawned_process_leads_its_own_session_with_no_input(
     start: Start, tmp_path: Path
 ) -> None:
-    code = "import os,sys;print(os.getsid(0)==os.getpid(),repr(sys.stdin.read()),sorted(os.listdir('/proc/self/fd')))"
+    code = (
+        "import os,sys;print(os.getsid(0)==os.getpid(),repr(sys.stdin.read()),"
+        "sorted(os.listdir('/proc/self/fd')))"
+    )
     record = start(sys.executable, "-c", code)
     # One more descriptor is that of the listing itself.
     assert await output_of(tmp_path / "out") == "True '' ['0', '1', '2', '3']\n"
@@ -102,7 +114,14 @@ async def test_living_is_told_from_dead_and_zombies_are_reaped(start: Start) -> 
     os.kill(record.pid, signal.SIGKILL)
     assert await wait_until_gone(record) == -signal.SIGKILL
     assert not is_alive(record)
-    assert not Path(f"/proc/{record.pid}").exists()
+    assert not read(Path(f"/proc/{record.pid}/stat"))
+
+
+async def test_exit_code_of_a_process_that_ended_before_the_wait_is_told(start: Start) -> None:
+    record = start("sh", "-c", "exit 3")
+    stat = Path(f"/proc/{record.pid}/stat")
+    await until(lambda: ") Z" in read(stat))
+    assert await wait_until_gone(record) == 3
 
 
 async def test_reused_pid_is_a_stranger(start: Start) -> None:
@@ -195,9 +214,7 @@ async def test_child_dies_with_its_parent_when_asked(start: Start, tmp_path: Pat
         [sys.executable, "-c", code], env=env, cwd=tmp_path, stdout_path=tmp_path / "out"
     )
     child = record_of(int(await output_of(tmp_path / "out")))
-    async with asyncio.timeout(10):
-        while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
-            await SystemClock().sleep(0.005)
+    await until(lambda: read(Path(f"/proc/{child.pid}/comm")) == "sleep\n")
     assert is_alive(child)
     signal_process(parent, signal.SIGKILL)
     await wait_until_gone(parent)

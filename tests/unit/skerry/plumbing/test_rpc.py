@@ -1,9 +1,8 @@
-"""Errors cross the wire whole, bugs and bad bytes say nothing of us, and peers prove their names."""
+"""Errors cross the wire whole, bugs say nothing of us, and peers prove their names."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from skerry.plumbing import errors, rpc
 from skerry.plumbing.certificates import Subject, create_authority, issue
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import FieldViolation, InvalidInput, SkerryError
 
 # gRPC's own sockets, in the tests' folder: nothing here leaves the process.
@@ -151,7 +151,7 @@ async def test_raised_kind_reaches_the_caller_whole(
             hints={"leader": "x:1"},
         )
     )
-    with pytest.raises(errors.Exhausted, match="^quota is used up$") as caught:
+    with pytest.raises(errors.Exhausted, match=r"^quota is used up$") as caught:
         await responses_of(channel, method, word("a"))
     assert caught.value.violations == (violation,)
     assert caught.value.retry_after_seconds == 1.5
@@ -256,9 +256,6 @@ async def test_error_with_very_much_to_say_still_arrives(
     assert "more fields" in caught.value.violations[-1].message
 
 
-# --- mTLS
-
-
 NAME = "spiffe://skerry/plane/a"
 
 
@@ -266,13 +263,13 @@ NAME = "spiffe://skerry/plane/a"
 def authority(tmp_path: Path) -> Path:
     """An authority valid now."""
     directory = tmp_path / "authority"
-    create_authority(directory, "test root", datetime.now(UTC))  # noqa: TID251 (TLS reads it too)
+    create_authority(directory, "test root", SystemClock().now())
     return directory
 
 
 def party(authority: Path, out: Path, name: str, *uris: str) -> rpc.TlsFiles:
-    now = datetime.now(UTC)  # noqa: TID251 (TLS reads it too)
-    return issue(authority, out, Subject(name=name, uris=uris, dns_names=(name, "localhost")), now)
+    subject = Subject(name=name, uris=uris, dns_names=(name, "localhost"))
+    return issue(authority, out, subject, SystemClock().now())
 
 
 async def test_caller_is_known_by_the_uris_of_its_certificate(
@@ -310,7 +307,7 @@ async def test_stranger_s_certificate_is_refused(
     authority: Path, tmp_path: Path, echo: Echo
 ) -> None:
     server = party(authority, tmp_path / "s", "server")
-    create_authority(tmp_path / "other", "test root", datetime.now(UTC))  # noqa: TID251
+    create_authority(tmp_path / "other", "test root", SystemClock().now())
     foreign = party(tmp_path / "other", tmp_path / "f", "client", NAME)
     # It trusts the right root, so that the server alone can refuse.
     client = rpc.TlsFiles(ca=authority / "ca.pem", cert=foreign.cert, key=foreign.key)

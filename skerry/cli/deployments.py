@@ -1,0 +1,120 @@
+"""`skerry apply`, `skerry plan` and `skerry delete deployment`: what is to be served."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.files import read_deployments
+from skerry.cli.session import Session, session_of
+from skerry.plumbing.errors import SkerryError
+
+if TYPE_CHECKING:
+    from skerry.client.operator import OperatorClient
+    from skerry.client.rows import PlanPreview
+    from skerry.fleet.deployment import Deployment
+
+Files = Annotated[
+    list[str], typer.Option("-f", "--file", help="Deployment file; - is stdin. Repeatable.")
+]
+
+delete_app = typer.Typer(help="Delete what is no longer wanted.", no_args_is_help=True)
+
+
+def apply(context: typer.Context, file: Files) -> None:
+    """Create deployments or give them a new revision; a bad file changes nothing."""
+    session = session_of(context)
+    deployments = read_deployments(file)
+    with session.operator() as client:
+        if len(deployments) > 1:
+            # The server refuses one at a time: none is applied before all would be accepted.
+            for source, deployment in deployments:
+                _plan_one(client, source, deployment)
+        for source, deployment in deployments:
+            _apply_one(client, source, deployment, session)
+
+
+def plan(
+    context: typer.Context,
+    file: Files,
+) -> None:
+    """Show where replicas would go, at what cost per hour, and why; changes nothing."""
+    session = session_of(context)
+    deployments = read_deployments(file)
+    with session.operator() as client:
+        for source, deployment in deployments:
+            print_plan(session, deployment, _plan_one(client, source, deployment))
+
+
+@delete_app.command("deployment")
+def delete_deployment(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Delete a deployment; its replicas drain and end."""
+    session = session_of(context)
+    with session.operator() as client:
+        client.delete_deployment(name)
+    session.console().print(f"deployment {name} deleted")
+
+
+def print_plan(session: Session, deployment: "Deployment", preview: "PlanPreview") -> None:
+    """Print what a plan would do."""
+    from skerry.cli.render import render_table
+
+    console = session.console()
+    console.print(f"plan for deployment {deployment.name}", style="bold")
+    console.print(
+        render_table(
+            (
+                ("DEPLOYMENT", lambda r: r.deployment),
+                ("POOL", lambda r: r.pool),
+                ("REPLICAS", lambda r: f"{r.replicas_before} -> {r.replicas_after}"),
+                ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
+                ("WHY", lambda r: r.reason),
+            ),
+            preview.placements,
+        )
+    )
+    for rejection in preview.rejections:
+        console.print(f"  not {rejection.pool}: {rejection.reason}", style="dim")
+    for unplaced in preview.unplaced:
+        console.print(
+            f"  {unplaced.replicas} replicas of {unplaced.deployment} have no place:"
+            f" {unplaced.reason}",
+            style="red",
+        )
+    quality = "optimal" if preview.optimal else "feasible, not proven best"
+    console.print(
+        f"cost per hour: {preview.cost_per_hour_before:.3f} ->"
+        f" {preview.cost_per_hour_after:.3f} USD"
+        f"  ({quality}; {preview.solver}, {preview.solve_seconds * 1000:.0f} ms)"
+    )
+
+
+def _apply_one(
+    client: "OperatorClient", source: str, deployment: "Deployment", session: Session
+) -> None:
+    try:
+        row, outcome = client.apply(deployment)
+    except SkerryError as error:
+        raise _in_file(source, error) from None
+    number = row.deployment.revision.number
+    session.console().print(f"deployment {row.name} {outcome} (revision {number})")
+    for text in row.pending:
+        session.console().print(f"  pending: {text}")
+
+
+def _plan_one(client: "OperatorClient", source: str, deployment: "Deployment") -> "PlanPreview":
+    try:
+        return client.plan(deployment)
+    except SkerryError as error:
+        raise _in_file(source, error) from None
+
+
+def _in_file(source: str, error: SkerryError) -> SkerryError:
+    """Return the server's refusal with the file that it is about."""
+    return type(error)(
+        f"{source}: {error.message}",
+        violations=error.violations,
+        retry_after_seconds=error.retry_after_seconds,
+        hints=error.hints,
+    )

@@ -1,0 +1,69 @@
+"""Which gateways `chat` and `load` use: those named, else the fleet's of this host, else asked.
+
+fleet.json comes before the control plane, so that both work while it is away.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skerry.cli.session import Session, UsageFault
+
+if TYPE_CHECKING:
+    from skerry.client.gateways import Gateway
+    from skerry.client.inference import InferenceClient
+
+_MODELS_SECONDS_MAX = 5.0
+
+
+def known_gateways(session: Session, named: Sequence[str]) -> "tuple[Gateway, ...]":
+    """Return the gateways to use; `named` as HOST:PORT or NAME=HOST:PORT."""
+    from skerry.cli.supervisor.fleet_file import gateways_of, read_fleet
+    from skerry.client.gateways import Gateway
+
+    if named:
+        return tuple(_parse(text) for text in named)
+    data_directory = session.context().data_directory
+    if data_directory is not None and (data_directory / "fleet.json").is_file():
+        return gateways_of(read_fleet(data_directory / "fleet.json"))
+    with session.operator() as client:
+        planes = client.list_planes()
+    return tuple(
+        Gateway(name=plane.name, http=plane.gateway.http, grpc=plane.gateway.grpc)
+        for plane in planes
+    )
+
+
+async def served_models(gateways: "Sequence[Gateway]") -> tuple[str, ...]:
+    """Return the models that the first gateway that answers serves; none when none answers."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=_MODELS_SECONDS_MAX)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        for gateway in gateways:
+            try:
+                async with http.get(f"http://{gateway.http}/v1/models") as response:
+                    answer = await response.json()
+                    return tuple(str(entry["id"]) for entry in answer["data"])
+            except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+                continue
+    return ()
+
+
+async def pick_model(client: "InferenceClient", model: str | None) -> str:
+    """Return the model given, or the only sensible default: the first one served."""
+    if model:
+        return model
+    models = await served_models(client.gateways)
+    if not models:
+        raise UsageFault("no gateway names a model; give MODEL, or `skerry apply` a deployment")
+    return models[0]
+
+
+def _parse(text: str) -> "Gateway":
+    from skerry.client.gateways import Gateway
+
+    name, _, address = text.rpartition("=")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise UsageFault(f"--gateway {text!r} must be HOST:PORT or NAME=HOST:PORT")
+    return Gateway(name=name or address, http=address, grpc=address)

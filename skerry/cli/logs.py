@@ -1,0 +1,93 @@
+"""`skerry logs`: the logs that the processes of this host's fleet write into its data directory."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skerry.cli.session import UsageFault, session_of
+from skerry.plumbing.errors import NotFound
+
+_FOLLOW_SECONDS = 0.3
+_READ_BYTES_MAX = 1024 * 1024  # at once, of a log that grew a lot between two looks
+
+
+def logs(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="control-plane, supervisor, a plane or a replica.")
+    ] = "control-plane",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=0, max=100_000, help="How many lines of each.")
+    ] = 50,
+) -> None:
+    """Show the last lines of a log."""
+    root = session_of(context).context().data_directory
+    if root is None:
+        raise UsageFault("the context names no data directory; logs are read on the fleet's host")
+    paths = log_paths(root, name)
+    offsets = {path: _print_tail(path, lines, is_named=len(paths) > 1) for path in paths}
+    if follow:
+        try:
+            asyncio.run(_follow(offsets))
+        except KeyboardInterrupt:
+            return
+
+
+def log_paths(root: Path, name: str) -> tuple[Path, ...]:
+    """Return the log files of a part of the fleet; NotFound lists the parts there are."""
+    fixed = {"control-plane": root / "control-plane" / "log", "supervisor": root / "supervisor.log"}
+    planes = sorted(path.name for path in (root / "planes").glob("*") if path.is_dir())
+    if name in fixed:
+        found: Iterable[Path] = (fixed[name],)
+    elif name in planes:
+        found = [
+            root / "planes" / name / "logs" / f"{p}.log" for p in ("agent", "front", "gateway")
+        ]
+    else:
+        found = sorted(
+            path
+            for path in (root / "planes").glob("*/**/*.log")
+            if path.stem == name or path.stem.startswith(f"{name}.") or path.parent.name == name
+        )
+    existing = tuple(path for path in found if path.is_file())
+    if not existing:
+        known = ", ".join((*fixed, *planes))
+        raise NotFound(f"no log of {name!r} in {root}; there are {known}, and those of replicas")
+    return existing
+
+
+def _print_tail(path: Path, lines: int, *, is_named: bool) -> int:
+    if is_named:
+        typer.echo(f"==> {path.name} <==")
+    with open(path, "rb") as file:
+        for line in deque(file, maxlen=lines):
+            typer.echo(line.decode(errors="replace").rstrip("\n"))
+        return file.tell()
+
+
+async def _follow(offsets: dict[Path, int]) -> None:
+    from skerry.plumbing.clock import SystemClock
+
+    clock = SystemClock()
+    while True:
+        for path, offset in offsets.items():
+            offsets[path] = _print_from(path, offset)
+        await clock.sleep(_FOLLOW_SECONDS)
+
+
+def _print_from(path: Path, offset: int) -> int:
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(offset if size >= offset else 0)  # a shorter file was begun anew
+            data = file.read(_READ_BYTES_MAX)
+            if data:
+                typer.echo(data.decode(errors="replace"), nl=False)
+            return file.tell()
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,120 @@
+"""`skerry`: the root command, its global options, and the one place where failures end.
+
+Each noun or verb lives in a module of its own; this one only ties them together.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from skerry.cli import chat, deployments, down, get, load, logs, pools, up
+from skerry.cli.session import EXIT_FAILED, Session, describe, exit_code_of
+from skerry.plumbing.errors import SkerryError
+
+app = typer.Typer(
+    name="skerry",
+    help="GPUs in many clouds and regions as one pool for LLM inference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+# May stand anywhere on the line, not only before the command.
+_GLOBAL_WITH_VALUE = ("--config", "--endpoint")
+_GLOBAL_FLAGS = ("--no-color",)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Context file; or SKERRY_CONFIG.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="HOST:PORT; or SKERRY_ENDPOINT.")
+    ] = None,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+) -> None:
+    """GPUs in many clouds and regions as one pool for LLM inference."""
+    context.obj = Session(config=config, endpoint=endpoint, no_color=no_color)
+
+
+app.command()(up.up)
+app.command()(down.down)
+app.command()(deployments.apply)
+app.command()(deployments.plan)
+app.command()(get.get)
+app.add_typer(deployments.delete_app, name="delete")
+app.add_typer(pools.app, name="pools")
+app.add_typer(pools.app, name="pool", hidden=True)
+app.command()(logs.logs)
+app.command()(chat.chat)
+app.command()(load.load)
+
+
+@app.command("demo")
+def demo() -> None:
+    """Tell the story of `make demo`: a control plane dies, a plane dies, users don't notice."""
+    from skerry.cli.demo import main as run_demo
+
+    raise typer.Exit(run_demo())
+
+
+def hoist_global_options(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the global options first, wherever they stood."""
+    ahead: list[str] = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            rest += [argument, *waiting]
+            break
+        if argument in _GLOBAL_FLAGS or argument.startswith(
+            tuple(f"{option}=" for option in _GLOBAL_WITH_VALUE)
+        ):
+            ahead.append(argument)
+        elif argument in _GLOBAL_WITH_VALUE and waiting:
+            ahead += [argument, waiting.pop(0)]
+        else:
+            rest.append(argument)
+    return ahead + rest
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 refused or failed, 2 usage or bad file."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every failure is one clear line on stderr."""
+    try:
+        code = app(hoist_global_options(arguments), standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as fault:
+        fault.show()
+        return fault.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except SkerryError as error:
+        typer.echo(f"error: {describe(error)}", err=True)
+        return exit_code_of(error)
+    except BrokenPipeError:
+        # `skerry get ... | head`: the reader has what it wanted.
+        sys.stderr.close()
+        return EXIT_FAILED
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        return EXIT_FAILED
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

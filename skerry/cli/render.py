@@ -1,0 +1,164 @@
+"""Rows as tables for people, and as JSON or YAML for programs.
+
+`skerry get` and the others print through it; what a server sent is shown as plain text.
+"""
+
+import dataclasses
+import enum
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from skerry.client import rows
+from skerry.plumbing.logs import escape_controls
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Columns = tuple[tuple[str, Callable[[Any], object]], ...]
+
+
+class Format(enum.StrEnum):
+    """How `get` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def _price(row: rows.PoolRow) -> str:
+    price = row.terms.price_per_accelerator_hour
+    return "not told" if price is None else f"{price:.3f}"
+
+
+def _witnesses(row: rows.PlaneRow) -> str:
+    return ", ".join(f"{view.plane}: {view.verdict}" for view in row.witnesses)
+
+
+def _envelope(row: rows.PlacementRow) -> str:
+    bounds = row.envelope
+    return f"{bounds.floor}/{bounds.target}/{bounds.ceiling}" if bounds else "-"
+
+
+COLUMNS: Mapping[str, Columns] = {
+    "planes": (
+        ("NAME", lambda r: r.name),
+        ("CLOUD", lambda r: r.identity.cloud),
+        ("REGION", lambda r: r.identity.region),
+        ("STATE", lambda r: r.state),
+        ("DESIRED", lambda r: r.desired),
+        ("HELD", lambda r: r.held),
+        ("GATEWAY", lambda r: r.gateway.http),
+        ("WITNESSES", _witnesses),
+        ("REASON", lambda r: r.nack or r.reason),
+    ),
+    "pools": (
+        ("NAME", lambda r: r.name),
+        ("PLANE", lambda r: r.plane),
+        ("ACCELERATOR", lambda r: r.shape.accelerator),
+        ("PLACED", lambda r: f"{r.accelerators_placed}/{r.shape.accelerators}"),
+        ("CLASS", lambda r: r.terms.capacity_class),
+        ("USD/H EACH", _price),
+        ("CORDONED", lambda r: "yes" if r.terms.cordoned else "no"),
+    ),
+    "deployments": (
+        ("NAME", lambda r: r.name),
+        ("MODEL", lambda r: r.deployment.revision.base_model.served_name),
+        ("ENGINE", lambda r: r.deployment.revision.engine.name),
+        ("REVISION", lambda r: r.deployment.revision.number),
+        ("READY", lambda r: f"{r.replicas_ready}/{r.replicas_wanted}"),
+        ("PLACED", lambda r: r.replicas_placed),
+        ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
+        ("PENDING", lambda r: "; ".join(r.pending)),
+    ),
+    "placements": (
+        ("DEPLOYMENT", lambda r: r.deployment),
+        ("POOL", lambda r: r.pool),
+        ("REPLICAS", lambda r: r.replicas),
+        ("READY", lambda r: r.replicas_ready),
+        ("FLOOR/TARGET/CEILING", _envelope),
+        ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
+        ("REASON", lambda r: r.reason),
+    ),
+    "replicas": (
+        ("NAME", lambda r: r.name),
+        ("DEPLOYMENT", lambda r: r.observed.deployment),
+        ("PLANE", lambda r: r.plane),
+        ("STATE", lambda r: r.observed.state),
+        ("RESTARTS", lambda r: r.observed.restarts),
+        ("PID", lambda r: r.observed.pid or "-"),
+        ("HTTP", lambda r: r.observed.http),
+        ("REPORTED", lambda r: f"{r.report_age_seconds:.1f} s ago"),
+        ("MESSAGE", lambda r: r.observed.message),
+    ),
+    "changes": (
+        ("SEQUENCE", lambda r: r.sequence),
+        ("TIME", lambda r: r.time.strftime("%Y-%m-%d %H:%M:%SZ")),
+        ("ACTOR", lambda r: r.actor),
+        ("KIND", lambda r: r.kind),
+        ("SUBJECT", lambda r: r.subject),
+        ("SUMMARY", lambda r: r.summary),
+    ),
+}
+
+
+def render_table(columns: Columns, found: Sequence[object]) -> "Table":
+    """Return the rows as a table without lines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title, _ in columns:
+        table.add_column(title, overflow="fold")
+    for row in found:
+        table.add_row(*(Text(escape_controls(str(cell(row)))) for _, cell in columns))
+    return table
+
+
+def render_json(value: object) -> str:
+    """Return rows, or one row, as JSON with two spaces of indentation."""
+    return json.dumps(to_plain(value), indent=2)
+
+
+def render_yaml(value: object) -> str:
+    """Return rows, or one row, as YAML; deployments as files that can be applied again."""
+    import yaml
+
+    from skerry.client.manifest_rendering import render_manifest
+
+    many = value if isinstance(value, list | tuple) else [value]
+    deployments = [row.deployment for row in many if isinstance(row, rows.DeploymentRow)]
+    if deployments:
+        documents = [render_manifest(deployment) for deployment in deployments]
+        return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True).strip()
+    return str(yaml.safe_dump(to_plain(value), sort_keys=False, allow_unicode=True)).strip()
+
+
+def to_plain(value: object) -> Any:
+    """Return a value as what JSON knows: enums and versions as text, times in ISO 8601."""
+    from skerry.client.manifest_rendering import render_manifest
+    from skerry.fleet.generation import Version
+
+    if isinstance(value, rows.DeploymentRow):
+        status = {
+            field.name: to_plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.name not in ("deployment", "etag")
+        }
+        status["revision"] = value.deployment.revision.number
+        return {**render_manifest(value.deployment), "status": status}
+    if isinstance(value, Version):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"name": value.name, **plain} if hasattr(value, "name") else plain
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,117 @@
+"""Everything that must be right before a fleet is started: planes, ports, model, certificates.
+
+`skerry up` calls `prepare`; what is wrong is told with its remedy and nothing is started.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import skerry
+from skerry.cli.supervisor.layout import (
+    HOST,
+    DataDirectory,
+    Layout,
+    check_planes,
+    extend_layout,
+    ports_of,
+    read_layout,
+    write_layout,
+)
+from skerry.cli.supervisor.processes_file import read_living_processes
+from skerry.cli.supervisor.settings_files import write_settings
+from skerry.plumbing.errors import Conflict, Exhausted, NotFound
+from skerry.plumbing.files import lock_file
+from skerry.plumbing.ports import check_port_free, free_port
+
+MODEL_FILE = "skerry-tiny.gguf"
+# Below Linux's ephemeral ports: there, a port may be the near end of somebody's connection just
+# when a gateway that was killed wants it back.
+_PORT_MIN, _PORT_MAX = 20_000, 29_999
+
+
+def prepare(
+    directory: DataDirectory,
+    planes: int,
+    engine: str,
+    now: datetime,
+    environment: Mapping[str, str],
+) -> Layout:
+    """Write the layout, the certificates and the settings of a fleet; return the layout.
+
+    Raises Conflict for a fleet that runs there or a port that is taken, NotFound for a missing
+    model file, InvalidInput for planes or engine out of range.
+    """
+    check_planes(planes)
+    directory.root.mkdir(parents=True, exist_ok=True)
+    check_not_running(directory)
+    model_directories = _model_directories(engine, environment)
+    existing = read_layout(directory) if directory.layout.exists() else None
+    layout = extend_layout(existing, planes, engine, _port_source())
+    if not read_living_processes(directory.processes):
+        # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
+        _check_ports(directory, layout)
+    write_layout(directory, layout)
+    write_settings(directory, layout, model_directories, now)
+    return layout
+
+
+def check_not_running(directory: DataDirectory) -> None:
+    """Raise Conflict when a supervisor holds the directory."""
+    try:
+        with lock_file(directory.lock):
+            pass
+    except Conflict as error:
+        raise Conflict(
+            f"a fleet runs in {directory.root} already (process {error.hints.get('pid', '?')});"
+            f" stop it with `skerry down --data-dir {directory.root}` or take another --data-dir"
+        ) from None
+
+
+def model_directory(environment: Mapping[str, str]) -> Path:
+    """Return where builtin base models are: SKERRY_MODEL_DIR, or examples/models of the tree."""
+    named = environment.get("SKERRY_MODEL_DIR")
+    if named:
+        return Path(named).resolve()
+    return Path(skerry.__file__).resolve().parent.parent / "examples" / "models"
+
+
+def _model_directories(engine: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    folder = model_directory(environment)
+    path = folder / MODEL_FILE
+    if engine == "llamacpp" and not path.is_file():
+        raise NotFound(
+            f"the base model {path} is missing; restore it with `git checkout -- {MODEL_FILE}`"
+            " in its folder, name another folder in SKERRY_MODEL_DIR, or use --engine simulated"
+        )
+    return (folder,)
+
+
+def _check_ports(directory: DataDirectory, layout: Layout) -> None:
+    for port, use in ports_of(layout).items():
+        try:
+            check_port_free(HOST, port)
+        except Conflict as error:
+            raise Conflict(
+                f"port {port} is {use} but {error.message.removeprefix(f'port {port} ')};"
+                f" or delete {directory.layout} to choose new ports",
+                hints=error.hints,
+            ) from None
+
+
+def _port_source() -> Callable[[], int]:
+    # The kernel's choice of a port spreads fleets that start side by side over the range.
+    state = {"next": _PORT_MIN + free_port(HOST) % (_PORT_MAX - _PORT_MIN)}
+
+    def take() -> int:
+        for _ in range(_PORT_MAX - _PORT_MIN):
+            port = state["next"]
+            state["next"] = port + 1 if port < _PORT_MAX else _PORT_MIN
+            try:
+                check_port_free(HOST, port)
+            except (Conflict, OSError):
+                continue
+            return port
+        raise Exhausted(f"no port of {_PORT_MIN}..{_PORT_MAX} is free on {HOST}")
+
+    return take

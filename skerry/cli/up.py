@@ -1,0 +1,221 @@
+"""`skerry up`: a fleet on this host, supervised until `skerry down`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.session import Session, UsageFault, session_of
+from skerry.plumbing.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skerry.cli.supervisor.layout import DataDirectory, Layout
+    from skerry.plumbing.processes import ProcessRecord
+
+# Each plane is shown by the foreground display this often.
+_STATUS_SECONDS = 1.0
+
+
+def up(
+    context: typer.Context,
+    planes: Annotated[int, typer.Option("--planes", help="How many planes, 1..32.")] = 3,
+    engine: Annotated[
+        str, typer.Option("--engine", help="llamacpp, or simulated for every deployment.")
+    ] = "llamacpp",
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Where the fleet lives; default ~/.skerry.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return once the fleet answers.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Start a dead plane or control-plane again.")
+    ] = None,
+    restart_control_plane: Annotated[
+        bool, typer.Option("--restart-control-plane", help="Supervise the control plane too.")
+    ] = False,
+) -> None:
+    """Start a control plane and N planes on this host, and keep them running."""
+    import asyncio
+
+    session = session_of(context)
+    directory = resolve_directory(data_dir)
+    if only is not None:
+        started = asyncio.run(start_only(directory, only))
+        what = ", ".join(started) or "nothing: it runs"
+        session.console().print(f"started {what}")
+        return
+    try:
+        asyncio.run(_up(session, directory, planes, engine, detach, restart_control_plane))
+    except InvalidInput as fault:
+        raise UsageFault(fault.message) from None
+
+
+def resolve_directory(data_dir: Path | None) -> "DataDirectory":
+    """Return the data directory named, or the default one."""
+    from skerry.cli.supervisor.layout import DataDirectory
+    from skerry.client.context import default_data_directory
+
+    return DataDirectory((data_dir or default_data_directory(os.environ)).resolve())
+
+
+async def start_only(directory: "DataDirectory", name: str) -> list[str]:
+    """Have the supervisor start a dead plane, or the control plane; return what it started."""
+    from skerry.cli.supervisor.control_socket import ask
+
+    try:
+        reply = await ask(directory.socket, {"verb": "start", "name": name})
+    except Unavailable:
+        raise Unavailable(
+            f"no fleet is supervised in {directory.root};"
+            f" `skerry up --data-dir {directory.root}` starts it"
+        ) from None
+    return list(reply["started"])
+
+
+async def start_fleet(
+    directory: "DataDirectory", planes: int, engine: str, *, restart_control_plane: bool
+) -> "tuple[Layout, ProcessRecord]":
+    """Prepare the directory and start its supervisor; nothing is awaited."""
+    import sys
+
+    from skerry.cli.supervisor.parts import process_environment
+    from skerry.cli.supervisor.preparation import prepare
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.processes import spawn
+
+    layout = prepare(directory, planes, engine, SystemClock().now(), os.environ)
+    argv = [sys.executable, "-m", "skerry.cli.supervisor", str(directory.root)]
+    if restart_control_plane:
+        argv.append("--restart-control-plane")
+    supervisor = spawn(
+        argv,
+        env=process_environment(),
+        cwd=directory.root,
+        stdout_path=directory.supervisor_log,
+    )
+    return layout, supervisor
+
+
+async def _up(
+    session: Session,
+    directory: "DataDirectory",
+    planes: int,
+    engine: str,
+    detach: bool,
+    restart_control_plane: bool,
+) -> None:
+    import asyncio
+
+    from skerry.cli.down import stop_directory
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.tasks import first_of, stop_on_signals
+
+    clock = SystemClock()
+    console = session.console()
+    layout, supervisor = await start_fleet(
+        directory, planes, engine, restart_control_plane=restart_control_plane
+    )
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    is_up = False
+
+    async def bring_up() -> None:
+        nonlocal is_up
+        await wait_until_ready(console, directory, layout, supervisor)
+        is_up = True
+
+    try:
+        await first_of(bring_up(), stop.wait())
+    except* Exception as failures:
+        await stop_directory(directory, clock)
+        raise failures.exceptions[0] from None
+    if is_up and not stop.is_set():
+        print_access(console, directory, layout)
+        if detach:
+            return
+        await _stay(console, directory, supervisor, stop)
+    console.print("stopping")
+    await stop_directory(directory, clock)
+
+
+async def wait_until_ready(
+    console: "Console", directory: "DataDirectory", layout: "Layout", supervisor: "ProcessRecord"
+) -> None:
+    """Wait for the fleet, with a line for each step; its pools are priced on the way."""
+    from skerry.cli.supervisor.readiness import until_ready
+    from skerry.client.context import Context
+    from skerry.client.operator import AsyncOperatorClient
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.ids import SystemIds
+
+    clock = SystemClock()
+    context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+    async with AsyncOperatorClient(context, SystemIds(clock), "skerry-up") as client:
+        async for progress in until_ready(directory, layout, supervisor, client, clock):
+            state = "answers" if progress.control_plane else "is starting"
+            console.print(
+                f"control plane {state}; {progress.connected} of {progress.planes} planes connected"
+            )
+
+
+def print_access(console: "Console", directory: "DataDirectory", layout: "Layout") -> None:
+    """Print how to talk to a fleet that is up."""
+    from skerry.cli.supervisor.layout import HOST
+
+    console.print(f"the fleet is up in {directory.root}")
+    console.print(f"  export SKERRY_CONFIG={directory.config}")
+    console.print("  skerry get planes        skerry apply -f examples/demo-cpu.yaml")
+    console.print("  skerry chat -m 'Tell me a story.'")
+    for plane in layout.planes:
+        console.print(f"  {plane.name:<24} http://{HOST}:{plane.ports.public}/v1")
+    console.print(f"  skerry down --data-dir {directory.root}")
+
+
+async def _stay(
+    console: "Console", directory: "DataDirectory", supervisor: "ProcessRecord", stop: object
+) -> None:
+    """Show what runs until `stop` is set; Unavailable when the supervisor dies meanwhile."""
+    import asyncio
+
+    from skerry.cli.supervisor.fleet_file import read_fleet
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.processes import is_alive
+    from skerry.plumbing.tasks import sleep_unless_stopped
+
+    assert isinstance(stop, asyncio.Event)
+    clock = SystemClock()
+    shown = ""
+    console.print("Ctrl-C stops it")
+    with console.status("") as status:
+        while not await sleep_unless_stopped(_STATUS_SECONDS, clock, stop):
+            if not is_alive(supervisor):
+                if read_fleet(directory.fleet)["supervisor_pid"] is None:
+                    return  # somebody ran `skerry down`
+                raise Unavailable(
+                    f"the supervisor ended; its processes go on. See {directory.supervisor_log};"
+                    f" `skerry up --data-dir {directory.root}` adopts them"
+                )
+            line = describe_fleet(read_fleet(directory.fleet))
+            status.update(line)
+            if line != shown and not console.is_terminal:
+                console.print(line)
+            shown = line
+
+
+def describe_fleet(fleet: "dict[str, object]") -> str:
+    """Return one line on what of the fleet runs."""
+    control_planes = fleet["control_planes"]
+    planes = fleet["planes"]
+    assert isinstance(control_planes, list)
+    assert isinstance(planes, list)
+    state = "up" if control_planes[0]["pid"] else "down"
+    parts = [
+        f"{p['name']} {'up' if p['agent_pid'] and p['gateway_pid'] else 'down'}"
+        f" ({len(p['replicas'])} replicas)"
+        for p in planes
+    ]
+    return f"control plane {state}; " + ", ".join(parts)

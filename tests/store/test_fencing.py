@@ -1,0 +1,94 @@
+"""A deposed leader's writes have no effect: every write function there is, found by looking."""
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+import control_plane.store
+from control_plane.store import tables
+from control_plane.store.deployments import apply_deployment, mark_deleting
+from control_plane.store.engine import Database
+from control_plane.store.leadership import WriteContext, take_leadership
+from control_plane.store.placements import Decision
+from control_plane.store.planes import record_report
+from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
+from skerry.fleet.placement import Placement
+from skerry.fleet.pool import GatewayAddresses, PoolTerms
+from skerry.plumbing.errors import StaleGeneration
+from tests.builders import T0, a_deployment, a_shape, an_identity
+
+REPORT = PlaneReport(
+    identity=an_identity("onprem-fra"),
+    pools=(a_shape(),),
+    gateway=GatewayAddresses(http="a:1", grpc="a:1", peer="a:2"),
+)
+DECISION = Decision(cost_per_hour=0.0, solver="exact", optimal=True, solve_seconds=0.0)
+
+# What each write function is called with, after the session and the write context.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "append_change": ("kind", "subject", "summary"),
+    "apply_deployment": (a_deployment("other"), "", "request-1"),
+    "mark_deleting": ("demo", "", "request-2"),
+    "remove_deployment": ("gone",),
+    "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
+    "set_condition": ("onprem-fra", PlaneCondition(state=PlaneState.LOST, since=T0)),
+    "set_terms": ("onprem-fra--cpu", PoolTerms(cordoned=True), "", "request-3"),
+    "replace_placements": ((Placement(deployment="demo", pool="p", count=1),), "why"),
+    "record_decision": (DECISION,),
+    "put_desired": ("onprem-fra", b"payload", b"digest", 0),
+    "raise_generation": ("onprem-fra", 7),
+}
+# These take part in a write function's transaction, after its check.
+INSIDE = frozenset({"earlier_answer", "keep_answer"})
+
+
+def write_functions() -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {}
+    for module in pkgutil.iter_modules(control_plane.store.__path__, "control_plane.store."):
+        for name, function in vars(importlib.import_module(module.name)).items():
+            if not inspect.isfunction(function) or name.startswith("_"):
+                continue
+            if not function.__module__.startswith("control_plane.store"):
+                continue
+            if WriteContext in typing.get_type_hints(function).values():
+                found[name] = function
+    return found
+
+
+def test_every_write_function_is_tried_here() -> None:
+    assert set(write_functions()) - INSIDE == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_a_deposed_leaders_write_has_no_effect(
+    name: str, database: Database, write: WriteContext
+) -> None:
+    with database.write() as session:
+        record_report(session, write, REPORT)
+        apply_deployment(session, write, a_deployment(), "", "")
+        apply_deployment(session, write, a_deployment("gone"), "", "")
+        mark_deleting(session, write, "gone", "", "")
+        take_leadership(session, "cp-2", T0)
+    before = everything(database)
+    with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:
+        write_functions()[name](session, write, *ARGUMENTS[name])
+    assert everything(database) == before
+    with database.write() as session:
+        successor = WriteContext(epoch=write.epoch + 1, actor="user:root", now=T0)
+        write_functions()[name](session, successor, *ARGUMENTS[name])
+    assert everything(database) != before
+
+
+def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    with database.read() as session:
+        return {
+            table.name: [tuple(row) for row in session.execute(select(table))]
+            for table in tables.metadata.sorted_tables
+        }

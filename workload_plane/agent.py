@@ -1,0 +1,208 @@
+"""The agent: the facts that its loops share, and the loops themselves.
+
+`main` builds and runs it. What it owns is the memory of one run; all that must outlive it is on
+disk or in processes of their own.
+"""
+
+import asyncio
+import json
+import os
+
+import aiohttp
+
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import PlaneReport, ReplicaState, Unknown
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.ids import IdSource
+from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
+from workload_plane.converge.apply import Applier, StartTerms
+from workload_plane.converge.discover import GatewayView, HttpHealthProbe, Memory, seen_pools
+from workload_plane.converge.loop import ConvergeLoop, LoopParts
+from workload_plane.desired_state.accept import Grant, Refuse
+from workload_plane.desired_state.file import DesiredStateFile
+from workload_plane.desired_state.holder import DesiredHolder
+from workload_plane.gateway_feed import GatewayFeed
+from workload_plane.link.client import LinkClient
+from workload_plane.link.connection import LinkSettings
+from workload_plane.link.report import build_report, software_version
+from workload_plane.replicas.local import LocalPlace, LocalRuntime
+from workload_plane.replicas.port import LiveReplica
+from workload_plane.settings import PlaneSettings
+
+_log = logs.get_logger(__name__)
+
+STATUS_SECONDS = 1.0  # the agent's own status file is for people
+_RESTART = Backoff(initial_seconds=0.2, max_seconds=5.0)
+
+
+class Agent:
+    """One run of a plane's agent; also what the link and the gateway feed ask."""
+
+    def __init__(self, settings: PlaneSettings, clock: Clock, ids: IdSource) -> None:
+        """Prepare every part and load the desired state; starts and touches no replica."""
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._software = software_version()
+        self._wake = asyncio.Event()
+        self._report_changed = asyncio.Event()
+        self._routes_changed = asyncio.Event()
+        self._desired_changed = asyncio.Event()
+        self._seen_changed = asyncio.Event()
+        self._holder = DesiredHolder(
+            settings.plane, DesiredStateFile(settings.desired_path), self._desired_changed
+        )
+        self._holder.load()
+        self._feed = GatewayFeed(settings, self, self._routes_changed, clock)
+        self._link: LinkClient | None = None
+        self._loop: ConvergeLoop | None = None
+        self._agent_id = ids.new_id()
+
+    @property
+    def desired(self) -> DesiredState | Unknown:
+        """Return the desired state in force."""
+        return self._holder.state
+
+    @property
+    def replicas(self) -> tuple[LiveReplica, ...] | None:
+        """Return the replicas as last seen, None before the first look."""
+        return self._loop.replicas if self._loop is not None and self._loop.looked else None
+
+    def report(self) -> PlaneReport:
+        """Return the plane's report on itself."""
+        records = [one.record for one in self.replicas or ()]
+        return build_report(
+            self._settings, self._holder.version, records, self._feed.peers(), self._software
+        )
+
+    async def offer(self, payload: bytes) -> DesiredState | Refuse:
+        """Return the offered state once it is in force and durable, or why it is refused."""
+        return await self._holder.offer(payload, self._running)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run all loops until `stop` is set; replicas and gateway live on after it."""
+        async with aiohttp.ClientSession() as session:
+            self._loop = self._converge_loop(session)
+            loops = {
+                "converge": self._loop.run,
+                "changes": self._spread_changes,
+                "gateway-publish": self._feed.publish_forever,
+                "gateway-status": lambda: self._feed.poll_forever(
+                    session, self._wake, self._report_changed
+                ),
+                "status": self._write_status_forever,
+            }
+            if (link := self._link_client()) is not None:
+                self._link = link
+                # Nobody reports before the first look: "no replicas" would be a false word.
+                loops["link"] = lambda: self._link_after_look(link)
+            await run_until_stopped(
+                *(
+                    supervise(name, loop, self._clock, self._ids, stop, _RESTART)
+                    for name, loop in loops.items()
+                ),
+                stop=stop,
+            )
+
+    def _converge_loop(self, session: aiohttp.ClientSession) -> ConvergeLoop:
+        settings, memory = self._settings, Memory()
+        place = LocalPlace(
+            plane=settings.plane,
+            replicas_dir=settings.replicas_dir,
+            logs_dir=settings.logs_dir,
+            host=settings.gateway.host,
+        )
+        runtime = LocalRuntime(place, self._clock)
+        pools = seen_pools(settings.plane, settings.pools)
+        terms = StartTerms(
+            model_dirs=settings.model_dirs, engine_override=settings.engine_override, pools=pools
+        )
+        parts = LoopParts(
+            runtime=runtime,
+            probe=HttpHealthProbe(session, settings.gateway.host),
+            desired=self._holder,
+            gateway=self._feed,
+            applier=Applier(runtime, memory, terms, self._wake, self._clock, self._ids),
+            memory=memory,
+            pools=pools,
+            clock=self._clock,
+        )
+        return ConvergeLoop(parts, self._wake, self._seen_changed)
+
+    def _link_client(self) -> LinkClient | None:
+        settings = self._settings
+        if settings.tls is None or not settings.control_planes:
+            return None
+        link = LinkSettings(
+            control_planes=settings.control_planes,
+            tls=settings.tls,
+            project=settings.project,
+            agent_id=self._agent_id,
+        )
+        return LinkClient(link, self, self._report_changed, self._clock, self._ids)
+
+    async def _link_after_look(self, link: LinkClient) -> None:
+        while self.replicas is None:
+            await self._clock.sleep(0.05)
+        await link.run()
+
+    async def _spread_changes(self) -> None:
+        """Pass one change on to everybody whom it concerns."""
+        while True:
+            async with asyncio.TaskGroup() as group:
+                waits = [
+                    group.create_task(event.wait())
+                    for event in (self._desired_changed, self._seen_changed)
+                ]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
+            if self._desired_changed.is_set():
+                self._wake.set()
+            self._desired_changed.clear()
+            self._seen_changed.clear()
+            self._routes_changed.set()
+            self._report_changed.set()
+
+    def _running(self) -> frozenset[Grant]:
+        return frozenset(
+            (one.record.deployment, one.record.pool)
+            for one in self.replicas or ()
+            if one.alive and one.record.state is not ReplicaState.DRAINING
+        )
+
+    async def _write_status_forever(self) -> None:
+        before: dict[str, object] = {}
+        while True:
+            status = self._status()
+            if status != before:
+                data = json.dumps(status, indent=1).encode() + b"\n"
+                write_atomically(self._settings.agent_path, data)
+                before = status
+            await self._clock.sleep(STATUS_SECONDS)
+
+    def _status(self) -> dict[str, object]:
+        link = self._link
+        view: GatewayView = self._feed.view
+        states = [one.record.state.value for one in self.replicas or ()]
+        return {
+            "plane": self._settings.plane,
+            "pid": os.getpid(),
+            "agent_id": self._agent_id,
+            "software": self._software,
+            "desired": {
+                "held": str(self._holder.version),
+                "seen": str(self._holder.seen),
+                "fault": self._holder.fault,
+            },
+            "link": {
+                "state": link.state.name.lower() if link is not None else "none",
+                "control_plane": link.control_plane if link is not None else "",
+                "last_error": link.last_error if link is not None else "",
+            },
+            "gateway": {**self._feed.describe(), "routable": sorted(view.routable)},
+            "peers": {peer.plane: peer.verdict.value for peer in self._feed.peers()},
+            "replicas": {state: states.count(state) for state in sorted(set(states))},
+        }

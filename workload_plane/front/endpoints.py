@@ -1,0 +1,123 @@
+"""What the front knows: the models of the plane and the replicas that serve them now.
+
+Read from endpoints.json, which the agent writes atomically; the last readable content stays in
+force, so the front answers with the agent and the control plane dead.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import Corrupt
+from workload_plane.routing import ENDPOINTS_FORMAT
+
+_log = logs.get_logger(__name__)
+
+# A rename is told by no event that survives every file system; a stat costs microseconds.
+LOOK_SECONDS = 0.5
+ENDPOINTS_BYTES_MAX = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One local READY replica, by name and the address of its gRPC server."""
+
+    name: str
+    grpc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One deployment as clients name it; no replicas means that peers serve it."""
+
+    served_name: str
+    deployment: str
+    base_model: str
+    context_tokens: int
+    replicas: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """All that the plane serves."""
+
+    plane: str
+    models: tuple[Model, ...] = ()
+
+    def model(self, served_name: str) -> Model | None:
+        """Return the model of that name, None when the plane does not serve it."""
+        return next((model for model in self.models if model.served_name == served_name), None)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """Return the names clients may ask for."""
+        return tuple(sorted(model.served_name for model in self.models))
+
+    @property
+    def replicas(self) -> tuple[Endpoint, ...]:
+        """Return every local READY replica."""
+        return tuple(replica for model in self.models for replica in model.replicas)
+
+
+def parse_endpoints(data: bytes) -> Endpoints:
+    """Return what the bytes say; raises Corrupt for anything else than the agent's file."""
+    try:
+        values = json.loads(data)
+        if values["format"] != ENDPOINTS_FORMAT:
+            raise ValueError(f"format {values['format']!r} is not {ENDPOINTS_FORMAT}")
+        return Endpoints(
+            plane=str(values["plane"]), models=tuple(_model(v) for v in values["models"])
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise Corrupt(f"not an endpoints file: {error!r}") from None
+
+
+class EndpointsWatch:
+    """Follows the file; `current` is the last readable content."""
+
+    def __init__(self, path: Path, plane: str, clock: Clock) -> None:
+        """Read the file once; without one the plane serves nothing yet."""
+        self._path = path
+        self._clock = clock
+        self._stamp: tuple[int, int] | None = None
+        self.current = Endpoints(plane=plane)
+        self.look()
+
+    async def follow(self) -> None:
+        """Look twice a second for ever."""
+        while True:
+            self.look()
+            await self._clock.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Read the file if it changed; what is absent or damaged changes nothing."""
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            if status.st_size > ENDPOINTS_BYTES_MAX:
+                raise Corrupt(f"{self._path} is larger than an endpoints file can be")
+            self.current = parse_endpoints(self._path.read_bytes())
+        except FileNotFoundError:
+            return
+        except (Corrupt, OSError) as error:
+            _log.warning("endpoints.unreadable", fault=str(error))
+
+
+def _model(values: Mapping[str, object]) -> Model:
+    replicas = values["replicas"]
+    context_tokens = values["context_tokens"]
+    if not isinstance(replicas, list) or not isinstance(context_tokens, int):
+        raise ValueError("replicas must be a list, context_tokens a number")
+    return Model(
+        served_name=str(values["served_name"]),
+        deployment=str(values["deployment"]),
+        base_model=str(values["base_model"]),
+        context_tokens=context_tokens,
+        replicas=tuple(Endpoint(name=str(r["name"]), grpc=str(r["grpc"])) for r in replicas),
+    )

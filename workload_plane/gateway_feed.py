@@ -1,0 +1,234 @@
+"""Keeps the gateway's files true to what runs, and reads back what the gateway says.
+
+Two loops of the agent. The gateway lives from its files when this is dead; what this learns
+(routable replicas, requests in flight, peers' health) goes to convergence and to the report.
+"""
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import Iterable
+from typing import Protocol
+
+import aiohttp
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
+
+from skerry.api.openengine.v1 import openengine_pb2
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import PeerVerdict, PeerView, Unknown
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.files import write_atomically
+from skerry.plumbing.tasks import first_of
+from workload_plane.converge.discover import GatewayView
+from workload_plane.gateway import files
+from workload_plane.gateway.consistent import replica_names
+from workload_plane.gateway.peers import witness_views
+from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
+from workload_plane.gateway.status import GatewayStatus, read_status, unconfirmed
+from workload_plane.gateway.topology import GatewayTopology
+from workload_plane.replicas.port import LiveReplica
+from workload_plane.routing import Hosts, build_endpoints, build_topology, empty_topology
+from workload_plane.settings import PlaneSettings
+
+_log = logs.get_logger(__name__)
+
+STATUS_SECONDS = 0.5  # a drain's end and a new replica's turn are noticed within it
+# Also without news: a peer's name may resolve by now, a full disk may have room again.
+PUBLISH_SECONDS_MAX = 5.0
+RESOLVE_SECONDS_MAX = 2.0
+
+
+class PlaneFacts(Protocol):
+    """What the feed reads of the agent."""
+
+    @property
+    def desired(self) -> DesiredState | Unknown:
+        """Return the desired state in force."""
+        ...
+
+    @property
+    def replicas(self) -> tuple[LiveReplica, ...] | None:
+        """Return the replicas as last seen, None before the first look."""
+        ...
+
+
+class GatewayFeed:
+    """Publishes to the gateway and listens to it; the only caller of both."""
+
+    def __init__(
+        self, settings: PlaneSettings, facts: PlaneFacts, changed: asyncio.Event, clock: Clock
+    ) -> None:
+        """Publish whenever `changed` is set by whoever changes the facts."""
+        self._settings = settings
+        self._facts = facts
+        self._changed = changed
+        self._clock = clock
+        self._descriptors = descriptor_set()
+        self._published: GatewayTopology | None = None
+        self._result: PublishResult | None = None
+        self._endpoints: dict[str, object] | None = None
+        self._resolved: dict[str, str] = {}
+        self._status: GatewayStatus | None = None
+        self.view = GatewayView()
+        self.fault = ""
+
+    async def prepare(self) -> None:
+        """Make the gateway's files such that it can start, whatever was left of them."""
+        self._settings.gateway_dir.mkdir(parents=True, exist_ok=True)
+        hosts = await self._resolve([self._settings.gateway.host])
+        empty = empty_topology(self._settings, hosts)
+        restored = ensure_initial(empty, self._settings.gateway_dir, self._descriptors)
+        if restored:
+            _log.info("gateway.files-written", files=",".join(restored))
+
+    async def publish_forever(self) -> None:
+        """Publish on every change, and now and then without one."""
+        await self.prepare()
+        while True:
+            self._changed.clear()
+            await self._publish()
+            await first_of(self._clock.sleep(PUBLISH_SECONDS_MAX), self._changed.wait())
+
+    async def poll_forever(
+        self, session: aiohttp.ClientSession, wake: asyncio.Event, verdicts: asyncio.Event
+    ) -> None:
+        """Read the gateway's status for ever; set the events when it or its verdicts changed."""
+        while True:
+            admin, before = self._settings.gateway, self.peers()
+            self._status = await read_status(session, admin.admin_port, admin_host=admin.host)
+            if self.peers() != before:
+                verdicts.set()
+            view = gateway_view(self._status)
+            if view != self.view:
+                wake.set()
+            self.view = view
+            await self._clock.sleep(STATUS_SECONDS)
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """Return this gateway's verdict on every peer; unknown for what it has not seen."""
+        desired = self._facts.desired
+        known = () if isinstance(desired, Unknown) else desired.peers
+        seen = (
+            {view.plane: view for view in witness_views(self._status.peers)}
+            if (self._status is not None)
+            else {}
+        )
+        return tuple(
+            seen.get(peer.plane, PeerView(plane=peer.plane, verdict=PeerVerdict.UNKNOWN))
+            for peer in known
+            if peer.plane != self._settings.plane
+        )
+
+    def describe(self) -> dict[str, object]:
+        """Return the state of the gateway for the agent's status file."""
+        status, result = self._status, self._result
+        return {
+            "answers": status is not None,
+            "unconfirmed": list(unconfirmed(status, result.versions)) if status and result else [],
+            "rejected": dict(status.rejected) if status is not None else {},
+            "fault": self.fault,
+        }
+
+    async def _publish(self) -> None:
+        desired, replicas = self._facts.desired, self._facts.replicas
+        if isinstance(desired, Unknown) or replicas is None:
+            return  # nothing known is no reason to change what routes
+        addresses = [peer.peer_address.rpartition(":")[0] for peer in desired.peers]
+        hosts = await self._resolve([self._settings.gateway.host, *addresses])
+        try:
+            topology = build_topology(self._settings, desired, replicas, hosts)
+            self._write_endpoints(build_endpoints(self._settings, desired, replicas))
+            if topology != self._published:
+                self._result = publish(
+                    topology,
+                    self._settings.gateway_dir,
+                    self._descriptors,
+                    tombstones=self._tombstones(desired, topology),
+                )
+                self._published = topology
+                _log.info("gateway.published", changed=",".join(self._result.changed))
+            self.fault = ""
+        except (SkerryError, ValueError, OSError) as error:
+            if str(error) != self.fault:
+                _log.error("gateway.not-published", error=str(error))
+            self.fault = str(error)
+
+    def _write_endpoints(self, endpoints: dict[str, object]) -> None:
+        if endpoints == self._endpoints:
+            return
+        data = json.dumps(endpoints, indent=1).encode()
+        write_atomically(self._settings.endpoints_path, data)
+        self._endpoints = endpoints
+
+    def _tombstones(self, desired: DesiredState, new: GatewayTopology) -> frozenset[str]:
+        """Return the names that go knowingly.
+
+        A replica goes when its processes were confirmed gone; a deployment or a peer when an
+        accepted desired state says so. The gateway's own guard catches everything else.
+        """
+        deleted = {a.deployment.name for a in desired.assignments if a.tombstone}
+        routed = {replica.name for model in new.models for replica in model.replicas}
+        known = files.load_published(self._settings.gateway_dir.resolve())
+        gone = (replica_names(known) if known is not None else frozenset()) - routed
+        if self._published is not None:
+            old_peers = {peer.plane for peer in self._published.peers}
+            named = {peer.plane for peer in desired.peers}
+            deleted |= old_peers - named
+            old_models = {model.deployment for model in self._published.models}
+            deleted |= old_models - {a.deployment.name for a in desired.assignments}
+        return frozenset(deleted | gone)
+
+    async def _resolve(self, names: Iterable[str]) -> Hosts:
+        """Return addresses; a name that does not resolve now keeps the one it had."""
+        for name in dict.fromkeys(names):
+            try:
+                self._resolved[name] = str(ipaddress.ip_address(name))
+                continue
+            except ValueError:
+                pass
+            try:
+                loop = asyncio.get_running_loop()
+                async with asyncio.timeout(RESOLVE_SECONDS_MAX):
+                    found = await loop.getaddrinfo(
+                        name, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+                    )
+                self._resolved[name] = str(found[0][4][0])
+            except (OSError, IndexError) as error:
+                _log.warning("peer.not-resolved", host=name, error=str(error))
+        return Hosts(known=dict(self._resolved))
+
+
+def gateway_view(status: GatewayStatus | None) -> GatewayView:
+    """Return what convergence needs of a status; an absent one is unknown, not empty."""
+    if status is None:
+        return GatewayView()
+    local = [host for hosts in status.hosts.values() for host in hosts if host.priority == 0]
+    in_flight: dict[str, int] = {}
+    for host in local:
+        in_flight[host.name] = in_flight.get(host.name, 0) + host.active_requests
+    sick = {host.name for host in local if host.healthy is not True}
+    return GatewayView(
+        known=True,
+        routable=frozenset(host.name for host in local if host.name) - sick,
+        in_flight=in_flight,
+    )
+
+
+def descriptor_set() -> bytes:
+    """Return openengine.v1's descriptors with all imports, as the gateway needs them."""
+    found: dict[str, FileDescriptor] = {}
+
+    def add(file: FileDescriptor) -> None:
+        for needed in file.dependencies:
+            add(needed)
+        found.setdefault(file.name, file)
+
+    add(openengine_pb2.DESCRIPTOR)
+    result = descriptor_pb2.FileDescriptorSet()
+    for file in found.values():
+        file.CopyToProto(result.file.add())
+    return result.SerializeToString(deterministic=True)

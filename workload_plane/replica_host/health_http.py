@@ -1,0 +1,39 @@
+"""The host's small HTTP server.
+
+/health is for gateways, /metrics for Prometheus, /load for the agent.
+"""
+
+import dataclasses
+
+from aiohttp import web
+
+from skerry.plumbing import metrics
+from workload_plane.replica_host.host import ReplicaHost
+
+_SHUTDOWN_SECONDS = 0.2
+
+
+async def start_health_http(host: ReplicaHost) -> web.AppRunner:
+    """Listen on the spec's health port; the caller cleans the runner up."""
+
+    async def health(_: web.Request) -> web.Response:
+        status = 200 if host.health.serving else 503
+        body = {"state": host.health.state.value, "message": host.message}
+        return web.json_response(body, status=status)
+
+    async def page(_: web.Request) -> web.Response:
+        own = metrics.render().decode()
+        return web.Response(text=own + await host.engine.metrics())
+
+    async def load(_: web.Request) -> web.Response:
+        body = {"state": host.health.state.value, "grpc_requests": len(host.flights)}
+        return web.json_response({**body, **dataclasses.asdict(await host.engine.load())})
+
+    application = web.Application()
+    application.router.add_get("/health", health)
+    application.router.add_get("/metrics", page)
+    application.router.add_get("/load", load)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    await web.TCPSite(runner, host.spec.host, host.spec.health_port).start()
+    return runner

@@ -1,0 +1,54 @@
+"""How busy an engine is, read from its Prometheus page. Pure."""
+
+from dataclasses import dataclass
+
+from workload_plane.engines.port import LoadMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLoad:
+    """What the engine told of itself; None is not known, which is not zero."""
+
+    running_requests: int | None = None
+    queued_requests: int | None = None
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+
+
+UNKNOWN_LOAD = EngineLoad()
+
+
+def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
+    """Return the load in a Prometheus page; samples of one name with different labels add up."""
+    wanted = {
+        name
+        for name in (
+            names.running_requests,
+            names.queued_requests,
+            names.prompt_tokens,
+            names.generated_tokens,
+        )
+        if name is not None
+    }
+    sums: dict[str, float] = {}
+    for line in page.splitlines():
+        name = line.partition("{")[0].partition(" ")[0]
+        if name not in wanted:
+            continue
+        # NAME{LABELS} VALUE [TIMESTAMP]; a label's value may hold spaces, so cut behind it.
+        rest = line.rpartition("}")[2] if "{" in line else line[len(name) :]
+        try:
+            sums[name] = sums.get(name, 0.0) + float(rest.split()[0])
+        except (IndexError, ValueError):
+            continue
+    return EngineLoad(
+        running_requests=_whole(sums, names.running_requests),
+        queued_requests=_whole(sums, names.queued_requests),
+        prompt_tokens=_whole(sums, names.prompt_tokens),
+        generated_tokens=_whole(sums, names.generated_tokens),
+    )
+
+
+def _whole(sums: dict[str, float], name: str | None) -> int | None:
+    value = sums.get(name) if name else None
+    return None if value is None or not 0 <= value < 2**63 else int(value)
