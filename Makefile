@@ -19,7 +19,7 @@ test: $(READY) lint ## everything: lint, unit, properties, contracts, store, int
 	@$(BIN)/python -m pytest
 
 test-unit: $(READY) ## the pure tests, under 30 seconds
-	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire tests/tidy
+	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire -m "not integration"
 
 lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
 	@sh tools/lint.sh

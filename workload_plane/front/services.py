@@ -4,7 +4,6 @@ The gateway sends Control here and Generate to the replicas; Generate arrives he
 model is missing or not served.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import grpc
@@ -109,10 +108,9 @@ class PlaneControl(openengine_pb2_grpc.ControlServicer):
         """Refuse: key-value cache events are of one replica, not of a plane."""
         await _unimplemented(context, "key-value cache events")
 
-    async def SubscribeKvEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def SubscribeKvEvents(self, request: Any, context: Any) -> Any:
         """Refuse: key-value cache events are of one replica, not of a plane."""
         await _unimplemented(context, "key-value cache events")
-        yield  # an async generator, as the method streams
 
 
 class PlaneInference(openengine_pb2_grpc.InferenceServicer):
@@ -122,12 +120,9 @@ class PlaneInference(openengine_pb2_grpc.InferenceServicer):
         """Answer from what `watch` shows."""
         self._watch = watch
 
-    async def Generate(
-        self, request: generation_pb2.GenerateRequest, context: Any
-    ) -> AsyncIterator[generation_pb2.GenerateResponse]:
+    async def Generate(self, request: generation_pb2.GenerateRequest, context: Any) -> NoReturn:
         """Refuse with the names that are served."""
         raise _unknown(self._watch.current, request.model)
-        yield  # an async generator, as the method streams
 
 
 def _the_model(endpoints: Endpoints, name: str) -> Model:
