@@ -30,6 +30,9 @@ fmt: $(READY) ## format the code
 proto: $(READY) ## regenerate skerry/api from proto/
 	@$(BIN)/python tools/gen_proto.py
 
+sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
+	@SKERRY_SEEDS=$${SKERRY_SEEDS:-200} $(BIN)/python -m pytest tests/simulation
+
 bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
@@ -40,4 +43,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-unit lint fmt proto bench migrate lock
+.PHONY: help setup demo test test-unit lint sim fmt proto bench migrate lock

@@ -4,10 +4,19 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from scheduler.grid import Counts, Grid, Want
 from scheduler.levels import spread_shortfall, survival_of, survival_weight, unmet_of
 from scheduler.room import Room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mates:
+    """By column: the columns of its failure domain, and of its spread domain."""
+
+    lost_with: Mapping[int, tuple[int, ...]]
+    spread_with: Mapping[int, tuple[int, ...]]
 
 
 def solve_greedy(grid: Grid) -> Counts:
@@ -21,7 +30,7 @@ def solve_greedy(grid: Grid) -> Counts:
         _keep(room, want)
     for want in order:
         _fill(room, want)
-        if unmet_of(grid, want, room.result):
+        if unmet_of(grid, want, room.counts):
             _preempt(room, want, order)
     for want in order:
         _spread_and_survive(room, want)
@@ -39,7 +48,7 @@ def _price(grid: Grid, index: int) -> float:
 
 def _missing(room: Room, want: Want, index: int) -> int:
     """Return how many replicas on this column would meet the demand."""
-    return -(-unmet_of(room.grid, want, room.result) // room.grid.columns[index].throughput)
+    return -(-unmet_of(room.grid, want, room.counts) // room.grid.columns[index].throughput)
 
 
 def _keep(room: Room, want: Want) -> None:
@@ -53,8 +62,9 @@ def _keep(room: Room, want: Want) -> None:
 def _fill(room: Room, want: Want) -> None:
     """Place what is missing: new domains first where they are promised, then the cheapest."""
     by_one = bool(want.domains) or want.domains_min > 0
-    while unmet_of(room.grid, want, room.result):
-        for index in sorted(want.columns, key=lambda i: _preference(room, want, i)):
+    mates = _Mates(lost_with=_mates(want.domains), spread_with=_mates(want.spread_domains))
+    while unmet_of(room.grid, want, room.counts):
+        for index in sorted(want.columns, key=lambda i: _preference(room, want, mates, i)):
             missing = _missing(room, want, index)
             if count := room.more(want, index, 1 if by_one else missing):
                 room.add(index, count)
@@ -64,19 +74,16 @@ def _fill(room: Room, want: Want) -> None:
             return
 
 
-def _preference(room: Room, want: Want, index: int) -> tuple[int, int, float, int]:
+def _preference(room: Room, want: Want, mates: _Mates, index: int) -> tuple[int, int, float, int]:
     held_already = 0
-    if spread_shortfall(want, room.result):
-        held_already = int(any(room.counts[i] for i in _mates(want.spread_domains, index)))
-    load = sum(room.counts[i] for i in _mates(want.domains, index))
+    if spread_shortfall(want, room.counts):
+        held_already = int(any(room.counts[i] for i in mates.spread_with[index]))
+    load = sum(room.counts[i] for i in mates.lost_with.get(index, ()))
     return held_already, load, _price(room.grid, index), index
 
 
-def _mates(domains: Mapping[str, tuple[int, ...]], index: int) -> tuple[int, ...]:
-    for columns in domains.values():
-        if index in columns:
-            return columns
-    return ()
+def _mates(domains: Mapping[str, tuple[int, ...]]) -> Mapping[int, tuple[int, ...]]:
+    return {index: columns for columns in domains.values() for index in columns}
 
 
 def _preempt(room: Room, want: Want, order: list[Want]) -> None:
@@ -86,7 +93,7 @@ def _preempt(room: Room, want: Want, order: list[Want]) -> None:
         key=lambda other: (-other.priority, other.name),
     )
     for index in sorted(want.columns, key=lambda i: (_price(room.grid, i), i)):
-        while unmet_of(room.grid, want, room.result) and _make_room(room, want, index, lower):
+        while unmet_of(room.grid, want, room.counts) and _make_room(room, want, index, lower):
             room.add(index, 1)
 
 
@@ -111,7 +118,7 @@ def _spread_and_survive(room: Room, want: Want) -> None:
     grid = room.grid
 
     def shortfall() -> int:
-        counts = room.result
+        counts = room.counts
         replicas = survival_of(grid, want, counts) * survival_weight(grid, want)
         return replicas + spread_shortfall(want, counts) * want.scale * survival_weight(grid, want)
 

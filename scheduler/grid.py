@@ -6,7 +6,7 @@ Sorting here is what makes a plan independent of the order of the input.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -140,7 +140,7 @@ def domain_of(pool: Pool, domain: FailureDomain) -> str:
             return pool.plane.cloud
 
 
-def packs(grid: Grid, pool: str, counts: Counts) -> bool:
+def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
     """Say whether the counts of one pool fit its nodes."""
     shape = grid.pools[pool].shape
     loads = [

@@ -83,28 +83,28 @@ def as_values(grid: Grid, values: Sequence[int], bounds: Sequence[int]) -> tuple
     return tuple(figures)
 
 
-def served_by(grid: Grid, columns: Sequence[int], counts: Counts) -> int:
+def served_by(grid: Grid, columns: Sequence[int], counts: Sequence[int]) -> int:
     """Return what these columns serve, in the deployment's 1/scale of a replica."""
     return sum(grid.columns[i].throughput * counts[i] for i in columns)
 
 
-def unmet_of(grid: Grid, want: Want, counts: Counts) -> int:
+def unmet_of(grid: Grid, want: Want, counts: Sequence[int]) -> int:
     """Return the demand left, in 1/scale of a replica."""
     return max(0, want.demand - served_by(grid, want.columns, counts))
 
 
-def survival_of(grid: Grid, want: Want, counts: Counts) -> int:
+def survival_of(grid: Grid, want: Want, counts: Sequence[int]) -> int:
     """Return the shortfall summed over the loss of each domain, in 1/scale of a replica."""
     return sum(loss_shortfall(grid, want, lost, counts) for lost in want.domains.values())
 
 
-def loss_shortfall(grid: Grid, want: Want, lost: Sequence[int], counts: Counts) -> int:
+def loss_shortfall(grid: Grid, want: Want, lost: Sequence[int], counts: Sequence[int]) -> int:
     """Return what is missing of the promised part once the columns of one domain are lost."""
     left = served_by(grid, want.columns, counts) - served_by(grid, lost, counts)
     return max(0, want.kept_demand - left)
 
 
-def spread_shortfall(want: Want, counts: Counts) -> int:
+def spread_shortfall(want: Want, counts: Sequence[int]) -> int:
     """Return how many domains fewer than wanted hold a replica."""
     held = sum(1 for columns in want.spread_domains.values() if any(counts[i] for i in columns))
     return max(0, want.domains_min - held)

@@ -69,7 +69,7 @@ class Room:
         while low < high:
             middle = (low + high + 1) // 2
             self.counts[index] += middle
-            fits = packs(self.grid, self.grid.columns[index].pool, self.result)
+            fits = packs(self.grid, self.grid.columns[index].pool, self.counts)
             self.counts[index] -= middle
             low, high = (middle, high) if fits else (low, middle - 1)
         return low

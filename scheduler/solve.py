@@ -30,7 +30,7 @@ class SolveLimits:
     """
 
     columns_max: int = 4_000
-    deterministic_time_max: float = 2.0
+    deterministic_time_max: float = 1.0
     explained_max: int = 5
 
 
@@ -93,7 +93,8 @@ def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> Place
 def _unplaced(grid: Grid, counts: Counts, limits: SolveLimits) -> tuple[Unplaced, ...]:
     short = [want for want in grid.wants if unmet_of(grid, want, counts)]
     first = sorted(short, key=lambda want: (want.priority, want.name))[: limits.explained_max]
-    explained = {want.name for want in first}
+    affordable = len(grid.columns) <= limits.columns_max
+    explained = {want.name for want in first if affordable}
     return tuple(
         Unplaced(
             deployment=want.name,

@@ -18,7 +18,7 @@ from skerry.plumbing.files import write_atomically
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
 from workload_plane.converge.apply import Applier, StartTerms
-from workload_plane.converge.discover import GatewayView, HttpHealthProbe, Memory, seen_pools
+from workload_plane.converge.discover import GatewayView, HttpProbe, Memory, seen_pools
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
 from workload_plane.desired_state.accept import Grant, Refuse
 from workload_plane.desired_state.file import DesiredStateFile
@@ -69,6 +69,12 @@ class Agent:
     def replicas(self) -> tuple[LiveReplica, ...] | None:
         """Return the replicas as last seen, None before the first look."""
         return self._loop.replicas if self._loop is not None and self._loop.looked else None
+
+    @property
+    def planes(self) -> int:
+        """Return how many planes the fleet has, as far as this one was told."""
+        desired = self._holder.state
+        return 1 if isinstance(desired, Unknown) else 1 + len(desired.peers)
 
     def report(self) -> PlaneReport:
         """Return the plane's report on itself."""
@@ -121,7 +127,7 @@ class Agent:
         )
         parts = LoopParts(
             runtime=runtime,
-            probe=HttpHealthProbe(session, settings.gateway.host),
+            probe=HttpProbe(session, settings.gateway.host),
             desired=self._holder,
             gateway=self._feed,
             applier=Applier(runtime, memory, terms, self._wake, self._clock, self._ids),

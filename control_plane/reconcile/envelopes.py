@@ -6,6 +6,7 @@ a shrunken one is granted only when the deployment's replicas are READY elsewher
 
 from collections.abc import Mapping
 
+from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
@@ -63,19 +64,40 @@ def _is_replaced(
     wanted: Mapping[Key, Envelope],
     conditions: Mapping[str, PlaneCondition],
 ) -> bool:
-    """Say whether every pool that is to hold replicas of the deployment has them READY."""
-    for (name, pool_name), envelope in wanted.items():
-        if name != deployment.name or envelope.target == 0:
+    """Say whether every pool that is to hold replicas of the deployment has them READY for good.
+
+    A replica counts only on a plane that holds what it was last told, and only as far as that
+    grants it: one that a push under way is about to drain must not let another one go.
+    """
+    held = granted_now(snapshot)
+    for key, envelope in wanted.items():
+        if key[0] != deployment.name or envelope.target == 0:
             continue
-        plane = next((p.plane.name for p in snapshot.pools if p.name == pool_name), None)
-        view = snapshot.plane(plane) if plane else None
-        condition = conditions.get(plane) if plane else None
-        if view is None or condition is None or condition.state is PlaneState.LOST:
+        granted = held.get(key)
+        plane = next((p.plane.name for p in snapshot.pools if p.name == key[1]), "")
+        if granted is None or not _is_settled(snapshot, plane, conditions):
             return False
-        replicas = view.replicas(deployment.name, pool_name)
-        if ready(replicas, deployment.revision.number) < envelope.target:
+        view = snapshot.plane(plane)
+        replicas = view.replicas(*key) if view else ()
+        if min(ready(replicas, deployment.revision.number), granted.target) < envelope.target:
             return False
     return True
+
+
+def _is_settled(snapshot: Snapshot, plane: str, conditions: Mapping[str, PlaneCondition]) -> bool:
+    """Say whether we hear the plane now, and it holds what it was last told.
+
+    The last report of a silent plane is no evidence that its replicas still serve.
+    """
+    view, stored, condition = (
+        snapshot.plane(plane),
+        snapshot.desired_of(plane),
+        conditions.get(plane),
+    )
+    if view is None or stored is None or condition is None or view.link.report is None:
+        return False
+    heard = condition.state in (PlaneState.CONNECTED, PlaneState.RECOVERING)
+    return heard and is_held(view.link.report, stored)
 
 
 def _within_capacity(

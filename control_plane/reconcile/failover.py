@@ -2,7 +2,14 @@
 
 from control_plane.reconcile.classify import Evidence, classify
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
-from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import (
+    PeerVerdict,
+    PeerView,
+    PlaneCondition,
+    PlaneReport,
+    PlaneState,
+)
 
 # A witness that we do not hear ourselves cannot testify: its report may be of another hour.
 
@@ -34,6 +41,11 @@ def is_frozen(snapshot: Snapshot) -> bool:
     return len(silent) > len(counted) * snapshot.policy.silent_share_max
 
 
+def is_held(report: PlaneReport, desired: DesiredState) -> bool:
+    """Say whether the plane holds that state; a later leader pushes it under its own epoch."""
+    return report.held.generation == desired.version.generation
+
+
 def gather(snapshot: Snapshot, plane: PlaneView, *, frozen: bool) -> Evidence:
     """Return the evidence about one plane."""
     policy = snapshot.policy
@@ -46,7 +58,7 @@ def gather(snapshot: Snapshot, plane: PlaneView, *, frozen: bool) -> Evidence:
         heartbeat_timeout_seconds=policy.heartbeat_timeout_seconds,
         lease_seconds=policy.lease_seconds,
         before=plane.condition.state if plane.condition else None,
-        synced=desired is not None and report is not None and report.held == desired.version,
+        synced=desired is not None and report is not None and is_held(report, desired),
         in_grace=snapshot.in_grace,
         frozen=frozen,
         witnesses=tuple(

@@ -16,6 +16,7 @@ from control_plane.reconcile.actions import (
     SetCondition,
 )
 from control_plane.reconcile.envelopes import Key, grant_envelopes
+from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from skerry.fleet.desired import FEATURES, Assignment, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
@@ -145,4 +146,4 @@ def _has_ended(
         return False
     told = any(a.deployment.name == deployment and a.tombstone for a in stored.assignments)
     runs = any(replica.deployment == deployment for replica in report.replicas)
-    return told and report.held == stored.version and not runs
+    return told and is_held(report, stored) and not runs

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from skerry.plumbing.errors import (
     Conflict,
@@ -31,6 +31,11 @@ def translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise meaning_of(error) from error
+    except StatementError as error:
+        # A value that a column's type refused; SQLAlchemy wraps what the type raised.
+        if isinstance(error.orig, SkerryError):
+            raise error.orig from None
+        raise
 
 
 def meaning_of(error: DBAPIError) -> SkerryError:

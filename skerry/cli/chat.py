@@ -39,13 +39,13 @@ async def _chat(
     max_tokens: int,
 ) -> int:
     from skerry.cli.known_gateways import known_gateways, pick_model
-    from skerry.client.inference import InferenceClient
+    from skerry.client.inference import connect
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.ids import SystemIds
 
     clock = SystemClock()
     gateways = await asyncio.to_thread(known_gateways, session, named)
-    async with InferenceClient(gateways, clock, SystemIds(clock)) as client:
+    async with connect(gateways, clock, SystemIds(clock)) as client:
         served = await pick_model(client, model)
         if message is not None:
             return await _ask(client, served, message, max_tokens)

@@ -69,7 +69,7 @@ async def _load(
     import dataclasses
 
     from skerry.cli.known_gateways import known_gateways, pick_model
-    from skerry.client.inference import InferenceClient
+    from skerry.client.inference import connect
     from skerry.client.load import Ledger, run_load, write_ledger
     from skerry.client.load_summary import summarise
     from skerry.plumbing.clock import SystemClock
@@ -79,7 +79,7 @@ async def _load(
     clock = SystemClock()
     stop = asyncio.Event()
     gateways = await asyncio.to_thread(known_gateways, session, named)
-    async with InferenceClient(gateways, clock, SystemIds(clock)) as client:
+    async with connect(gateways, clock, SystemIds(clock)) as client:
         model = await pick_model(client, plan.model or None)
         stop_on_signals(stop)  # the first Ctrl-C ends the sending, and the figures are shown
         ledger = Ledger(clock)

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from skerry.cli import chat, deployments, down, get, load, logs, pools, up
-from skerry.cli.session import EXIT_FAILED, Session, describe, exit_code_of
+from skerry.cli.session import EXIT_FAILED, EXIT_USAGE, Session, describe, exit_code_of
 from skerry.plumbing.errors import SkerryError
 
 app = typer.Typer(
@@ -27,6 +26,7 @@ app = typer.Typer(
 
 # May stand anywhere on the line, not only before the command.
 _GLOBAL_WITH_VALUE = ("--config", "--endpoint")
+EXIT_INTERRUPTED = 130  # as a shell has it for SIGINT
 _GLOBAL_FLAGS = ("--no-color",)
 
 
@@ -96,13 +96,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure is one clear line on stderr."""
     try:
         code = app(hoist_global_options(arguments), standalone_mode=False)
-    except click.exceptions.Exit as ended:
+    except typer.Exit as ended:
         return ended.exit_code
-    except click.ClickException as fault:
-        fault.show()
-        return fault.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+    except typer.TyperException as fault:
+        return _show_usage_fault(fault)
+    except (typer.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     except SkerryError as error:
         typer.echo(f"error: {describe(error)}", err=True)
         return exit_code_of(error)
@@ -114,6 +113,18 @@ def run(arguments: Sequence[str]) -> int:
         typer.echo(f"error: {error}", err=True)
         return EXIT_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _show_usage_fault(fault: typer.TyperException) -> int:
+    message = getattr(fault, "format_message", lambda: str(fault))()
+    if message.startswith("Usage:"):  # a command without its arguments: the help is the answer
+        typer.echo(message, err=True)
+        return EXIT_USAGE
+    usage = getattr(getattr(fault, "ctx", None), "get_usage", None)
+    if usage is not None:
+        typer.echo(usage(), err=True)
+    typer.echo(f"error: {message}", err=True)
+    return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ async def wait_until_ready(
 
     clock = SystemClock()
     context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
-    async with AsyncOperatorClient(context, SystemIds(clock), "skerry-up") as client:
+    async with AsyncOperatorClient(context, SystemIds(clock), "user:skerry-up") as client:
         async for progress in until_ready(directory, layout, supervisor, client, clock):
             state = "answers" if progress.control_plane else "is starting"
             console.print(

@@ -7,12 +7,7 @@ of the control plane.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from types import TracebackType
-from typing import Self
-
-import aiohttp
-import grpc.aio
+from collections.abc import AsyncIterator, Sequence
 
 from skerry.client.gateways import (
     COOL_DOWN_SECONDS,
@@ -20,28 +15,30 @@ from skerry.client.gateways import (
     AttemptFailed,
     Gateway,
     Request,
-    RequestKind,
     RequestOutcome,
     Result,
     order_gateways,
 )
-from skerry.client.generate_grpc import ask_generate
-from skerry.client.openai_http import ask_openai
+from skerry.client.transport import NetworkTransport, Pieces, Transport
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput, Unavailable
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import CHANNEL_OPTIONS
 
-Pieces = AsyncGenerator[tuple[str, int], None]
-
-# Loopback and the internet connect in well under a second; a dead machine's address never does.
-CONNECT_SECONDS_MAX = 2.0
 # Past this without a token the gateway counts as hung; a long prompt on a busy plane takes less.
 FIRST_TOKEN_SECONDS_MAX = 10.0
 # Of one request with all its attempts: nobody reads on after this.
 REQUEST_SECONDS_MAX = 120.0
 # Between two rounds over the gateways, so that one that is just starting again is given time.
 _ROUND_PAUSE_SECONDS = 0.3
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    gateways: Sequence[Gateway], clock: Clock, ids: IdSource
+) -> AsyncIterator["InferenceClient"]:
+    """Give a client of the gateways for the block; its connections end with it."""
+    async with NetworkTransport(ids) as transport:
+        yield InferenceClient(gateways, transport, clock)
 
 
 class Answer:
@@ -70,50 +67,21 @@ class Answer:
 
 
 class InferenceClient:
-    """Sends requests to several gateways; use it in an `async with` block."""
+    """Sends requests to several gateways; `connect` makes one."""
 
-    def __init__(
-        self,
-        gateways: Sequence[Gateway],
-        clock: Clock,
-        ids: IdSource,
-        *,
-        first_token_seconds_max: float = FIRST_TOKEN_SECONDS_MAX,
-    ) -> None:
-        """Know the gateways; connections are made when they are needed."""
+    def __init__(self, gateways: Sequence[Gateway], transport: Transport, clock: Clock) -> None:
+        """Know the gateways; nothing is sent before it is asked for."""
         if not gateways:
             raise InvalidInput("no gateway is known; name one with --gateway HOST:PORT")
         self._gateways = tuple(gateways)
+        self._transport = transport
         self._clock = clock
-        self._ids = ids
-        self._first_token_seconds_max = first_token_seconds_max
         self._cooling_until: dict[str, float] = {}
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._session: aiohttp.ClientSession | None = None
 
     @property
     def gateways(self) -> tuple[Gateway, ...]:
         """Return the gateways that the client knows."""
         return self._gateways
-
-    async def __aenter__(self) -> Self:
-        """Open the pool of HTTP connections."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX)
-        connector = aiohttp.TCPConnector(limit=0)  # the caller bounds what is in flight
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-        for channel in self._channels.values():
-            await channel.close()
 
     @contextlib.asynccontextmanager
     async def ask(self, request: Request, preferred: int = 0) -> AsyncIterator[Answer]:
@@ -130,7 +98,7 @@ class InferenceClient:
             now = self._clock.monotonic()
             for gateway in order_gateways(self._gateways, preferred, self._cooling_until, now):
                 attempts += 1
-                async with contextlib.aclosing(self._attempt(gateway, request)) as pieces:
+                async with contextlib.aclosing(self._transport.attempt(gateway, request)) as pieces:
                     try:
                         first = await self._first_piece(pieces)
                     except AttemptFailed as error:
@@ -185,23 +153,12 @@ class InferenceClient:
             tokens=answer.tokens,
         )
 
-    def _attempt(self, gateway: Gateway, request: Request) -> Pieces:
-        if request.kind is RequestKind.GENERATE:
-            channel = self._channels.get(gateway.name)
-            if channel is None:
-                channel = grpc.aio.insecure_channel(gateway.grpc, options=list(CHANNEL_OPTIONS))
-                self._channels[gateway.name] = channel
-            return ask_generate(channel, gateway, request, self._ids.new_id())
-        if self._session is None:
-            raise RuntimeError("use the client in an `async with` block")
-        return ask_openai(self._session, gateway, request)
-
     async def _first_piece(self, pieces: Pieces) -> tuple[str, int] | None:
         try:
-            async with asyncio.timeout(self._first_token_seconds_max):
+            async with asyncio.timeout(FIRST_TOKEN_SECONDS_MAX):
                 return await anext(pieces, None)
         except TimeoutError:
-            raise AttemptFailed(f"no token within {self._first_token_seconds_max:.0f} s") from None
+            raise AttemptFailed(f"no token within {FIRST_TOKEN_SECONDS_MAX:.0f} s") from None
 
     def _note(self, gateway: Gateway, error: AttemptFailed) -> None:
         if error.cool_down and error.elsewhere:

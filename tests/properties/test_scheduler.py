@@ -52,22 +52,22 @@ GREEDY = SolveLimits(columns_max=0)
 def pools(draw: st.DrawFn, *, sizes: tuple[int, ...]) -> tuple[Pool, ...]:
     """Draw up to four planes of two clouds with one or two pools each."""
     found: list[Pool] = []
-    for number in range(draw(st.integers(1, 4))):
+    for number in range(draw(st.integers(2, 4))):
         plane = a_plane(
             f"plane-{number}",
             cloud=draw(st.sampled_from(("aws", "gcp"))),
             region=draw(st.sampled_from(("east", "west"))),
             zones=draw(st.sampled_from(((), ("eu",), ("us",), ("eu", "us")))),
         )
-        for kind in draw(st.sampled_from((KINDS[:1], KINDS[1:], KINDS))):
+        for kind in draw(st.sampled_from((KINDS[:1], KINDS, KINDS))):
             shape = a_shape(
                 kind=kind,
-                nodes=draw(st.integers(0, 3)),
+                nodes=draw(st.sampled_from((0, 1, 2, 2, 3, 3))),
                 per_node=draw(st.sampled_from(sizes)),
-                memory_gib=draw(st.sampled_from((4, 8, 64))),
+                memory_gib=draw(st.sampled_from((6, 16, 64, 64))),
             )
             terms = some_terms(
-                draw(st.sampled_from((0.5, 1.0, 1.0, 1.01, 2.0, 0.0, None))),
+                draw(st.sampled_from((0.5, 1.0, 1.0, 1.0, 1.01, 1.01, 2.0, 2.0, 0.0, None))),
                 kind=draw(st.sampled_from((CapacityClass.ON_DEMAND, CapacityClass.SPOT))),
                 cordoned=draw(st.integers(0, 9)) == 0,
             )
@@ -82,11 +82,11 @@ def policies(draw: st.DrawFn, *, simple: bool) -> PlacementPolicy:
     tolerate = Tolerate(domain=domain, keep=draw(st.sampled_from((0.5, 0.9, 1.0))))
     return PlacementPolicy(
         priority=draw(st.integers(0, 3)),
-        residency_zones=draw(st.sampled_from(((), (), ("eu",), ZONES))),
-        capacity_classes=draw(st.sampled_from(((), (), ("on_demand",)))),
+        residency_zones=draw(st.sampled_from(((), (), (), (), ("eu",), ZONES))),
+        capacity_classes=draw(st.sampled_from(((), (), (), ("on_demand",)))),
         spread=spread if not simple and draw(st.booleans()) else None,
         tolerate=tolerate if not simple and draw(st.booleans()) else None,
-        cost_per_hour_max=draw(st.sampled_from((None, None, None, 4.0))),
+        cost_per_hour_max=draw(st.sampled_from((None, None, None, None, 4.0))),
     )
 
 
@@ -94,7 +94,7 @@ def policies(draw: st.DrawFn, *, simple: bool) -> PlacementPolicy:
 def demands(draw: st.DrawFn, *, simple: bool) -> tuple[DemandedDeployment, ...]:
     found: list[DemandedDeployment] = []
     for number in range(draw(st.integers(1, 4))):
-        kinds = draw(st.sampled_from((KINDS[:1], KINDS[1:], KINDS)))
+        kinds = draw(st.sampled_from((KINDS[:1], KINDS, KINDS)))
         shapes = tuple(
             ResourceShape(
                 accelerator=kind,

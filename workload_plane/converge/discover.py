@@ -11,6 +11,7 @@ from typing import Protocol
 import aiohttp
 
 from skerry.fleet.names import pool_name
+from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
 from workload_plane.converge.memory import ReplicaMemory, after_look, first_sight, next_state
@@ -42,16 +43,20 @@ class GatewayView:
     in_flight: Mapping[str, int] = field(default_factory=dict)
 
 
-class HealthProbe(Protocol):
-    """Asks a replica's host whether it serves."""
+class ReplicaProbe(Protocol):
+    """Asks a replica's host whether it serves, and how much."""
 
     async def is_healthy(self, record: ReplicaRecord) -> bool:
         """Return whether it answered in time that it is ready."""
         ...
 
+    async def in_flight(self, record: ReplicaRecord) -> int | None:
+        """Return how many requests its engine works on or has queued, None when not told."""
+        ...
 
-class HttpHealthProbe:
-    """The probe over HTTP, one short GET of /health each."""
+
+class HttpProbe:
+    """The probe over HTTP: short GETs of the host's /health and /load."""
 
     def __init__(self, session: aiohttp.ClientSession, host: str) -> None:
         """Use the session of the agent; replicas listen on `host`."""
@@ -69,6 +74,18 @@ class HttpHealthProbe:
                     return response.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
+
+    async def in_flight(self, record: ReplicaRecord) -> int | None:
+        """Return the sum of running and queued requests of /load, None without an answer."""
+        url = f"http://{self._host}:{record.health_port}/load"
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS_MAX):
+                async with self._session.get(url) as response:
+                    told = await response.json()
+                    running, queued = told["running_requests"], told["queued_requests"]
+                    return max(int(running) + int(queued or 0), int(told["grpc_requests"]))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, KeyError):
+            return None
 
 
 @dataclass(slots=True)
@@ -111,7 +128,7 @@ class Look:
 
 async def look(
     runtime: ReplicaRuntime,
-    probe: HealthProbe,
+    probe: ReplicaProbe,
     gateway: GatewayView,
     memory: Memory,
     pools: tuple[SeenPool, ...],
@@ -119,7 +136,10 @@ async def look(
 ) -> Look:
     """Return what is there now, with STARTING replicas that answer marked READY on the way."""
     live = await runtime.list()
-    healthy = await _probe_all(probe, [one.record for one in live if _is_asked(one, memory)])
+    asked = [one.record for one in live if one.alive and one.record.name not in memory.busy]
+    healthy = dict(await asyncio.gather(*(_ask_health(probe, record) for record in asked)))
+    draining = [record for record in asked if record.state is ReplicaState.DRAINING]
+    loads = dict(await asyncio.gather(*(_ask_load(probe, record) for record in draining)))
     seen: list[SeenReplica] = []
     shown: list[LiveReplica] = []
     for one in live:
@@ -132,7 +152,7 @@ async def look(
             one = replace(one, record=replace(record, state=state, message=""))
         before = memory.replicas.get(record.name) or first_sight(record.state, now)
         memory.replicas[record.name] = after_look(before, state, answer, now)
-        seen.append(_seen(one, memory, gateway))
+        seen.append(_seen(one, memory, gateway, loads.get(record.name)))
         shown.append(one)
     names = {one.record.name for one in live}
     for gone in set(memory.replicas) - names:
@@ -142,16 +162,23 @@ async def look(
     return Look(observed=observed, live=tuple(shown))
 
 
-def _is_asked(one: LiveReplica, memory: Memory) -> bool:
-    return one.alive and one.record.name not in memory.busy
+async def _ask_health(probe: ReplicaProbe, record: ReplicaRecord) -> tuple[str, bool]:
+    return record.name, await probe.is_healthy(record)
 
 
-async def _probe_all(probe: HealthProbe, records: list[ReplicaRecord]) -> dict[str, bool]:
-    answers = await asyncio.gather(*(probe.is_healthy(record) for record in records))
-    return {record.name: answer for record, answer in zip(records, answers, strict=True)}
+async def _ask_load(probe: ReplicaProbe, record: ReplicaRecord) -> tuple[str, int | None]:
+    return record.name, await probe.in_flight(record)
 
 
-def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView) -> SeenReplica:
+def _in_flight(name: str, gateway: GatewayView, own: int | None) -> int | None:
+    """Return the larger of the two counts: each may lag, and too many only costs patience."""
+    counts = [own] if own is not None else []
+    if gateway.known:
+        counts.append(gateway.in_flight.get(name, 0))
+    return max(counts, default=None)
+
+
+def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView, load: int | None) -> SeenReplica:
     record, moments = one.record, memory.replicas[one.record.name]
     return SeenReplica(
         name=record.name,
@@ -167,7 +194,7 @@ def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView) -> SeenReplica
         ready_at=moments.ready_at,
         unhealthy_since=moments.unhealthy_since,
         draining_since=moments.draining_since,
-        in_flight=gateway.in_flight.get(record.name, 0) if gateway.known else None,
+        in_flight=_in_flight(record.name, gateway, load),
         restarts=record.restarts,
         fault=one.fault,
     )

@@ -13,7 +13,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
 from workload_plane.converge.apply import Applier
-from workload_plane.converge.discover import GatewayView, HealthProbe, Look, Memory, look
+from workload_plane.converge.discover import GatewayView, Look, Memory, ReplicaProbe, look
 from workload_plane.converge.plan import plan
 from workload_plane.converge.seen import SeenPool
 from workload_plane.replicas.port import LiveReplica, ReplicaRuntime
@@ -49,7 +49,7 @@ class LoopParts:
     """All that the loop works with; the composition root fills it."""
 
     runtime: ReplicaRuntime
-    probe: HealthProbe
+    probe: ReplicaProbe
     desired: DesiredSource
     gateway: GatewaySource
     applier: Applier

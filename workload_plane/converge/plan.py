@@ -106,6 +106,7 @@ class _Side:
     new: list[SeenReplica] = field(default_factory=list)
     old: list[SeenReplica] = field(default_factory=list)
     draining: int = 0
+    ending: int = 0
     failed: list[SeenReplica] = field(default_factory=list)
 
 
@@ -144,7 +145,8 @@ def _plan_grant(
     retired, why = _surplus(grant, side)
     kept_new = [replica for replica in side.new if replica not in retired]
     live = len(side.new) + len(side.old) - len(retired)
-    missing = grant.target - len(kept_new)
+    # What is being fenced keeps its place: a replacement beside it would be a second one.
+    missing = grant.target - len(kept_new) - side.ending
     wanted = max(0, min(missing, grant.target + SURGE - live))
     wanted = min(wanted, _allowed_by_backoff(grant, observed, kept_new, now))
     starts = min(wanted, max(0, room[grant.pool.name]) // grant.shape.accelerators)
@@ -174,6 +176,8 @@ def _sort(grant: _Grant, replicas: Sequence[SeenReplica], now: float) -> _Side:
             (side.new if is_new else side.old).append(replica)
         elif replica.state is ReplicaState.DRAINING:
             side.draining += 1
+        else:
+            side.ending += 1
     # The most useful first; what is too many is cut from the end.
     side.new.sort(key=_usefulness)
     side.old.sort(key=_usefulness)

@@ -22,8 +22,8 @@ from workload_plane.gateway.wire import (
     HEALTH_PATH,
     Json,
     duration,
-    file_source,
     http2_options,
+    polled_source,
     socket_address,
     typed,
 )
@@ -93,9 +93,9 @@ def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ..
 
 def build_endpoints(topology: GatewayTopology) -> tuple[Json, ...]:
     """Return the endpoints of every deployment's four clusters."""
-    peers = {peer.plane: peer for peer in topology.peers}
+    nearest_first = sorted(topology.peers, key=lambda peer: (peer.distance_rank, peer.plane))
     return tuple(
-        _endpoints(model, kind, [peers[plane] for plane in model.peers])
+        _endpoints(model, kind, [peer for peer in nearest_first if peer.plane in model.peers])
         for model in topology.models
         for kind in KINDS
     )
@@ -112,7 +112,7 @@ def _deployment_cluster(
         type="EDS",
         eds_cluster_config={
             "service_name": name,
-            "eds_config": file_source(files_root, endpoints_file(name)),
+            "eds_config": polled_source(files_root, endpoints_file(name)),
         },
         lb_policy="LEAST_REQUEST",
         # Cut what waits for a host that no longer answers: hung is worse than dead.

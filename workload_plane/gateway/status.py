@@ -95,17 +95,22 @@ async def read_status(
         async with asyncio.timeout(_ADMIN_SECONDS):
             stats = await _get(session, f"{admin}/stats?format=json&filter={_quoted_filter()}")
             clusters = await _get(session, f"{admin}/clusters?format=json")
+        return parse_status(stats, clusters)
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return None
-    return parse_status(stats, clusters)
 
 
 def parse_status(stats: Json, clusters: Json) -> GatewayStatus:
-    """Return the status from the admin's `/stats` and `/clusters`, both as JSON."""
+    """Return the status from the admin's `/stats` and `/clusters`, both as JSON.
+
+    Raises ValueError for anything else: what is not understood is unknown, not empty.
+    """
+    if "stats" not in stats or "cluster_statuses" not in clusters:
+        raise ValueError("not the answers of an Envoy admin")
     values = {entry["name"]: entry["value"] for entry in stats["stats"] if "name" in entry}
     hosts = {
         cluster["name"]: tuple(_host(host) for host in cluster.get("host_statuses", ()))
-        for cluster in clusters.get("cluster_statuses", ())
+        for cluster in clusters["cluster_statuses"]
     }
     return GatewayStatus(
         live=values.get("server.state") == _SERVER_LIVE,
@@ -120,10 +125,7 @@ def parse_status(stats: Json, clusters: Json) -> GatewayStatus:
 def unconfirmed(status: GatewayStatus, published: Mapping[str, str]) -> tuple[str, ...]:
     """Return the published files whose version Envoy has not taken up."""
     return tuple(
-        path
-        for path, version in sorted(published.items())
-        # Secrets are read only by listeners and clusters with TLS, and carry no version.
-        if not path.startswith(f"{SECRETS_FOLDER}/") and status.versions.get(path) != version
+        path for path, version in sorted(published.items()) if status.versions.get(path) != version
     )
 
 

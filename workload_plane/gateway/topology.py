@@ -57,7 +57,7 @@ class PeerTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another plane's gateway; a smaller distance rank is tried first."""
+    """Another plane's gateway; of those that may serve, the smallest distance rank is first."""
 
     plane: str
     host: str

@@ -33,6 +33,8 @@ STREAMS_PER_CONNECTION_MAX = 1024
 # Envoy's advice for edges: what one stream and one connection may have unread in flight.
 STREAM_WINDOW_BYTES = 64 * 1024
 CONNECTION_WINDOW_BYTES = 1024 * 1024
+# How late a changed set of endpoints may be seen.
+_POLL_SECONDS = 0.5
 
 
 def typed(type_name: str, **fields: Any) -> Json:
@@ -66,6 +68,21 @@ def file_source(root: str, path: str) -> Json:
         "path_config_source": {
             "path": full_path,
             "watched_directory": {"path": full_path.rpartition("/")[0]},
+        },
+        "resource_api_version": "V3",
+    }
+
+
+def polled_source(root: str, path: str) -> Json:
+    """Return the source of resources in the file `root/path`, looked at again and again.
+
+    Each watched file takes one of the 128 inotify handles that Linux gives a user by default;
+    Envoy aborts without one. Whatever there may be many of is polled.
+    """
+    return {
+        "path_config_source": {
+            "path": f"{root}/{path}",
+            "poll_interval": duration(_POLL_SECONDS),
         },
         "resource_api_version": "V3",
     }

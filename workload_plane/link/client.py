@@ -61,7 +61,8 @@ class LinkClient:
                 attempt = 0
             else:
                 turn += 1
-            await self._clock.sleep(reconnect_delay(attempt, self._ids.random()))
+            delay = reconnect_delay(attempt, self._ids.random(), self._side.planes)
+            await self._clock.sleep(delay)
             attempt += 1
 
     async def _connect(self, address: str) -> bool:

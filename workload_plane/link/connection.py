@@ -49,6 +49,11 @@ JUDGEMENTS_PER_PERIOD = 4  # silence is noticed at most a quarter of a heartbeat
 class PlaneSide(Protocol):
     """What the link asks of the agent."""
 
+    @property
+    def planes(self) -> int:
+        """Return how many planes the fleet has, as far as this one was told."""
+        ...
+
     def report(self) -> PlaneReport:
         """Return the plane's report as of now."""
         ...

@@ -139,16 +139,21 @@ def judge(pulse: Pulse, terms: Terms, now: float) -> Judgement:
 
 QUICK_TRIES = 3
 QUICK_SECONDS_MIN, QUICK_SECONDS_MAX = 0.2, 1.0
-RECONNECT_SECONDS_MAX = 30.0
+# One control plane takes back 150 planes a second without hurting the rest; small fleets return
+# at once, and nobody waits for longer than the maximum.
+RETURNS_PER_SECOND = 150
+RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 2.0, 30.0
+_DOUBLINGS_MAX = 6
 
 
-def reconnect_delay(attempt: int, random: float) -> float:
+def reconnect_delay(attempt: int, random: float, planes: int = 1) -> float:
     """Return the pause in seconds before try `attempt` (0 = first), `random` in [0, 1).
 
-    The first tries are quick, a restarted control plane is back in a second; then full jitter,
-    or thousands of planes would return in step.
+    The first tries are quick, a restarted control plane is back in a second; then full jitter up
+    to what a fleet of `planes` needs, or thousands of planes would return in step.
     """
     if attempt < QUICK_TRIES:
         return QUICK_SECONDS_MIN + random * (QUICK_SECONDS_MAX - QUICK_SECONDS_MIN)
-    bound = min(RECONNECT_SECONDS_MAX, QUICK_SECONDS_MAX * 2.0 ** min(attempt - QUICK_TRIES + 1, 6))
-    return max(QUICK_SECONDS_MIN, random * bound)
+    needed = min(RECONNECT_SECONDS_MAX, max(RECONNECT_SECONDS_MIN, planes / RETURNS_PER_SECOND))
+    grown = QUICK_SECONDS_MAX * 2.0 ** min(attempt - QUICK_TRIES + 1, _DOUBLINGS_MAX)
+    return max(QUICK_SECONDS_MIN, random * min(needed, grown))

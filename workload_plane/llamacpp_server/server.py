@@ -13,11 +13,13 @@ from skerry.plumbing.errors import InvalidInput, NotFound, SkerryError, Unavaila
 from skerry.plumbing.ports import check_port_free
 from workload_plane.llamacpp_server.config import LlamacppConfig, check_model_file, read_config
 
-# Warnings and worse: at its default it writes five lines for every request.
-_VERBOSITY = 2
+# Errors only: at its default it writes five lines for every request, and two warnings for each
+# prompt that the cache holds whole.
+_VERBOSITY = 1
 _MIB = 1024 * 1024
-# One thread per open connection while it is answered; streams hold theirs, probes need one more.
-_HTTP_THREADS_SPARE = 4
+# A request holds a thread also while it waits for a slot, and with all of them held the health
+# check would wait too and a busy engine look hung. 128 idle ones cost 2 MB.
+_HTTP_THREADS_SPARE = 128
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -35,11 +35,12 @@ class Delta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """One output came to its end; `stop_text` is what it met, if that was the reason."""
+    """One output came to its end; `stop_text` or `stop_token` is what it met, if it did."""
 
     output_index: int
     reason: FinishReason
     stop_text: str = ""
+    stop_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
 from workload_plane.engines.port import Dialect
 from workload_plane.replica_host import llamacpp_dialect, openai_dialect
-from workload_plane.replica_host.deltas import EngineSaid
+from workload_plane.replica_host.deltas import Counted, EngineSaid
 
 
 class StreamReader(Protocol):
@@ -18,6 +18,10 @@ class StreamReader(Protocol):
 
     def read(self, event: bytes) -> list[EngineSaid]:
         """Return what one event says; raises ValueError when it is not the dialect's."""
+        ...
+
+    def counted_so_far(self) -> Counted | None:
+        """Return the tokens of a stream that is cut short; None when the engine did not tell."""
         ...
 
 

@@ -10,7 +10,7 @@ import aiohttp
 
 from skerry.api.openengine.v1 import error_pb2
 from workload_plane.engines.port import EngineLaunch
-from workload_plane.replica_host.faults import RequestFault, model_not_found, unavailable
+from workload_plane.replica_host.faults import RequestFault, unavailable
 from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad, parse_load
 
 # A probe that takes longer is a hung engine: two of them and the pause before are under 3 s.
@@ -50,7 +50,7 @@ class EngineClient:
 
     @contextlib.asynccontextmanager
     async def generate(
-        self, path: str, body: Mapping[str, Any], served_name: str
+        self, path: str, body: Mapping[str, Any]
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """Post a request and give its stream; leaving the block early aborts the engine's work.
 
@@ -62,7 +62,7 @@ class EngineClient:
             raise unavailable(f"the engine cannot be reached: {error}") from None
         try:
             if response.status != 200:
-                raise await _fault_of(response, served_name)
+                raise await _fault_of(response)
             yield response.content
         finally:
             response.close()
@@ -112,7 +112,7 @@ class EngineClient:
         return self._session
 
 
-async def _fault_of(response: aiohttp.ClientResponse, served_name: str) -> RequestFault:
+async def _fault_of(response: aiohttp.ClientResponse) -> RequestFault:
     try:
         data = await response.content.read(_ERROR_BYTES_MAX)
     except (aiohttp.ClientError, TimeoutError):
@@ -120,7 +120,7 @@ async def _fault_of(response: aiohttp.ClientResponse, served_name: str) -> Reque
     message = _message(data) or f"the engine answered {response.status}"
     match response.status:
         case 404:
-            return model_not_found("", served_name)
+            return RequestFault(code=error_pb2.ERROR_CODE_MODEL_NOT_FOUND, message=message)
         case 429 | 503:
             return RequestFault(
                 code=error_pb2.ERROR_CODE_OVERLOADED, message=message, retryable=True

@@ -86,9 +86,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
         stream = ResponseStream(request_id=flight.request_id, outputs=outputs_wanted(request))
         reader = self._dialect.reader(request)
         splitter = EventSplitter()
-        work = self._host.engine.generate(
-            self._dialect.PATH, self._dialect.body(request, served), served
-        )
+        work = self._host.engine.generate(self._dialect.PATH, self._dialect.body(request, served))
         outcome = "finished"
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -98,10 +96,13 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
                     async with flight.waiting():
                         said = await _read(content, splitter, reader)
                         said = [await self._with_all_ids(event) for event in said]
-                    outcome = "failed" if any(isinstance(e, Failed) for e in said) else outcome
+                    if any(isinstance(event, Failed) for event in said):
+                        outcome = "failed"
+                        counted = reader.counted_so_far()
+                        said = [*([counted] if counted else []), *said]
                     await _write_all(context, stream.feed(said))
         except Aborted:
-            await _write_all(context, stream.cancel(_ABORTED))
+            await _write_all(context, stream.cancel(_ABORTED, reader.counted_so_far()))
             outcome = "aborted"
         finally:
             TOKENS.inc(stream.tokens)

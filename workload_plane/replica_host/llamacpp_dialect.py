@@ -53,8 +53,8 @@ def check(request: generation_pb2.GenerateRequest) -> None:
         raise unsupported("stopping.min_tokens", "llama.cpp has no least length")
     if stopping.include_stop_in_output:
         raise unsupported("stopping.include_stop_in_output", "llama.cpp leaves the stop text out")
-    if stop_token_ids(request):
-        raise unsupported("stopping.conditions.stop_token_id", "give the text instead")
+    if stop_token_ids(request) and request.sampling.num_sequences > 1:
+        raise unsupported("stopping.conditions.stop_token_id", "only with one sequence")
     if request.kv.cache_salt:
         raise unsupported("kv.cache_salt", "llama.cpp shares its cache; bypass it instead")
     selection = response.output_candidates.WhichOneof("selection")
@@ -100,7 +100,8 @@ def reader(request: generation_pb2.GenerateRequest) -> "LlamacppReader":
     wanted = request.sampling.num_sequences or 1
     with_logprobs = request.response.return_output_logprobs
     candidates = request.response.output_candidates.top_n if with_logprobs else 0
-    return LlamacppReader(outputs=wanted, candidates=candidates)
+    stops = frozenset(stop_token_ids(request))
+    return LlamacppReader(outputs=wanted, candidates=candidates, stop_tokens=stops)
 
 
 def capabilities() -> model_pb2.GenerationCapabilities:
@@ -131,11 +132,20 @@ def capabilities() -> model_pb2.GenerationCapabilities:
 class LlamacppReader:
     """Reads one stream of `/completion`; counts tokens, because some are sent without their id."""
 
-    __slots__ = ("_cached", "_candidates", "_ended", "_outputs", "_predicted", "_prompt")
+    __slots__ = (
+        "_cached",
+        "_candidates",
+        "_ended",
+        "_outputs",
+        "_predicted",
+        "_prompt",
+        "_stop_tokens",
+    )
 
-    def __init__(self, *, outputs: int, candidates: int) -> None:
-        """Expect so many outputs, with so many alternatives for each token."""
+    def __init__(self, *, outputs: int, candidates: int, stop_tokens: frozenset[int]) -> None:
+        """Expect so many outputs, so many alternatives a token, and an end at those tokens."""
         self._outputs = outputs
+        self._stop_tokens = stop_tokens
         self._candidates = candidates
         self._predicted: dict[int, int] = {}
         self._ended = 0
@@ -151,12 +161,12 @@ class LlamacppReader:
             return [_failure(values["error"])]
         index = int(values.get("index", 0))
         said: list[EngineSaid] = []
+        self._prompt = max(self._prompt, int(values.get("tokens_evaluated", 0)))
         if not values.get("stop"):
-            return [self._delta(index, values)]
+            return self._until_stop_token(self._delta(index, values))
         if values.get("content") or values.get("tokens"):
             said.append(self._delta(index, values))
         self._predicted[index] = int(values.get("tokens_predicted", 0))
-        self._prompt = max(self._prompt, int(values.get("tokens_evaluated", 0)))
         self._cached = max(self._cached, int(values.get("timings", {}).get("cache_n", 0)))
         self._ended += 1
         reason = _REASONS.get(values.get("stop_type", ""), generation_pb2.FINISH_REASON_STOP)
@@ -166,6 +176,20 @@ class LlamacppReader:
         if self._ended == self._outputs:
             said += [self._counted(), Done()]
         return said
+
+    def counted_so_far(self) -> Counted | None:
+        """Return the tokens of what was read; None before the first event."""
+        return self._counted() if self._prompt else None
+
+    def _until_stop_token(self, delta: Delta) -> list[EngineSaid]:
+        # llama.cpp has no such condition, but it tells every token as it comes: the stream is
+        # left at that one, which frees the slot.
+        met = next((p.id for p in delta.tokens if p.id in self._stop_tokens), None)
+        if met is None:
+            return [delta]
+        reason = generation_pb2.FINISH_REASON_STOP
+        ended = Ended(output_index=delta.output_index, reason=reason, stop_token=met)
+        return [ended, self._counted(), Done()]
 
     def _delta(self, index: int, values: Mapping[str, Any]) -> Delta:
         # Bytes of one character may come as several tokens: the engine sends them as one event

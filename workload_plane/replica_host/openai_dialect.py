@@ -104,6 +104,10 @@ class OpenAiReader:
             said.append(_counted(usage))
         return said
 
+    def counted_so_far(self) -> Counted | None:
+        """Return None: the API counts at the end only."""
+        return None
+
 
 def _choice(choice: Mapping[str, Any]) -> list[EngineSaid]:
     index = int(choice.get("index", 0))

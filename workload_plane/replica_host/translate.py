@@ -54,8 +54,9 @@ class ResponseStream:
                     responses += self._close()
         return responses
 
-    def cancel(self, message: str) -> list[Response]:
-        """Return the endings of all outputs that go on, as cancelled."""
+    def cancel(self, message: str, counted: Counted | None) -> list[Response]:
+        """Return the endings of all outputs that go on, as cancelled, with what was counted."""
+        self._counted = self._counted or counted
         reason = generation_pb2.FINISH_REASON_CANCELLED
         if self._held is None:
             going = [index for index in range(self._outputs) if index not in self._ended]
@@ -90,6 +91,8 @@ class ResponseStream:
         response = self._finished(event.output_index, event.reason, "")
         if event.stop_text:
             response.finished.stop_match.stop_text = event.stop_text
+        if event.stop_token is not None:
+            response.finished.stop_match.stop_token_id = event.stop_token
         if len(self._ended) < self._outputs:
             return [response]
         self._held = response

@@ -47,6 +47,8 @@ _log = logs.get_logger(__name__)
 # SIGKILL takes milliseconds; a driver that holds a process longer than this holds its accelerator.
 FENCE_SECONDS_MAX = 10.0
 _FENCE_LOOK_SECONDS = 0.05
+# A host notices its engine's end at once and writes why, with the end of the engine's log.
+LAST_WORDS_SECONDS_MAX = 1.0
 PORT_TRIES_MAX = 50  # of a range of tens of thousands; more tries mean that it is exhausted
 
 HostCommand = Callable[[Path], Sequence[str]]
@@ -138,6 +140,7 @@ class LocalRuntime:
     async def kill(self, record: ReplicaRecord, reason: str) -> None:
         """See ReplicaRuntime."""
         record = self._look(record).record
+        reason = await self._last_words(record) or reason
         await self._confirm_gone(record)
         gone = dataclasses.replace(
             record,
@@ -260,6 +263,14 @@ class LocalRuntime:
                 except NotFound:
                     continue
         return record
+
+    async def _last_words(self, record: ReplicaRecord) -> str:
+        """Return what a host whose engine died has to say; it ends by itself right after."""
+        host, engine = record.host_process, record.engine_process
+        if host is not None and engine is not None and not is_alive(engine):
+            await first_of(wait_until_gone(host), self._clock.sleep(LAST_WORDS_SECONDS_MAX))
+        told = self._told(record.name)
+        return told.message if told is not None and told.state is HostState.FAILED else ""
 
     async def _confirm_gone(self, record: ReplicaRecord) -> None:
         """Kill whatever is left of the replica and return once nothing is."""

@@ -5,7 +5,6 @@ The replica runtime writes them, the agent adopts by them after a restart, and t
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -108,7 +107,9 @@ def read_records(replicas_dir: Path) -> tuple[ReplicaRecord, ...]:
     return tuple(records)
 
 
-def _parse(values: Mapping[str, object]) -> ReplicaRecord:
+def _parse(values: object) -> ReplicaRecord:
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
     # A later release's fields are left out; a missing one of ours takes its default.
     known = {field.name: field for field in fields(ReplicaRecord)}
     given = {key: value for key, value in values.items() if key in known}
@@ -118,9 +119,11 @@ def _parse(values: Mapping[str, object]) -> ReplicaRecord:
         kind = known[key].type
         if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
             raise ValueError(f"{key} is {value!r}, not a number")
+        if kind is float and type(value) not in (int, float):
+            raise ValueError(f"{key} is {value!r}, not a number")
         if kind is str and not isinstance(value, str):
             raise ValueError(f"{key} is {value!r}, not text")
-    return ReplicaRecord(**given)  # type: ignore[arg-type]
+    return ReplicaRecord(**given)
 
 
 def _numbers(value: object) -> tuple[int, ...]:

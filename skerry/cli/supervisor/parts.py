@@ -12,7 +12,7 @@ from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.plumbing.processes import ProcessRecord, spawn
 from workload_plane.gateway.envoy import envoy_argv
-from workload_plane.gateway.files import BOOTSTRAP, repair
+from workload_plane.gateway.files import BOOTSTRAP, load_published, repair
 
 _MODULES = {
     Role.CONTROL_PLANE: "control_plane.main",
@@ -29,9 +29,8 @@ def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
     home = part_directory(directory, key)
     if key.role is Role.GATEWAY:
         gateway_directory = home / "gateway"
-        if not (gateway_directory / BOOTSTRAP).is_file():
+        if not _can_start_gateway(gateway_directory):
             return None
-        repair(gateway_directory)
         argv = envoy_argv(gateway_directory)
     else:
         settings = home / "settings.json"
@@ -49,6 +48,15 @@ def process_environment() -> dict[str, str]:
     tree = str(Path(skerry.__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{path}" if path else tree}
+
+
+def _can_start_gateway(gateway_directory: Path) -> bool:
+    """Repair the gateway's files and say whether they are all there, the bootstrap last."""
+    if not gateway_directory.is_dir():
+        return False
+    repair(gateway_directory)
+    has_files = load_published(gateway_directory) is not None
+    return has_files and (gateway_directory / BOOTSTRAP).is_file()
 
 
 def part_directory(directory: DataDirectory, key: PartKey) -> Path:

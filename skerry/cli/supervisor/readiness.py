@@ -75,6 +75,13 @@ async def until_ready(
             await clock.sleep(_LOOK_SECONDS)
 
 
+def grace_seconds() -> float:
+    """Return how long after its return a control plane lets nothing expire."""
+    from control_plane.reconcile.policy import ReconcilePolicy
+
+    return ReconcilePolicy().grace_seconds()
+
+
 async def _look(layout: Layout, client: "AsyncOperatorClient") -> Progress:
     names = {plane.name for plane in layout.planes}
     try:

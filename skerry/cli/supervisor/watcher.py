@@ -149,7 +149,8 @@ class Supervisor:
         match action:
             case Restart():
                 part = self._parts[action.key]
-                part.restarts += 1
+                # Waiting for its first start is no restart: the first death is still to come.
+                part.restarts += part.last_pid is not None
                 self._start(part)
             case GiveUp():
                 held = [self._parts[key] for key in _plane_keys(action.plane)]
@@ -181,7 +182,7 @@ class Supervisor:
             _log.error("part.not-started", part=str(part.key), error=str(error))
             return
         if record is None:  # not possible yet: looked at again in the next round
-            part.died_at, part.restarts = self._clock.monotonic(), 0
+            part.died_at = self._clock.monotonic()
             return
         self._hold(part, record)
         self._write_processes()

@@ -17,19 +17,26 @@ def an_envelope(pool: str, count: int, deployment: str = "demo") -> Envelope:
     return Envelope(deployment=deployment, pool=pool, floor=count, target=count, ceiling=count)
 
 
-def moving(new_replicas: tuple[ObservedReplica, ...]) -> Snapshot:
-    """`demo` moves its one replica from fra to aws."""
+def moving(
+    new_replicas: tuple[ObservedReplica, ...], *, granted: int = 1, held: Version = V1
+) -> Snapshot:
+    """`demo` moves its one replica from fra to aws; aws was granted some and holds `held`."""
     deployment = a_deployment(replicas=1)
-    held = DesiredState(
-        plane="fra",
-        version=V1,
-        assignments=(Assignment(deployment=deployment, envelopes=(an_envelope("fra--cpu", 1),)),),
+    told = tuple(
+        DesiredState(
+            plane=plane,
+            version=V1,
+            assignments=(
+                Assignment(deployment=deployment, envelopes=(an_envelope(f"{plane}--cpu", n),)),
+            ),
+        )
+        for plane, n in (("fra", 1), ("aws", granted))
     )
     return a_snapshot(
         a_plane_view("fra"),
-        a_plane_view("aws", report=a_report("aws", replicas=new_replicas)),
+        a_plane_view("aws", report=a_report("aws", replicas=new_replicas, held=held)),
         demands=(a_demand(deployment),),
-        desired=(held,),
+        desired=told,
         envelopes=(an_envelope("aws--cpu", 1),),
     )
 
@@ -46,6 +53,14 @@ def test_the_old_replica_goes_once_the_new_one_is_ready() -> None:
     granted = grant_envelopes(snapshot, judge(snapshot))
     assert granted["demo", "fra--cpu"].target == 0
     assert granted["demo", "aws--cpu"].target == 1
+
+
+def test_a_replica_that_a_push_under_way_will_drain_replaces_nothing() -> None:
+    ready = (a_replica(pool="aws--cpu"),)
+    taken_back = moving(ready, granted=0)
+    assert grant_envelopes(taken_back, judge(taken_back))["demo", "fra--cpu"].target == 1
+    not_told_yet = moving(ready, held=Version(epoch=1, generation=0))
+    assert grant_envelopes(not_told_yet, judge(not_told_yet))["demo", "fra--cpu"].target == 1
 
 
 def test_growth_waits_for_what_others_still_hold() -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from control_plane.reconcile.failover import is_frozen, judge
 from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import PeerVerdict, PlaneState
 from tests.builders import a_plane_view, a_report, a_snapshot
 
@@ -99,3 +101,11 @@ def test_a_healthy_plane_is_connected_and_its_since_does_not_move() -> None:
     condition = judge(snapshot)["fra"]
     assert condition.state is PlaneState.CONNECTED
     assert condition.since == snapshot.planes[0].condition.since  # type: ignore[union-attr]
+
+
+def test_a_state_pushed_under_an_earlier_epoch_counts_as_held() -> None:
+    stored = DesiredState(plane="fra", version=Version(epoch=2, generation=6))
+    report = a_report("fra", held=Version(epoch=3, generation=6))
+    view = a_plane_view("fra", state=PlaneState.RECOVERING, report=report)
+    snapshot = a_snapshot(view, desired=(stored,))
+    assert judge(snapshot)["fra"].state is PlaneState.CONNECTED

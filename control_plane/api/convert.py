@@ -1,0 +1,319 @@
+"""The fleet as stored and as reported -> the operator API's messages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from control_plane.api.ports import Live, PlannedChange
+from control_plane.store.snapshot import StoreSnapshot
+from control_plane.store.values import (
+    ApplyOutcome,
+    Change,
+    StoredDeployment,
+    StoredPlane,
+    StoredPool,
+    StoredTerms,
+)
+from skerry.api.common.v1 import deployment_pb2
+from skerry.api.operator.v1 import (
+    change_pb2,
+    operator_service_pb2,
+    placement_pb2,
+    plane_pb2,
+    pool_pb2,
+)
+from skerry.api.operator.v1 import (
+    deployment_pb2 as operator_deployment_pb2,
+)
+from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.fleet.observation import Observation, ObservedReplica, PlaneState, ReplicaState
+from skerry.fleet.placement import Placement
+from skerry.fleet.pool import PoolTerms
+from skerry.wire.deployments import deployment_to_proto
+from skerry.wire.observations import PEER_VERDICTS, replica_to_proto
+from skerry.wire.supply import (
+    gateway_to_proto,
+    identity_to_proto,
+    pool_shape_to_proto,
+    version_to_proto,
+)
+
+_STATES = {
+    PlaneState.CONNECTED: plane_pb2.Plane.STATE_CONNECTED,
+    PlaneState.DISCONNECTED: plane_pb2.Plane.STATE_DISCONNECTED,
+    PlaneState.SUSPECT: plane_pb2.Plane.STATE_SUSPECT,
+    PlaneState.LOST: plane_pb2.Plane.STATE_LOST,
+    PlaneState.RECOVERING: plane_pb2.Plane.STATE_RECOVERING,
+}
+_OUTCOMES = {
+    ApplyOutcome.CREATED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_CREATED,
+    ApplyOutcome.UPDATED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UPDATED,
+    ApplyOutcome.UNCHANGED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UNCHANGED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """The store at one moment, and what planes reported by then."""
+
+    store: StoreSnapshot
+    observations: Mapping[str, Observation]
+    now: datetime
+
+    def replicas(self) -> tuple[tuple[str, ObservedReplica], ...]:
+        """Return (plane, replica) of all that counts: a lost plane's last words do not."""
+        lost = {
+            stored.identity.name
+            for stored in self.store.planes
+            if stored.condition is not None and stored.condition.state is PlaneState.LOST
+        }
+        return tuple(
+            (plane, replica)
+            for plane, observation in sorted(self.observations.items())
+            if plane not in lost
+            for replica in observation.report.replicas
+        )
+
+    def ready(self, deployment: str, pool: str | None = None) -> int:
+        """Return how many READY replicas a deployment has, on one pool or on all."""
+        return sum(
+            replica.state is ReplicaState.READY
+            and replica.deployment == deployment
+            and pool in (None, replica.pool)
+            for _, replica in self.replicas()
+        )
+
+    def pool(self, name: str) -> StoredPool | None:
+        """Return a reported pool."""
+        return next((stored for stored in self.store.pools if stored.pool.name == name), None)
+
+    def deployment(self, name: str) -> Deployment | None:
+        """Return a stored deployment."""
+        found = (stored.deployment for stored in self.store.deployments)
+        return next((deployment for deployment in found if deployment.name == name), None)
+
+    def accelerators(self, placement: Placement, deployment: Deployment | None = None) -> int:
+        """Return how many accelerators a placement takes; 0 when it cannot be known."""
+        wanted = deployment or self.deployment(placement.deployment)
+        stored = self.pool(placement.pool)
+        shape = wanted and stored and wanted.revision.shape_on(stored.pool.shape.accelerator)
+        return placement.count * shape.accelerators if shape else 0
+
+    def cost_per_hour(self, placement: Placement, deployment: Deployment | None = None) -> float:
+        """Return a placement's cost in USD per hour, 0 where no price was told."""
+        stored = self.pool(placement.pool)
+        price = stored.pool.terms.price_per_accelerator_hour if stored else None
+        return self.accelerators(placement, deployment) * (price or 0.0)
+
+
+def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb2.Plane:
+    """Return a plane with its condition, what it was told and what it holds."""
+    name = stored.identity.name
+    message = plane_pb2.Plane(
+        name=full_name(DEFAULT_PROJECT, "planes", name),
+        identity=identity_to_proto(stored.identity),
+        gateway=gateway_to_proto(stored.gateway),
+        nack=live.view(name).nack,
+    )
+    if stored.condition is not None:
+        message.state = _STATES[stored.condition.state]
+        message.reason = stored.condition.reason
+        message.state_time.CopyFrom(_time(stored.condition.since))
+        for seen in stored.condition.witnesses:
+            message.witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
+    if name in view.store.desired:
+        message.desired.CopyFrom(version_to_proto(view.store.desired[name].version))
+    if name in view.observations:
+        message.held.CopyFrom(version_to_proto(view.observations[name].report.held))
+    return message
+
+
+def pool_to_proto(view: FleetView, stored: StoredPool) -> pool_pb2.Pool:
+    """Return a reported pool with its terms and how much of it is taken."""
+    pool = stored.pool
+    return pool_pb2.Pool(
+        name=full_name(DEFAULT_PROJECT, "pools", pool.name),
+        plane=pool.plane.name,
+        shape=pool_shape_to_proto(pool.shape),
+        terms=_terms_to_proto(pool.terms),
+        accelerators_placed=sum(
+            view.accelerators(placement)
+            for placement in view.store.placements
+            if placement.pool == pool.name
+        ),
+        etag=stored.etag,
+    )
+
+
+def waiting_pool_to_proto(terms: StoredTerms) -> pool_pb2.Pool:
+    """Return the terms of a pool that its plane has not reported yet: without a shape."""
+    return pool_pb2.Pool(
+        name=full_name(DEFAULT_PROJECT, "pools", terms.pool),
+        plane=terms.pool.rpartition("--")[0],
+        terms=_terms_to_proto(terms.terms),
+        etag=terms.etag,
+    )
+
+
+def deployment_to_resource(
+    view: FleetView, stored: StoredDeployment
+) -> operator_deployment_pb2.Deployment:
+    """Return a deployment with what is placed and ready of it."""
+    deployment = stored.deployment
+    return operator_deployment_pb2.Deployment(
+        name=full_name(deployment.project, "deployments", deployment.name),
+        spec=deployment_to_proto(deployment),
+        status=_status_to_proto(view, stored),
+        etag=stored.etag,
+        create_time=_time(stored.created_at),
+        update_time=_time(stored.updated_at),
+    )
+
+
+def outcome_to_proto(
+    outcome: ApplyOutcome,
+) -> operator_service_pb2.ApplyDeploymentResponse.Outcome:
+    """Return what an apply did."""
+    return _OUTCOMES[outcome]
+
+
+def placements_to_proto(view: FleetView) -> tuple[placement_pb2.Placement, ...]:
+    """Return every placement, and what planes are still granted beside them during a move."""
+    granted = _granted(view)
+    decided = {(p.deployment, p.pool): p for p in view.store.placements}
+    moving = {
+        key: Placement(deployment=key[0], pool=key[1], count=0, reason="being drained")
+        for key, envelope in granted.items()
+        if envelope.ceiling > 0
+    }
+    rows = sorted((moving | decided).items())
+    return tuple(_placement_to_proto(view, p, granted.get(key)) for key, p in rows)
+
+
+def replicas_to_proto(view: FleetView) -> tuple[placement_pb2.Replica, ...]:
+    """Return every replica of every plane heard, with the age of the report."""
+    return tuple(
+        placement_pb2.Replica(
+            name=full_name(DEFAULT_PROJECT, "replicas", replica.name),
+            plane=plane,
+            observed=replica_to_proto(replica),
+            report_age_seconds=max((view.now - observation.received_at).total_seconds(), 0.0),
+        )
+        for plane, observation in sorted(view.observations.items())
+        for replica in sorted(observation.report.replicas, key=lambda r: r.name)
+    )
+
+
+def change_to_proto(change: Change) -> change_pb2.Change:
+    """Return a committed change."""
+    return change_pb2.Change(
+        sequence=change.sequence,
+        time=_time(change.time),
+        actor=change.actor,
+        kind=change.kind,
+        subject=change.subject,
+        summary=change.summary,
+        epoch=change.epoch,
+    )
+
+
+def plan_to_proto(
+    view: FleetView, change: PlannedChange, applied: Deployment | None
+) -> placement_pb2.Plan:
+    """Return what a plan would do, pool by pool; costs in USD per hour."""
+    plan = change.plan
+    before = {(p.deployment, p.pool): p for p in change.before}
+    after = {(p.deployment, p.pool): p for p in plan.placements}
+    message = placement_pb2.Plan(
+        cost_per_hour_before=sum(view.cost_per_hour(p) for p in change.before),
+        cost_per_hour_after=plan.cost_per_hour,
+        solver=plan.solver,
+        solve_seconds=change.solve_seconds,
+        optimal=plan.optimal,
+    )
+    for key in sorted(before.keys() | after.keys()):
+        placement = after.get(key) or Placement(
+            deployment=key[0], pool=key[1], count=0, reason="the plan has no replica here"
+        )
+        candidate = applied if applied and applied.name == key[0] else None
+        message.placements.add(
+            deployment=key[0],
+            pool=key[1],
+            replicas_before=before[key].count if key in before else 0,
+            replicas_after=placement.count,
+            cost_per_hour=view.cost_per_hour(placement, candidate),
+            reason=placement.reason,
+        )
+    for refused in plan.rejections:
+        message.rejections.add(
+            deployment=refused.deployment, pool=refused.pool, reason=refused.reason
+        )
+    for left in plan.unplaced:
+        message.unplaced.add(deployment=left.deployment, replicas=left.replicas, reason=left.reason)
+    return message
+
+
+def _status_to_proto(
+    view: FleetView, stored: StoredDeployment
+) -> operator_deployment_pb2.DeploymentStatus:
+    name = stored.deployment.name
+    mine = [p for p in view.store.placements if p.deployment == name]
+    decision = view.store.decision
+    left_out = [u for u in decision.unplaced if u[0] == name] if decision else []
+    placed = sum(p.count for p in mine)
+    wanted = placed + sum(replicas for _, replicas, _ in left_out)
+    return operator_deployment_pb2.DeploymentStatus(
+        replicas_placed=placed,
+        replicas_ready=view.ready(name),
+        replicas_wanted=(
+            0 if stored.deleting else max(wanted, stored.deployment.scaling.min_replicas)
+        ),
+        cost_per_hour=sum(view.cost_per_hour(p) for p in mine),
+        pending=[f"{replicas} replicas: {reason}" for _, replicas, reason in left_out],
+    )
+
+
+def _granted(view: FleetView) -> dict[tuple[str, str], deployment_pb2.Envelope]:
+    granted = {}
+    for stored in view.store.desired.values():
+        told = plane_service_pb2.Desired.FromString(stored.payload)
+        for assignment in told.assignments:
+            for envelope in assignment.envelopes:
+                granted[envelope.deployment, envelope.pool] = envelope
+    return granted
+
+
+def _placement_to_proto(
+    view: FleetView, placement: Placement, envelope: deployment_pb2.Envelope | None
+) -> placement_pb2.Placement:
+    stored = view.pool(placement.pool)
+    plane = stored.pool.plane.name if stored else placement.pool.rpartition("--")[0]
+    return placement_pb2.Placement(
+        name=full_name(DEFAULT_PROJECT, "placements", f"{placement.deployment}--{placement.pool}"),
+        deployment=placement.deployment,
+        plane=plane,
+        pool=placement.pool,
+        replicas=placement.count,
+        cost_per_hour=view.cost_per_hour(placement),
+        reason=placement.reason,
+        envelope=envelope,
+        replicas_ready=view.ready(placement.deployment, placement.pool),
+    )
+
+
+def _terms_to_proto(terms: PoolTerms) -> pool_pb2.PoolTerms:
+    return pool_pb2.PoolTerms(
+        capacity_class=terms.capacity_class.value,
+        price_per_accelerator_hour=terms.price_per_accelerator_hour,
+        cordoned=terms.cordoned,
+    )
+
+
+def _time(moment: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message

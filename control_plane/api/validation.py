@@ -1,0 +1,199 @@
+"""Requests as fleet values, or InvalidInput with the path of every field at fault."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from control_plane.api.ports import EngineCheck
+from control_plane.api.violations import violations_of
+from control_plane.store.snapshot import StoreSnapshot
+from skerry.api.common.v1 import deployment_pb2
+from skerry.api.operator.v1 import pool_pb2
+from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision
+from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name, parse_full_name
+from skerry.fleet.pool import CapacityClass, PoolTerms
+from skerry.plumbing.errors import AlreadyExists, FieldViolation, InvalidInput, NotFound
+from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
+
+VIOLATIONS_MAX = 20  # enough to mend a file in one go; the rest shows on the next try
+PRICE_MAX = 1_000_000.0  # USD per accelerator-hour: catches cents taken for dollars, not more
+# A UUID or ULID with room to spare.
+_OPAQUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+# The fleet's own defaults, as a message to copy left-out parts from.
+_DEFAULTS = deployment_to_proto(
+    Deployment(
+        name="defaults",
+        revision=Revision(
+            number=1,
+            base_model=BaseModel(uri="", served_name=""),
+            engine=EngineSpec(name=EngineName.SIMULATED),
+            shapes=(ResourceShape(accelerator="any"),),
+        ),
+    )
+)
+
+
+def check_parent(parent: str) -> str:
+    """Return the project of `projects/PROJECT`; NotFound when there is no such project."""
+    collection, _, project = parent.partition("/")
+    try:
+        if collection != "projects":
+            raise InvalidName(f"{parent[:120]!r} must look like projects/PROJECT")
+        check_name(project, "project")
+    except InvalidName as error:
+        raise InvalidInput(str(error), field="parent") from error
+    return _known(project)
+
+
+def check_full_name(name: str, collection: str) -> str:
+    """Return the short id of `projects/PROJECT/COLLECTION/ID`."""
+    try:
+        project, short = parse_full_name(name, collection)
+    except InvalidName as error:
+        raise InvalidInput(str(error), field="name") from error
+    _known(project)
+    return short
+
+
+def check_opaque(text: str, field: str) -> str:
+    """Return an etag or request_id when it is short and plain."""
+    if not _OPAQUE.fullmatch(text):
+        raise InvalidInput(
+            f"{field} must be at most 128 characters of A-Z, a-z, 0-9 and ._:-", field=field
+        )
+    return text
+
+
+def check_pool_name(name: str) -> str:
+    """Return the fleet-wide id PLANE--POOL of a pool's full name."""
+    pool = check_full_name(name, "pools")
+    plane, _, short = pool.rpartition("--")
+    if not plane or not short:
+        raise InvalidInput(f"pool {pool!r} must look like PLANE--POOL", field="name")
+    return pool
+
+
+def check_sequence(sequence: int) -> int:
+    """Return a change's number to start from; InvalidInput when it is negative."""
+    if sequence < 0:
+        raise InvalidInput(f"from_sequence {sequence} is negative", field="from_sequence")
+    return sequence
+
+
+def terms_of(message: pool_pb2.PoolTerms) -> PoolTerms:
+    """Return an operator's terms of a pool."""
+    faults = []
+    price = (
+        message.price_per_accelerator_hour
+        if message.HasField("price_per_accelerator_hour")
+        else None
+    )
+    if price is not None and not (math.isfinite(price) and 0 <= price <= PRICE_MAX):
+        text = f"{price} must be a number of USD from 0 to {PRICE_MAX:g}"
+        faults.append(FieldViolation(path="terms.price_per_accelerator_hour", message=text))
+    if message.capacity_class not in tuple(CapacityClass):
+        text = f"{message.capacity_class[:63]!r} is none of {', '.join(CapacityClass)}"
+        faults.append(FieldViolation(path="terms.capacity_class", message=text))
+    refuse("the pool's terms are wrong", tuple(faults))
+    return PoolTerms(
+        capacity_class=CapacityClass(message.capacity_class),
+        price_per_accelerator_hour=price,
+        cordoned=message.cordoned,
+    )
+
+
+def deployment_of(
+    spec: deployment_pb2.DeploymentSpec,
+    project: str,
+    store: StoreSnapshot,
+    check_engine: EngineCheck,
+) -> Deployment:
+    """Return the deployment that a spec asks for, when this fleet could ever serve it.
+
+    AlreadyExists when another deployment has its served name.
+    """
+    whole = _with_defaults(spec, project)
+    what = f"deployment {spec.name[:63]!r} cannot be applied"
+    refuse(what, (*violations_of(whole), *_project_faults(whole, project)))
+    try:
+        deployment = deployment_from_proto(whole)
+    except ValueError as error:
+        raise InvalidInput(f"{what}: {error}", field="spec") from error
+    refuse(what, (*_accelerator_faults(deployment, store), *check_engine(deployment)))
+    _check_served_name(deployment, store)
+    return _numbered(deployment, store)
+
+
+def refuse(what: str, violations: tuple[FieldViolation, ...]) -> None:
+    """Raise InvalidInput for the violations, if there are any."""
+    if violations:
+        first = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        raise InvalidInput(
+            f"{what}: {first.path}: {first.message}{more}",
+            violations=violations[:VIOLATIONS_MAX],
+        )
+
+
+def _with_defaults(
+    spec: deployment_pb2.DeploymentSpec, project: str
+) -> deployment_pb2.DeploymentSpec:
+    """Fill in whole parts that were left out; a part that is there is taken as it is."""
+    whole = deployment_pb2.DeploymentSpec()
+    whole.CopyFrom(spec)
+    whole.project = spec.project or project
+    if not whole.HasField("scaling"):
+        whole.scaling.CopyFrom(_DEFAULTS.scaling)
+    if not whole.HasField("policy"):
+        whole.policy.CopyFrom(_DEFAULTS.policy)
+    if not whole.revision.HasField("objective"):
+        whole.revision.objective.CopyFrom(_DEFAULTS.revision.objective)
+    if not whole.revision.base_model.served_name:
+        whole.revision.base_model.served_name = spec.name
+    return whole
+
+
+def _project_faults(spec: deployment_pb2.DeploymentSpec, project: str) -> Iterator[FieldViolation]:
+    if spec.project != project:
+        message = f"must be the parent's project {project!r}, or left out"
+        yield FieldViolation(path="metadata.project", message=message)
+
+
+def _accelerator_faults(deployment: Deployment, store: StoreSnapshot) -> Iterator[FieldViolation]:
+    kinds = sorted({stored.pool.shape.accelerator for stored in store.pools})
+    if not kinds:
+        return  # no plane has reported yet: not knowing is not "there is none"
+    for index, shape in enumerate(deployment.revision.shapes):
+        if shape.accelerator not in kinds:
+            message = (
+                f"no pool of the fleet has accelerator {shape.accelerator[:63]!r};"
+                f" there are {', '.join(kinds)}"
+            )
+            yield FieldViolation(path=f"spec.resources[{index}].accelerator", message=message)
+
+
+def _check_served_name(deployment: Deployment, store: StoreSnapshot) -> None:
+    served = deployment.revision.base_model.served_name
+    for stored in store.deployments:
+        other = stored.deployment
+        if other.revision.base_model.served_name == served and other.name != deployment.name:
+            raise AlreadyExists(
+                f"deployment {other.name!r} serves as {served!r} already; choose another name",
+                field="spec.baseModel.servedName",
+            )
+
+
+def _numbered(deployment: Deployment, store: StoreSnapshot) -> Deployment:
+    """Give the revision the number it has now; the store alone gives new ones."""
+    stored = (stored.deployment for stored in store.deployments)
+    held = next((held for held in stored if held.name == deployment.name), None)
+    number = held.revision.number if held else 1
+    return replace(deployment, revision=replace(deployment.revision, number=number))
+
+
+def _known(project: str) -> str:
+    if project != DEFAULT_PROJECT:
+        raise NotFound(f"project {project!r} does not exist; there is {DEFAULT_PROJECT!r}")
+    return project

@@ -1,0 +1,248 @@
+"""What is wrong with a DeploymentSpec taken by itself, each fault with its path.
+
+Paths are those of a deployment file (`spec.resources[0].accelerator`), so that a tool can point
+at the line. `validation.py` calls it before a spec becomes a fleet value.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from skerry.api.common.v1 import deployment_pb2, engine_pb2
+from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomain
+from skerry.fleet.engine import EngineName, SpeculativeMethod
+from skerry.fleet.names import InvalidName, check_name
+from skerry.fleet.pool import CapacityClass
+from skerry.plumbing.errors import FieldViolation
+
+# Nobody lists more clouds, labels or options by hand; 2,048 is what browsers take of a URL.
+ITEMS_MAX = 64
+OPTIONS_MAX = 128
+TEXT_CHARACTERS_MAX = 2_048
+SERVED_NAME_CHARACTERS_MAX = 128
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
+# What goes into a request body's `model` and a URL's path: no look-alikes, no way upwards.
+_SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
+
+# The file's name of a message's field, where it is not the field's own in camelCase.
+_SECTIONS = {
+    "name": "metadata.name",
+    "labels": "metadata.labels",
+    "project": "metadata.project",
+    "revision": "spec",
+    "scaling": "spec.scaling",
+    "policy": "spec.placement",
+    "shapes": "resources",
+    "accelerators": "count",
+    "host_memory_bytes": "hostMemory",
+    "ttft_seconds": "ttft",
+    "tpot_seconds": "tpot",
+    "window_seconds": "window",
+    "scale_down_delay_seconds": "scaleDownDelay",
+    "speculative": "speculativeDecoding",
+}
+
+# Lower bound, whether it is itself allowed, upper bound; by message and field.
+_Range = tuple[float, bool, float]
+_ABOVE_0: _Range = (0, False, math.inf)
+_FROM_0: _Range = (0, True, math.inf)
+_FROM_1: _Range = (1, True, math.inf)
+_RANGES: dict[str, dict[str, _Range]] = {
+    "Scaling": {
+        "min_replicas": (0, True, REPLICAS_MAX),
+        "max_replicas": (0, True, REPLICAS_MAX),
+        "window_seconds": _ABOVE_0,
+        "scale_down_delay_seconds": _FROM_0,
+        "concurrency_target": _ABOVE_0,
+        "target_utilization": (0, False, 1),
+    },
+    "ResourceShape": {
+        "accelerators": _FROM_1,
+        "host_memory_bytes": _FROM_0,
+        "throughput_tokens_per_second": _ABOVE_0,
+    },
+    "ServiceObjective": {"ttft_seconds": _ABOVE_0, "tpot_seconds": _ABOVE_0},
+    "PlacementPolicy": {
+        "priority": (0, True, PRIORITY_CLASSES - 1),
+        "cost_per_hour_max": _ABOVE_0,
+    },
+    "Spread": {"domains_min": _FROM_1},
+    "Tolerate": {"keep": (0, False, 1)},
+    "EngineSpec": {"context_tokens": _FROM_1, "concurrent_requests": _FROM_1},
+    "SpeculativeDecoding": {"draft_tokens": _FROM_1},
+    "PrefixCaching": {"host_memory_bytes": _FROM_0},
+    # 0 is "not told", which is 1.
+    "Parallelism": {"tensor": _FROM_0, "pipeline": _FROM_0, "expert": _FROM_0},
+    "Disaggregation": {
+        "prefill_replicas": _FROM_1,
+        "decode_replicas": _FROM_1,
+        "local_prefill_tokens_max": _FROM_0,
+    },
+}
+_CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("EngineSpec", "name"): tuple(EngineName),
+    ("SpeculativeDecoding", "method"): tuple(SpeculativeMethod),
+    ("Spread", "domain"): tuple(FailureDomain),
+    ("Tolerate", "domain"): tuple(FailureDomain),
+    ("PlacementPolicy", "capacity_classes"): tuple(CapacityClass),
+}
+
+
+def violations_of(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    """Yield every fault of the spec that shows without looking at the fleet."""
+    yield from _faults_in(spec, "")
+    for check in _CHECKS:
+        yield from check(spec)
+
+
+def _faults_in(message: Message, path: str) -> Iterator[FieldViolation]:
+    """Yield texts, numbers and lists that no field of the message may hold."""
+    kind = message.DESCRIPTOR.name
+    ranges = _RANGES.get(kind, {})
+    for field in message.DESCRIPTOR.fields:
+        where = _join(path, _SECTIONS.get(field.name) or _camel(field.name))
+        value: Any = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            yield from _map_faults(value, where)
+        elif field.is_repeated:
+            yield from _list_faults(kind, field.name, value, where)
+        elif field.message_type is not None:
+            if message.HasField(field.name):
+                yield from _faults_in(value, where)
+        elif isinstance(value, str):
+            yield from _text_faults(value, where)
+            yield from _choice_faults(_CHOICES.get((kind, field.name)), value, where)
+        elif not field.has_presence or message.HasField(field.name):
+            yield from _number_faults(ranges.get(field.name), value, where)
+
+
+def _list_faults(kind: str, field_name: str, values: Any, where: str) -> Iterator[FieldViolation]:
+    limit = OPTIONS_MAX if field_name == "options" else ITEMS_MAX
+    if len(values) > limit:
+        yield FieldViolation(path=where, message=f"{len(values)} entries, at most {limit}")
+        return
+    for index, value in enumerate(values):
+        place = f"{where}[{index}]"
+        if isinstance(value, Message):
+            yield from _faults_in(value, place)
+        else:
+            yield from _text_faults(value, place)
+            yield from _choice_faults(_CHOICES.get((kind, field_name)), value, place)
+
+
+def _map_faults(values: Any, where: str) -> Iterator[FieldViolation]:
+    if len(values) > ITEMS_MAX:
+        yield FieldViolation(path=where, message=f"{len(values)} entries, at most {ITEMS_MAX}")
+        return
+    for key, value in sorted(values.items()):
+        yield from _text_faults(key, where)
+        yield from _text_faults(value, f"{where}[{_CONTROLS.sub('?', key)[:63]!r}]")
+
+
+def _text_faults(text: str, where: str) -> Iterator[FieldViolation]:
+    if len(text) > TEXT_CHARACTERS_MAX:
+        message = f"{len(text)} characters, at most {TEXT_CHARACTERS_MAX}"
+        yield FieldViolation(path=where, message=message)
+    elif _CONTROLS.search(text):
+        yield FieldViolation(path=where, message="has a control character; only printable text")
+
+
+def _choice_faults(
+    choices: tuple[str, ...] | None, text: str, where: str
+) -> Iterator[FieldViolation]:
+    if choices is not None and text not in choices:
+        shown = _CONTROLS.sub("?", text)[:63]
+        yield FieldViolation(path=where, message=f"{shown!r} is none of {', '.join(choices)}")
+
+
+def _number_faults(bounds: _Range | None, value: Any, where: str) -> Iterator[FieldViolation]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield FieldViolation(path=where, message=f"{value} is not a finite number")
+    elif bounds is not None:
+        low, including, high = bounds
+        if value < low or (value == low and not including) or value > high:
+            least = f"at least {low:g}" if including else f"above {low:g}"
+            most = "" if high == math.inf else f" and at most {high:g}"
+            yield FieldViolation(path=where, message=f"{value} must be {least}{most}")
+
+
+def _name_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    try:
+        check_name(spec.name, "deployment")
+    except InvalidName as error:
+        yield FieldViolation(path="metadata.name", message=str(error))
+
+
+def _base_model_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    model = spec.revision.base_model
+    if not _URI.fullmatch(model.uri) or ".." in model.uri.split("/"):
+        message = "must be a URI such as builtin://skerry-tiny or hf://owner/name, without `..`"
+        yield FieldViolation(path="spec.baseModel.uri", message=message)
+    name = model.served_name
+    is_sound = len(name) <= SERVED_NAME_CHARACTERS_MAX and _SERVED_NAME.fullmatch(name)
+    if not is_sound or ".." in name.split("/"):
+        message = (
+            f"must be 1-{SERVED_NAME_CHARACTERS_MAX} characters of A-Z, a-z, 0-9 and ._:/-,"
+            " begin with a letter or digit, and have no `..`"
+        )
+        yield FieldViolation(path="spec.baseModel.servedName", message=message)
+
+
+def _replica_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    scaling = spec.scaling
+    if scaling.min_replicas > scaling.max_replicas:
+        message = f"{scaling.min_replicas} is above maxReplicas, {scaling.max_replicas}"
+        yield FieldViolation(path="spec.scaling.minReplicas", message=message)
+
+
+def _shape_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    shapes = spec.revision.shapes
+    if not shapes:
+        message = "name at least one accelerator kind"
+        yield FieldViolation(path="spec.resources", message=message)
+    parallelism = spec.revision.engine.parallelism
+    degree = max(parallelism.tensor, 1) * max(parallelism.pipeline, 1)
+    kinds: set[str] = set()
+    for index, shape in enumerate(shapes):
+        where = f"spec.resources[{index}]"
+        if not shape.accelerator or shape.accelerator in kinds:
+            message = "appears twice" if shape.accelerator else "name the accelerator kind"
+            yield FieldViolation(path=f"{where}.accelerator", message=message)
+        kinds.add(shape.accelerator)
+        if shape.accelerators >= 1 and shape.accelerators % degree:
+            message = (
+                f"{shape.accelerators} accelerators cannot hold tensor x pipeline = {degree};"
+                f" make it a multiple of {degree}"
+            )
+            yield FieldViolation(path=f"{where}.count", message=message)
+
+
+def _speculative_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    engine: engine_pb2.EngineSpec = spec.revision.engine
+    needs_model = (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.EAGLE3)
+    drafts = engine.speculative if engine.HasField("speculative") else None
+    if drafts is not None and drafts.method in needs_model and not drafts.draft_model_uri:
+        path = "spec.engine.speculativeDecoding.draftModelUri"
+        yield FieldViolation(path=path, message=f"method {drafts.method} needs a draft model")
+
+
+_CHECKS: tuple[Callable[[deployment_pb2.DeploymentSpec], Iterable[FieldViolation]], ...] = (
+    _name_faults,
+    _base_model_faults,
+    _replica_faults,
+    _shape_faults,
+    _speculative_faults,
+)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)

@@ -1,0 +1,55 @@
+"""The change log as an endless stream: woken by commits here, looked up for commits elsewhere."""
+
+from collections.abc import AsyncGenerator
+
+from control_plane.store.changes import last_sequence, list_changes
+from control_plane.store.engine import Database
+from control_plane.store.values import Change
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import Exhausted, OutOfRange
+from skerry.plumbing.tasks import first_of
+
+# Each stream costs a read per change; dashboards and people, not machines, watch the log.
+WATCHERS_MAX = 100
+BATCH_CHANGES = 200  # a slow reader holds no more of the log in memory than this
+# Another control plane's commits wake nobody here; a second of delay is what people don't notice.
+LOOK_SECONDS = 1.0
+
+
+class ChangeWatch:
+    """Counts who watches, and follows the log for each."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Follow this database's log."""
+        self._database = database
+        self._clock = clock
+        self._watchers = 0
+
+    async def follow(self, from_sequence: int) -> AsyncGenerator[Change, None]:
+        """Yield every change above a sequence, in order, without end.
+
+        OutOfRange for a sequence from the future: the database was restored from an older backup.
+        """
+        if self._watchers >= WATCHERS_MAX:
+            raise Exhausted(f"{WATCHERS_MAX} streams of changes are open; end one, or list changes")
+        self._watchers += 1
+        try:
+            newest = await self._database.run_read(last_sequence)
+            if from_sequence > newest:
+                raise OutOfRange(
+                    f"from_sequence {from_sequence} is above the newest change, {newest};"
+                    " start again from what you list",
+                    field="from_sequence",
+                )
+            sequence = from_sequence
+            while True:
+                # Taken before the read: a commit in between must not be slept through.
+                committed = self._database.next_commit()
+                found = await self._database.run_read(list_changes, sequence, BATCH_CHANGES)
+                for change in found:
+                    yield change
+                    sequence = change.sequence
+                if not found:
+                    await first_of(committed.wait(), self._clock.sleep(LOOK_SECONDS))
+        finally:
+            self._watchers -= 1

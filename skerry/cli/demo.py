@@ -1,0 +1,400 @@
+"""`make demo`: the control plane dies, a plane dies, and users don't notice; told with figures.
+
+Real processes, real kills, steady open-loop traffic from step 2 to the end, each request in a
+ledger. KEEP=1 leaves the fleet up; SKERRY_DATA_DIR names where it lives.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import skerry
+from skerry.cli.demo_display import Display
+from skerry.cli.demo_fleet import DemoFleet, MemoryWatch, kill, pids_of_plane
+from skerry.cli.demo_story import (
+    DOWN_SECONDS,
+    QUIET_SECONDS,
+    DemoReport,
+    Moments,
+    broken_promises,
+    make_report,
+)
+from skerry.cli.deployments import print_plan
+from skerry.cli.down import stop_directory
+from skerry.cli.session import EXIT_FAILED, Session, describe
+from skerry.cli.supervisor.fleet_file import gateways_of
+from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory
+from skerry.cli.supervisor.readiness import grace_seconds
+from skerry.cli.up import print_access, start_fleet, start_only, wait_until_ready
+from skerry.client.context import Context
+from skerry.client.gateways import Request, RequestKind, Result
+from skerry.client.inference import InferenceClient, connect
+from skerry.client.load import Arrival, Ledger, LoadPlan, run_load, send_one
+from skerry.client.load_summary import summarise
+from skerry.client.manifest import read_manifests
+from skerry.client.operator import AsyncOperatorClient
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.observation import PlaneState
+from skerry.plumbing.clock import Clock, SystemClock
+from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.tasks import stop_on_signals
+
+PLANES = 3
+ENGINE = "llamacpp"
+REPORT_NAME = "demo-report.json"
+# What two cores serve beside nine other processes; the figures are about failures, not speed.
+RATE_PER_SECOND = 5.0
+MAX_TOKENS = 24
+STORY_SECONDS_MAX = 600.0
+SERVING_SECONDS_MAX = 60.0
+COME_BACK_SECONDS_MAX = 20.0
+LOSS_SECONDS_MAX = 40.0
+READY_SECONDS_MAX = 40.0
+_STEADY_SECONDS = 3.0
+_LIVE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What every step of the story needs."""
+
+    fleet: DemoFleet
+    inference: InferenceClient
+    ledger: Ledger
+    moments: Moments
+    display: Display
+    session: Session
+    clock: Clock
+
+
+def main() -> int:
+    """Tell the story and return its exit code: 0 only when every promise held."""
+    session = Session(no_color=bool(os.environ.get("NO_COLOR")))
+    named = os.environ.get("SKERRY_DATA_DIR")
+    root = Path(named).resolve() if named else Path(tempfile.mkdtemp(prefix="skerry-demo-"))
+    directory = DataDirectory(root)
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    code = EXIT_FAILED
+    try:
+        code = asyncio.run(_tell(session, directory, keep))
+    except SkerryError as error:
+        print(f"error: {describe(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    if code == 0 and not named and not keep:
+        shutil.rmtree(root, ignore_errors=True)
+    elif not keep:
+        print(f"logs and state stay in {root}", file=sys.stderr)
+    return code
+
+
+async def _tell(session: Session, directory: DataDirectory, keep: bool) -> int:
+    clock = SystemClock()
+    started = clock.monotonic()
+    console = session.console()
+    display = Display(console)
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    is_told = False
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(_raise_when_set(stop))
+            report = await _play(session, directory, display, clock, started)
+            is_told = True
+            watcher.cancel()
+    except* SkerryError as failures:
+        raise _first_of(failures) from None
+    finally:
+        if not (keep and is_told):
+            await stop_directory(directory, clock)
+    return _finish(session, report, directory, keep)
+
+
+async def _play(
+    session: Session, directory: DataDirectory, display: Display, clock: Clock, started: float
+) -> DemoReport:
+    ids = SystemIds(clock)
+    display.step(1, f"a control plane and {PLANES} planes start; the deployment is applied")
+    with display.running():
+        layout, supervisor = await start_fleet(
+            directory, PLANES, ENGINE, restart_control_plane=False
+        )
+        console = session.console()
+        await wait_until_ready(console, directory, layout, supervisor)
+        context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+        deployment = _example()
+        async with AsyncOperatorClient(context, ids, "user:demo") as client:
+            fleet = DemoFleet(directory, client, clock, deployment.name)
+            memory = MemoryWatch(fleet)
+            gateways = gateways_of(fleet.fleet())
+            async with connect(gateways, clock, ids) as inference:
+                stage = Stage(
+                    fleet=fleet,
+                    inference=inference,
+                    ledger=Ledger(clock),
+                    moments=Moments(),
+                    display=display,
+                    session=session,
+                    clock=clock,
+                )
+                async with asyncio.TaskGroup() as group:
+                    watch = group.create_task(memory.run())
+                    await _apply(stage, deployment)
+                    await _with_traffic(stage, deployment)
+                    watch.cancel()
+    return make_report(
+        stage.ledger.records,
+        stage.moments,
+        memory_peak_mib=memory.peak_mib,
+        duration_seconds=clock.monotonic() - started,
+    )
+
+
+async def _apply(stage: Stage, deployment: Deployment) -> None:
+    fleet = stage.fleet
+    print_plan(stage.session, deployment, await fleet.client.plan(deployment))
+    await fleet.client.apply(deployment)
+
+    async def served() -> bool:
+        row = await fleet.client.get_deployment(deployment.name)
+        ready = await fleet.ready_by_plane()
+        return row.replicas_ready >= row.replicas_wanted > 0 and len(ready) >= PLANES
+
+    await fleet.until("every plane has a ready replica", SERVING_SECONDS_MAX, served)
+    for index, gateway in enumerate(stage.inference.gateways):
+        request = _request(deployment, RequestKind.CHAT_STREAM)
+
+        async def answers(index: int = index, request: Request = request) -> bool:
+            outcome = await stage.inference.send(request, index)
+            return outcome.result is Result.OK and outcome.attempts == 1
+
+        await fleet.until(f"{gateway.name}'s gateway answers", COME_BACK_SECONDS_MAX, answers)
+    stage.display.say(f"{sum((await fleet.placements()).values())} replicas serve")
+
+
+async def _with_traffic(stage: Stage, deployment: Deployment) -> None:
+    plan = LoadPlan(
+        model=deployment.revision.base_model.served_name,
+        rate_per_second=RATE_PER_SECOND,
+        seconds=STORY_SECONDS_MAX,
+        max_tokens=MAX_TOKENS,
+    )
+    stop = asyncio.Event()
+    stage.display.step(2, f"steady traffic, {RATE_PER_SECOND:g} requests a second, from here on")
+    async with asyncio.TaskGroup() as group:
+        load = group.create_task(run_load(plan, stage.inference, stage.ledger, stage.clock, stop))
+        live = group.create_task(_show_figures(stage))
+        await stage.clock.sleep(_STEADY_SECONDS)
+        await _without_control_plane(stage)
+        await _control_plane_returns(stage)
+        await _plane_dies(stage, deployment)
+        await _plane_returns(stage)
+        stop.set()
+        await load
+        live.cancel()
+
+
+async def _without_control_plane(stage: Stage) -> None:
+    fleet, moments = stage.fleet, stage.moments
+    moments.placements_before = await fleet.placements()
+    stage.display.step(3, f"kill -9 of the control plane; it stays away for {DOWN_SECONDS:.0f} s")
+    moments.control_plane_killed = stage.ledger.now()
+    kill([fleet.fleet()["control_planes"][0]["pid"]])
+    await stage.clock.sleep(QUIET_SECONDS)
+    stage.display.say(f"{QUIET_SECONDS:.0f} s without it: {_figures(stage)}")
+    await _kill_replica(stage, stage.inference.gateways[0].name)
+    await _kill_part(stage, stage.inference.gateways[1].name, "agent")
+    await _kill_part(stage, stage.inference.gateways[2].name, "gateway")
+    passed = stage.ledger.now() - moments.control_plane_killed
+    await stage.clock.sleep(max(0.0, DOWN_SECONDS - passed))
+    stage.display.say(f"{DOWN_SECONDS:.0f} s without it: {_figures(stage)}")
+
+
+async def _kill_replica(stage: Stage, plane: str) -> None:
+    victim = stage.fleet.plane(plane)["replicas"][0]
+    stage.moments.kills["replica"] = stage.ledger.now()
+    kill([victim["pid"], victim["engine_pid"]])
+    dead = {victim["pid"], victim["engine_pid"]}
+    before = len(stage.fleet.plane(plane)["replicas"])
+
+    async def is_back() -> bool:
+        ready = [r for r in stage.fleet.plane(plane)["replicas"] if r["state"] == "ready"]
+        return len(ready) >= before and not any(r["pid"] in dead for r in ready)
+
+    await stage.fleet.until(f"{plane} has its replica back", COME_BACK_SECONDS_MAX, is_back)
+    _say_back(stage, "replica", f"replica {victim['name']} of {plane}")
+
+
+async def _kill_part(stage: Stage, plane: str, part: str) -> None:
+    dead = stage.fleet.plane(plane)[f"{part}_pid"]
+    stage.moments.kills[part] = stage.ledger.now()
+    kill([dead])
+
+    async def is_back() -> bool:
+        return stage.fleet.plane(plane)[f"{part}_pid"] not in (None, dead)
+
+    await stage.fleet.until(f"{plane}'s {part} is back", COME_BACK_SECONDS_MAX, is_back)
+    _say_back(stage, part, f"the {part} of {plane}")
+
+
+def _say_back(stage: Stage, key: str, what: str) -> None:
+    seconds = stage.ledger.now() - stage.moments.kills[key]
+    stage.display.say(f"{what} was killed and is back after {seconds:.1f} s")
+
+
+async def _control_plane_returns(stage: Stage) -> None:
+    fleet, moments = stage.fleet, stage.moments
+    stage.display.step(4, "the control plane returns")
+    pids = fleet.replica_pids()
+    await start_only(fleet.directory, CONTROL_PLANE_NAME)
+
+    async def answers() -> bool:
+        return bool(await fleet.client.list_planes())
+
+    await fleet.until("the control plane answers", SERVING_SECONDS_MAX, answers)
+    moments.control_plane_back = stage.ledger.now()
+
+    async def is_over() -> bool:
+        states = [plane.state for plane in (await fleet.planes()).values()]
+        is_calm = all(state is PlaneState.CONNECTED for state in states)
+        return is_calm and stage.ledger.now() - moments.control_plane_back >= grace_seconds()
+
+    grace = grace_seconds()
+    what = f"all planes are connected and the grace of {grace:.0f} s is over"
+    await fleet.until(what, grace + COME_BACK_SECONDS_MAX, is_over)
+    after = fleet.replica_pids()
+    moments.replicas_restarted_by_return = sum(1 for n, pid in pids.items() if after.get(n) != pid)
+    moments.placements_after = await fleet.placements()
+    stage.display.say(
+        f"adopted {len(after)} replicas, restarted {moments.replicas_restarted_by_return},"
+        f" moved {'none' if moments.placements_after == moments.placements_before else 'some'}"
+    )
+
+
+async def _plane_dies(stage: Stage, deployment: Deployment) -> None:
+    fleet, moments = stage.fleet, stage.moments
+    index, victim = 1, stage.inference.gateways[1].name
+    wanted = (await fleet.client.get_deployment(deployment.name)).replicas_wanted
+    stage.display.step(5, f"the whole plane {victim} is killed")
+    moments.plane = victim
+    processes = pids_of_plane(fleet.plane(victim))
+    moments.plane_killed = stage.ledger.now()
+    killed = kill(processes)
+    # One who begins at the dead plane, at once: the figure of the report.
+    request = _request(deployment, RequestKind.CHAT_STREAM)
+    await send_one(
+        Arrival(at_seconds=0.0, request=request, preferred=index), stage.inference, stage.ledger
+    )
+    stage.display.say(f"{killed} processes killed; {_figures(stage)}")
+
+    async def decided() -> bool:
+        elsewhere = {
+            pool: n
+            for pool, n in (await fleet.placements()).items()
+            if not pool.startswith(f"{victim}--")
+        }
+        return sum(elsewhere.values()) >= wanted
+
+    await fleet.until("replacements are decided", LOSS_SECONDS_MAX, decided)
+    moments.replacement_decided = stage.ledger.now()
+    moments.loss_reason = (await fleet.planes())[victim].reason
+    stage.display.say(
+        f"decided after {moments.replacement_decided - moments.plane_killed:.1f} s:"
+        f" {moments.loss_reason}"
+    )
+
+    async def ready() -> bool:
+        counts = await fleet.ready_by_plane()
+        return sum(n for plane, n in counts.items() if plane != victim) >= wanted
+
+    await fleet.until("the replacements serve", READY_SECONDS_MAX, ready)
+    moments.replacement_ready = stage.ledger.now()
+    seconds = moments.replacement_ready - moments.plane_killed
+    stage.display.say(f"the replacements serve after {seconds:.1f} s: {_figures(stage)}")
+
+
+async def _plane_returns(stage: Stage) -> None:
+    fleet, moments = stage.fleet, stage.moments
+    stage.display.step(6, f"{moments.plane} comes back and is reconciled")
+    await start_only(fleet.directory, moments.plane)
+
+    async def reconciled() -> bool:
+        planes = await fleet.planes()
+        row = planes[moments.plane]
+        return row.state is PlaneState.CONNECTED and row.held == row.desired
+
+    await fleet.until(f"{moments.plane} is reconciled", SERVING_SECONDS_MAX, reconciled)
+    moments.plane_back = stage.ledger.now()
+    await stage.clock.sleep(_STEADY_SECONDS)
+
+
+async def _show_figures(stage: Stage) -> None:
+    while True:
+        stage.display.live(_figures(stage))
+        await stage.clock.sleep(_LIVE_SECONDS)
+
+
+def _figures(stage: Stage) -> str:
+    summary = summarise(stage.ledger.records)
+    return (
+        f"{summary.requests} requests, {summary.failed} failed, {summary.interrupted} interrupted"
+    )
+
+
+def _finish(session: Session, report: DemoReport, directory: DataDirectory, keep: bool) -> int:
+    console = session.console()
+    values = report.to_json()
+    Path(REPORT_NAME).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    console.print(f"the figures, also in {REPORT_NAME}", style="bold")
+    for name, value in values.items():
+        shown = (
+            ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
+        )
+        console.print(f"  {name:<44}{'-' if shown is None else shown}")
+    broken = broken_promises(report)
+    for sentence in broken:
+        console.print(f"PROMISE BROKEN: {sentence}", style="red")
+    if not broken:
+        console.print("every promise held", style="green")
+    if keep:
+        from skerry.cli.supervisor.layout import read_layout
+
+        print_access(console, directory, read_layout(directory))
+    return EXIT_FAILED if broken else 0
+
+
+def _example() -> Deployment:
+    path = Path(skerry.__file__).resolve().parent.parent / "examples" / "demo-cpu.yaml"
+    return read_manifests(path.read_bytes(), str(path))[0]
+
+
+def _request(deployment: Deployment, kind: RequestKind) -> Request:
+    return Request(
+        kind=kind,
+        model=deployment.revision.base_model.served_name,
+        prompt="Tell me a story about a small boat.",
+        max_tokens=MAX_TOKENS,
+    )
+
+
+async def _raise_when_set(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise SkerryError("stopped before the story's end")
+
+
+def _first_of(failures: BaseExceptionGroup[SkerryError]) -> SkerryError:
+    first = failures.exceptions[0]
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+if __name__ == "__main__":
+    sys.exit(main())

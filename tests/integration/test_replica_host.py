@@ -1,0 +1,254 @@
+"""A replica host with a real engine: failures, hangs, drains, and what is left on disk."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import grpc
+import psutil
+import pytest
+
+from skerry.api.openengine.v1 import error_pb2, generation_pb2, openengine_pb2_grpc
+from skerry.fleet.engine import EngineName, EngineSpec, Parallelism
+from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.ports import free_port
+from skerry.plumbing.processes import signal_process, wait_until_gone
+from tests.integration.replica_process import (
+    CLOCK,
+    SERVED,
+    RunningReplica,
+    a_spec,
+    an_engine,
+    get_json,
+    is_gone,
+    post_json,
+    running_replica,
+    until,
+)
+from workload_plane.engines.catalogue import render
+from workload_plane.engines.port import Dialect, LaunchParameters
+from workload_plane.replica_host.engine_client import EngineClient
+from workload_plane.replica_host.grpc_server import HealthAnnouncer, start_grpc
+from workload_plane.replica_host.host import ReplicaHost
+from workload_plane.replica_host.lifecycle import Health, HostState
+
+pytestmark = pytest.mark.integration
+
+SLOW = an_engine(EngineName.SIMULATED, tpot_seconds="0.05", jitter="0")
+MEMORY_BYTES_MAX = 70 * 1024 * 1024
+
+
+@pytest.fixture
+async def replica(tmp_path: Path) -> AsyncIterator[RunningReplica]:
+    async with running_replica(a_spec(tmp_path, SLOW)) as running:
+        yield running
+
+
+def a_request(request_id: str = "", tokens: int = 200) -> generation_pb2.GenerateRequest:
+    return generation_pb2.GenerateRequest(
+        request_id=request_id,
+        model=SERVED,
+        prompt="The sea is",
+        stopping=generation_pb2.StoppingOptions(max_tokens=tokens, ignore_eos=True),
+    )
+
+
+def _pid(replica: RunningReplica) -> int:
+    engine = replica.record().engine
+    assert engine is not None
+    return engine.pid
+
+
+async def health_status(replica: RunningReplica) -> int:
+    return (await get_json(f"{replica.health}/health"))[0]
+
+
+async def until_health_is(replica: RunningReplica, status: int, seconds: float) -> None:
+    started = CLOCK.monotonic()
+    while await health_status(replica) != status:
+        assert CLOCK.monotonic() - started < seconds, f"health is not {status}"
+        await CLOCK.sleep(0.05)
+
+
+async def test_state_file_names_both_processes_and_every_port(replica: RunningReplica) -> None:
+    record = replica.record()
+    assert record.host.pid == replica.process.pid
+    assert record.host.start_time == replica.process.start_time
+    assert record.engine is not None
+    assert os.getsid(record.host.pid) == record.host.pid
+    assert record.http == f"127.0.0.1:{replica.spec.http_port}"
+    assert record.grpc == replica.grpc
+
+
+async def test_host_is_light(replica: RunningReplica) -> None:
+    for pid in (replica.process.pid, _pid(replica)):
+        assert psutil.Process(pid).memory_info().rss < MEMORY_BYTES_MAX
+
+
+async def test_hung_engine_turns_unhealthy_within_three_seconds_and_back(
+    replica: RunningReplica,
+) -> None:
+    engine = replica.record().engine
+    assert engine is not None
+    signal_process(engine, signal.SIGSTOP)
+    # Three seconds are the promise; the rest is for a machine that others use too.
+    await until_health_is(replica, 503, 4.0)
+    assert replica.record().state is HostState.UNHEALTHY
+    signal_process(engine, signal.SIGCONT)
+    await until_health_is(replica, 200, 4.0)
+
+
+async def test_dead_engine_ends_the_host_with_a_record_of_it(replica: RunningReplica) -> None:
+    engine = replica.record().engine
+    assert engine is not None
+    signal_process(engine, signal.SIGKILL)
+    assert await wait_until_gone(replica.process) == 1
+    record = replica.record()
+    assert record.state is HostState.FAILED
+    assert "ended by itself by signal 9" in record.message
+    assert "engine.log" in record.message
+
+
+async def test_engine_dies_with_a_killed_host(replica: RunningReplica) -> None:
+    engine = replica.record().engine
+    signal_process(replica.process, signal.SIGKILL)
+    await until(lambda: is_gone(engine), 5)
+
+
+async def test_engine_lost_in_a_stream_is_a_terminal_error_with_status_ok(
+    replica: RunningReplica,
+) -> None:
+    async with grpc.aio.insecure_channel(replica.grpc) as channel:
+        call = openengine_pb2_grpc.InferenceStub(channel).Generate(a_request())
+        responses = aiter(call)
+        await anext(responses)
+        engine = replica.record().engine
+        assert engine is not None
+        signal_process(engine, signal.SIGKILL)
+        rest = [response async for response in responses]
+        assert await call.code() is grpc.StatusCode.OK
+    assert rest[-1].error.code == error_pb2.ERROR_CODE_INTERNAL
+    assert rest[-1].error.retryable
+
+
+async def test_sigterm_lets_streams_finish_and_refuses_new_ones(replica: RunningReplica) -> None:
+    async with grpc.aio.insecure_channel(replica.grpc) as channel:
+        stub = openengine_pb2_grpc.InferenceStub(channel)
+        responses = aiter(stub.Generate(a_request(tokens=40)))
+        await anext(responses)
+        body = {"model": SERVED, "prompt": "x", "max_tokens": 40, "ignore_eos": True}
+        over_http = asyncio.gather(post_json(f"{replica.http}/v1/completions", body))
+        signal_process(replica.process, signal.SIGTERM)
+        await until_health_is(replica, 503, 1.0)
+        assert replica.record().state is HostState.DRAINING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Generate(a_request()).read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        rest = [response async for response in responses]
+        assert rest[-1].finished.reason == generation_pb2.FINISH_REASON_LENGTH
+        assert (await over_http)[0][0] == 200
+    assert await wait_until_gone(replica.process) == 0
+    assert replica.record().state is HostState.STOPPED
+    assert is_gone(replica.record().engine)
+
+
+async def test_drain_has_a_limit(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path, SLOW, drain_seconds_max=0.5)
+    async with running_replica(spec) as replica, aiohttp.ClientSession() as session:
+        body = {"model": SERVED, "prompt": "x", "max_tokens": 400, "stream": True}
+        response = await session.post(
+            f"{replica.http}/v1/completions", json=body | {"ignore_eos": True}
+        )
+        await response.content.readany()
+        started = CLOCK.monotonic()
+        signal_process(replica.process, signal.SIGTERM)
+        assert await wait_until_gone(replica.process) == 0
+        assert CLOCK.monotonic() - started < 5
+        response.close()
+
+
+async def test_request_id_under_way_is_refused_a_second_time(replica: RunningReplica) -> None:
+    async with grpc.aio.insecure_channel(replica.grpc) as channel:
+        stub = openengine_pb2_grpc.InferenceStub(channel)
+        first = stub.Generate(a_request("same"))
+        await first.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Generate(a_request("same")).read()
+        assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        first.cancel()
+
+
+async def test_full_engine_is_resource_exhausted_before_anything_is_accepted(
+    tmp_path: Path,
+) -> None:
+    engine = an_engine(EngineName.SIMULATED, tpot_seconds="0.05", queue_requests_max="0")
+    async with running_replica(a_spec(tmp_path, engine)) as replica:
+        async with grpc.aio.insecure_channel(replica.grpc) as channel:
+            stub = openengine_pb2_grpc.InferenceStub(channel)
+            held = [stub.Generate(a_request()) for _ in range(2)]
+            for call in held:
+                await call.read()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Generate(a_request()).read()
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            for call in held:
+                call.cancel()
+
+
+async def test_missing_model_file_leaves_a_failed_record_that_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    missing = str(tmp_path / "nothing.gguf")
+    spec = a_spec(tmp_path, an_engine(EngineName.LLAMACPP), model_path=missing)
+    async with running_replica(spec, state=HostState.FAILED) as replica:
+        assert await wait_until_gone(replica.process) == 1
+        record = replica.record()
+    assert record.engine is None
+    assert f"base model {missing} does not exist; put the file there" in record.message
+
+
+async def test_engine_that_cannot_start_leaves_its_last_line(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF and no more")
+    spec = a_spec(tmp_path, an_engine(EngineName.LLAMACPP), model_path=str(damaged))
+    async with running_replica(spec, state=HostState.FAILED) as replica:
+        assert await wait_until_gone(replica.process) == 1
+        assert "llama.cpp refused" in replica.record().message
+
+
+async def test_refused_technique_is_told_before_anything_starts(tmp_path: Path) -> None:
+    engine = EngineSpec(name=EngineName.LLAMACPP, parallelism=Parallelism(tensor=2))
+    async with running_replica(a_spec(tmp_path, engine), state=HostState.FAILED) as replica:
+        record = replica.record()
+    assert record.engine is None
+    assert "parallelism: llama.cpp runs on one accelerator" in record.message
+
+
+async def test_engine_that_speaks_openai_only_is_served_over_grpc(
+    replica: RunningReplica,
+) -> None:
+    """The simulated engine has both APIs: here it stands for those that have one."""
+    parameters = LaunchParameters(
+        model_path="",
+        served_name=SERVED,
+        host=replica.spec.host,
+        http_port=replica.spec.http_port,
+        config_dir="",
+    )
+    launch = dataclasses.replace(render(replica.spec.engine, parameters), dialect=Dialect.OPENAI)
+    spec = dataclasses.replace(replica.spec, grpc_port=free_port("127.0.0.1"))
+    async with EngineClient(replica.http, launch) as client:
+        host = ReplicaHost(spec, launch, client, CLOCK)
+        host.health = Health(state=HostState.READY)
+        server = await start_grpc(host, SystemIds(CLOCK), HealthAnnouncer())
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{spec.grpc_port}") as channel:
+            stub = openengine_pb2_grpc.InferenceStub(channel)
+            responses = [r async for r in stub.Generate(a_request("by-openai", tokens=5))]
+        await server.stop(None)
+    assert "".join(response.token.text for response in responses)
+    assert responses[-1].finished.reason == generation_pb2.FINISH_REASON_LENGTH
+    assert responses[-1].usage.completion_tokens == 5

@@ -1,0 +1,140 @@
+"""The operator API on a real gRPC server on loopback, over an empty SQLite store."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from control_plane.api.operator_service import OperatorService
+from control_plane.store.engine import Database, open_database
+from control_plane.store.leadership import WriteContext, take_leadership
+from control_plane.store.planes import record_report, set_condition
+from control_plane.store.schema import upgrade
+from scheduler.plan import PlacementPlan
+from skerry.api.operator.v1.operator_service_pb2_grpc import (
+    OperatorServiceStub,
+    add_OperatorServiceServicer_to_server,
+)
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
+from skerry.fleet.placement import Placement
+from skerry.plumbing.errors import FieldViolation
+from skerry.plumbing.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, ErrorInterceptor
+from tests.builders import a_report
+from tests.fakes.clock import START, FakeClock
+
+
+@dataclass
+class _Leader:
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class _Link:
+    nack: str = ""
+
+
+@dataclass
+class _Live:
+    reports: dict[str, Observation] = field(default_factory=dict)
+    nacks: dict[str, str] = field(default_factory=dict)
+
+    def observations(self) -> Mapping[str, Observation]:
+        return self.reports
+
+    def view(self, plane: str) -> _Link:
+        return _Link(nack=self.nacks.get(plane, ""))
+
+
+@dataclass(frozen=True)
+class _Change:
+    plan: PlacementPlan
+    before: tuple[Placement, ...] = ()
+    solve_seconds: float = 0.25
+
+
+@dataclass
+class _Planner:
+    """Puts one replica of what is asked on one pool, and remembers what it was asked."""
+
+    asked: list[Deployment | None] = field(default_factory=list)
+
+    async def plan(self, deployment: Deployment | None) -> _Change:
+        self.asked.append(deployment)
+        name = deployment.name if deployment else "demo"
+        placement = Placement(deployment=name, pool="onprem-fra--cpu", count=1, reason="only one")
+        plan = PlacementPlan(
+            placements=(placement,),
+            envelopes=(),
+            unplaced=(),
+            rejections=(),
+            levels=(),
+            cost_per_hour=0.5,
+            solver="exact",
+            optimal=True,
+        )
+        before = Placement(deployment="demo", pool="gcp-x--cpu", count=2)
+        return _Change(plan=plan, before=(before,))
+
+
+@dataclass
+class Operator:
+    """A client of the API, and the parts behind it."""
+
+    stub: Any
+    channel: grpc.aio.Channel
+    database: Database
+    leader: _Leader
+    live: _Live
+    planner: _Planner
+    clock: FakeClock
+    woken: list[bool]
+    refusals: list[FieldViolation]
+
+    def write(self) -> WriteContext:
+        """Return the right to write that the control plane has now."""
+        return WriteContext(epoch=self.leader.epoch, actor="control-plane:test", now=START)
+
+
+@pytest.fixture
+async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
+    url = f"sqlite:///{tmp_path / 'skerry.db'}"
+    upgrade(url)
+    database = open_database(url)
+    leader, live, planner, clock = _Leader(), _Live(), _Planner(), FakeClock()
+    leader.epoch = await database.run(take_leadership, "cp-1", START)
+    woken: list[bool] = []
+    refusals: list[FieldViolation] = []
+    service = OperatorService(
+        database=database,
+        clock=clock,
+        leader=leader,
+        planner=planner,
+        live=live,
+        wake=lambda: woken.append(True),
+        check_engine=lambda deployment: tuple(refusals),
+    )
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+    add_OperatorServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
+        stub: Any = OperatorServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield Operator(stub, channel, database, leader, live, planner, clock, woken, refusals)
+    await server.stop(0)
+    database.close()
+
+
+@pytest.fixture
+async def fleet(operator: Operator) -> Operator:
+    """The API over a fleet of two connected planes with one `cpu` pool each."""
+    for plane in ("gcp-x", "onprem-fra"):
+        report = a_report(plane)
+        condition = PlaneCondition(state=PlaneState.CONNECTED, since=START, reason="stream up")
+        await operator.database.run(record_report, operator.write(), report)
+        await operator.database.run(set_condition, operator.write(), plane, condition)
+        operator.live.reports[plane] = Observation(report=report, received_at=START)
+    return operator

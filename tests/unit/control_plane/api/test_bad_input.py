@@ -1,0 +1,388 @@
+"""Whatever is sent, the answer is a code that says what to do: never UNKNOWN, never INTERNAL."""
+
+import asyncio
+import gzip
+import math
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from control_plane.store.leadership import take_leadership
+from skerry.api.common.v1 import deployment_pb2 as spec_pb
+from skerry.api.operator.v1 import operator_service_pb2 as pb
+from skerry.api.operator.v1 import pool_pb2
+from skerry.plumbing.errors import FieldViolation
+from skerry.wire.deployments import deployment_to_proto
+from tests.builders import a_deployment
+from tests.fakes.clock import START
+from tests.unit.control_plane.api.conftest import Operator
+
+pytestmark = pytest.mark.integration
+
+PARENT = "projects/default"
+DEMO = f"{PARENT}/deployments/demo"
+POOL = f"{PARENT}/pools/onprem-fra--cpu"
+SERVICE = "/skerry.api.operator.v1.OperatorService"
+Code = grpc.StatusCode
+Break = Callable[[spec_pb.DeploymentSpec], Any]
+
+
+async def refusal(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value
+
+
+def paths_of(error: grpc.aio.AioRpcError) -> list[str]:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value)
+            for detail in status.details:
+                fields = error_details_pb2.BadRequest()
+                if detail.Unpack(fields):
+                    return [violation.field for violation in fields.field_violations]
+    return []
+
+
+def setting(path: str, value: Any) -> Break:
+    """Return what sets one field of a spec, by its path in the message."""
+    *parents, last = path.split(".")
+
+    def set_it(spec: spec_pb.DeploymentSpec) -> None:
+        part: Any = spec
+        for name in parents:
+            part = part[int(name)] if name.isdigit() else getattr(part, name)
+        setattr(part, last, value)
+
+    return set_it
+
+
+def both_degrees(spec: spec_pb.DeploymentSpec) -> None:
+    spec.revision.engine.parallelism.tensor = 3
+    spec.revision.shapes[0].accelerators = 4
+
+
+def drafts_without_model(spec: spec_pb.DeploymentSpec) -> None:
+    spec.revision.engine.speculative.method = "eagle3"
+    spec.revision.engine.speculative.draft_tokens = 3
+
+
+BROKEN_SPECS: list[tuple[str, Break]] = [
+    ("metadata.name", setting("name", "")),
+    ("metadata.name", setting("name", "x" * 10_000)),
+    ("metadata.name", setting("name", "../../etc")),
+    ("metadata.name", setting("name", "dem\u043e")),  # Cyrillic о
+    ("metadata.name", setting("name", "a\nb")),
+    ("metadata.project", setting("project", "other")),
+    ("metadata.labels['team']", lambda s: s.labels.update({"team": "a\x1b[31m"})),
+    ("metadata.labels", lambda s: s.labels.update({f"k{n}": "v" for n in range(1_000)})),
+    ("spec.baseModel.uri", setting("revision.base_model.uri", "")),
+    ("spec.baseModel.uri", setting("revision.base_model.uri", "file:///a/../../etc/passwd")),
+    ("spec.baseModel.uri", setting("revision.base_model.uri", "hf://a\x00b")),
+    ("spec.baseModel.servedName", setting("revision.base_model.served_name", "../admin")),
+    ("spec.baseModel.servedName", setting("revision.base_model.served_name", "<script>")),
+    ("spec.baseModel.servedName", setting("revision.base_model.served_name", "skerry\u200e-tiny")),
+    ("spec.engine.name", setting("revision.engine.name", "vlmm")),
+    ("spec.engine.contextTokens", setting("revision.engine.context_tokens", -1)),
+    ("spec.engine.concurrentRequests", setting("revision.engine.concurrent_requests", 0)),
+    ("spec.engine.parallelism.tensor", setting("revision.engine.parallelism.tensor", -2)),
+    ("spec.resources[0].count", both_degrees),
+    ("spec.engine.speculativeDecoding.draftModelUri", drafts_without_model),
+    ("spec.resources", lambda s: s.revision.ClearField("shapes")),
+    ("spec.resources", lambda s: s.revision.shapes.extend([s.revision.shapes[0]] * 100)),
+    ("spec.resources[1].accelerator", lambda s: s.revision.shapes.append(s.revision.shapes[0])),
+    ("spec.resources[0].count", setting("revision.shapes.0.accelerators", 0)),
+    ("spec.resources[0].hostMemory", setting("revision.shapes.0.host_memory_bytes", -(2**63))),
+    (
+        "spec.resources[0].throughputTokensPerSecond",
+        setting("revision.shapes.0.throughput_tokens_per_second", math.nan),
+    ),
+    ("spec.objective.ttft", setting("revision.objective.ttft_seconds", -1.0)),
+    ("spec.scaling.minReplicas", setting("scaling.min_replicas", 9)),
+    ("spec.scaling.minReplicas", setting("scaling.min_replicas", -1)),
+    ("spec.scaling.maxReplicas", setting("scaling.max_replicas", 2**31 - 1)),
+    ("spec.scaling.window", setting("scaling.window_seconds", math.inf)),
+    ("spec.scaling.scaleDownDelay", setting("scaling.scale_down_delay_seconds", -0.1)),
+    ("spec.scaling.targetUtilization", setting("scaling.target_utilization", 1.5)),
+    ("spec.placement.priority", setting("policy.priority", 4)),
+    ("spec.placement.costPerHourMax", setting("policy.cost_per_hour_max", math.nan)),
+    ("spec.placement.clouds[0]", lambda s: s.policy.clouds.append("aws\u202egcp")),
+    ("spec.placement.clouds", lambda s: s.policy.clouds.extend(["aws"] * 10_000)),
+    ("spec.placement.capacityClasses[0]", lambda s: s.policy.capacity_classes.append("free")),
+    ("spec.placement.spread.domain", setting("policy.spread.domains_min", 2)),
+    ("spec.placement.tolerate.keep", setting("policy.tolerate.keep", 2.0)),
+]
+
+
+@pytest.mark.parametrize(("path", "damage"), BROKEN_SPECS, ids=[path for path, _ in BROKEN_SPECS])
+async def test_a_broken_spec_is_refused_at_its_field_and_changes_nothing(
+    fleet: Operator, path: str, damage: Break
+) -> None:
+    spec = deployment_to_proto(a_deployment())
+    damage(spec)
+    for method, kind in (
+        (fleet.stub.ApplyDeployment, pb.ApplyDeploymentRequest),
+        (fleet.stub.PlanDeployment, pb.PlanDeploymentRequest),
+    ):
+        error = await refusal(method(kind(parent=PARENT, spec=spec)))
+        assert error.code() is Code.INVALID_ARGUMENT, error.details()
+        assert path in paths_of(error)
+        assert all(ord(character) >= 32 for character in error.details() or "")
+    listed = await fleet.stub.ListDeployments(pb.ListDeploymentsRequest(parent=PARENT))
+    assert not listed.deployments
+    assert not fleet.woken
+
+
+async def test_an_accelerator_that_no_pool_has_is_named_beside_those_there_are(
+    fleet: Operator,
+) -> None:
+    spec = deployment_to_proto(a_deployment())
+    spec.revision.shapes.add(accelerator="H100-80G", accelerators=1)
+    error = await refusal(
+        fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    )
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert paths_of(error) == ["spec.resources[1].accelerator"]
+    assert "there are cpu" in (error.details() or "")
+
+
+async def test_before_any_plane_reported_no_accelerator_is_refused(operator: Operator) -> None:
+    spec = deployment_to_proto(a_deployment())
+    await operator.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+
+
+async def test_what_the_engine_refuses_is_refused_here(fleet: Operator) -> None:
+    fleet.refusals.append(FieldViolation(path="spec.engine.options", message="no such option"))
+    spec = deployment_to_proto(a_deployment())
+    error = await refusal(
+        fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    )
+    assert (error.code(), paths_of(error)) == (Code.INVALID_ARGUMENT, ["spec.engine.options"])
+
+
+async def test_a_served_name_that_is_taken_already_exists(fleet: Operator) -> None:
+    spec = deployment_to_proto(a_deployment())
+    await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    spec.name = "rival"
+    for call in (
+        fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec)),
+        fleet.stub.PlanDeployment(pb.PlanDeploymentRequest(parent=PARENT, spec=spec)),
+    ):
+        error = await refusal(call)
+        assert error.code() is Code.ALREADY_EXISTS
+        assert paths_of(error) == ["spec.baseModel.servedName"]
+
+
+def terms(**fields: Any) -> pool_pb2.PoolTerms:
+    return pool_pb2.PoolTerms(**{"capacity_class": "spot", **fields})
+
+
+BAD_CALLS: list[tuple[str, Any, grpc.StatusCode, str]] = [
+    ("ListPlanes", pb.ListPlanesRequest(), Code.INVALID_ARGUMENT, "parent"),
+    ("ListPlanes", pb.ListPlanesRequest(parent="projects/A B"), Code.INVALID_ARGUMENT, "parent"),
+    ("ListPlanes", pb.ListPlanesRequest(parent="projects/other"), Code.NOT_FOUND, ""),
+    (
+        "ListPools",
+        pb.ListPoolsRequest(parent=PARENT, page_size=-1),
+        Code.INVALID_ARGUMENT,
+        "page_size",
+    ),
+    (
+        "ListDeployments",
+        pb.ListDeploymentsRequest(parent=PARENT, page_token="forged"),
+        Code.INVALID_ARGUMENT,
+        "page_token",
+    ),
+    (
+        "ListReplicas",
+        pb.ListReplicasRequest(parent=PARENT, page_token="W10="),
+        Code.INVALID_ARGUMENT,
+        "page_token",
+    ),
+    (
+        "ListChanges",
+        pb.ListChangesRequest(parent=PARENT, page_token="\u0436" * 5_000),
+        Code.INVALID_ARGUMENT,
+        "page_token",
+    ),
+    (
+        "ListChanges",
+        pb.ListChangesRequest(parent=PARENT, from_sequence=-1),
+        Code.INVALID_ARGUMENT,
+        "from_sequence",
+    ),
+    ("GetPlane", pb.GetPlaneRequest(name="planes/x"), Code.INVALID_ARGUMENT, "name"),
+    ("GetPlane", pb.GetPlaneRequest(name=f"{PARENT}/planes/nowhere"), Code.NOT_FOUND, ""),
+    ("GetPlane", pb.GetPlaneRequest(name=f"{PARENT}/planes/../x"), Code.INVALID_ARGUMENT, "name"),
+    ("GetPool", pb.GetPoolRequest(name=f"{PARENT}/pools/nodashes"), Code.INVALID_ARGUMENT, "name"),
+    ("GetPool", pb.GetPoolRequest(name=f"{PARENT}/pools/a--b"), Code.NOT_FOUND, ""),
+    ("UpdatePool", pb.UpdatePoolRequest(name=POOL), Code.INVALID_ARGUMENT, "terms"),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(capacity_class="free")),
+        Code.INVALID_ARGUMENT,
+        "terms.capacity_class",
+    ),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(price_per_accelerator_hour=math.nan)),
+        Code.INVALID_ARGUMENT,
+        "terms.price_per_accelerator_hour",
+    ),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(price_per_accelerator_hour=-1)),
+        Code.INVALID_ARGUMENT,
+        "terms.price_per_accelerator_hour",
+    ),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(), etag="old"),
+        Code.ABORTED,
+        "etag",
+    ),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(), request_id="x" * 1_000),
+        Code.INVALID_ARGUMENT,
+        "request_id",
+    ),
+    ("GetDeployment", pb.GetDeploymentRequest(name=DEMO), Code.NOT_FOUND, ""),
+    ("DeleteDeployment", pb.DeleteDeploymentRequest(name=DEMO), Code.NOT_FOUND, ""),
+    (
+        "ApplyDeployment",
+        pb.ApplyDeploymentRequest(parent=PARENT),
+        Code.INVALID_ARGUMENT,
+        "metadata.name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "request_", "code", "path"), BAD_CALLS)
+async def test_a_bad_call_says_which_field(
+    fleet: Operator, method: str, request_: Any, code: grpc.StatusCode, path: str
+) -> None:
+    error = await refusal(getattr(fleet.stub, method)(request_))
+    assert error.code() is code, error.details()
+    assert paths_of(error) == ([path] if path else []) or path in paths_of(error)
+
+
+async def test_a_stale_etag_is_aborted(fleet: Operator) -> None:
+    spec = deployment_to_proto(a_deployment())
+    await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    for call in (
+        fleet.stub.ApplyDeployment(
+            pb.ApplyDeploymentRequest(parent=PARENT, spec=spec, etag="stale")
+        ),
+        fleet.stub.DeleteDeployment(pb.DeleteDeploymentRequest(name=DEMO, etag="stale")),
+    ):
+        assert (await refusal(call)).code() is Code.ABORTED
+
+
+async def test_a_request_id_used_for_another_body_is_refused(fleet: Operator) -> None:
+    for replicas, code in ((1, None), (2, Code.INVALID_ARGUMENT)):
+        spec = deployment_to_proto(a_deployment(replicas=replicas))
+        request = pb.ApplyDeploymentRequest(parent=PARENT, spec=spec, request_id="r-1")
+        if code is None:
+            await fleet.stub.ApplyDeployment(request)
+        else:
+            error = await refusal(fleet.stub.ApplyDeployment(request))
+            assert (error.code(), paths_of(error)) == (code, ["request_id"])
+
+
+async def test_changing_what_is_being_deleted_fails_as_a_precondition(fleet: Operator) -> None:
+    spec = deployment_to_proto(a_deployment())
+    await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    await fleet.stub.DeleteDeployment(pb.DeleteDeploymentRequest(name=DEMO))
+    error = await refusal(
+        fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    )
+    assert error.code() is Code.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(
+    ("actor", "code"),
+    [
+        ("control-plane:reconcile", Code.PERMISSION_DENIED),
+        ("plane:onprem-fra", Code.PERMISSION_DENIED),
+        ("root", Code.INVALID_ARGUMENT),
+        ("user:", Code.INVALID_ARGUMENT),
+        ("user:a b", Code.INVALID_ARGUMENT),
+        ("user:" + "x" * 200, Code.INVALID_ARGUMENT),
+    ],
+)
+async def test_an_actor_that_is_not_a_callers_is_refused(
+    fleet: Operator, actor: str, code: grpc.StatusCode
+) -> None:
+    request = pb.UpdatePoolRequest(name=POOL, terms=terms())
+    call = fleet.stub.UpdatePool(request, metadata=(("x-skerry-actor", actor),))
+    assert (await refusal(call)).code() is code
+
+
+async def test_a_standby_and_a_deposed_leader_send_the_caller_on(fleet: Operator) -> None:
+    request = pb.UpdatePoolRequest(name=POOL, terms=terms())
+    await fleet.database.run(take_leadership, "cp-2", START)
+    deposed = await refusal(fleet.stub.UpdatePool(request))
+    fleet.leader.epoch = 0
+    standby = await refusal(fleet.stub.UpdatePool(request))
+    for error in (deposed, standby):
+        assert error.code() is Code.UNAVAILABLE
+        assert "another" in (error.details() or "")
+    await fleet.stub.ListPools(pb.ListPoolsRequest(parent=PARENT))  # reading goes on
+
+
+async def test_a_watch_from_the_future_or_before_the_first_is_refused(fleet: Operator) -> None:
+    for sequence, code in ((-1, Code.INVALID_ARGUMENT), (2**62, Code.OUT_OF_RANGE)):
+        request = pb.WatchChangesRequest(parent=PARENT, from_sequence=sequence)
+        assert (await refusal(fleet.stub.WatchChanges(request).read())).code() is code
+
+
+@pytest.mark.parametrize(
+    "method", [m.name for m in pb.DESCRIPTOR.services_by_name["OperatorService"].methods]
+)
+@pytest.mark.parametrize(
+    "garbage", [b"\xff" * 40, b"\x0a\x02\xff\xfe", b"\x0a\xff\xff\xff\xff\x0f"]
+)
+async def test_bytes_that_are_no_message_are_an_invalid_argument(
+    fleet: Operator, method: str, garbage: bytes
+) -> None:
+    if method == "WatchChanges":
+        stream = fleet.channel.unary_stream(f"{SERVICE}/{method}")(garbage)
+        error = await refusal(stream.read())
+    else:
+        error = await refusal(fleet.channel.unary_unary(f"{SERVICE}/{method}")(garbage))
+    assert error.code() is Code.INVALID_ARGUMENT
+    assert "DecodeError" not in (error.details() or "")
+
+
+async def test_what_is_too_large_is_refused_before_it_is_read(fleet: Operator) -> None:
+    call = fleet.channel.unary_unary(f"{SERVICE}/ListPlanes")
+    huge = pb.ListPlanesRequest(parent="x" * (5 << 20)).SerializeToString()
+    sent_limit = await refusal(call(huge))
+    assert sent_limit.code() is Code.RESOURCE_EXHAUSTED
+    assert len(gzip.compress(huge)) < len(huge)
+
+
+async def test_a_deadline_leaves_no_half_effect(fleet: Operator) -> None:
+    spec = deployment_to_proto(a_deployment())
+    request = pb.ApplyDeploymentRequest(parent=PARENT, spec=spec, request_id="r-1")
+    try:
+        await fleet.stub.ApplyDeployment(request, timeout=0.002)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is Code.DEADLINE_EXCEEDED
+    async with asyncio.timeout(10):
+        applied = await fleet.stub.ApplyDeployment(request)
+        log = await fleet.stub.ListChanges(pb.ListChangesRequest(parent=PARENT))
+    assert applied.outcome == pb.ApplyDeploymentResponse.OUTCOME_CREATED
+    assert [c.kind for c in log.changes].count("deployment.applied") == 1
+
+
+async def test_a_closed_database_is_unavailable_and_says_when_to_come_back(
+    fleet: Operator,
+) -> None:
+    fleet.database.close()
+    error = await refusal(fleet.stub.ListPlanes(pb.ListPlanesRequest(parent=PARENT)))
+    assert error.code() is Code.UNAVAILABLE

@@ -1,0 +1,253 @@
+"""What the operator API promises, over a real server."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from control_plane.api.watch import WATCHERS_MAX, ChangeWatch
+from control_plane.store.deployments import apply_deployment
+from control_plane.store.desired import put_desired
+from control_plane.store.placements import Decision, record_decision, replace_placements
+from control_plane.store.planes import set_condition
+from skerry.api.common.v1 import deployment_pb2 as spec_pb
+from skerry.api.operator.v1 import operator_service_pb2 as pb
+from skerry.api.operator.v1 import plane_pb2, pool_pb2
+from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
+from skerry.fleet.placement import Placement
+from skerry.plumbing.errors import Exhausted
+from skerry.wire.deployments import deployment_to_proto
+from tests.builders import a_deployment, a_replica, a_report
+from tests.fakes.clock import START
+from tests.unit.control_plane.api.conftest import Operator
+
+pytestmark = pytest.mark.integration
+
+PARENT = "projects/default"
+DEMO = f"{PARENT}/deployments/demo"
+POOL = f"{PARENT}/pools/onprem-fra--cpu"
+Outcome = pb.ApplyDeploymentResponse
+
+
+def a_spec(name: str = "demo", **fields: Any) -> spec_pb.DeploymentSpec:
+    return deployment_to_proto(a_deployment(name, **fields))
+
+
+async def apply(fleet: Operator, spec: spec_pb.DeploymentSpec, **fields: Any) -> Any:
+    request = pb.ApplyDeploymentRequest(parent=PARENT, spec=spec, **fields)
+    return await fleet.stub.ApplyDeployment(request, metadata=(("x-skerry-actor", "user:ana"),))
+
+
+async def test_applying_is_recorded_with_its_actor_and_wakes_the_loop(fleet: Operator) -> None:
+    first = await apply(fleet, a_spec(), request_id="r-1")
+    again = await apply(fleet, a_spec(), request_id="r-1")
+    unchanged = await apply(fleet, a_spec())
+    updated = await apply(fleet, a_spec(replicas=5), etag=first.deployment.etag)
+    assert first.outcome == again.outcome == Outcome.OUTCOME_CREATED
+    assert unchanged.outcome == Outcome.OUTCOME_UNCHANGED
+    assert updated.outcome == Outcome.OUTCOME_UPDATED
+    assert first.deployment.name == DEMO
+    assert first.deployment.spec.revision.number == 1
+    assert fleet.woken
+    log = await fleet.stub.ListChanges(pb.ListChangesRequest(parent=PARENT, newest_first=True))
+    newest = log.changes[0]
+    assert (newest.actor, newest.kind, newest.subject) == ("user:ana", "deployment.applied", DEMO)
+    assert newest.time.ToDatetime() == START.replace(tzinfo=None)
+
+
+async def test_parts_left_out_of_a_spec_get_the_fleets_defaults(fleet: Operator) -> None:
+    spec = a_spec()
+    for part in ("scaling", "policy", "project"):
+        spec.ClearField(part)
+    spec.revision.ClearField("objective")
+    spec.revision.base_model.served_name = ""
+    applied = await apply(fleet, spec)
+    assert applied.deployment.spec.scaling.target_utilization == 0.7
+    assert applied.deployment.spec.policy.priority == 1
+    assert applied.deployment.spec.revision.base_model.served_name == "demo"
+
+
+async def test_a_deployment_shows_what_is_placed_ready_and_pending(fleet: Operator) -> None:
+    await fleet.stub.UpdatePool(
+        pb.UpdatePoolRequest(name=POOL, terms=terms(price_per_accelerator_hour=0.25))
+    )
+    await apply(fleet, a_spec(replicas=5))
+    placed = (Placement(deployment="demo", pool="onprem-fra--cpu", count=4, reason="cheapest"),)
+    await fleet.database.run(replace_placements, fleet.write(), placed, "4 placed")
+    decision = Decision(
+        cost_per_hour=1.0,
+        solver="exact",
+        optimal=True,
+        solve_seconds=0.1,
+        unplaced=(("demo", 1, "no room"),),
+    )
+    await fleet.database.run(record_decision, fleet.write(), decision)
+    replicas = (a_replica(), a_replica(name="demo-r1-b", state=ReplicaState.STARTING))
+    hear(fleet, "onprem-fra", replicas=replicas)
+    shown = await fleet.stub.GetDeployment(pb.GetDeploymentRequest(name=DEMO))
+    status = shown.status
+    assert (status.replicas_placed, status.replicas_ready, status.replicas_wanted) == (4, 1, 5)
+    assert status.cost_per_hour == pytest.approx(1.0)
+    assert list(status.pending) == ["1 replicas: no room"]
+    pool = await fleet.stub.GetPool(pb.GetPoolRequest(name=POOL))
+    assert pool.accelerators_placed == 4
+
+
+async def test_replicas_of_a_lost_plane_do_not_count_as_ready(fleet: Operator) -> None:
+    await apply(fleet, a_spec())
+    hear(fleet, "onprem-fra", replicas=(a_replica(),))
+    lost = PlaneCondition(state=PlaneState.LOST, since=START, reason="witnesses agree")
+    await fleet.database.run(set_condition, fleet.write(), "onprem-fra", lost)
+    shown = await fleet.stub.GetDeployment(pb.GetDeploymentRequest(name=DEMO))
+    assert shown.status.replicas_ready == 0
+
+
+async def test_placements_show_what_a_plane_is_still_granted(fleet: Operator) -> None:
+    await apply(fleet, a_spec())
+    placed = (Placement(deployment="demo", pool="onprem-fra--cpu", count=2, reason="near"),)
+    await fleet.database.run(replace_placements, fleet.write(), placed, "2 placed")
+    told = plane_service_pb2.Desired()
+    assignment = told.assignments.add()
+    for pool, ceiling in (("onprem-fra--cpu", 3), ("gcp-x--cpu", 1)):
+        assignment.envelopes.add(deployment="demo", pool=pool, ceiling=ceiling)
+    payload = told.SerializeToString()
+    await fleet.database.run(put_desired, fleet.write(), "onprem-fra", payload, b"d", 0)
+    listed = await fleet.stub.ListPlacements(pb.ListPlacementsRequest(parent=PARENT))
+    rows = [(p.plane, p.replicas, p.envelope.ceiling, p.reason) for p in listed.placements]
+    assert rows == [("gcp-x", 0, 1, "being drained"), ("onprem-fra", 2, 3, "near")]
+    assert listed.placements[1].name == f"{PARENT}/placements/demo--onprem-fra--cpu"
+
+
+async def test_a_plane_shows_its_condition_versions_and_refusal(fleet: Operator) -> None:
+    await fleet.database.run(put_desired, fleet.write(), "onprem-fra", b"", b"d", 0)
+    fleet.live.nacks["onprem-fra"] = "unknown feature"
+    plane = await fleet.stub.GetPlane(pb.GetPlaneRequest(name=f"{PARENT}/planes/onprem-fra"))
+    assert plane.state == plane_pb2.Plane.STATE_CONNECTED
+    assert (plane.reason, plane.nack) == ("stream up", "unknown feature")
+    assert (plane.desired.epoch, plane.desired.generation) == (1, 1)
+    assert plane.identity.region == "fra"
+
+
+async def test_replicas_are_listed_with_the_age_of_their_report(fleet: Operator) -> None:
+    hear(fleet, "onprem-fra", replicas=(a_replica(name="b"), a_replica(name="a")))
+    fleet.clock.advance(2.5)
+    listed = await fleet.stub.ListReplicas(pb.ListReplicasRequest(parent=PARENT))
+    assert [(r.plane, r.observed.name) for r in listed.replicas] == [
+        ("onprem-fra", "a"),
+        ("onprem-fra", "b"),
+    ]
+    assert listed.replicas[0].report_age_seconds == pytest.approx(2.5)
+
+
+async def test_terms_can_be_set_before_the_plane_is_there(operator: Operator) -> None:
+    waiting = await operator.stub.UpdatePool(pb.UpdatePoolRequest(name=POOL, terms=terms()))
+    assert not waiting.HasField("shape")
+    assert waiting.plane == "onprem-fra"
+    assert waiting.terms.cordoned
+    assert waiting == await operator.stub.GetPool(pb.GetPoolRequest(name=POOL))
+
+
+async def test_a_plan_shows_both_sides_and_changes_nothing(fleet: Operator) -> None:
+    request = pb.PlanDeploymentRequest(parent=PARENT, spec=a_spec())
+    plan = await fleet.stub.PlanDeployment(request)
+    rows = [(p.pool, p.replicas_before, p.replicas_after) for p in plan.placements]
+    assert rows == [("gcp-x--cpu", 2, 0), ("onprem-fra--cpu", 0, 1)]
+    assert (plan.solver, plan.optimal, plan.solve_seconds) == ("exact", True, 0.25)
+    assert fleet.planner.asked == [a_deployment()]
+    listed = await fleet.stub.ListDeployments(pb.ListDeploymentsRequest(parent=PARENT))
+    assert not listed.deployments
+    await fleet.stub.PlanDeployment(pb.PlanDeploymentRequest(parent=PARENT))
+    assert fleet.planner.asked[1] is None
+
+
+async def test_deleting_marks_and_a_repeat_is_one_effect(fleet: Operator) -> None:
+    await apply(fleet, a_spec())
+    for _ in range(2):
+        await fleet.stub.DeleteDeployment(pb.DeleteDeploymentRequest(name=DEMO, request_id="d"))
+    shown = await fleet.stub.GetDeployment(pb.GetDeploymentRequest(name=DEMO))
+    assert shown.status.replicas_wanted == 0
+    log = await fleet.stub.ListChanges(pb.ListChangesRequest(parent=PARENT))
+    assert [c.kind for c in log.changes].count("deployment.deleting") == 1
+
+
+async def test_pages_hold_every_item_once(fleet: Operator) -> None:
+    names = [f"d-{number}" for number in range(5)]
+    for name in names:
+        await apply(fleet, a_spec(name))
+    found, token = [], ""
+    while True:
+        page = await fleet.stub.ListDeployments(
+            pb.ListDeploymentsRequest(parent=PARENT, page_size=2, page_token=token)
+        )
+        found += [d.spec.name for d in page.deployments]
+        if not (token := page.next_page_token):
+            break
+    assert found == names
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_pages_of_changes_have_no_gap(fleet: Operator, newest_first: bool) -> None:
+    for number in range(6):
+        await apply(fleet, a_spec(f"d-{number}"))
+    found, token = [], ""
+    while True:
+        page = await fleet.stub.ListChanges(
+            pb.ListChangesRequest(
+                parent=PARENT,
+                page_size=2,
+                page_token=token,
+                from_sequence=1,
+                newest_first=newest_first,
+            )
+        )
+        found += [change.sequence for change in page.changes]
+        if not (token := page.next_page_token):
+            break
+    assert found == sorted(range(2, 12), reverse=newest_first)
+
+
+async def test_a_watch_begins_with_the_past_and_goes_on_with_every_commit(fleet: Operator) -> None:
+    watch = fleet.stub.WatchChanges(pb.WatchChangesRequest(parent=PARENT, from_sequence=3))
+    async with asyncio.timeout(10):
+        past = [(await watch.read()).change.sequence for _ in range(2)]
+        await apply(fleet, a_spec())
+        new = (await watch.read()).change
+    watch.cancel()
+    assert past == [4, 5]
+    assert (new.sequence, new.kind) == (6, "deployment.applied")
+
+
+async def test_a_watch_sees_what_another_process_committed(fleet: Operator) -> None:
+    watch = fleet.stub.WatchChanges(pb.WatchChangesRequest(parent=PARENT, from_sequence=5))
+    await fleet.clock.wait_for_sleepers(1)
+    with fleet.database.write() as session:  # not through `run`: nobody here is told
+        apply_deployment(session, fleet.write(), a_deployment(), "", "")
+    fleet.clock.advance(1.0)
+    async with asyncio.timeout(10):
+        assert (await watch.read()).change.sequence == 6
+    watch.cancel()
+
+
+async def test_watchers_are_limited_and_a_place_is_given_back(fleet: Operator) -> None:
+    watch = ChangeWatch(fleet.database, fleet.clock)
+    open_streams = [watch.follow(0) for _ in range(WATCHERS_MAX)]
+    for stream in open_streams:
+        await anext(stream)
+    with pytest.raises(Exhausted, match="end one"):
+        await anext(watch.follow(0))
+    await open_streams.pop().aclose()
+    assert (await anext(another := watch.follow(0))).sequence == 1
+    for stream in (*open_streams, another):
+        await stream.aclose()
+
+
+def terms(**fields: Any) -> pool_pb2.PoolTerms:
+    fields.setdefault("cordoned", True)
+    return pool_pb2.PoolTerms(capacity_class="reserved", **fields)
+
+
+def hear(fleet: Operator, plane: str, **fields: Any) -> None:
+    observation = fleet.live.reports[plane]
+    fleet.live.reports[plane] = replace(observation, report=a_report(plane, **fields))

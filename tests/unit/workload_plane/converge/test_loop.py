@@ -1,0 +1,196 @@
+"""The loop with everything faked but itself: it brings replicas up, ends them, and never stops."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from skerry.fleet.deployment import BaseModel
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
+from skerry.plumbing.ids import SystemIds
+from tests.fakes.clock import FakeClock
+from tests.fakes.replica_runtime import FakeReplicaRuntime
+from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment, wants
+from workload_plane.converge.apply import Applier, StartTerms, engine_to_run, replica_name
+from workload_plane.converge.discover import GatewayView, Memory
+from workload_plane.converge.loop import ConvergeLoop, LoopParts
+from workload_plane.converge.seen import SeenPool
+from workload_plane.replicas.records import ReplicaRecord
+
+
+@dataclass
+class FakeProbe:
+    """Healthy unless told otherwise; nothing in flight."""
+
+    hung: set[str] = field(default_factory=set)
+    broken: bool = False
+
+    async def is_healthy(self, record: ReplicaRecord) -> bool:
+        if self.broken:
+            raise RuntimeError("a mistake of ours")
+        return record.name not in self.hung
+
+    async def in_flight(self, record: ReplicaRecord) -> int | None:
+        return 0
+
+
+@dataclass
+class Desired:
+    state: DesiredState | Unknown = UNKNOWN
+
+
+class RoutesAll:
+    """A gateway that routes to whatever is there."""
+
+    def __init__(self, runtime: FakeReplicaRuntime) -> None:
+        self._runtime = runtime
+
+    @property
+    def view(self) -> GatewayView:
+        return GatewayView(known=True, routable=frozenset(self._runtime.records))
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.runtime = FakeReplicaRuntime()
+        self.probe = FakeProbe()
+        self.desired = Desired()
+        self.wake, self.changed = asyncio.Event(), asyncio.Event()
+        memory = Memory()
+        pools = (SeenPool(name=POOL, accelerator="cpu", accelerators=8),)
+        terms = StartTerms(model_dirs=(Path("/nowhere"),), engine_override=None, pools=pools)
+        ids = SystemIds(self.clock)
+        self.loop = ConvergeLoop(
+            LoopParts(
+                runtime=self.runtime,
+                probe=self.probe,
+                desired=self.desired,
+                gateway=RoutesAll(self.runtime),
+                applier=Applier(self.runtime, memory, terms, self.wake, self.clock, ids),
+                memory=memory,
+                pools=pools,
+                clock=self.clock,
+            ),
+            self.wake,
+            self.changed,
+        )
+
+    async def run_for(self, seconds: float) -> None:
+        await self.clock.run_for(seconds)
+
+    def states(self) -> list[tuple[int, str]]:
+        return sorted((r.revision, r.state.value) for r in self.runtime.records.values())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.loop.run())
+        yield world
+        task.cancel()
+
+
+async def test_replicas_come_up_roll_over_and_go(world: World) -> None:
+    world.desired.state = wants(2)
+    await world.run_for(3)
+    assert world.states() == [(1, "ready"), (1, "ready")]
+    world.desired.state = wants(2, a_deployment(revision=2))
+    await world.run_for(20)
+    assert world.states() == [(2, "ready"), (2, "ready")]
+    world.desired.state = wants(0, a_deployment(revision=2))
+    await world.run_for(10)
+    assert world.states() == []
+
+
+async def test_a_crash_is_noticed_without_waiting_for_a_tick(world: World) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(20)
+    (name,) = world.runtime.records
+    world.runtime.crash(name)
+    await world.run_for(0.2)
+    assert name not in world.runtime.records
+    assert len(world.runtime.records) == 1
+
+
+async def test_a_hung_replica_is_killed_and_replaced(world: World) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(20)
+    (name,) = world.runtime.records
+    world.probe.hung.add(name)
+    await world.run_for(9)
+    assert list(world.runtime.records) == [name]
+    await world.run_for(6)
+    assert world.states() == [(1, "ready")]
+    assert f"kill {name}" in world.runtime.log
+
+
+async def test_a_replica_that_does_not_die_is_not_doubled(world: World) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(20)
+    (name,) = world.runtime.records
+    world.runtime.stuck.add(name)
+    world.runtime.crash(name)
+    await world.run_for(30)
+    assert list(world.runtime.records) == [name]
+    world.runtime.stuck.clear()
+    await world.run_for(40)
+    assert world.states() == [(1, "ready")]
+
+
+async def test_a_missing_model_is_told_and_not_tried_without_end(world: World) -> None:
+    demo = a_deployment()
+    missing = replace(
+        demo,
+        revision=replace(
+            demo.revision,
+            engine=EngineSpec(name=EngineName.LLAMACPP),
+            base_model=BaseModel(uri="builtin://absent", served_name="demo"),
+        ),
+    )
+    world.desired.state = wants(1, missing)
+    await world.run_for(300)
+    (record,) = world.runtime.records.values()
+    assert record.state is ReplicaState.FAILED
+    assert "put it there" in record.message
+    assert 8 <= record.restarts <= 20
+
+
+async def test_a_failed_turn_costs_one_turn(world: World) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(2)
+    world.probe.broken = True
+    await world.run_for(5)
+    world.probe.broken = False
+    world.desired.state = wants(2)
+    await world.run_for(3)
+    assert world.states() == [(1, "ready"), (1, "ready")]
+
+
+async def test_unknown_desired_keeps_everything(world: World) -> None:
+    world.desired.state = wants(2)
+    await world.run_for(3)
+    before = dict(world.runtime.records)
+    world.desired.state = UNKNOWN
+    await world.run_for(3_600)
+    assert world.runtime.records == before
+
+
+def test_a_plane_may_run_another_engine_than_was_asked_for() -> None:
+    asked = EngineSpec(
+        name=EngineName.LLAMACPP, context_tokens=64, concurrent_requests=3, options=(("a", "b"),)
+    )
+    assert engine_to_run(asked, None) == asked
+    assert engine_to_run(asked, EngineName.SIMULATED) == EngineSpec(
+        name=EngineName.SIMULATED, context_tokens=64, concurrent_requests=3
+    )
+
+
+def test_a_replica_is_named_after_its_deployment_and_revision() -> None:
+    assert replica_name("demo", 3, "abc123") == "demo-r3-abc123"
+    assert len(replica_name("d" * 63, 12, "abc123")) == 63

@@ -1,0 +1,55 @@
+"""Records survive what they are written for, and damage costs only the damaged one."""
+
+from pathlib import Path
+
+import pytest
+
+from skerry.fleet.observation import ReplicaState
+from skerry.plumbing.errors import Corrupt
+from workload_plane.replicas.records import (
+    ReplicaRecord,
+    read_record,
+    read_records,
+    record_path,
+    write_record,
+)
+
+RECORD = ReplicaRecord(
+    name="demo-r1-aaaaaa",
+    deployment="demo",
+    revision=1,
+    pool="here--cpu",
+    devices=(0, 1),
+    pid=1234,
+    start_time=55.0,
+    boot_id="b",
+    http_port=8000,
+    state=ReplicaState.READY,
+)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    assert read_records(tmp_path) == (RECORD,)
+    assert RECORD.host_process is not None
+    assert RECORD.engine_process is None
+
+
+def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    (tmp_path / "torn.json").write_bytes(b'{"name": "to')
+    (tmp_path / "list.json").write_bytes(b"[]")
+    (tmp_path / "other-r1-a").mkdir()
+    assert read_records(tmp_path) == (RECORD,)
+    assert read_records(tmp_path / "absent") == ()
+
+
+def test_a_later_releases_field_is_left_out_and_a_wrong_type_is_damage(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    path = record_path(tmp_path, RECORD.name)
+    text = path.read_text()
+    path.write_text(text.replace('"pid": 1234', '"pid": 1234, "aura": "blue"'))
+    assert read_record(path) == RECORD
+    path.write_text(text.replace('"pid": 1234', '"pid": "1234"'))
+    with pytest.raises(Corrupt, match="pid"):
+        read_record(path)

@@ -1,0 +1,123 @@
+"""The topology follows from what is desired and what runs; residency fails closed."""
+
+import dataclasses
+from typing import Any
+
+from skerry.fleet.deployment import PlacementPolicy
+from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import ReplicaState
+from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment
+from tests.unit.workload_plane.test_settings import GOOD
+from workload_plane.gateway.topology import GatewayTopology
+from workload_plane.gateway_feed import gateway_view
+from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.records import ReplicaRecord
+from workload_plane.routing import Hosts, build_endpoints, build_topology
+from workload_plane.settings import parse_settings
+
+SETTINGS = parse_settings(GOOD)
+HOSTS = Hosts(known={"127.0.0.1": "127.0.0.1", "10.0.0.1": "10.0.0.1", "10.0.0.2": "10.0.0.2"})
+PEERS = (
+    PeerPlane(
+        plane="eu", cloud="gcp", region="eu-1", peer_address="10.0.0.1:5", residency_zones=("eu",)
+    ),
+    PeerPlane(
+        plane="us", cloud="aws", region="us-2", peer_address="10.0.0.2:5", residency_zones=("us",)
+    ),
+)
+
+
+def live(name: str, state: ReplicaState, alive: bool = True) -> LiveReplica:
+    record = ReplicaRecord(
+        name=name,
+        deployment="demo",
+        revision=1,
+        pool=POOL,
+        state=state,
+        http_port=10,
+        grpc_port=11,
+        health_port=12,
+    )
+    return LiveReplica(record=record, alive=alive)
+
+
+def desired(assignment: Assignment, peers: tuple[PeerPlane, ...] = PEERS) -> DesiredState:
+    return DesiredState(
+        plane="here",
+        version=Version(epoch=1, generation=1),
+        assignments=(assignment,),
+        peers=peers,
+    )
+
+
+def assigned(**values: object) -> Assignment:
+    first = Assignment(deployment=a_deployment(), serving_planes=("eu", "us", "here"))
+    return dataclasses.replace(first, **values)  # type: ignore[arg-type]
+
+
+def topology(assignment: Assignment, *replicas: LiveReplica) -> GatewayTopology:
+    return build_topology(SETTINGS, desired(assignment), replicas, HOSTS)
+
+
+def test_ready_and_draining_replicas_are_routed_and_others_are_not() -> None:
+    built = topology(
+        assigned(),
+        live("demo-r1-a", ReplicaState.READY),
+        live("demo-r1-b", ReplicaState.DRAINING),
+        live("demo-r1-c", ReplicaState.STARTING),
+        live("demo-r1-d", ReplicaState.FAILED, alive=False),
+        live("demo-r1-e", ReplicaState.READY, alive=False),
+    )
+    (model,) = built.models
+    assert [(r.name, r.draining) for r in model.replicas] == [
+        ("demo-r1-a", False),
+        ("demo-r1-b", True),
+    ]
+
+
+def test_a_model_without_replicas_here_is_served_by_peers_nearest_first() -> None:
+    (model,) = topology(assigned()).models
+    assert model.peers == ("us", "eu")
+    assert model.replicas == ()
+
+
+def test_only_planes_that_serve_it_may_help() -> None:
+    (model,) = topology(assigned(serving_planes=("eu",))).models
+    assert model.peers == ("eu",)
+
+
+def test_requests_do_not_leave_their_residency_zones() -> None:
+    demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("eu",)))
+    (model,) = topology(assigned(deployment=demo)).models
+    assert model.peers == ("eu",)
+
+
+def test_a_peer_whose_name_never_resolved_is_left_out_until_it_does() -> None:
+    (eu, us) = PEERS
+    far = dataclasses.replace(us, peer_address="gateway.example:5")
+    built = build_topology(SETTINGS, desired(assigned(), (eu, far)), (), HOSTS)
+    assert [peer.plane for peer in built.peers] == ["eu"]
+    assert built.models[0].peers == ("eu",)
+
+
+def test_a_deleted_deployment_is_routed_until_its_last_replica_is_gone() -> None:
+    gone = assigned(tombstone=True)
+    assert topology(gone, live("demo-r1-a", ReplicaState.DRAINING)).models != ()
+    assert topology(gone).models == ()
+
+
+def test_the_front_is_told_of_ready_replicas_and_of_models_without_any() -> None:
+    told = build_endpoints(
+        SETTINGS,
+        desired(assigned()),
+        (live("demo-r1-a", ReplicaState.READY), live("demo-r1-b", ReplicaState.DRAINING)),
+    )
+    models: Any = told["models"]
+    assert [model["served_name"] for model in models] == ["demo"]
+    assert models[0]["replicas"] == [{"name": "demo-r1-a", "grpc": "127.0.0.1:11"}]
+
+
+def test_a_gateway_that_does_not_answer_routes_nothing_and_knows_nothing() -> None:
+    view = gateway_view(None)
+    assert (view.known, view.routable) == (False, frozenset())
