@@ -28,7 +28,6 @@ from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import Conflict, SkerryError
-from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor, TlsFiles, server_credentials
 from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
 
@@ -40,7 +39,6 @@ STOP_GRACE_SECONDS = 1.0  # open calls; planes reconnect by themselves
 async def run(settings: ControlPlaneSettings) -> None:
     """Run one control plane until SIGTERM or until another leader takes over."""
     clock = SystemClock()
-    ids = SystemIds(clock)
     stop = asyncio.Event()
     stop_on_signals(stop)
     await asyncio.to_thread(schema.upgrade, settings.database_url)
@@ -51,7 +49,6 @@ async def run(settings: ControlPlaneSettings) -> None:
     service = OperatorService(
         database=database,
         clock=clock,
-        ids=ids,
         leader=loop,
         planner=loop,
         live=registry,

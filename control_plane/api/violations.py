@@ -28,7 +28,7 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
 # What goes into a request body's `model` and a URL's path: no look-alikes, no way upwards.
 _SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
-# The file's name of a message's field, where it is not the field's own in camelCase.
+# Where the file has the spec's own fields, and its names of others that are not just camelCase.
 _SECTIONS = {
     "name": "metadata.name",
     "labels": "metadata.labels",
@@ -36,6 +36,8 @@ _SECTIONS = {
     "revision": "spec",
     "scaling": "spec.scaling",
     "policy": "spec.placement",
+}
+_NAMES = {
     "shapes": "resources",
     "accelerators": "count",
     "host_memory_bytes": "hostMemory",
@@ -104,7 +106,7 @@ def _faults_in(message: Message, path: str) -> Iterator[FieldViolation]:
     kind = message.DESCRIPTOR.name
     ranges = _RANGES.get(kind, {})
     for field in message.DESCRIPTOR.fields:
-        where = _join(path, _SECTIONS.get(field.name) or _camel(field.name))
+        where = f"{path}.{_camel(field.name)}" if path else _SECTIONS[field.name]
         value: Any = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             yield from _map_faults(value, where)
@@ -239,10 +241,6 @@ _CHECKS: tuple[Callable[[deployment_pb2.DeploymentSpec], Iterable[FieldViolation
 )
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
-    return first + "".join(part.title() for part in rest)
+    return _NAMES.get(name) or first + "".join(part.title() for part in rest)

@@ -211,7 +211,9 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Engine).serve_f
 """
 
 
-async def test_what_waits_for_a_stopped_replica_is_served_elsewhere(tmp_path: Path) -> None:
+async def test_a_stopped_replica_gets_nothing_new_and_its_requests_move_when_it_is_killed(
+    tmp_path: Path,
+) -> None:
     async with a_fleet(tmp_path) as world:
         a, port = world.planes["a"], free_port(HOST)
         log = tmp_path / "engine.log"
@@ -229,8 +231,19 @@ async def test_what_waits_for_a_stopped_replica_is_served_elsewhere(tmp_path: Pa
 
             await eventually(serves)
             signal_process(engine, signal.SIGSTOP)
-            async with asyncio.timeout(10):
-                answers = await asyncio.gather(*(world.chat("a") for _ in range(5)))
+
+            async def noticed() -> bool:
+                status = await world.status("a")
+                return status is not None and status.hosts["http/d1"][0].healthy is False
+
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(world.chat("a")) for _ in range(5)]
+                await eventually(noticed)
+                # Nothing new goes there; what waits is freed by whoever kills what hangs.
+                assert (await world.chat("a"))[1]["engine"] == "b1"
+                assert not any(task.done() for task in waiting)
+                signal_process(engine, signal.SIGKILL)
+            answers = [task.result() for task in waiting]
             assert answers == [(200, {"engine": "b1", "model": "m1"})] * 5
         finally:
             signal_process(engine, signal.SIGKILL)

@@ -42,6 +42,10 @@ _HEALTH_TIMEOUT_SECONDS = 1.0
 _UNHEALTHY_THRESHOLD = 2
 # Engines close idle connections after 5-10 s; ours must go first, or a request meets the close.
 _HTTP_IDLE_SECONDS = 4.0
+# A host that lost its power or its network sends no reset: probes find it after 5 + 3 × 2 s and
+# what waited is retried. (`close_connections_on_host_health_failure` does nothing for HTTP: what
+# waits for a stopped process is freed when skerry-replica kills it, or at the deadline.)
+_KEEPALIVE = {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}
 # skerry-replica keeps idle connections; a minute saves handshakes with peers.
 _GRPC_IDLE_SECONDS = 60.0
 # Engines queue and refuse by themselves; Envoy's 1,024 would refuse long before they do.
@@ -115,8 +119,6 @@ def _deployment_cluster(
             "eds_config": polled_source(files_root, endpoints_file(name)),
         },
         lb_policy="LEAST_REQUEST",
-        # Cut what waits for a host that no longer answers: hung is worse than dead.
-        close_connections_on_host_health_failure=True,
         # Without it a host taken out of the endpoints kept getting a third of the requests.
         ignore_health_on_host_removal=True,
         health_checks=[_health_check(HEALTH_PATH)],
@@ -176,6 +178,7 @@ def _connection_settings(is_grpc: bool) -> Json:
     idle_seconds = _GRPC_IDLE_SECONDS if is_grpc else _HTTP_IDLE_SECONDS
     return {
         "connect_timeout": duration(_CONNECT_SECONDS),
+        "upstream_connection_options": {"tcp_keepalive": _KEEPALIVE},
         "circuit_breakers": {
             "thresholds": [
                 {

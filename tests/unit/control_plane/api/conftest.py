@@ -1,5 +1,6 @@
 """The operator API on a real gRPC server on loopback, over an empty SQLite store."""
 
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,7 @@ class Operator:
 
     stub: Any
     channel: grpc.aio.Channel
+    address: str
     database: Database
     leader: _Leader
     live: _Live
@@ -99,10 +101,18 @@ class Operator:
         return WriteContext(epoch=self.leader.epoch, actor="control-plane:test", now=START)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty store; copying it is ten times faster than migrating."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
+async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]:
     url = f"sqlite:///{tmp_path / 'skerry.db'}"
-    upgrade(url)
+    shutil.copyfile(empty_store, tmp_path / "skerry.db")
     database = open_database(url)
     leader, live, planner, clock = _Leader(), _Live(), _Planner(), FakeClock()
     leader.epoch = await database.run(take_leadership, "cp-1", START)
@@ -118,12 +128,15 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
         check_engine=lambda deployment: tuple(refusals),
     )
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    add_OperatorServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    add_OperatorServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
-        stub: Any = OperatorServiceStub(channel)  # type: ignore[no-untyped-call]
-        yield Operator(stub, channel, database, leader, live, planner, clock, woken, refusals)
+    address = f"127.0.0.1:{port}"
+    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        stub: Any = OperatorServiceStub(channel)
+        yield Operator(
+            stub, channel, address, database, leader, live, planner, clock, woken, refusals
+        )
     await server.stop(0)
     database.close()
 

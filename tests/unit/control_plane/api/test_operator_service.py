@@ -238,7 +238,8 @@ async def test_watchers_are_limited_and_a_place_is_given_back(fleet: Operator) -
     with pytest.raises(Exhausted, match="end one"):
         await anext(watch.follow(0))
     await open_streams.pop().aclose()
-    assert (await anext(another := watch.follow(0))).sequence == 1
+    another = watch.follow(0)
+    assert (await anext(another)).sequence == 1
     for stream in (*open_streams, another):
         await stream.aclose()
 
