@@ -4,11 +4,11 @@
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from scheduler.greedy import solve_greedy
-from scheduler.grid import Column, Counts, Grid, Want, build_grid, packs
+from scheduler.grid import Column, Counts, Grid, Want, build_grid, packs, totals_suffice
 from scheduler.levels import unmet_of
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import Deployment, ResourceShape
@@ -22,8 +22,10 @@ WAYS_OUT_MAX = 3
 NODES_TRIED_MAX = 4
 
 
-def placement_reason(grid: Grid, want: Want, index: int, counts: Counts) -> str:
-    """Return why these replicas are on this pool."""
+def placement_reason(
+    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
+) -> str:
+    """Return why these replicas are on this pool; `free` are the accelerators left by pool."""
     column, count = grid.columns[index], counts[index]
     kept = min(count, column.current)
     if kept == count:
@@ -32,11 +34,13 @@ def placement_reason(grid: Grid, want: Want, index: int, counts: Counts) -> str:
             if column.nothing_new
             else ("kept where it runs")
         )
-    reason = _start_reason(grid, want, index, counts)
+    reason = _start_reason(grid, want, index, counts, free)
     return f"{kept} kept where they run, {count - kept} started: {reason}" if kept else reason
 
 
-def _start_reason(grid: Grid, want: Want, index: int, counts: Counts) -> str:
+def _start_reason(
+    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
+) -> str:
     column, policy = grid.columns[index], want.demanded.deployment.policy
     cheaper = [
         i
@@ -46,7 +50,7 @@ def _start_reason(grid: Grid, want: Want, index: int, counts: Counts) -> str:
     dollars = f"${column.cost_microdollars / 1e6:.4g}/h a replica"
     if not cheaper:
         return f"cheapest eligible pool, {dollars}"
-    full = [grid.columns[i].pool for i in cheaper if not _fits_one_more(grid, i, counts)]
+    full = [grid.columns[i].pool for i in cheaper if not _fits_one_more(grid, i, counts, free)]
     if len(full) == len(cheaper):
         return f"cheapest pool with room, {dollars}; full: {_some(full)}"
     if policy.tolerate and len(want.domains) > 1:
@@ -213,14 +217,20 @@ def _with_deployment(problem: PlacementProblem, deployment: Deployment) -> Place
     return replace(problem, demands=demands)
 
 
-def _fits_one_more(grid: Grid, index: int, counts: Counts) -> bool:
+def _fits_one_more(grid: Grid, index: int, counts: Counts, free: Mapping[str, int]) -> bool:
     column = grid.columns[index]
-    if counts[index] >= column.count_max or (
-        _left(grid, column.pool, counts) < column.accelerators
-    ):
+    if counts[index] >= column.count_max or free[column.pool] < column.accelerators:
         return False
-    more = (*counts[:index], counts[index] + 1, *counts[index + 1 :])
+    if totals_suffice(grid, column.pool):
+        return True
+    more = list(counts)
+    more[index] += 1
     return packs(grid, column.pool, more)
+
+
+def free_accelerators(grid: Grid, counts: Counts) -> Mapping[str, int]:
+    """Return the accelerators left on each pool."""
+    return {pool: _left(grid, pool, counts) for pool in grid.pools}
 
 
 def _left(grid: Grid, pool: str, counts: Counts) -> int:

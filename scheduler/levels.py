@@ -95,7 +95,8 @@ def unmet_of(grid: Grid, want: Want, counts: Sequence[int]) -> int:
 
 def survival_of(grid: Grid, want: Want, counts: Sequence[int]) -> int:
     """Return the shortfall summed over the loss of each domain, in 1/scale of a replica."""
-    return sum(loss_shortfall(grid, want, lost, counts) for lost in want.domains.values())
+    missing = want.kept_demand - served_by(grid, want.columns, counts)
+    return sum(max(0, missing + served_by(grid, lost, counts)) for lost in want.domains.values())
 
 
 def loss_shortfall(grid: Grid, want: Want, lost: Sequence[int], counts: Sequence[int]) -> int:

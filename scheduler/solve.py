@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scheduler.check import Violation, violations
 from scheduler.envelopes import grant_envelopes
 from scheduler.exact import Answer, improve, unproven
-from scheduler.explain import placement_reason, unplaced_reason
+from scheduler.explain import free_accelerators, placement_reason, unplaced_reason
 from scheduler.greedy import solve_greedy
 from scheduler.grid import Counts, Grid, build_grid
 from scheduler.levels import as_values, evaluate, unmet_of
@@ -25,8 +25,8 @@ REJECTIONS_MAX = 10_000
 class SolveLimits:
     """How hard to try. `deterministic_time_max` is per level, in CP-SAT's unit of about a second.
 
-    Past `columns_max` the exact search proves nothing in that time, and greedy stands alone;
-    `explained_max` deployments get ways out, which cost a greedy solve each.
+    Past `columns_max` the exact search proves nothing in that time, and greedy stands alone; up to
+    there `explained_max` deployments get ways out, each of which costs a few greedy solves.
     """
 
     columns_max: int = 4_000
@@ -66,12 +66,13 @@ def solve(problem: PlacementProblem, limits: SolveLimits = SolveLimits()) -> Pla
 
 def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> PlacementPlan:
     counts = answer.counts
+    free = free_accelerators(grid, counts)
     placements = tuple(
         Placement(
             deployment=want.name,
             pool=grid.columns[index].pool,
             count=counts[index],
-            reason=placement_reason(grid, want, index, counts),
+            reason=placement_reason(grid, want, index, counts, free),
         )
         for want in grid.wants
         for index in want.columns

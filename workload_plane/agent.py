@@ -29,6 +29,7 @@ from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings
 
 _log = logs.get_logger(__name__)
@@ -118,7 +119,6 @@ class Agent:
             plane=settings.plane,
             replicas_dir=settings.replicas_dir,
             logs_dir=settings.logs_dir,
-            host=settings.gateway.host,
         )
         runtime = LocalRuntime(place, self._clock)
         pools = seen_pools(settings.plane, settings.pools)
@@ -127,7 +127,7 @@ class Agent:
         )
         parts = LoopParts(
             runtime=runtime,
-            probe=HttpProbe(session, settings.gateway.host),
+            probe=HttpProbe(session, LOOPBACK),
             desired=self._holder,
             gateway=self._feed,
             applier=Applier(runtime, memory, terms, self._wake, self._clock, self._ids),

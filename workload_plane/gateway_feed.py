@@ -98,8 +98,8 @@ class GatewayFeed:
     ) -> None:
         """Read the gateway's status for ever; set the events when it or its verdicts changed."""
         while True:
-            admin, before = self._settings.gateway, self.peers()
-            self._status = await read_status(session, admin.admin_port, admin_host=admin.host)
+            port, before = self._settings.gateway.admin_port, self.peers()
+            self._status = await read_status(session, port)
             if self.peers() != before:
                 verdicts.set()
             view = gateway_view(self._status)
@@ -130,6 +130,7 @@ class GatewayFeed:
             "answers": status is not None,
             "unconfirmed": list(unconfirmed(status, result.versions)) if status and result else [],
             "rejected": dict(status.rejected) if status is not None else {},
+            "restart_needed": result.restart_needed if result is not None else False,
             "fault": self.fault,
         }
 

@@ -78,7 +78,6 @@ async def stop_replicas(settings: PlaneSettings, clock: Clock) -> None:
         plane=settings.plane,
         replicas_dir=settings.replicas_dir,
         logs_dir=settings.logs_dir,
-        host=settings.gateway.host,
     )
     runtime = LocalRuntime(place, clock)
     records = [one.record for one in await runtime.list()]

@@ -20,6 +20,7 @@ from workload_plane.gateway.topology import (
     ServedModel,
 )
 from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings
 
 # The objective is of the reference mix; a prompt that fills the context takes several times it,
@@ -57,7 +58,7 @@ def build_topology(
     reachable = {peer.plane for peer in peers}
     models: dict[str, ServedModel] = {}
     for assignment in served(desired, replicas):
-        model = _model(assignment, settings, replicas, _helpers(assignment, ordered, others))
+        model = _model(assignment, replicas, _helpers(assignment, ordered, others))
         # Two deployments of one served name: the first by name keeps it, or neither would serve.
         models.setdefault(
             model.served_name, _with_peers(model, [p for p in model.peers if p in reachable])
@@ -100,7 +101,7 @@ def build_endpoints(
                 "replicas": [
                     {
                         "name": one.record.name,
-                        "grpc": f"{settings.gateway.host}:{one.record.grpc_port}",
+                        "grpc": f"{LOOPBACK}:{one.record.grpc_port}",
                     }
                     for one in replicas
                     if one.record.deployment == assignment.deployment.name
@@ -144,7 +145,6 @@ def _helpers(
 
 def _model(
     assignment: Assignment,
-    settings: PlaneSettings,
     live: Iterable[LiveReplica],
     peers: tuple[str, ...],
 ) -> ServedModel:
@@ -160,7 +160,7 @@ def _model(
         replicas=tuple(
             LocalReplica(
                 name=one.record.name,
-                host=settings.gateway.host,
+                host=LOOPBACK,
                 http_port=one.record.http_port,
                 grpc_port=one.record.grpc_port,
                 health_port=one.record.health_port,
@@ -206,7 +206,7 @@ def _listening(
         ),
         models=models,
         peers=peers if tls is not None else (),
-        front=Address(host=host, port=settings.front_port),
+        front=Address(host=LOOPBACK, port=settings.front_port),
         tls=PeerTls(
             certificate_path=str(tls.cert), key_path=str(tls.key), authority_path=str(tls.ca)
         )

@@ -1,5 +1,6 @@
 """The fleet as stored and as reported -> the operator API's messages."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +31,7 @@ from skerry.api.operator.v1 import (
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.fleet.observation import Observation, ObservedReplica, PlaneState, ReplicaState
+from skerry.fleet.observation import Observation, PlaneState, ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto
@@ -58,56 +59,54 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
-    """The store at one moment, and what planes reported by then."""
+    """The store at one moment and what planes reported by then, indexed for a page's lookups."""
 
     store: StoreSnapshot
     observations: Mapping[str, Observation]
     now: datetime
-
-    def replicas(self) -> tuple[tuple[str, ObservedReplica], ...]:
-        """Return (plane, replica) of all that counts: a lost plane's last words do not."""
-        lost = {
-            stored.identity.name
-            for stored in self.store.planes
-            if stored.condition is not None and stored.condition.state is PlaneState.LOST
-        }
-        return tuple(
-            (plane, replica)
-            for plane, observation in sorted(self.observations.items())
-            if plane not in lost
-            for replica in observation.report.replicas
-        )
-
-    def ready(self, deployment: str, pool: str | None = None) -> int:
-        """Return how many READY replicas a deployment has, on one pool or on all."""
-        return sum(
-            replica.state is ReplicaState.READY
-            and replica.deployment == deployment
-            and pool in (None, replica.pool)
-            for _, replica in self.replicas()
-        )
-
-    def pool(self, name: str) -> StoredPool | None:
-        """Return a reported pool."""
-        return next((stored for stored in self.store.pools if stored.pool.name == name), None)
-
-    def deployment(self, name: str) -> Deployment | None:
-        """Return a stored deployment."""
-        found = (stored.deployment for stored in self.store.deployments)
-        return next((deployment for deployment in found if deployment.name == name), None)
+    pools: Mapping[str, StoredPool]
+    deployments: Mapping[str, Deployment]
+    # READY replicas by (deployment, pool).
+    ready: Mapping[tuple[str, str], int]
 
     def accelerators(self, placement: Placement, deployment: Deployment | None = None) -> int:
         """Return how many accelerators a placement takes; 0 when it cannot be known."""
-        wanted = deployment or self.deployment(placement.deployment)
-        stored = self.pool(placement.pool)
+        wanted = deployment or self.deployments.get(placement.deployment)
+        stored = self.pools.get(placement.pool)
         shape = wanted and stored and wanted.revision.shape_on(stored.pool.shape.accelerator)
         return placement.count * shape.accelerators if shape else 0
 
     def cost_per_hour(self, placement: Placement, deployment: Deployment | None = None) -> float:
         """Return a placement's cost in USD per hour, 0 where no price was told."""
-        stored = self.pool(placement.pool)
+        stored = self.pools.get(placement.pool)
         price = stored.pool.terms.price_per_accelerator_hour if stored else None
         return self.accelerators(placement, deployment) * (price or 0.0)
+
+
+def view_of(
+    store: StoreSnapshot, observations: Mapping[str, Observation], now: datetime
+) -> FleetView:
+    """Return the view of the fleet; the last words of a lost plane count as nothing ready."""
+    lost = {
+        stored.identity.name
+        for stored in store.planes
+        if stored.condition is not None and stored.condition.state is PlaneState.LOST
+    }
+    ready = Counter(
+        (replica.deployment, replica.pool)
+        for plane, observation in observations.items()
+        if plane not in lost
+        for replica in observation.report.replicas
+        if replica.state is ReplicaState.READY
+    )
+    return FleetView(
+        store=store,
+        observations=observations,
+        now=now,
+        pools={stored.pool.name: stored for stored in store.pools},
+        deployments={s.deployment.name: s.deployment for s in store.deployments},
+        ready=ready,
+    )
 
 
 def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb2.Plane:
@@ -268,7 +267,7 @@ def _status_to_proto(
     wanted = placed + sum(replicas for _, replicas, _ in left_out)
     return operator_deployment_pb2.DeploymentStatus(
         replicas_placed=placed,
-        replicas_ready=view.ready(name),
+        replicas_ready=sum(n for (deployment, _), n in view.ready.items() if deployment == name),
         replicas_wanted=(
             0 if stored.deleting else max(wanted, stored.deployment.scaling.min_replicas)
         ),
@@ -290,7 +289,7 @@ def _granted(view: FleetView) -> dict[tuple[str, str], deployment_pb2.Envelope]:
 def _placement_to_proto(
     view: FleetView, placement: Placement, envelope: deployment_pb2.Envelope | None
 ) -> placement_pb2.Placement:
-    stored = view.pool(placement.pool)
+    stored = view.pools.get(placement.pool)
     plane = stored.pool.plane.name if stored else placement.pool.rpartition("--")[0]
     return placement_pb2.Placement(
         name=full_name(DEFAULT_PROJECT, "placements", f"{placement.deployment}--{placement.pool}"),
@@ -301,7 +300,7 @@ def _placement_to_proto(
         cost_per_hour=view.cost_per_hour(placement),
         reason=placement.reason,
         envelope=envelope,
-        replicas_ready=view.ready(placement.deployment, placement.pool),
+        replicas_ready=view.ready.get((placement.deployment, placement.pool), 0),
     )
 
 

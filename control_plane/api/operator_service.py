@@ -207,8 +207,7 @@ class OperatorService(OperatorServiceServicer):
 
     async def _view(self) -> convert.FleetView:
         store = await self._database.run_read(load)
-        observations = self._live.observations()
-        return convert.FleetView(store=store, observations=observations, now=self._clock.now())
+        return convert.view_of(store, self._live.observations(), self._clock.now())
 
     async def _wanted(
         self, request: pb.ApplyDeploymentRequest | pb.PlanDeploymentRequest
@@ -220,7 +219,7 @@ class OperatorService(OperatorServiceServicer):
 
     async def _pool(self, name: str) -> pool_pb2.Pool:
         view = await self._view()
-        if stored := view.pool(name):
+        if stored := view.pools.get(name):
             return convert.pool_to_proto(view, stored)
         if terms := await self._database.run_read(pools.get_terms, name):
             return convert.waiting_pool_to_proto(terms)

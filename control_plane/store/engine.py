@@ -21,7 +21,7 @@ from skerry.plumbing.errors import Exhausted, InvalidInput, Unavailable
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# The store's thread does ~2,000 small jobs a second: 1,000 waiting ones are half a second of delay.
+# Measured: 900 small reads or 160 durable writes a second, so 1,000 waiting are seconds of delay.
 WAITING_JOBS_MAX = 1_000
 # A transaction that lost against another one is run again; three losses mean real contention.
 ATTEMPTS_MAX = 3

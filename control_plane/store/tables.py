@@ -39,7 +39,13 @@ ETAG = String(32)
 leadership = Table(
     "leadership",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True),
+    Column(
+        "id",
+        Integer,
+        CheckConstraint("id = 1", name="single_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("epoch", BigInteger, nullable=False),
     Column("holder", String(255), nullable=False),
     Column("taken_at", UtcTime),
@@ -50,7 +56,13 @@ leadership = Table(
 change_counter = Table(
     "change_counter",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True),
+    Column(
+        "id",
+        Integer,
+        CheckConstraint("id = 1", name="single_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("sequence", BigInteger, nullable=False),
 )
 
@@ -130,7 +142,13 @@ placements = Table(
 decisions = Table(
     "decisions",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="single_row"), primary_key=True),
+    Column(
+        "id",
+        Integer,
+        CheckConstraint("id = 1", name="single_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("epoch", BigInteger, nullable=False),
     Column("decided_at", UtcTime, nullable=False),
     Column("decision", ValueColumn(Decision), nullable=False),

@@ -45,19 +45,19 @@ def downgrade() -> None:
 def _create_log() -> None:
     leadership = op.create_table(
         "leadership",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("holder", sa.String(255), nullable=False),
         sa.Column("taken_at", TIME),
         sa.PrimaryKeyConstraint("id", name="pk_leadership"),
-        sa.CheckConstraint("id = 1", name="ck_leadership_single_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_leadership_single_row")),
     )
     counter = op.create_table(
         "change_counter",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_change_counter"),
-        sa.CheckConstraint("id = 1", name="ck_change_counter_single_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_change_counter_single_row")),
     )
     op.create_table(
         "changes",
@@ -145,16 +145,16 @@ def _create_decisions() -> None:
         sa.Column("replicas", sa.Integer, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("deployment", "pool", name="pk_placements"),
-        sa.CheckConstraint("replicas >= 0", name="ck_placements_counted"),
+        sa.CheckConstraint("replicas >= 0", name=op.f("ck_placements_counted")),
     )
     op.create_table(
         "decisions",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("id", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("decided_at", TIME, nullable=False),
         sa.Column("decision", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_decisions"),
-        sa.CheckConstraint("id = 1", name="ck_decisions_single_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_decisions_single_row")),
     )
     op.create_table(
         "desired_states",

@@ -51,7 +51,8 @@ ENGINE = "llamacpp"
 REPORT_NAME = "demo-report.json"
 # What two cores serve beside nine other processes; the figures are about failures, not speed.
 RATE_PER_SECOND = 5.0
-MAX_TOKENS = 24
+# Long enough that some streams are under way whenever something is killed.
+MAX_TOKENS = 160
 STORY_SECONDS_MAX = 600.0
 SERVING_SECONDS_MAX = 60.0
 COME_BACK_SECONDS_MAX = 20.0

@@ -39,7 +39,7 @@ async def stop_directory(directory: "DataDirectory", clock: "Clock") -> int:
     """End all processes of the directory and return how many; 0 when nothing runs."""
     from skerry.cli.supervisor.control_socket import ask
     from skerry.cli.supervisor.processes_file import read_living_processes
-    from skerry.cli.supervisor.stopping import stop_fleet
+    from skerry.cli.supervisor.stopping import stop_fleet, write_stopped_fleet
 
     if not directory.root.is_dir():
         return 0
@@ -51,7 +51,9 @@ async def stop_directory(directory: "DataDirectory", clock: "Clock") -> int:
     except (Unavailable, FileNotFoundError):
         await _end_deaf_supervisor(directory, clock)
     # Also after a supervisor's own work: what it did not know of must not stay either.
-    return ended + await stop_fleet(directory, read_living_processes(directory.processes), clock)
+    ended += await stop_fleet(directory, read_living_processes(directory.processes), clock)
+    write_stopped_fleet(directory)
+    return ended
 
 
 async def _until_unlocked(directory: "DataDirectory", clock: "Clock") -> None:

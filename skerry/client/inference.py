@@ -114,7 +114,7 @@ class InferenceClient:
                     )
         names = ", ".join(gateway.name for gateway in self._gateways)
         raise Unavailable(
-            f"no gateway answers ({names}): {failure.message}",
+            f"no gateway gave an answer ({names}): {failure.message}",
             hints={"attempts": str(attempts), "gateway": self._gateways[-1].name},
         )
 

@@ -84,14 +84,14 @@ async def running_requests(replica: RunningReplica) -> int:
 async def until_busy(replica: RunningReplica) -> None:
     started = CLOCK.monotonic()
     while await running_requests(replica) < 2:
-        assert CLOCK.monotonic() - started < 5, "nothing runs"
+        assert CLOCK.monotonic() - started < 15, "nothing runs"
         await CLOCK.sleep(0.02)
 
 
 async def until_idle(replica: RunningReplica) -> None:
     started = CLOCK.monotonic()
     while await running_requests(replica):
-        assert CLOCK.monotonic() - started < 5, "a request still holds its slot"
+        assert CLOCK.monotonic() - started < 15, "a request still holds its slot"
         await CLOCK.sleep(0.02)
 
 

@@ -1,6 +1,7 @@
 """Two planes with real gateways and fake engines, for tests/integration/test_gateway_envoy.py."""
 
 import asyncio
+import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,8 @@ from google.protobuf import descriptor_pb2
 
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.ports import free_port
+from skerry.plumbing.errors import Conflict
+from skerry.plumbing.ports import check_port_free
 from skerry.plumbing.processes import ProcessRecord, signal_process, spawn, wait_until_gone
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
@@ -36,6 +38,9 @@ CLOCK = SystemClock()
 GENERATE = "/openengine.v1.Inference/Generate"
 # Far above what any step takes here; a miss is a failure, not a slow machine.
 SETTLE_SECONDS_MAX = 20.0
+_PORT_FIRST, _PORT_END = 18_000, 32_000
+# Test runs beside this one begin elsewhere.
+_ports = iter(range(_PORT_FIRST + os.getpid() % 100 * 100, _PORT_END))
 
 
 class FakeEngine:
@@ -43,8 +48,8 @@ class FakeEngine:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.http_port = free_port(HOST)
-        self.grpc_port = free_port(HOST)
+        self.http_port = listening_port()
+        self.grpc_port = listening_port()
         self.requests: list[dict[str, str]] = []
         self.delay_seconds = 0.0
         self.next_event = asyncio.Event()
@@ -202,6 +207,20 @@ class World:
         await eventually(done)
 
 
+def listening_port() -> int:
+    """Return a free port below those that the kernel gives to outgoing connections.
+
+    One of the kernel's own choice may be taken by any connection before Envoy listens there.
+    """
+    for port in _ports:
+        try:
+            check_port_free(HOST, port)
+        except Conflict:
+            continue
+        return port
+    raise AssertionError("no port is free")
+
+
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(SETTLE_SECONDS_MAX):
         while not await condition():
@@ -252,10 +271,10 @@ async def a_world(tmp_path: Path) -> AsyncIterator[World]:
     listens = {
         name: ListenAddresses(
             public_host=HOST,
-            public_port=free_port(HOST),
+            public_port=listening_port(),
             peer_host=HOST,
-            peer_port=free_port(HOST),
-            admin_port=free_port(HOST),
+            peer_port=listening_port(),
+            admin_port=listening_port(),
         )
         for name in ("a", "b")
     }

@@ -163,19 +163,19 @@ async def test_users_notice_neither_a_rollout_nor_a_killed_replica(world: AgentW
             await world.ready(2)
             for user in users:
                 user.cancel()
-        assert failures == []
+        assert failures == [], world.log[-6000:]
         assert world.status()["gateway"]["fault"] == ""
 
         # The plane as one engine, through its gateway; all of it without agent and link.
         world.kill_agent()
         await world.stop_link()
         async with insecure_channel(world.public) as channel:
-            control = openengine_pb2_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
+            control = openengine_pb2_grpc.ControlStub(channel)
             info = await control.GetServerInfo(server_pb2.GetServerInfoRequest())
             assert list(info.supported_models) == ["demo"]
             load = await control.GetLoad(server_pb2.GetLoadRequest())
             assert load.instance_id == PLANE
-            inference = openengine_pb2_grpc.InferenceStub(channel)  # type: ignore[no-untyped-call]
+            inference = openengine_pb2_grpc.InferenceStub(channel)
             call = inference.Generate(
                 generation_pb2.GenerateRequest(request_id="1", model="nobody", prompt="x")
             )
@@ -189,5 +189,5 @@ async def _ask(world: AgentWorld, session: aiohttp.ClientSession, failures: list
     while True:
         status, text = await world.ask(session)
         if status != 200:
-            failures.append(f"{status} {text}")
+            failures.append(f"{world.clock.now().isoformat()} {status} {text}")
         await world.clock.sleep(0.05)

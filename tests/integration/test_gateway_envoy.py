@@ -15,7 +15,6 @@ import pytest
 
 from skerry.fleet.observation import PeerVerdict
 from skerry.plumbing.certificates import Subject, issue
-from skerry.plumbing.ports import free_port
 from skerry.plumbing.processes import signal_process, spawn, wait_until_gone
 from tests.integration.gateway_world import (
     CLOCK,
@@ -27,6 +26,7 @@ from tests.integration.gateway_world import (
     a_model,
     eventually,
     generate,
+    listening_port,
     peer_request,
 )
 from workload_plane.gateway.envoy import envoy_argv
@@ -215,7 +215,7 @@ async def test_a_stopped_replica_gets_nothing_new_and_its_requests_move_when_it_
     tmp_path: Path,
 ) -> None:
     async with a_fleet(tmp_path) as world:
-        a, port = world.planes["a"], free_port(HOST)
+        a, port = world.planes["a"], listening_port()
         log = tmp_path / "engine.log"
         argv = [sys.executable, "-c", STOPPABLE, str(port)]
         engine = spawn(argv, env=None, cwd=None, stdout_path=log, die_with_parent=True)
@@ -303,7 +303,7 @@ async def test_swapping_everything_under_load_fails_nothing(tmp_path: Path) -> N
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(load())
-            for swap in range(20):
+            for swap in range(10):
                 grown = (replace(base[0], replicas=(*base[0].replicas, third.replica())), base[1])
                 models = (*grown, a_model("3", third)) if swap % 2 == 0 else base
                 a.topology = replace(a.topology, models=models)
@@ -393,7 +393,7 @@ async def test_witnesses_see_a_killed_gateway_within_three_seconds(tmp_path: Pat
 async def test_a_second_gateway_on_the_same_port_is_reported_not_shared(tmp_path: Path) -> None:
     async with a_fleet(tmp_path) as world:
         a = world.planes["a"]
-        listen = replace(a.topology.listen, admin_port=free_port(HOST))
+        listen = replace(a.topology.listen, admin_port=listening_port())
         double = Plane(
             topology=replace(a.topology, models=(), listen=listen), folder=tmp_path / "double"
         )

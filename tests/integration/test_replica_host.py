@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -30,11 +32,12 @@ from tests.integration.replica_process import (
     until,
 )
 from workload_plane.engines.catalogue import render
-from workload_plane.engines.port import Dialect, LaunchParameters
+from workload_plane.engines.port import Dialect, EngineLaunch, LaunchParameters
 from workload_plane.replica_host.engine_client import EngineClient
 from workload_plane.replica_host.grpc_server import HealthAnnouncer, start_grpc
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.lifecycle import Health, HostState
+from workload_plane.replica_host.spec import ReplicaSpec
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +58,17 @@ def a_request(request_id: str = "", tokens: int = 200) -> generation_pb2.Generat
         prompt="The sea is",
         stopping=generation_pb2.StoppingOptions(max_tokens=tokens, ignore_eos=True),
     )
+
+
+def a_launch(spec: ReplicaSpec) -> EngineLaunch:
+    parameters = LaunchParameters(
+        model_path="",
+        served_name=SERVED,
+        host=spec.host,
+        http_port=spec.http_port,
+        config_dir="",
+    )
+    return render(spec.engine, parameters)
 
 
 def _pid(replica: RunningReplica) -> int:
@@ -96,10 +110,47 @@ async def test_hung_engine_turns_unhealthy_within_three_seconds_and_back(
     assert engine is not None
     signal_process(engine, signal.SIGSTOP)
     # Three seconds are the promise; the rest is for a machine that others use too.
-    await until_health_is(replica, 503, 4.0)
+    await until_health_is(replica, 503, 5.0)
     assert replica.record().state is HostState.UNHEALTHY
     signal_process(engine, signal.SIGCONT)
-    await until_health_is(replica, 200, 4.0)
+    await until_health_is(replica, 200, 5.0)
+
+
+async def test_engine_that_hangs_by_its_fault_flag_is_unhealthy(tmp_path: Path) -> None:
+    engine = an_engine(EngineName.SIMULATED, hang_after_requests="1")
+    async with running_replica(a_spec(tmp_path, engine)) as replica:
+        body = {"model": SERVED, "prompt": "x", "max_tokens": 1}
+        assert (await post_json(f"{replica.http}/v1/completions", body))[0] == 200
+        await until_health_is(replica, 503, 5.0)
+
+
+async def test_engine_that_fails_by_its_fault_flag_ends_the_host(tmp_path: Path) -> None:
+    engine = an_engine(EngineName.SIMULATED, fail_after_requests="1")
+    async with running_replica(a_spec(tmp_path, engine)) as replica:
+        body = {"model": SERVED, "prompt": "x", "max_tokens": 1}
+        assert (await post_json(f"{replica.http}/v1/completions", body))[0] == 200
+        with pytest.raises(aiohttp.ClientError):
+            await post_json(f"{replica.http}/v1/completions", body)
+        assert await wait_until_gone(replica.process) == 1
+        assert "with exit code 1" in replica.record().message
+        assert "as fail_after_requests says" in replica.record().message
+
+
+async def test_engine_that_never_comes_up_is_given_up_in_time(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path, SLOW)
+    launch = dataclasses.replace(a_launch(spec), startup_seconds_max=0.2)
+    async with EngineClient(f"http://127.0.0.1:{spec.http_port}", launch) as client:
+        host = ReplicaHost(spec, launch, client, CLOCK)
+        await asyncio.wait_for(host.probe_until_too_late(), 5)
+    assert host.health.state is HostState.STARTING
+
+
+def test_wrong_use_and_absent_spec_exit_with_two(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workload_plane.replica_host.main"]
+    for arguments in ([], ["--spec", str(tmp_path / "none.json")]):
+        ended = subprocess.run([*command, *arguments], capture_output=True, check=False)
+        assert ended.returncode == 2
+        assert b"--spec" in ended.stderr
 
 
 async def test_dead_engine_ends_the_host_with_a_record_of_it(replica: RunningReplica) -> None:
@@ -232,14 +283,7 @@ async def test_engine_that_speaks_openai_only_is_served_over_grpc(
     replica: RunningReplica,
 ) -> None:
     """The simulated engine has both APIs: here it stands for those that have one."""
-    parameters = LaunchParameters(
-        model_path="",
-        served_name=SERVED,
-        host=replica.spec.host,
-        http_port=replica.spec.http_port,
-        config_dir="",
-    )
-    launch = dataclasses.replace(render(replica.spec.engine, parameters), dialect=Dialect.OPENAI)
+    launch = dataclasses.replace(a_launch(replica.spec), dialect=Dialect.OPENAI)
     spec = dataclasses.replace(replica.spec, grpc_port=free_port("127.0.0.1"))
     async with EngineClient(replica.http, launch) as client:
         host = ReplicaHost(spec, launch, client, CLOCK)

@@ -142,10 +142,12 @@ class Applier:
                 raise
             await self._refuse(order, str(error))
             return
+        self._memory.seen_alive.add(record.name)
         _log.info("replica.started", replica=record.name, pid=record.pid)
 
     async def _refuse(self, order: ReplicaOrder, reason: str) -> None:
         now = self._clock.monotonic()
+        self._memory.seen_alive.add(order.name)
         self._memory.failed(order.deployment, order.revision, order.name, now)
         await self._runtime.refuse(order, reason)
         _log.warning("replica.refused", replica=order.name, reason=reason)

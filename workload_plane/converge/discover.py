@@ -95,9 +95,15 @@ class Memory:
     replicas: dict[str, ReplicaMemory] = field(default_factory=dict)
     backoffs: dict[tuple[str, int], StartBackoff] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    seen_alive: set[str] = field(default_factory=set)
 
     def failed(self, deployment: str, revision: int, name: str, now: float) -> None:
-        """Remember that a replica of the revision failed, for the backoff of the next start."""
+        """Remember that a replica of the revision failed, for the backoff of the next start.
+
+        One that this agent never saw alive died with the machine, not of its revision.
+        """
+        if name not in self.seen_alive:
+            return
         key = (deployment, revision)
         before = self.backoffs.get(key, StartBackoff(deployment=deployment, revision=revision))
         known = self.replicas.get(name)
@@ -157,6 +163,8 @@ async def look(
     names = {one.record.name for one in live}
     for gone in set(memory.replicas) - names:
         del memory.replicas[gone]
+    memory.seen_alive &= names
+    memory.seen_alive |= {one.record.name for one in live if one.alive}
     backoffs = tuple(memory.backoffs[key] for key in sorted(memory.backoffs))
     observed = Observed(replicas=tuple(seen), pools=pools, backoffs=backoffs)
     return Look(observed=observed, live=tuple(shown))

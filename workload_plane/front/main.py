@@ -25,6 +25,7 @@ from workload_plane.front.endpoints import EndpointsWatch
 from workload_plane.front.fan_out import Channels
 from workload_plane.front.services import PlaneControl, PlaneInference
 from workload_plane.link.report import software_version
+from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings, read_settings
 
 _log = logs.get_logger(__name__)
@@ -57,8 +58,8 @@ async def serve(settings: PlaneSettings, clock: Clock) -> None:
     """Serve the plane's front until SIGTERM or SIGINT; raises Conflict when its port is taken."""
     stop = asyncio.Event()
     stop_on_signals(stop)
-    address = f"{settings.gateway.host}:{settings.front_port}"
-    check_port_free(settings.gateway.host, settings.front_port)
+    address = f"{LOOPBACK}:{settings.front_port}"
+    check_port_free(LOOPBACK, settings.front_port)
     watch = EndpointsWatch(settings.endpoints_path, settings.plane, clock)
     channels = Channels()
     server = build_server(watch, channels)

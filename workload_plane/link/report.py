@@ -7,7 +7,7 @@ from skerry.fleet.desired import FEATURES
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerView, PlaneReport
 from skerry.fleet.pool import GatewayAddresses
-from workload_plane.replicas.records import ReplicaRecord
+from workload_plane.replicas.records import LOOPBACK, ReplicaRecord
 from workload_plane.settings import PlaneSettings
 
 
@@ -28,14 +28,14 @@ def build_report(
             http=public, grpc=public, peer=f"{gateway.host}:{gateway.peer_port}"
         ),
         held=held,
-        replicas=tuple(observed_replica(record, gateway.host) for record in replicas),
+        replicas=tuple(observed_replica(record) for record in replicas),
         peers=peers,
         features=FEATURES,
         software=software,
     )
 
 
-def observed_replica(record: ReplicaRecord, host: str) -> ObservedReplica:
+def observed_replica(record: ReplicaRecord) -> ObservedReplica:
     """Return a record as the control plane is told of it."""
     return ObservedReplica(
         name=record.name,
@@ -43,8 +43,8 @@ def observed_replica(record: ReplicaRecord, host: str) -> ObservedReplica:
         revision=record.revision,
         pool=record.pool,
         state=record.state,
-        http=f"{host}:{record.http_port}" if record.http_port else "",
-        grpc=f"{host}:{record.grpc_port}" if record.grpc_port else "",
+        http=f"{LOOPBACK}:{record.http_port}" if record.http_port else "",
+        grpc=f"{LOOPBACK}:{record.grpc_port}" if record.grpc_port else "",
         pid=record.pid,
         engine_pid=record.engine_pid,
         restarts=record.restarts,

@@ -1,9 +1,8 @@
 """The state of one replica host: health, state file, and what both gRPC services share."""
 
-import os
 from collections.abc import Callable
 
-from skerry.plumbing import logs, processes
+from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.processes import ProcessRecord
 from workload_plane.engines.port import EngineLaunch
@@ -11,7 +10,7 @@ from workload_plane.replica_host.engine_client import EngineClient
 from workload_plane.replica_host.in_flight import Flights
 from workload_plane.replica_host.lifecycle import Health, HostState, advance, after_probe
 from workload_plane.replica_host.spec import ReplicaSpec
-from workload_plane.replica_host.state import ReplicaRecord, write_record
+from workload_plane.replica_host.state import record_of, write_record
 
 _log = logs.get_logger(__name__)
 
@@ -86,22 +85,3 @@ class ReplicaHost:
             self.spec.state_file,
             record_of(self.spec, self.health.state, self._process, self.message),
         )
-
-
-def record_of(
-    spec: ReplicaSpec, state: HostState, engine: ProcessRecord | None, message: str
-) -> ReplicaRecord:
-    """Return the state file's content for this process and its engine."""
-    return ReplicaRecord(
-        name=spec.name,
-        deployment=spec.deployment,
-        revision=spec.revision,
-        pool=spec.pool,
-        state=state,
-        host=processes.record_of(os.getpid(), name="skerry-replica"),
-        engine=engine,
-        http=f"{spec.host}:{spec.http_port}",
-        grpc=f"{spec.host}:{spec.grpc_port}",
-        health=f"{spec.host}:{spec.health_port}",
-        message=message,
-    )

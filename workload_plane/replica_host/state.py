@@ -4,15 +4,17 @@ Written atomically by the host at every change of state, read by the agent.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skerry.plumbing import files
+from skerry.plumbing import files, processes
 from skerry.plumbing.errors import Corrupt, InvalidInput, NotFound
 from skerry.plumbing.processes import ProcessRecord
 from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.spec import ReplicaSpec
 
 FORMAT = 1
 
@@ -35,6 +37,25 @@ class ReplicaRecord:
     grpc: str
     health: str
     message: str = ""
+
+
+def record_of(
+    spec: ReplicaSpec, state: HostState, engine: ProcessRecord | None, message: str
+) -> ReplicaRecord:
+    """Return the state file's content for this process and its engine."""
+    return ReplicaRecord(
+        name=spec.name,
+        deployment=spec.deployment,
+        revision=spec.revision,
+        pool=spec.pool,
+        state=state,
+        host=processes.record_of(os.getpid(), name="skerry-replica"),
+        engine=engine,
+        http=f"{spec.host}:{spec.http_port}",
+        grpc=f"{spec.host}:{spec.grpc_port}",
+        health=f"{spec.host}:{spec.health_port}",
+        message=message,
+    )
 
 
 def write_record(path: Path, record: ReplicaRecord) -> None:

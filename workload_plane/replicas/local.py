@@ -6,6 +6,7 @@ so that an agent which is killed at any moment finds, after its restart, all tha
 
 import asyncio
 import dataclasses
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.spec import ReplicaSpec, write_spec
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.records import (
+    LOOPBACK,
     ReplicaRecord,
     read_record,
     read_records,
@@ -51,6 +53,11 @@ _FENCE_LOOK_SECONDS = 0.05
 LAST_WORDS_SECONDS_MAX = 1.0
 PORT_TRIES_MAX = 50  # of a range of tens of thousands; more tries mean that it is exhausted
 
+# A crash loop makes 3,000 replicas a day; the last few tell why as well as all of them.
+LOGS_OF_GONE_MAX = 20
+_LOG_SUFFIX = ".log"
+_REPLICA_LOG = re.compile(r"[a-z0-9-]+-r\d+-[0-9a-z]+\.log")
+
 HostCommand = Callable[[Path], Sequence[str]]
 
 
@@ -66,7 +73,7 @@ class LocalPlace:
     plane: str
     replicas_dir: Path
     logs_dir: Path
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     command: HostCommand = host_command
 
 
@@ -80,6 +87,10 @@ class LocalRuntime:
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
         place.logs_dir.mkdir(parents=True, exist_ok=True)
         clean_temporaries(place.replicas_dir)
+        for directory in place.replicas_dir.iterdir():
+            # Killed between the spec and the record: nothing was ever started from it.
+            if directory.is_dir() and not record_path(place.replicas_dir, directory.name).exists():
+                shutil.rmtree(directory, ignore_errors=True)
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
@@ -105,7 +116,7 @@ class LocalRuntime:
                 self._place.command(spec_path),
                 env=None,
                 cwd=None,
-                stdout_path=self._place.logs_dir / f"{order.name}.log",
+                stdout_path=self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}",
             )
         except (OSError, SkerryError) as error:
             await self.forget(order.name)
@@ -279,23 +290,36 @@ class LocalRuntime:
         for process in _processes(record):
             await first_of(wait_until_gone(process), self._clock.sleep(FENCE_SECONDS_MAX))
         deadline = self._clock.monotonic() + FENCE_SECONDS_MAX
-        while (left := await self._left_of(record)) and self._clock.monotonic() < deadline:
+        while self._clock.monotonic() < deadline:
+            living = [process for process in _processes(record) if is_alive(process)]
+            answered = [p for p in record.ports if await is_listening(self._place.host, p)]
+            if not living and not answered:
+                return
             await self._clock.sleep(_FENCE_LOOK_SECONDS)
-        if left:
-            raise Unavailable(f"replica {record.name} is not gone: {left}")
-
-    async def _left_of(self, record: ReplicaRecord) -> str:
-        for process in _processes(record):
-            if is_alive(process):
-                return f"process {process.pid} ({process.name}) lives"
-        for port in record.ports:
-            if await is_listening(self._place.host, port):
-                return f"port {port} is still answered"
-        return ""
+        if living:
+            pids = ", ".join(str(process.pid) for process in living)
+            raise Unavailable(f"replica {record.name} is not gone: process {pids} lives")
+        # All that was recorded is gone with its sessions, so a stranger has the port by now;
+        # the replacement gets others.
+        _log.warning("replica.port-taken", replica=record.name, ports=answered)
 
     def _remove(self, name: str) -> None:
         record_path(self._place.replicas_dir, name).unlink(missing_ok=True)
         shutil.rmtree(self._directory(name), ignore_errors=True)
+        self._prune_logs()
+
+    def _prune_logs(self) -> None:
+        """Keep the logs of the replicas there are and of the latest that are gone."""
+        records = {record.name for record in read_records(self._place.replicas_dir)}
+        gone = [
+            path
+            for path in self._place.logs_dir.glob(f"*{_LOG_SUFFIX}")
+            if _REPLICA_LOG.fullmatch(path.name) and path.stem not in records
+        ]
+        gone.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in gone[LOGS_OF_GONE_MAX:]:
+            path.unlink(missing_ok=True)
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 def _processes(record: ReplicaRecord) -> list[ProcessRecord]:

@@ -16,6 +16,8 @@ from skerry.plumbing.processes import ProcessRecord
 
 _log = logs.get_logger(__name__)
 
+# Engines know no users and ask for no key: nobody but this host's gateway may reach them.
+LOOPBACK = "127.0.0.1"
 RECORD_BYTES_MAX = 64 * 1024  # a record is under 1 KiB, its message at most a few
 MESSAGE_CHARS_MAX = 2_000
 SUFFIX = ".json"

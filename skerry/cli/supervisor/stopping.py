@@ -4,13 +4,16 @@ The supervisor does it on `down`; `skerry down` does it itself when no superviso
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.fleet_file import render_fleet
+from skerry.cli.supervisor.layout import DataDirectory, read_layout
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.cli.supervisor.running import replica_processes
 from skerry.plumbing.clock import Clock
+from skerry.plumbing.files import write_atomically
 from skerry.plumbing.processes import ProcessRecord, kill_group, terminate
 
 # An agent or a gateway has nothing to save that is not on disk already.
@@ -29,6 +32,14 @@ async def stop_fleet(
     ended += await stop_replicas(plane_directories(directory), clock)
     rest = [record for key, record in processes.items() if key.role is not Role.AGENT]
     return ended + await end_all(rest, clock, PART_GRACE_SECONDS)
+
+
+def write_stopped_fleet(directory: DataDirectory) -> None:
+    """Say in fleet.json that nothing runs any more; for when no supervisor is left to say it."""
+    if not directory.layout.is_file():
+        return
+    fleet = render_fleet(read_layout(directory), {}, {}, None)
+    write_atomically(directory.fleet, json.dumps(fleet, indent=1).encode() + b"\n")
 
 
 async def stop_replicas(planes: Iterable[Path], clock: Clock) -> int:

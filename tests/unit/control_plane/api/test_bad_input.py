@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ DEMO = f"{PARENT}/deployments/demo"
 POOL = f"{PARENT}/pools/onprem-fra--cpu"
 SERVICE = "/skerry.api.operator.v1.OperatorService"
 Code = grpc.StatusCode
+FUZZED_CALLS = 400  # about a second; the long fuzz is a benchmark's business
 Break = Callable[[spec_pb.DeploymentSpec], Any]
 
 
@@ -390,3 +392,30 @@ async def test_a_closed_database_is_unavailable_and_says_when_to_come_back(
     fleet.database.close()
     error = await refusal(fleet.stub.ListPlanes(pb.ListPlanesRequest(parent=PARENT)))
     assert error.code() is Code.UNAVAILABLE
+
+
+async def test_damaged_requests_never_end_in_unknown_or_internal(fleet: Operator) -> None:
+    """A seeded fuzz: bytes of a good request flipped, cut, doubled and spliced."""
+    chance = random.Random(20260101)
+    spec = deployment_to_proto(a_deployment())
+    spec.policy.tolerate.keep, spec.policy.tolerate.domain = 0.5, "cloud"
+    spec.revision.engine.speculative.draft_tokens = 2
+    good = pb.ApplyDeploymentRequest(parent=PARENT, spec=spec).SerializeToString()
+    apply: Any = fleet.channel.unary_unary(f"{SERVICE}/ApplyDeployment")
+    plan: Any = fleet.channel.unary_unary(f"{SERVICE}/PlanDeployment")
+    seen: set[grpc.StatusCode] = set()
+    for _ in range(FUZZED_CALLS):
+        data = bytearray(good)
+        for _ in range(chance.randrange(1, 6)):
+            place = chance.randrange(len(data))
+            match chance.randrange(4):
+                case 0:
+                    data[place] = chance.randrange(256)
+                case 1:
+                    del data[place : place + chance.randrange(1, 4)]
+                case 2:
+                    data[place:place] = data[place : place + 8]
+                case _:
+                    data[place] ^= 1 << chance.randrange(8)
+        seen.add(await chance.choice((apply, plan))(bytes(data)).code())
+    assert seen <= {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS}

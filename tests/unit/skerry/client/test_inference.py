@@ -111,7 +111,7 @@ async def test_when_every_gateway_fails_each_is_tried_twice_and_the_request_fail
         await clock.run_for(5.0)
     outcome = sent.result()
     assert (outcome.result, outcome.attempts) == (Result.FAILED, 4)
-    assert "no gateway answers (a, b): refused" in outcome.error
+    assert "no gateway gave an answer (a, b): refused" in outcome.error
     assert tried == ["a", "b", "a", "b"]
 
 
