@@ -5,14 +5,16 @@ ledger. KEEP=1 leaves the fleet up; SKERRY_DATA_DIR names where it lives.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import skerry
 from skerry.cli.demo_display import Display
@@ -53,6 +55,7 @@ REPORT_NAME = "demo-report.json"
 RATE_PER_SECOND = 5.0
 # Long enough that some streams are under way whenever something is killed.
 MAX_TOKENS = 160
+LONG_TOKENS = 400  # of the context's 512
 STORY_SECONDS_MAX = 600.0
 SERVING_SECONDS_MAX = 60.0
 COME_BACK_SECONDS_MAX = 20.0
@@ -169,15 +172,20 @@ async def _apply(stage: Stage, deployment: Deployment) -> None:
         return row.replicas_ready >= row.replicas_wanted > 0 and len(ready) >= PLANES
 
     await fleet.until("every plane has a ready replica", SERVING_SECONDS_MAX, served)
-    for index, gateway in enumerate(stage.inference.gateways):
-        request = _request(deployment, RequestKind.CHAT_STREAM)
-
-        async def answers(index: int = index, request: Request = request) -> bool:
-            outcome = await stage.inference.send(request, index)
-            return outcome.result is Result.OK and outcome.attempts == 1
-
-        await fleet.until(f"{gateway.name}'s gateway answers", COME_BACK_SECONDS_MAX, answers)
+    for index in range(PLANES):
+        await _until_gateway_answers(stage, deployment, index)
     stage.display.say(f"{sum((await fleet.placements()).values())} replicas serve")
+
+
+async def _until_gateway_answers(stage: Stage, deployment: Deployment, index: int) -> None:
+    request = _request(deployment, RequestKind.CHAT_STREAM)
+
+    async def answers() -> bool:
+        outcome = await stage.inference.send(request, index)
+        return outcome.result is Result.OK and outcome.attempts == 1
+
+    what = f"{stage.inference.gateways[index].name}'s gateway answers"
+    await stage.fleet.until(what, COME_BACK_SECONDS_MAX, answers)
 
 
 async def _with_traffic(stage: Stage, deployment: Deployment) -> None:
@@ -193,7 +201,7 @@ async def _with_traffic(stage: Stage, deployment: Deployment) -> None:
         load = group.create_task(run_load(plan, stage.inference, stage.ledger, stage.clock, stop))
         live = group.create_task(_show_figures(stage))
         await stage.clock.sleep(_STEADY_SECONDS)
-        await _without_control_plane(stage)
+        await _without_control_plane(stage, deployment)
         await _control_plane_returns(stage)
         await _plane_dies(stage, deployment)
         await _plane_returns(stage)
@@ -202,7 +210,7 @@ async def _with_traffic(stage: Stage, deployment: Deployment) -> None:
         live.cancel()
 
 
-async def _without_control_plane(stage: Stage) -> None:
+async def _without_control_plane(stage: Stage, deployment: Deployment) -> None:
     fleet, moments = stage.fleet, stage.moments
     moments.placements_before = await fleet.placements()
     stage.display.step(3, f"kill -9 of the control plane; it stays away for {DOWN_SECONDS:.0f} s")
@@ -210,34 +218,66 @@ async def _without_control_plane(stage: Stage) -> None:
     kill([fleet.fleet()["control_planes"][0]["pid"]])
     await stage.clock.sleep(QUIET_SECONDS)
     stage.display.say(f"{QUIET_SECONDS:.0f} s without it: {_figures(stage)}")
-    await _kill_replica(stage, stage.inference.gateways[0].name)
-    await _kill_part(stage, stage.inference.gateways[1].name, "agent")
-    await _kill_part(stage, stage.inference.gateways[2].name, "gateway")
+    first, second, third = (gateway.name for gateway in stage.inference.gateways)
+    async with _stream_under_way(stage, deployment, 0):
+        victim = _kill_replica(stage, first)
+    await _until_replica_back(stage, first, victim)
+    dead = _kill_part(stage, second, "agent")
+    await _until_part_back(stage, second, "agent", dead)
+    async with _stream_under_way(stage, deployment, 2):
+        dead = _kill_part(stage, third, "gateway")
+    await _until_part_back(stage, third, "gateway", dead)
+    await _until_gateway_answers(stage, deployment, 2)
     passed = stage.ledger.now() - moments.control_plane_killed
     await stage.clock.sleep(max(0.0, DOWN_SECONDS - passed))
     stage.display.say(f"{DOWN_SECONDS:.0f} s without it: {_figures(stage)}")
 
 
-async def _kill_replica(stage: Stage, plane: str) -> None:
-    victim = stage.fleet.plane(plane)["replicas"][0]
+@contextlib.asynccontextmanager
+async def _stream_under_way(
+    stage: Stage, deployment: Deployment, index: int
+) -> AsyncIterator[None]:
+    """Have a long stream answering through the gateway in the block; it too is in the ledger."""
+    arrival = Arrival(
+        at_seconds=0.0,
+        request=replace(_request(deployment, RequestKind.CHAT_STREAM), max_tokens=LONG_TOKENS),
+        preferred=index,
+    )
+    begun = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        stream = group.create_task(send_one(arrival, stage.inference, stage.ledger, begun))
+        waiting = group.create_task(begun.wait())
+        await asyncio.wait((stream, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        yield
+
+
+def _kill_replica(stage: Stage, plane: str) -> Mapping[str, Any]:
+    victim: Mapping[str, Any] = stage.fleet.plane(plane)["replicas"][0]
     stage.moments.kills["replica"] = stage.ledger.now()
     kill([victim["pid"], victim["engine_pid"]])
-    dead = {victim["pid"], victim["engine_pid"]}
-    before = len(stage.fleet.plane(plane)["replicas"])
+    return victim
 
+
+async def _until_replica_back(stage: Stage, plane: str, victim: Mapping[str, Any]) -> None:
     async def is_back() -> bool:
-        ready = [r for r in stage.fleet.plane(plane)["replicas"] if r["state"] == "ready"]
-        return len(ready) >= before and not any(r["pid"] in dead for r in ready)
+        replicas = stage.fleet.plane(plane)["replicas"]
+        return any(r["state"] == "ready" and r["pid"] > 0 for r in replicas) and not any(
+            r["pid"] == victim["pid"] for r in replicas
+        )
 
     await stage.fleet.until(f"{plane} has its replica back", COME_BACK_SECONDS_MAX, is_back)
     _say_back(stage, "replica", f"replica {victim['name']} of {plane}")
 
 
-async def _kill_part(stage: Stage, plane: str, part: str) -> None:
-    dead = stage.fleet.plane(plane)[f"{part}_pid"]
+def _kill_part(stage: Stage, plane: str, part: str) -> int:
+    pid: int = stage.fleet.plane(plane)[f"{part}_pid"]
     stage.moments.kills[part] = stage.ledger.now()
-    kill([dead])
+    kill([pid])
+    return pid
 
+
+async def _until_part_back(stage: Stage, plane: str, part: str, dead: int) -> None:
     async def is_back() -> bool:
         return stage.fleet.plane(plane)[f"{part}_pid"] not in (None, dead)
 

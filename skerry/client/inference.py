@@ -118,8 +118,13 @@ class InferenceClient:
             hints={"attempts": str(attempts), "gateway": self._gateways[-1].name},
         )
 
-    async def send(self, request: Request, preferred: int = 0) -> RequestOutcome:
-        """Send a request, read its answer to the end, and return what became of it."""
+    async def send(
+        self, request: Request, preferred: int = 0, begun: asyncio.Event | None = None
+    ) -> RequestOutcome:
+        """Send a request, read its answer to the end, and return what became of it.
+
+        `begun` is set when the first token is there.
+        """
         started = self._clock.monotonic()
         answer: Answer | None = None
         ttft: float | None = None
@@ -127,6 +132,8 @@ class InferenceClient:
             async with asyncio.timeout(REQUEST_SECONDS_MAX):
                 async with self.ask(request, preferred) as answer:
                     ttft = self._clock.monotonic() - started
+                    if begun is not None:
+                        begun.set()
                     async for _ in answer:
                         pass
         except (Unavailable, InvalidInput) as error:

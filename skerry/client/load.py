@@ -152,10 +152,12 @@ async def run_load(
             task.add_done_callback(in_flight.discard)
 
 
-async def send_one(arrival: Arrival, client: InferenceClient, ledger: Ledger) -> None:
-    """Send one request now and record what became of it."""
+async def send_one(
+    arrival: Arrival, client: InferenceClient, ledger: Ledger, begun: asyncio.Event | None = None
+) -> None:
+    """Send one request now and record what became of it; `begun` is set at its first token."""
     started = ledger.now()
-    outcome = await client.send(arrival.request, arrival.preferred)
+    outcome = await client.send(arrival.request, arrival.preferred, begun)
     ttft = outcome.ttft_seconds
     ledger.records.append(
         RequestRecord(

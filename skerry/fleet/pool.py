@@ -90,3 +90,12 @@ class Pool:
     def name(self) -> str:
         """Return the fleet-wide id, `PLANE--POOL`."""
         return pool_name(self.plane.name, self.shape.name)
+
+
+def resides(zones: tuple[str, ...], allowed: tuple[str, ...]) -> bool:
+    """Say whether a plane in all of `zones` lies in one of the `allowed` ones; fails closed.
+
+    A plane's zones are nested (Frankfurt is in `de` and in `eu`), so one of them is enough. With
+    nothing allowed by name everything is; a plane that tells no zone lies in none.
+    """
+    return not allowed or not set(allowed).isdisjoint(zones)

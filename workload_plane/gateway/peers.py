@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from skerry.fleet.desired import PeerPlane
 from skerry.fleet.observation import PeerVerdict, PeerView
+from skerry.fleet.pool import resides
 from workload_plane.gateway.status import PeerHealth
 
 # Nearness of a plane whose latency was not measured.
@@ -47,17 +48,13 @@ def allowed_peers(
 ) -> tuple[str, ...]:
     """Return those of the ordered peers that may see the deployment's requests; fails closed.
 
-    No zones: anywhere. Otherwise a peer must be known, must say in which zones it is, and each
-    of them must be one of the deployment's.
+    The rule is the scheduler's (`skerry.fleet.pool.resides`); a peer that is not known may not.
     """
-    if not residency_zones:
-        return tuple(ordered)
     return tuple(
         plane
         for plane in ordered
-        if (peer := planes.get(plane)) is not None
-        and peer.residency_zones
-        and set(peer.residency_zones) <= set(residency_zones)
+        if not residency_zones
+        or ((peer := planes.get(plane)) and resides(peer.residency_zones, tuple(residency_zones)))
     )
 
 

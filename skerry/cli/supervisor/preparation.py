@@ -43,9 +43,9 @@ def prepare(
     model file, InvalidInput for planes or engine out of range.
     """
     check_planes(planes)
+    model_directories = _model_directories(engine, environment)
     directory.root.mkdir(parents=True, exist_ok=True)
     check_not_running(directory)
-    model_directories = _model_directories(engine, environment)
     existing = read_layout(directory) if directory.layout.exists() else None
     layout = extend_layout(existing, planes, engine, _port_source())
     if not read_living_processes(directory.processes):
@@ -92,9 +92,10 @@ def _check_ports(directory: DataDirectory, layout: Layout) -> None:
         try:
             check_port_free(HOST, port)
         except Conflict as error:
+            holder = f" by process {pid}" if (pid := error.hints.get("pid")) else ""
             raise Conflict(
-                f"port {port} is {use} but {error.message.removeprefix(f'port {port} ')};"
-                f" or delete {directory.layout} to choose new ports",
+                f"port {port} ({use} port) is taken{holder}; stop that, or delete"
+                f" {directory.layout} to choose new ports",
                 hints=error.hints,
             ) from None
 
