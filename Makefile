@@ -34,7 +34,7 @@ sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
 	@SKERRY_SEEDS=$${SKERRY_SEEDS:-200} $(BIN)/python -m pytest tests/simulation
 
 bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
-	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from scheduler.problem import PoolBar
 from skerry.fleet.deployment import Deployment, ResourceShape
 from skerry.fleet.packing import nodes_of_replica
-from skerry.fleet.pool import Pool
+from skerry.fleet.pool import Pool, resides
 
 GIB = 2**30
 
@@ -102,7 +102,7 @@ def _outside_classes(deployment: Deployment, pool: Pool) -> str | None:
 
 def _outside_residency(deployment: Deployment, pool: Pool) -> str | None:
     wanted = deployment.policy.residency_zones
-    if not wanted or set(wanted) & set(pool.plane.residency_zones):
+    if resides(pool.plane.residency_zones, wanted):
         return None
     told = ", ".join(pool.plane.residency_zones) or "none told"
     return f"residency must be {' or '.join(wanted)}; the plane's zones: {told}"

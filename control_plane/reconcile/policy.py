@@ -16,6 +16,8 @@ class ReconcilePolicy:
     lease_seconds: float = 8.0
     reconnect_jitter_seconds: float = 2.0
     witnesses_min: int = 2
+    # What starting a replica elsewhere counts for, spread over a day: no fleet moves for cents.
+    move_cost_dollars: float = 1.0
     # Above this share of silent planes we take the fault to be our own and freeze moves.
     silent_share_max: float = 0.5
 

@@ -29,6 +29,7 @@ def placement_problem(snapshot: Snapshot, conditions: Conditions) -> PlacementPr
             p for p in current_placements(snapshot, conditions) if p.deployment in wanted
         ),
         bars=pool_bars(snapshot, conditions),
+        move_cost_dollars=snapshot.policy.move_cost_dollars,
     )
 
 

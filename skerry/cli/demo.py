@@ -74,7 +74,6 @@ class Stage:
     ledger: Ledger
     moments: Moments
     display: Display
-    session: Session
     clock: Clock
 
 
@@ -110,7 +109,7 @@ async def _tell(session: Session, directory: DataDirectory, keep: bool) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_raise_when_set(stop))
-            report = await _play(session, directory, display, clock, started)
+            report = await _play(directory, display, clock, started)
             is_told = True
             watcher.cancel()
     except* SkerryError as failures:
@@ -122,7 +121,7 @@ async def _tell(session: Session, directory: DataDirectory, keep: bool) -> int:
 
 
 async def _play(
-    session: Session, directory: DataDirectory, display: Display, clock: Clock, started: float
+    directory: DataDirectory, display: Display, clock: Clock, started: float
 ) -> DemoReport:
     ids = SystemIds(clock)
     display.step(1, f"a control plane and {PLANES} planes start; the deployment is applied")
@@ -130,8 +129,7 @@ async def _play(
         layout, supervisor = await start_fleet(
             directory, PLANES, ENGINE, restart_control_plane=False
         )
-        console = session.console()
-        await wait_until_ready(console, directory, layout, supervisor)
+        await wait_until_ready(display.console, directory, layout, supervisor)
         context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
         deployment = _example()
         async with AsyncOperatorClient(context, ids, "user:demo") as client:
@@ -145,7 +143,6 @@ async def _play(
                     ledger=Ledger(clock),
                     moments=Moments(),
                     display=display,
-                    session=session,
                     clock=clock,
                 )
                 async with asyncio.TaskGroup() as group:
@@ -163,7 +160,7 @@ async def _play(
 
 async def _apply(stage: Stage, deployment: Deployment) -> None:
     fleet = stage.fleet
-    print_plan(stage.session, deployment, await fleet.client.plan(deployment))
+    print_plan(stage.display.console, deployment, await fleet.client.plan(deployment))
     await fleet.client.apply(deployment)
 
     async def served() -> bool:

@@ -15,7 +15,7 @@ class Display:
 
     def __init__(self, console: "Console") -> None:
         """Write to the console."""
-        self._console = console
+        self.console = console
         self._status = console.status("") if console.is_terminal else None
         self._title = ""
 
@@ -31,12 +31,12 @@ class Display:
     def step(self, number: int, title: str) -> None:
         """Begin a step of the story."""
         self._title = f"[{number}/{STEPS}] {title}"
-        self._console.print(self._title, style="bold")
+        self.console.print(self._title, style="bold")
         self.live("")
 
     def say(self, text: str) -> None:
         """Tell something that happened."""
-        self._console.print(f"      {text}")
+        self.console.print(f"      {text}")
 
     def live(self, figures: str) -> None:
         """Show figures that change all the time; a pipe does not get them."""

@@ -9,6 +9,8 @@ from skerry.cli.session import Session, session_of
 from skerry.plumbing.errors import SkerryError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from skerry.client.operator import OperatorClient
     from skerry.client.rows import PlanPreview
     from skerry.fleet.deployment import Deployment
@@ -42,7 +44,7 @@ def plan(
     deployments = read_deployments(file)
     with session.operator() as client:
         for source, deployment in deployments:
-            print_plan(session, deployment, _plan_one(client, source, deployment))
+            print_plan(session.console(), deployment, _plan_one(client, source, deployment))
 
 
 @delete_app.command("deployment")
@@ -56,11 +58,10 @@ def delete_deployment(
     session.console().print(f"deployment {name} deleted")
 
 
-def print_plan(session: Session, deployment: "Deployment", preview: "PlanPreview") -> None:
+def print_plan(console: "Console", deployment: "Deployment", preview: "PlanPreview") -> None:
     """Print what a plan would do."""
     from skerry.cli.render import render_table
 
-    console = session.console()
     console.print(f"plan for deployment {deployment.name}", style="bold")
     console.print(
         render_table(
