@@ -25,11 +25,13 @@ from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
 from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
+from skerry.fleet.deployment import Deployment
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
-from skerry.plumbing.errors import Conflict, SkerryError
+from skerry.plumbing.errors import Conflict, FieldViolation, SkerryError
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor, TlsFiles, server_credentials
 from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
+from workload_plane.engines.catalogue import refusals as engine_refusals
 
 _log = logs.get_logger(__name__)
 
@@ -53,6 +55,7 @@ async def run(settings: ControlPlaneSettings) -> None:
         planner=loop,
         live=registry,
         wake=loop.wake,
+        check_engine=_engine_faults,
     )
     operator_server = await _serve_operator(service, settings)
     link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
@@ -65,6 +68,14 @@ async def run(settings: ControlPlaneSettings) -> None:
         await link_server.stop(STOP_GRACE_SECONDS)
         await http.cleanup()
         database.close()
+
+
+def _engine_faults(deployment: Deployment) -> tuple[FieldViolation, ...]:
+    """Say what the deployment's engine would refuse, before any plane is asked to start it."""
+    return tuple(
+        FieldViolation(path="spec.engine", message=refusal)
+        for refusal in engine_refusals(deployment.revision.engine)
+    )
 
 
 def _build_loop(

@@ -32,7 +32,6 @@ _LIMITS = (
     "-c statement_timeout=5s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
     " -c timezone=UTC"
 )
-_CLOSE_SECONDS = 10.0
 _BEGIN = "skerry_begin"
 
 

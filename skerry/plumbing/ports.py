@@ -7,8 +7,6 @@ import asyncio
 import errno
 import socket
 
-import psutil
-
 from skerry.plumbing.errors import Conflict
 
 # Loopback answers in microseconds; a peer behind a dropping firewall never does.
@@ -64,6 +62,8 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _listener_pid(port: int) -> int | None:
+    import psutil  # only for this message: it costs every process 2.5 MB and its start-up time
+
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):

@@ -52,9 +52,9 @@ def test_numbers_of_changes_have_no_gap_under_parallel_writers(
 
 
 async def test_parallel_first_applies_of_one_name_give_one_creation(
-    url: str, database: Database, write: WriteContext
+    migrated: str, database: Database, write: WriteContext
 ) -> None:
-    other = open_database(url)
+    other = open_database(migrated)
     results = await asyncio.gather(
         *(
             side.run(apply_deployment, write, a_deployment(), "", "")
@@ -67,10 +67,10 @@ async def test_parallel_first_applies_of_one_name_give_one_creation(
 
 
 async def test_a_leader_is_deposed_only_between_transactions(
-    url: str, database: Database, write: WriteContext
+    migrated: str, database: Database, write: WriteContext
 ) -> None:
     """The old leader's open transaction ends before the new epoch begins; its next is refused."""
-    rival = open_database(url)
+    rival = open_database(migrated)
     inside, leave = threading.Event(), threading.Event()
 
     def hold(session: Session) -> AppliedDeployment:
@@ -79,14 +79,15 @@ async def test_a_leader_is_deposed_only_between_transactions(
         assert leave.wait(10)
         return applied
 
-    holding = asyncio.ensure_future(database.run(hold))  # noqa: TID251
-    await asyncio.to_thread(inside.wait, 10)
-    taking = asyncio.ensure_future(rival.run(take_leadership, "cp-2", T0))  # noqa: TID251
-    done, _ = await asyncio.wait({taking}, timeout=0.1)
-    assert not done
-    leave.set()
-    assert (await holding).outcome is ApplyOutcome.CREATED
-    assert await taking == write.epoch + 1
+    async with asyncio.TaskGroup() as group:
+        holding = group.create_task(database.run(hold))
+        await asyncio.to_thread(inside.wait, 10)
+        taking = group.create_task(rival.run(take_leadership, "cp-2", T0))
+        done, _ = await asyncio.wait({taking}, timeout=0.1)
+        assert not done
+        leave.set()
+    assert holding.result().outcome is ApplyOutcome.CREATED
+    assert taking.result() == write.epoch + 1
     with pytest.raises(StaleGeneration):
         await database.run(apply_deployment, write, a_deployment("late"), "", "")
     rival.close()
@@ -148,18 +149,16 @@ async def test_too_many_waiting_calls_are_refused(database: Database) -> None:
         inside.set()
         assert leave.wait(10)
 
-    calls = [asyncio.ensure_future(database.run_read(hold))]  # noqa: TID251
-    await asyncio.to_thread(inside.wait, 10)
-    nothing = WAITING_JOBS_MAX - 1
-    calls += [
-        asyncio.ensure_future(database.run_read(last_sequence))  # type: ignore[arg-type]  # noqa: TID251
-        for _ in range(nothing)
-    ]
-    await asyncio.wait(calls, timeout=0)
-    with pytest.raises(Exhausted, match="try again later"):
-        await database.run_read(last_sequence)
-    leave.set()
-    await asyncio.gather(*calls)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(database.run_read(hold))
+        await asyncio.to_thread(inside.wait, 10)
+        for _ in range(WAITING_JOBS_MAX - 1):
+            group.create_task(database.run_read(last_sequence))
+        # Our own call is the last to be handed over: all those above wait by then.
+        refused = group.create_task(_kind_of_failure(database))
+        await asyncio.wait({refused})
+        leave.set()
+    assert refused.result() is Exhausted
     assert await database.run_read(last_sequence) == 0
 
 
@@ -203,3 +202,11 @@ async def test_a_database_that_was_restarted_is_reached_again(
     with database.write() as session:
         session.execute(text(f"{other} and datname = current_database()"))
     assert await database.run_read(last_sequence) == 1
+
+
+async def _kind_of_failure(database: Database) -> type[Exception] | None:
+    try:
+        await database.run_read(last_sequence)
+    except SkerryError as error:
+        return type(error)
+    return None
