@@ -144,7 +144,9 @@ class GatewayFeed:
             topology = build_topology(self._settings, desired, replicas, hosts)
             self._write_endpoints(build_endpoints(self._settings, desired, replicas))
             if topology != self._published:
-                self._result = publish(
+                # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
+                self._result = await asyncio.to_thread(
+                    publish,
                     topology,
                     self._settings.gateway_dir,
                     self._descriptors,

@@ -364,12 +364,18 @@ async def _plane_returns(stage: Stage) -> None:
     await start_only(fleet.directory, moments.plane)
 
     async def reconciled() -> bool:
-        planes = await fleet.planes()
-        row = planes[moments.plane]
-        return row.state is PlaneState.CONNECTED and row.held == row.desired
+        row = (await fleet.planes())[moments.plane]
+        placements = await fleet.placements()
+        runs = len(fleet.replica_pids())
+        is_served = await fleet.is_served()
+        is_told = row.state is PlaneState.CONNECTED and row.held == row.desired
+        # Exactly what was decided runs: what stood in has left again, if it was to.
+        return is_told and is_served and runs == sum(placements.values())
 
     await fleet.until(f"{moments.plane} is reconciled", SERVING_SECONDS_MAX, reconciled)
     moments.plane_back = stage.ledger.now()
+    seconds = moments.plane_back - moments.plane_killed
+    stage.display.say(f"{seconds:.1f} s after its death all is as decided: {_figures(stage)}")
     await stage.clock.sleep(_STEADY_SECONDS)
 
 

@@ -17,7 +17,7 @@ class Display:
         """Write to the console."""
         self.console = console
         self._status = console.status("") if console.is_terminal else None
-        self._title = ""
+        self._step = ""
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -30,8 +30,8 @@ class Display:
 
     def step(self, number: int, title: str) -> None:
         """Begin a step of the story."""
-        self._title = f"[{number}/{STEPS}] {title}"
-        self.console.print(self._title, style="bold")
+        self._step = f"[{number}/{STEPS}]"
+        self.console.print(f"{self._step} {title}", style="bold")
         self.live("")
 
     def say(self, text: str) -> None:
@@ -41,4 +41,4 @@ class Display:
     def live(self, figures: str) -> None:
         """Show figures that change all the time; a pipe does not get them."""
         if self._status is not None:
-            self._status.update(f"{self._title}  {figures}")
+            self._status.update(f"{self._step} {figures}")

@@ -65,6 +65,11 @@ class DemoFleet:
                 counts[row.plane] = counts.get(row.plane, 0) + row.replicas_ready
         return counts
 
+    async def is_served(self) -> bool:
+        """Say whether every placement has all its replicas ready."""
+        rows = [r for r in await self.client.list_placements() if r.deployment == self.deployment]
+        return bool(rows) and all(row.replicas_ready >= row.replicas for row in rows)
+
     async def planes(self) -> dict[str, PlaneRow]:
         """Return the planes by name."""
         return {row.name: row for row in await self.client.list_planes()}

@@ -21,10 +21,13 @@ _STATUS_SECONDS = 1.0
 
 def up(
     context: typer.Context,
-    planes: Annotated[int, typer.Option("--planes", help="How many planes, 1..32.")] = 3,
+    planes: Annotated[
+        int | None, typer.Option("--planes", help="How many, 1..32; default 3, or as before.")
+    ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="llamacpp, or simulated for every deployment.")
-    ] = "llamacpp",
+        str | None,
+        typer.Option("--engine", help="llamacpp (default), or simulated for every deployment."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Where the fleet lives; default ~/.skerry.")
     ] = None,
@@ -77,9 +80,13 @@ async def start_only(directory: "DataDirectory", name: str) -> list[str]:
 
 
 async def start_fleet(
-    directory: "DataDirectory", planes: int, engine: str, *, restart_control_plane: bool
+    directory: "DataDirectory",
+    planes: int | None,
+    engine: str | None,
+    *,
+    restart_control_plane: bool,
 ) -> "tuple[Layout, ProcessRecord]":
-    """Prepare the directory and start its supervisor; nothing is awaited."""
+    """Prepare the directory and start its supervisor; None leaves planes or engine as before."""
     import sys
 
     from skerry.cli.supervisor.parts import process_environment
@@ -103,8 +110,8 @@ async def start_fleet(
 async def _up(
     session: Session,
     directory: "DataDirectory",
-    planes: int,
-    engine: str,
+    planes: int | None,
+    engine: str | None,
     detach: bool,
     restart_control_plane: bool,
 ) -> None:

@@ -128,10 +128,12 @@ class DataDirectory:
         return self.root / "planes" / name
 
 
-def check_planes(count: int) -> None:
-    """Raise InvalidInput unless that many planes can be made."""
-    if not 1 <= count <= PLANES_MAX:
-        raise InvalidInput(f"--planes must be 1..{PLANES_MAX}, not {count}", field="--planes")
+def check_layout(planes: int, engine: str) -> None:
+    """Raise InvalidInput unless that many planes can be made with that engine."""
+    if not 1 <= planes <= PLANES_MAX:
+        raise InvalidInput(f"--planes must be 1..{PLANES_MAX}, not {planes}", field="--planes")
+    if engine not in ENGINES:
+        raise InvalidInput(f"--engine must be {' or '.join(ENGINES)}, not {engine!r}")
 
 
 def extend_layout(
@@ -141,9 +143,7 @@ def extend_layout(
 
     `take_port` gives a free port that it has not given yet.
     """
-    check_planes(planes)
-    if engine not in ENGINES:
-        raise InvalidInput(f"--engine must be {' or '.join(ENGINES)}, not {engine!r}")
+    check_layout(planes, engine)
     known = {plane.name: plane for plane in existing.planes} if existing else {}
     return Layout(
         engine=engine,

@@ -12,7 +12,7 @@ from skerry.cli.supervisor.layout import (
     HOST,
     DataDirectory,
     Layout,
-    check_planes,
+    check_layout,
     extend_layout,
     ports_of,
     read_layout,
@@ -24,6 +24,8 @@ from skerry.plumbing.errors import Conflict, Exhausted, NotFound
 from skerry.plumbing.files import lock_file
 from skerry.plumbing.ports import check_port_free, free_port
 
+PLANES_DEFAULT = 3
+ENGINE_DEFAULT = "llamacpp"
 MODEL_FILE = "skerry-tiny.gguf"
 # Below Linux's ephemeral ports: there, a port may be the near end of somebody's connection just
 # when a gateway that was killed wants it back.
@@ -32,21 +34,24 @@ _PORT_MIN, _PORT_MAX = 20_000, 29_999
 
 def prepare(
     directory: DataDirectory,
-    planes: int,
-    engine: str,
+    planes: int | None,
+    engine: str | None,
     now: datetime,
     environment: Mapping[str, str],
 ) -> Layout:
     """Write the layout, the certificates and the settings of a fleet; return the layout.
 
-    Raises Conflict for a fleet that runs there or a port that is taken, NotFound for a missing
-    model file, InvalidInput for planes or engine out of range.
+    None takes what the directory had before. Raises Conflict for a fleet that runs there or a
+    port that is taken, NotFound for a missing model file, InvalidInput for what is out of range.
     """
-    check_planes(planes)
+    existing = read_layout(directory) if directory.layout.exists() else None
+    if planes is None:
+        planes = len(existing.planes) if existing else PLANES_DEFAULT
+    engine = engine or (existing.engine if existing else ENGINE_DEFAULT)
+    check_layout(planes, engine)
     model_directories = _model_directories(engine, environment)
     directory.root.mkdir(parents=True, exist_ok=True)
     check_not_running(directory)
-    existing = read_layout(directory) if directory.layout.exists() else None
     layout = extend_layout(existing, planes, engine, _port_source())
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.

@@ -19,6 +19,7 @@ from workload_plane.converge.apply import Applier, StartTerms, engine_to_run, re
 from workload_plane.converge.discover import GatewayView, Memory
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
 from workload_plane.converge.seen import SeenPool
+from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.records import ReplicaRecord
 
 
@@ -194,3 +195,26 @@ def test_a_plane_may_run_another_engine_than_was_asked_for() -> None:
 def test_a_replica_is_named_after_its_deployment_and_revision() -> None:
     assert replica_name("demo", 3, "abc123") == "demo-r3-abc123"
     assert len(replica_name("d" * 63, 12, "abc123")) == 63
+
+
+async def test_what_died_with_the_machine_comes_back_at_once_and_all_together() -> None:
+    world = World()
+    world.desired.state = wants(3)
+    order = ReplicaOrder(
+        name="",
+        deployment="demo",
+        revision=1,
+        pool=POOL,
+        served_name="demo",
+        engine=EngineSpec(name=EngineName.SIMULATED),
+    )
+    for name in ("demo-r1-a", "demo-r1-b", "demo-r1-c"):
+        await world.runtime.start(replace(order, name=name))
+        await world.runtime.mark(name, ReplicaState.READY)
+        world.runtime.crash(name)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.loop.run())
+        await world.run_for(0.5)
+        task.cancel()
+    assert world.states() == [(1, "ready")] * 3
+    assert not world.runtime.dead.keys() & world.runtime.records.keys()
