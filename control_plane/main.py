@@ -85,7 +85,7 @@ def _build_loop(
     wake = _Wake()
     registry = Registry(clock, wake)
     sight = Sight(database, registry, clock, policy_of(settings), decode_desired)
-    doors = Doors(encode=encode_desired, push=registry.push)
+    doors = Doors(encode=encode_desired, push=registry.push, judged=registry.judged)
     loop = ReconcileLoop(database, sight, doors, clock, epoch=epoch)
     wake.target = loop
     return loop, registry

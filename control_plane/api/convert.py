@@ -118,11 +118,13 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
         gateway=gateway_to_proto(stored.gateway),
         nack=live.view(name).nack,
     )
-    if stored.condition is not None:
-        message.state = _STATES[stored.condition.state]
-        message.reason = stored.condition.reason
-        message.state_time.CopyFrom(_time(stored.condition.since))
-        for seen in stored.condition.witnesses:
+    # The store keeps the evidence of the last change of state; the loop has today's.
+    condition = live.conditions().get(stored.identity.name, stored.condition)
+    if condition is not None:
+        message.state = _STATES[condition.state]
+        message.reason = condition.reason
+        message.state_time.CopyFrom(_time(condition.since))
+        for seen in condition.witnesses:
             message.witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
     if name in view.store.desired:
         message.desired.CopyFrom(version_to_proto(view.store.desired[name].version))

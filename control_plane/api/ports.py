@@ -5,7 +5,7 @@ from typing import Protocol
 
 from scheduler.plan import PlacementPlan
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.observation import Observation
+from skerry.fleet.observation import Observation, PlaneCondition
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import FieldViolation
 
@@ -63,6 +63,10 @@ class Live(Protocol):
 
     def observations(self) -> Mapping[str, Observation]:
         """Return the newest observation of every plane heard, by name."""
+        ...
+
+    def conditions(self) -> Mapping[str, PlaneCondition]:
+        """Return how planes were judged last, by name; empty before the first turn."""
         ...
 
     def view(self, plane: str) -> LinkSight:

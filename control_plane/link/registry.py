@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from control_plane.link.push import Outbox
 from control_plane.reconcile.snapshot import LinkView
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import Observation, PlaneReport
+from skerry.fleet.observation import Observation, PlaneCondition, PlaneReport
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict
 
@@ -32,6 +32,7 @@ class Registry:
         self._started_at_seconds = clock.monotonic()
         self._planes: dict[str, _PlaneLink] = {}
         self._desired: dict[str, tuple[Version, bytes]] = {}
+        self._conditions: Mapping[str, PlaneCondition] = {}
 
     @property
     def since_start_seconds(self) -> float:
@@ -94,6 +95,14 @@ class Registry:
         link = self._planes.get(plane)
         if link is not None and link.outbox is not None:
             link.outbox.put(version, payload)
+
+    def judged(self, conditions: Mapping[str, PlaneCondition]) -> None:
+        """Keep how the planes were judged last, for people to read."""
+        self._conditions = conditions
+
+    def conditions(self) -> Mapping[str, PlaneCondition]:
+        """Return how the planes were judged last, by name."""
+        return self._conditions
 
     def view(self, plane: str) -> LinkView:
         """Return what is known of a plane's link; a plane never heard is silent since our start."""

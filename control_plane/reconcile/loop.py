@@ -59,10 +59,11 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """How desired states leave this process: encoded, and pushed to planes."""
+    """How decisions leave this loop: desired states encoded and pushed, judgements shown."""
 
     encode: Callable[[DesiredState], tuple[bytes, bytes]]
     push: Callable[[str, Version, bytes], None]
+    judged: Callable[[Mapping[str, PlaneCondition]], None]
 
 
 class ReconcileLoop:
@@ -110,6 +111,7 @@ class ReconcileLoop:
         """Do one turn: judge planes, place if anything it depends on moved, push what changed."""
         snapshot = await self._sight.look()
         conditions = judge(snapshot)
+        self._doors.judged(conditions)
         await self._apply(plan_conditions(snapshot, conditions))
         if is_frozen(snapshot) and self._decided is not None:
             return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from skerry.cli.session import Session, UsageFault
+from skerry.plumbing.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from skerry.client.gateways import Gateway
@@ -34,7 +35,7 @@ def known_gateways(session: Session, named: Sequence[str]) -> "tuple[Gateway, ..
 
 
 async def served_models(gateways: "Sequence[Gateway]") -> tuple[str, ...]:
-    """Return the models that the first gateway that answers serves; none when none answers."""
+    """Return the models of the first gateway that answers; Unavailable when none does."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=_MODELS_SECONDS_MAX)
@@ -46,7 +47,8 @@ async def served_models(gateways: "Sequence[Gateway]") -> tuple[str, ...]:
                     return tuple(str(entry["id"]) for entry in answer["data"])
             except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
                 continue
-    return ()
+    names = ", ".join(gateway.name for gateway in gateways)
+    raise Unavailable(f"no gateway answers ({names}); is the fleet up?")
 
 
 async def pick_model(client: "InferenceClient", model: str | None) -> str:
@@ -55,7 +57,7 @@ async def pick_model(client: "InferenceClient", model: str | None) -> str:
         return model
     models = await served_models(client.gateways)
     if not models:
-        raise UsageFault("no gateway names a model; give MODEL, or `skerry apply` a deployment")
+        raise NotFound("no model is served; `skerry apply -f FILE` a deployment first")
     return models[0]
 
 

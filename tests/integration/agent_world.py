@@ -167,7 +167,8 @@ class AgentWorld:
                     "host_memory_bytes": 0,
                 }
             ],
-            "control_planes": [self.link_address],
+            # The first one never answers: the agent has to take the next in turn.
+            "control_planes": [f"{HOST}:{free_port(HOST)}", self.link_address],
             "data_dir": str(self.data_dir),
             "gateway": self.gateway,
             "front_port": free_port(HOST),

@@ -50,7 +50,7 @@ class Fleet:
             self.epoch = leadership.take_leadership(session, "cp", self.clock.now())
         self.registry = Registry(self.clock, lambda: None)
         sight = Sight(self.database, self.registry, self.clock, ReconcilePolicy(), decode_desired)
-        doors = Doors(encode=encode_desired, push=self.push)
+        doors = Doors(encode=encode_desired, push=self.push, judged=self.registry.judged)
         self.loop = ReconcileLoop(self.database, sight, doors, self.clock, epoch=self.epoch)
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:

@@ -33,6 +33,7 @@ from skerry.fleet.placement import Placement
 from tests.builders import T0, a_deployment, a_pool, a_report
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import (
+    Action,
     DrainReplica,
     FenceReplica,
     ForgetReplica,
@@ -203,7 +204,7 @@ class World:
             self.note(plane.name, action)
             self._apply(plane, action)
 
-    def _apply(self, plane: SimPlane, action: converge.Action) -> None:
+    def _apply(self, plane: SimPlane, action: Action) -> None:
         if isinstance(action, StartReplica):
             plane.serial += 1
             name = f"{action.deployment}-{plane.name}-{plane.serial}"

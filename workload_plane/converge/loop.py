@@ -72,6 +72,7 @@ class ConvergeLoop:
 
     async def run(self) -> None:
         """Converge for ever; a failed turn is logged and the next one looks anew."""
+        self._watches.clear()  # those of a run before ended with it
         async with asyncio.TaskGroup() as tasks:
             while True:
                 again = False

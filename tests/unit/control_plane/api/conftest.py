@@ -46,6 +46,9 @@ class _Live:
     def observations(self) -> Mapping[str, Observation]:
         return self.reports
 
+    def conditions(self) -> Mapping[str, PlaneCondition]:
+        return {}
+
     def view(self, plane: str) -> _Link:
         return _Link(nack=self.nacks.get(plane, ""))
 
