@@ -23,6 +23,7 @@ from skerry.cli.demo_story import (
     DOWN_SECONDS,
     QUIET_SECONDS,
     DemoReport,
+    Kill,
     Moments,
     broken_promises,
     make_report,
@@ -251,7 +252,7 @@ async def _stream_under_way(
 
 def _kill_replica(stage: Stage, plane: str) -> Mapping[str, Any]:
     victim: Mapping[str, Any] = stage.fleet.plane(plane)["replicas"][0]
-    stage.moments.kills["replica"] = stage.ledger.now()
+    stage.moments.kills["replica"] = Kill(at=stage.ledger.now(), plane=plane, carries_streams=True)
     kill([victim["pid"], victim["engine_pid"]])
     return victim
 
@@ -269,7 +270,9 @@ async def _until_replica_back(stage: Stage, plane: str, victim: Mapping[str, Any
 
 def _kill_part(stage: Stage, plane: str, part: str) -> int:
     pid: int = stage.fleet.plane(plane)[f"{part}_pid"]
-    stage.moments.kills[part] = stage.ledger.now()
+    stage.moments.kills[part] = Kill(
+        at=stage.ledger.now(), plane=plane, carries_streams=part == "gateway"
+    )
     kill([pid])
     return pid
 
@@ -283,7 +286,7 @@ async def _until_part_back(stage: Stage, plane: str, part: str, dead: int) -> No
 
 
 def _say_back(stage: Stage, key: str, what: str) -> None:
-    seconds = stage.ledger.now() - stage.moments.kills[key]
+    seconds = stage.ledger.now() - stage.moments.kills[key].at
     stage.display.say(f"{what} was killed and is back after {seconds:.1f} s")
 
 

@@ -28,13 +28,22 @@ BREAK_SECONDS = 5.0
 Placements = Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """One process killed: when, at which plane, and whether streams run through it."""
+
+    at: float
+    plane: str
+    carries_streams: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Moments:
     """When things happened, in seconds of the ledger's clock, and what was seen then."""
 
     control_plane_killed: float = 0.0
     control_plane_back: float = 0.0
-    kills: dict[str, float] = field(default_factory=dict)
+    kills: dict[str, Kill] = field(default_factory=dict)
     plane: str = ""
     plane_killed: float = 0.0
     replacement_decided: float | None = None
@@ -179,13 +188,21 @@ def _checks_of_plane(report: DemoReport) -> tuple[tuple[bool, str], ...]:
 
 
 def unexplained(records: Sequence[RequestRecord], moments: Moments) -> tuple[RequestRecord, ...]:
-    """Return the streams that broke when nothing that carried them had been killed."""
-    deaths = [*moments.kills.values(), moments.plane_killed]
+    """Return the streams that broke when nothing that carried them had been killed.
+
+    Only the death of a replica, a gateway or a whole plane explains a broken stream, and only of
+    one that went through that plane's gateway: an agent's death must break nothing.
+    """
+    plane_kill = Kill(at=moments.plane_killed, plane=moments.plane, carries_streams=True)
+    kills = [kill for kill in (*moments.kills.values(), plane_kill) if kill.carries_streams]
     return tuple(
         record
         for record in records
         if record.result is Result.INTERRUPTED
-        and not any(death <= record.ended_at < death + BREAK_SECONDS for death in deaths)
+        and not any(
+            record.gateway == kill.plane and kill.at <= record.ended_at < kill.at + BREAK_SECONDS
+            for kill in kills
+        )
     )
 
 

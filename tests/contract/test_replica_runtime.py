@@ -16,7 +16,7 @@ import pytest
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.errors import Conflict, Exhausted
+from skerry.plumbing.errors import Conflict, Exhausted, Unavailable
 from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import ProcessRecord, is_alive
 from tests.fakes.replica_runtime import FakeReplicaRuntime
@@ -171,6 +171,19 @@ async def test_replicas_are_adopted_after_a_restart_of_the_agent(bench: Bench) -
     one = await _started(bench, _order())
     (adopted,) = await bench.restarted().list()
     assert adopted == one
+
+
+async def test_a_replica_host_that_cannot_start_leaves_no_record(tmp_path: Path) -> None:
+    place = LocalPlace(
+        plane="here",
+        replicas_dir=tmp_path / "replicas",
+        logs_dir=tmp_path / "logs",
+        command=lambda _: ("no-such-program-anywhere",),
+    )
+    runtime = LocalRuntime(place, SystemClock())
+    with pytest.raises(Unavailable, match="no program"):
+        await runtime.start(_order())
+    assert await runtime.list() == ()
 
 
 def _processes(one: LiveReplica) -> list[ProcessRecord]:

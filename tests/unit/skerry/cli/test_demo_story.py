@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from skerry.cli.demo_story import DemoReport, Moments, broken_promises, make_report
+from skerry.cli.demo_story import DemoReport, Kill, Moments, broken_promises, make_report
 from skerry.client.gateways import RequestKind, Result
 from skerry.client.load import RequestRecord
 
@@ -40,7 +40,11 @@ def the_moments() -> Moments:
     return Moments(
         control_plane_killed=10.0,
         control_plane_back=41.0,
-        kills={"replica": 20.5, "agent": 24.0, "gateway": 26.0},
+        kills={
+            "replica": Kill(at=20.5, plane="a", carries_streams=True),
+            "agent": Kill(at=34.0, plane="a", carries_streams=False),
+            "gateway": Kill(at=46.0, plane="c", carries_streams=True),
+        },
         plane="b",
         plane_killed=60.0,
         replacement_decided=70.0,
@@ -89,8 +93,10 @@ def test_a_stream_that_broke_with_the_killed_replica_is_counted_and_allowed() ->
     assert broken_promises(report) == ()
 
 
-def test_a_stream_that_broke_by_itself_is_a_broken_promise() -> None:
-    (sentence,) = broken_promises(report_of(a_record(50.0, Result.INTERRUPTED)))
+@pytest.mark.parametrize("moment", [34.0, 46.0, 54.0])
+def test_a_stream_that_broke_by_itself_is_a_broken_promise(moment: float) -> None:
+    """At an agent's death, at another plane's gateway's, and when nothing was killed."""
+    (sentence,) = broken_promises(report_of(a_record(moment, Result.INTERRUPTED)))
     assert "1 streams broke that no kill explains" in sentence
 
 

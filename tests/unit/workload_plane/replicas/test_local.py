@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
@@ -83,16 +81,3 @@ async def test_logs_of_replicas_that_are_gone_have_a_limit(tmp_path: Path) -> No
     assert len(list(logs.glob("demo-*.log"))) == LOGS_OF_GONE_MAX
     assert len([path for path in logs.iterdir() if path.is_dir()]) == LOGS_OF_GONE_MAX
     assert (logs / "envoy.log").exists()
-
-
-async def test_a_replica_host_that_cannot_start_leaves_no_record(tmp_path: Path) -> None:
-    place = LocalPlace(
-        plane="here",
-        replicas_dir=tmp_path / "replicas",
-        logs_dir=tmp_path / "logs",
-        command=lambda _: ("no-such-program-anywhere",),
-    )
-    runtime = LocalRuntime(place, SystemClock())
-    with pytest.raises(Exception, match="no program"):
-        await runtime.start(ORDER)
-    assert await runtime.list() == ()
