@@ -208,7 +208,10 @@ def _listening(
         peers=peers if tls is not None else (),
         front=Address(host=LOOPBACK, port=settings.front_port),
         tls=PeerTls(
-            certificate_path=str(tls.cert), key_path=str(tls.key), authority_path=str(tls.ca)
+            certificate_path=str(tls.cert),
+            key_path=str(tls.key),
+            authority_path=str(tls.ca),
+            verify_plane_names=True,
         )
         if tls is not None
         else None,

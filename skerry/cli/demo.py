@@ -345,7 +345,9 @@ async def _plane_dies(stage: Stage, deployment: Deployment) -> None:
 
     await fleet.until("replacements are decided", LOSS_SECONDS_MAX, decided)
     moments.replacement_decided = stage.ledger.now()
-    moments.loss_reason = (await fleet.planes())[victim].reason
+    moments.loss_reason = await fleet.loss_reason(victim)
+    witnesses = (await fleet.planes())[victim].witnesses
+    moments.loss_witnesses = {view.plane: view.verdict.value for view in witnesses}
     stage.display.say(
         f"decided after {moments.replacement_decided - moments.plane_killed:.1f} s:"
         f" {moments.loss_reason}"

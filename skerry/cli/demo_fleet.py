@@ -15,7 +15,7 @@ import psutil
 from skerry.cli.supervisor.fleet_file import read_fleet
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.client.operator import AsyncOperatorClient
-from skerry.client.rows import ChangeRow, PlaneRow
+from skerry.client.rows import PlaneRow
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, Unavailable
 
@@ -74,9 +74,14 @@ class DemoFleet:
         """Return the planes by name."""
         return {row.name: row for row in await self.client.list_planes()}
 
-    async def changes(self) -> tuple[ChangeRow, ...]:
-        """Return every change so far."""
-        return await self.client.changes_since(0)
+    async def loss_reason(self, plane: str) -> str:
+        """Return why the control plane last judged the plane lost; empty when it did not."""
+        reasons = [
+            change.summary
+            for change in await self.client.changes_since(0)
+            if change.kind == "plane.lost" and change.subject.endswith(f"/{plane}")
+        ]
+        return reasons[-1] if reasons else ""
 
     async def until(
         self, what: str, seconds_max: float, look: Callable[[], Awaitable[Value | None]]

@@ -50,6 +50,7 @@ class Moments:
     replacement_ready: float | None = None
     plane_back: float | None = None
     loss_reason: str = ""
+    loss_witnesses: Mapping[str, str] = field(default_factory=dict)
     replicas_restarted_by_return: int = 0
     placements_before: Placements = field(default_factory=dict)
     placements_after: Placements = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """demo-report.json; the first thirteen fields are a contract."""
+    """demo-report.json; the first fourteen fields are a contract."""
 
     requests_total: int
     requests_failed: int
@@ -78,6 +79,7 @@ class DemoReport:
     interrupted_unexplained: int
     requests_failed_over: int
     plane_loss_reason: str
+    plane_loss_witnesses: Mapping[str, str]
     plane_back_seconds: float | None
     ttft_p50_ms: float | None
     ttft_p99_ms: float | None
@@ -130,6 +132,7 @@ def make_report(
         interrupted_unexplained=len(unexplained(records, moments)),
         requests_failed_over=summary.failed_over,
         plane_loss_reason=moments.loss_reason,
+        plane_loss_witnesses=dict(moments.loss_witnesses),
         plane_back_seconds=_since(moments.plane_back, moments.plane_killed),
         ttft_p50_ms=_thousandfold(summary.ttft_p50),
         ttft_p99_ms=_thousandfold(summary.ttft_p99),
@@ -179,7 +182,12 @@ def _checks_of_plane(report: DemoReport) -> tuple[tuple[bool, str], ...]:
     late = f"replacements were decided after {_shown(decided)} s"
     is_quick = first is not None and first <= FIRST_SUCCESS_MS_MAX
     is_decided = decided is not None and decided <= DECIDED_SECONDS_MAX
+    verdicts = report.plane_loss_witnesses
+    is_witnessed = bool(verdicts) and set(verdicts.values()) == {"unreachable"}
+    seen = ", ".join(f"{plane}: {verdict}" for plane, verdict in verdicts.items()) or "nobody"
     return (
+        (bool(report.plane_loss_reason), "the plane was never judged lost"),
+        (is_witnessed, f"the peers did not see the plane gone ({seen})"),
         (is_quick, f"{slow} (at most {FIRST_SUCCESS_MS_MAX:.0f})"),
         (is_decided, f"{late} (at most {DECIDED_SECONDS_MAX:.0f})"),
         (report.replacement_ready_seconds is not None, "the replacements never served"),

@@ -51,6 +51,7 @@ def the_moments() -> Moments:
         replacement_ready=75.0,
         plane_back=85.0,
         loss_reason="lease over and the witnesses see nothing serving there",
+        loss_witnesses={"a": "unreachable", "c": "unreachable"},
         placements_before={"a--cpu": 2, "b--cpu": 1},
         placements_after={"b--cpu": 1, "a--cpu": 2},
     )
@@ -105,6 +106,9 @@ def test_a_stream_that_broke_by_itself_is_a_broken_promise(moment: float) -> Non
     [
         ({"replacement_decided": 85.0}, "decided after 25.0 s"),
         ({"replacement_decided": None}, "decided after for ever s"),
+        ({"loss_reason": ""}, "never judged lost"),
+        ({"loss_witnesses": {"a": "unreachable", "c": "serving"}}, "c: serving"),
+        ({"loss_witnesses": {}}, "did not see the plane gone (nobody)"),
         ({"replacement_ready": None}, "never served"),
         ({"plane_back": None}, "did not come back"),
         ({"replicas_restarted_by_return": 2}, "restarted 2 replicas"),
