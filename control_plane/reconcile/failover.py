@@ -27,7 +27,8 @@ def judge(snapshot: Snapshot) -> dict[str, PlaneCondition]:
         conditions[plane.name] = PlaneCondition(
             state=state,
             since=before.since if unchanged and before else snapshot.now,
-            reason=rule.reason,
+            # A state that is only kept keeps the reason it was reached by.
+            reason=before.reason if rule.state is None and before else rule.reason,
             witnesses=evidence.witnesses,
         )
     return conditions

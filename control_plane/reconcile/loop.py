@@ -105,6 +105,9 @@ class ReconcileLoop:
                     raise
                 # Somebody else wrote in between: the next turn reads again.
                 _log.info("reconcile.again", reason=str(error))
+            except Exception:
+                # One turn is lost, not the control plane: the next one starts from the whole truth.
+                _log.exception("reconcile.turn-failed")
             await first_of(self._woken.wait(), self._clock.sleep(TICK_SECONDS))
 
     async def turn(self) -> None:
@@ -118,8 +121,9 @@ class ReconcileLoop:
         seen = fingerprint(snapshot, conditions)
         if self._decided is None or self._decided.fingerprint != seen:
             await self._place(snapshot, conditions, seen)
-            # The store may have a new truth (pools just reported): judge it with fresh eyes.
+            # Solving took its time: a plane may have joined or gone meanwhile.
             snapshot = await self._sight.look()
+            conditions = judge(snapshot)
         if self._decided is None:
             return
         snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)

@@ -8,6 +8,7 @@ from control_plane.link.registry import Registry
 from control_plane.reconcile.loop import Doors, ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
+from control_plane.reconcile.snapshot import Snapshot
 from control_plane.store import deployments, leadership, placements, pools, schema
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
@@ -49,9 +50,11 @@ class Fleet:
         with self.database.write() as session:
             self.epoch = leadership.take_leadership(session, "cp", self.clock.now())
         self.registry = Registry(self.clock, lambda: None)
-        sight = Sight(self.database, self.registry, self.clock, ReconcilePolicy(), decode_desired)
+        self.sight = Sight(
+            self.database, self.registry, self.clock, ReconcilePolicy(), decode_desired
+        )
         doors = Doors(encode=encode_desired, push=self.push, judged=self.registry.judged)
-        self.loop = ReconcileLoop(self.database, sight, doors, self.clock, epoch=self.epoch)
+        self.loop = ReconcileLoop(self.database, self.sight, doors, self.clock, epoch=self.epoch)
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:
         """Take what would go over the link, if the plane lives."""
@@ -181,3 +184,26 @@ async def test_planning_shows_the_change_and_changes_nothing(tmp_path: Path) -> 
     assert sum(p.count for p in change.before) == 4
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
     assert ReplicaState.READY in {r.state for rs in fleet.running.values() for r in rs}
+
+
+async def test_a_plane_that_joins_while_the_solver_works_is_taken_in(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    fleet.alive.discard("gcp")
+    await fleet.apply_demo()
+    fleet.alive.add("gcp")
+    looks = 0
+    look = fleet.sight.look
+
+    async def look_and_join() -> Snapshot:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            fleet.obey()
+        return await look()
+
+    fleet.sight.look = look_and_join  # type: ignore[method-assign]
+    await fleet.loop.turn()
+    assert looks == 2
+    fleet.sight.look = look  # type: ignore[method-assign]
+    await fleet.turns(3)
+    assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}

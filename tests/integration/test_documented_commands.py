@@ -1,0 +1,89 @@
+"""Every command in a document is run: against a fleet of its own, in the order it is written.
+
+What cannot be run here is named with the reason, so that a new command can't slip through.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/operating/running.md",
+    "docs/operating/deployment-file.md",
+)
+FLEET = "/tmp/skerry-fleet"  # the directory that the documents use; a temporary one stands in
+SECONDS_MAX = 120
+ELSEWHERE = {
+    "make demo": "tests/integration/test_story.py",
+    "make test": "this very run",
+    "make setup": "made the environment this runs in",
+    "make test-unit": "part of this very run",
+    "git clone YOUR-FORK skerry && cd skerry": "needs a fork",
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every line of every `sh` block, with its document."""
+    found = []
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            found += [(name, line) for line in block.splitlines() if line.strip()]
+    return found
+
+
+def test_every_shell_block_is_of_a_known_document() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    with_commands = {
+        name for name in listed if "```sh\n" in (ROOT / name).read_text(encoding="utf-8")
+    }
+    assert with_commands <= set(DOCUMENTS), "add the document to DOCUMENTS"
+
+
+def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    fleet = str(tmp_path / "fleet")
+    running = False
+    try:
+        for document, command in commands():
+            if command in ELSEWHERE:
+                continue
+            line = command.replace(FLEET, fleet)
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").partition("=")
+                environment[name] = value
+                continue
+            if not running and " up " not in f"{line} ":
+                run(["up", "--planes", "3", "--data-dir", fleet, "--detach"], environment)
+                environment["SKERRY_CONFIG"] = f"{fleet}/config.yaml"
+            program, *arguments = shlex.split(line)
+            assert program == ".venv/bin/skerry", f"{document}: {command}: name it in ELSEWHERE"
+            run(arguments, environment)
+            running = "down" not in arguments
+    finally:
+        run(["down", "--data-dir", fleet], environment)
+
+
+def run(arguments: list[str], environment: dict[str, str]) -> None:
+    """Run one skerry command; it must end with 0."""
+    result = subprocess.run(
+        [str(ROOT / ".venv/bin/skerry"), *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert result.returncode == 0, f"skerry {arguments}:\n{result.stdout}\n{result.stderr}"
