@@ -73,6 +73,7 @@ class Model:
         return variable
 
     def hint(self, counts: Counts) -> None:
+        """Tell the solver to start from given counts instead of what it was told before."""
         self.cp.clear_hints()  # type: ignore[no-untyped-call]
         for variable, value in self.hints:
             self.cp.add_hint(variable, value(counts))
