@@ -9,10 +9,14 @@ $bin/lint-imports --no-logo 2>/dev/null | tail -n 12
 $bin/lint-imports --no-logo >/dev/null
 $bin/python tools/tidy.py
 $bin/mypy --no-error-summary skerry scheduler control_plane workload_plane tools migrations tests
-if command -v npm >/dev/null 2>&1; then
-    [ -x node_modules/.bin/buf ] || npm ci --silent --no-audit --no-fund
+# buf comes from npm, at the exact version that package.json names; its own lock file would leave
+# out the other platforms' binaries and then refuse them.
+if [ ! -x node_modules/.bin/buf ] && command -v npm >/dev/null 2>&1; then
+    npm install --no-package-lock --ignore-scripts --silent --no-audit --no-fund || true
+fi
+if [ -x node_modules/.bin/buf ]; then
     node_modules/.bin/buf lint
 else
-    echo "SKIPPED: buf lint (npm is not installed; on Debian: apt-get install npm)" >&2
+    echo "SKIPPED: buf lint: npm is missing or could not install it (on Debian: apt-get install npm)" >&2
 fi
 echo "lint: ok"
