@@ -4,9 +4,11 @@
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from control_plane import instruments
 from control_plane.reconcile.actions import (
     Action,
     PushDesired,
@@ -35,7 +37,7 @@ from scheduler.solve import solve
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PlaneCondition
+from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -100,6 +102,7 @@ class ReconcileLoop:
             self._woken.clear()
             try:
                 await self.turn()
+                instruments.TURNS.labels("done").inc()
             except StaleGeneration as error:
                 if await self._database.run_read(leading_epoch) != self._epoch:
                     raise
@@ -108,6 +111,7 @@ class ReconcileLoop:
             except Exception:
                 # One turn is lost, not the control plane: the next one starts from the whole truth.
                 _log.exception("reconcile.turn-failed")
+                instruments.TURNS.labels("failed").inc()
             await first_of(self._woken.wait(), self._clock.sleep(TICK_SECONDS))
 
     async def turn(self) -> None:
@@ -115,6 +119,7 @@ class ReconcileLoop:
         snapshot = await self._sight.look()
         conditions = judge(snapshot)
         self._doors.judged(conditions)
+        _count_planes(conditions)
         await self._apply(plan_conditions(snapshot, conditions))
         if is_frozen(snapshot) and self._decided is not None:
             return
@@ -158,6 +163,9 @@ class ReconcileLoop:
         )
         await self._database.run(record_decision, self._context(), decision)
         self._decided = Decided(fingerprint=seen, plan=plan)
+        instruments.SOLVE_SECONDS.observe(seconds)
+        instruments.PENDING_REPLICAS.set(sum(u.replicas for u in plan.unplaced))
+        instruments.COST.set(plan.cost_per_hour)
         _log.info(
             "placements.decided",
             changed=changed,
@@ -192,6 +200,7 @@ class ReconcileLoop:
         for action in actions:
             _log.info("action", does=action.describe())
             await self._apply_one(action)
+            instruments.ACTIONS.labels(type(action).__name__).inc()
 
     async def _apply_one(self, action: Action) -> None:
         write = self._context()
@@ -210,3 +219,9 @@ class ReconcileLoop:
                 await self._database.run(desired.raise_generation, write, plane, at_least)
             case RemoveDeployment(deployment=name):
                 await self._database.run(deployments.remove_deployment, write, name)
+
+
+def _count_planes(conditions: Mapping[str, PlaneCondition]) -> None:
+    states = Counter(condition.state for condition in conditions.values())
+    for state in PlaneState:
+        instruments.PLANES.labels(state.value).set(states[state])

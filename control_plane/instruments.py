@@ -1,0 +1,37 @@
+"""The control plane's own instruments; the reconcile loop sets them, `/metrics` shows them."""
+
+from skerry.plumbing import metrics
+
+PLANES = metrics.gauge(
+    "skerry_known_planes",
+    unit="planes",
+    help="Planes by the state they were last judged to be in.",
+    labels=("state",),
+)
+TURNS = metrics.counter(
+    "skerry_reconcile_turns_total",
+    unit="turns",
+    help="Turns of the reconcile loop: done, or failed and tried again.",
+    labels=("outcome",),
+)
+SOLVE_SECONDS = metrics.histogram(
+    "skerry_placement_solve_seconds",
+    unit="seconds",
+    help="Time one placement took to decide.",
+)
+PENDING_REPLICAS = metrics.gauge(
+    "skerry_pending_replicas",
+    unit="replicas",
+    help="Replicas that the last decision found no place for.",
+)
+COST = metrics.gauge(
+    "skerry_placed_usd_per_hour",
+    unit="usd_per_hour",
+    help="What the placements of the last decision cost.",
+)
+ACTIONS = metrics.counter(
+    "skerry_reconcile_actions_total",
+    unit="actions",
+    help="Actions that reconciliation applied, by kind.",
+    labels=("kind",),
+)

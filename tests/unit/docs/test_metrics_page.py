@@ -1,0 +1,23 @@
+"""Every instrument is on the page about metrics, with the help that `/metrics` shows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = ROOT / "docs" / "operating" / "metrics.md"
+# A process of its own: other tests declare instruments of theirs in this one.
+ROWS = """
+import control_plane.instruments, workload_plane.replica_host.instruments
+from skerry.plumbing.metrics import declared
+for d in declared():
+    print(f"| `{d.name}` | {d.kind} | {', '.join(d.labels)} | {d.help} |")
+"""
+
+
+def test_every_instrument_is_documented_and_nothing_else_is() -> None:
+    rows = {line for line in PAGE.read_text(encoding="utf-8").splitlines() if "`skerry_" in line}
+    declared = subprocess.run(
+        [sys.executable, "-c", ROWS], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert rows == set(declared.stdout.splitlines())
