@@ -20,6 +20,9 @@ from skerry.plumbing.tasks import first_of
 
 # A process that SIGKILL has not ended by then hangs in the kernel (a lost NFS, a stuck driver).
 KILL_SECONDS_MAX = 10.0
+# Exit codes of children that a look at them reaped, for whoever asks later; the oldest go first.
+EXIT_CODES_MAX = 256
+_exit_codes: dict[tuple[int, float], int] = {}
 # Each round kills what the round before forked meanwhile; more rounds are a fork bomb.
 _KILL_ROUNDS_MAX = 20
 # Fields of /proc/PID/stat counted from the one after the command's closing parenthesis.
@@ -120,13 +123,13 @@ def record_of(pid: int, name: str = "") -> ProcessRecord:
 def is_alive(record: ProcessRecord) -> bool:
     """Return whether that very process still runs.
 
-    Reaps it when it is a dead child of ours: who wants the exit code has `wait_until_gone`.
+    Reaps it when it is a dead child of ours; `wait_until_gone` still has its exit code.
     """
     stat = _read_stat(record.pid)
     if stat is None or not _is_same(record, stat[1]):
         return False
     if stat[1][_STAT_STATE] in "ZX":
-        _reap(record.pid)
+        _reap(record)
         return False
     return True
 
@@ -152,7 +155,7 @@ async def wait_until_gone(record: ProcessRecord) -> int | None:
     """
     descriptor = _open_pidfd(record)
     if descriptor is None:
-        return None
+        return _exit_codes.get(_key(record))
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     try:
@@ -161,7 +164,7 @@ async def wait_until_gone(record: ProcessRecord) -> int | None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    return _reap(record.pid)
+    return _reap(record)
 
 
 async def terminate(record: ProcessRecord, clock: Clock, grace_seconds: float) -> None:
@@ -275,9 +278,17 @@ def _open_pidfd(record: ProcessRecord) -> int | None:
     return None
 
 
-def _reap(pid: int) -> int | None:
+def _key(record: ProcessRecord) -> tuple[int, float]:
+    return record.pid, record.start_time
+
+
+def _reap(record: ProcessRecord) -> int | None:
     try:
-        reaped, status = os.waitpid(pid, os.WNOHANG)
+        reaped, status = os.waitpid(record.pid, os.WNOHANG)
     except ChildProcessError:
+        return _exit_codes.get(_key(record))
+    if reaped != record.pid:
         return None
-    return os.waitstatus_to_exitcode(status) if reaped == pid else None
+    while len(_exit_codes) >= EXIT_CODES_MAX:
+        del _exit_codes[next(iter(_exit_codes))]
+    return _exit_codes.setdefault(_key(record), os.waitstatus_to_exitcode(status))

@@ -124,6 +124,12 @@ async def test_exit_code_of_a_process_that_ended_before_the_wait_is_told(start: 
     assert await wait_until_gone(record) == 3
 
 
+async def test_exit_code_survives_a_look_that_reaped_the_process(start: Start) -> None:
+    record = start("sh", "-c", "exit 4")
+    await until(lambda: not is_alive(record))
+    assert await wait_until_gone(record) == 4
+
+
 async def test_reused_pid_is_a_stranger(start: Start) -> None:
     record = start("sleep", "100")
     for other in (replace(record, start_time=record.start_time - 1), replace(record, boot_id="x")):
