@@ -230,5 +230,5 @@ async def test_child_dies_with_its_parent_when_asked(start: Start, tmp_path: Pat
 
 async def test_waiting_for_the_gone_returns(start: Start) -> None:
     record = start("true")
-    await wait_until_gone(record)
-    assert await wait_until_gone(record) is None
+    assert await wait_until_gone(record) == 0
+    assert await wait_until_gone(record) == 0
