@@ -54,11 +54,15 @@ class Rule:
 PLANE_RULES: tuple[Rule, ...] = (
     Rule(
         name="back",
-        holds=lambda e: (
-            e.heard and e.before in (PlaneState.LOST, PlaneState.RECOVERING) and not e.synced
-        ),
+        holds=lambda e: e.heard and e.before is PlaneState.LOST,
         state=PlaneState.RECOVERING,
-        reason="back after being lost; being reconciled",
+        reason="back after being lost; what it brought with it is being taken in",
+    ),
+    Rule(
+        name="reconciling",
+        holds=lambda e: e.heard and e.before is PlaneState.RECOVERING and not e.synced,
+        state=PlaneState.RECOVERING,
+        reason="back after being lost; it does not hold the newest desired state yet",
     ),
     Rule(
         name="heard",

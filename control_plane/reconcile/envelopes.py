@@ -5,13 +5,13 @@ a shrunken one is granted only when the deployment's replicas are READY elsewher
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Envelope
-from skerry.fleet.pool import Pool
 
 Key = tuple[str, str]  # deployment, pool
 
@@ -29,29 +29,46 @@ def granted_now(snapshot: Snapshot) -> dict[Key, Envelope]:
 def grant_envelopes(
     snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
 ) -> dict[Key, Envelope]:
-    """Return the envelope of every deployment on every pool that has or had one."""
+    """Return the envelope of every deployment on every pool that has or had one.
+
+    A plane that is not heard keeps what it was granted, whole: its share stays reserved until it
+    is lost. What a lost plane was granted is left out; it is told anew when it is back.
+    """
     held = granted_now(snapshot)
     wanted = {(e.deployment, e.pool): e for e in snapshot.envelopes}
-    pools = {pool.name: pool for pool in snapshot.pools}
+    planes = {pool.name: pool.plane.name for pool in snapshot.pools}
     deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
     deleting = {demand.deployment.name for demand in snapshot.demands if demand.deleting}
     granted: dict[Key, Envelope] = {}
     for key in sorted(held.keys() | wanted.keys()):
         deployment, pool = key
-        if pool not in pools or deployment not in deployments:
+        condition = conditions.get(planes.get(pool, ""))
+        if deployment not in deployments or condition is None or _is_lost(condition):
             continue
         new = wanted.get(key) or _nothing(key)
         old = held.get(key)
-        if (
+        if not _is_heard(condition):
+            granted[key] = old or _nothing(key)
+        elif (
             old is None
             or new.target >= old.target
             or deployment in deleting
             or _is_replaced(snapshot, deployments[deployment], wanted, conditions)
         ):
             granted[key] = new
-        else:
-            granted[key] = old
-    return _within_capacity(granted, held, pools, deployments)
+        else:  # its replicas stay for now; the room above them is given back at once
+            room = min(_room_above(old), _room_above(new))
+            granted[key] = replace(old, ceiling=old.target + room)
+    bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
+    return _within_capacity(bounded, held, snapshot, deployments)
+
+
+def _is_lost(condition: PlaneCondition) -> bool:
+    return condition.state is PlaneState.LOST
+
+
+def _is_heard(condition: PlaneCondition) -> bool:
+    return condition.state in (PlaneState.CONNECTED, PlaneState.RECOVERING)
 
 
 def _nothing(key: Key) -> Envelope:
@@ -89,27 +106,67 @@ def _is_settled(snapshot: Snapshot, plane: str, conditions: Mapping[str, PlaneCo
 
     The last report of a silent plane is no evidence that its replicas still serve.
     """
-    view, stored, condition = (
-        snapshot.plane(plane),
-        snapshot.desired_of(plane),
-        conditions.get(plane),
-    )
-    if view is None or stored is None or condition is None or view.link.report is None:
-        return False
-    heard = condition.state in (PlaneState.CONNECTED, PlaneState.RECOVERING)
-    return heard and is_held(view.link.report, stored)
+    condition = conditions.get(plane)
+    return condition is not None and _is_heard(condition) and _holds_newest(snapshot, plane)
+
+
+def _holds_newest(snapshot: Snapshot, plane: str) -> bool:
+    """Say whether the plane told us that it holds what it was last told, if it was told at all."""
+    view, stored = snapshot.plane(plane), snapshot.desired_of(plane)
+    if stored is None:
+        return True
+    return view is not None and view.link.report is not None and is_held(view.link.report, stored)
+
+
+def _within_maximum(
+    snapshot: Snapshot,
+    conditions: Mapping[str, PlaneCondition],
+    granted: Mapping[Key, Envelope],
+    held: Mapping[Key, Envelope],
+    deployments: Mapping[str, Deployment],
+) -> dict[Key, Envelope]:
+    """Grant room above the targets so that all planes' disks together stay below the maximum.
+
+    Released before taken: room that shrinks at one plane may grow at another only when the first
+    one holds the smaller envelope, for until then its disk allows the larger one.
+    """
+    planes = {pool.name: pool.plane.name for pool in snapshot.pools}
+    result = dict(granted)
+    for name, deployment in deployments.items():
+        keys = [key for key in granted if key[0] == name]
+        targets = sum(e.target for e in snapshot.envelopes if e.deployment == name)
+        budget = max(0, deployment.scaling.max_replicas - targets)
+        before = {key: _room_above(held.get(key)) for key in keys}
+        room = {key: min(_room_above(granted[key]), before[key]) for key in keys}
+        for key in reversed(keys):  # a plane that came back may have brought more than is left
+            if _is_heard(conditions[planes[key[1]]]):
+                room[key] -= min(room[key], max(0, sum(room.values()) - budget))
+        free = budget - sum(before.values())
+        if not all(_holds_newest(snapshot, planes[key[1]]) for key in keys):
+            free = 0
+        for key in keys:
+            more = min(max(0, _room_above(granted[key]) - before[key]), max(0, free))
+            free -= more
+            ceiling = granted[key].target + room[key] + more
+            result[key] = replace(granted[key], ceiling=ceiling)
+    return result
+
+
+def _room_above(envelope: Envelope | None) -> int:
+    return envelope.ceiling - envelope.target if envelope else 0
 
 
 def _within_capacity(
     granted: Mapping[Key, Envelope],
     held: Mapping[Key, Envelope],
-    pools: Mapping[str, Pool],
+    snapshot: Snapshot,
     deployments: Mapping[str, Deployment],
 ) -> dict[Key, Envelope]:
     """Clamp what grows so that a pool's grants never exceed its accelerators.
 
     What is already held keeps its place first; growth takes what is left, in order of names.
     """
+    pools = {pool.name: pool for pool in snapshot.pools}
     free = {name: pool.shape.accelerators for name, pool in pools.items()}
     result: dict[Key, Envelope] = {}
 
@@ -126,9 +183,8 @@ def _within_capacity(
         room = max(0, free[key[1]] // size(key))
         ceiling = kept + min(envelope.ceiling - kept, room)
         free[key[1]] -= (ceiling - kept) * size(key)
-        result[key] = Envelope(
-            deployment=key[0],
-            pool=key[1],
+        result[key] = replace(
+            envelope,
             floor=min(envelope.floor, ceiling),
             target=min(envelope.target, ceiling),
             ceiling=ceiling,

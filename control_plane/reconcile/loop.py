@@ -41,7 +41,7 @@ from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import StaleGeneration
+from skerry.plumbing.errors import SkerryError, StaleGeneration
 from skerry.plumbing.tasks import first_of
 
 _log = logs.get_logger(__name__)
@@ -104,7 +104,7 @@ class ReconcileLoop:
                 await self.turn()
                 instruments.TURNS.labels("done").inc()
             except StaleGeneration as error:
-                if await self._database.run_read(leading_epoch) != self._epoch:
+                if await self._is_deposed():
                     raise
                 # Somebody else wrote in between: the next turn reads again.
                 _log.info("reconcile.again", reason=str(error))
@@ -121,8 +121,8 @@ class ReconcileLoop:
         self._doors.judged(conditions)
         _count_planes(conditions)
         await self._apply(plan_conditions(snapshot, conditions))
-        if is_frozen(snapshot) and self._decided is not None:
-            return
+        if snapshot.is_waiting if self._decided is None else is_frozen(snapshot):
+            return  # silence decides nothing: not that of a fault of ours, not that of a start
         seen = fingerprint(snapshot, conditions)
         if self._decided is None or self._decided.fingerprint != seen:
             await self._place(snapshot, conditions, seen)
@@ -132,7 +132,7 @@ class ReconcileLoop:
         if self._decided is None:
             return
         snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)
-        await self._apply(plan_desired(snapshot, conditions, placed=True))
+        await self._apply(plan_desired(snapshot, conditions))
         self._push_all(snapshot)
 
     async def plan(self, deployment: Deployment | None) -> PlannedChange:
@@ -144,6 +144,12 @@ class ReconcileLoop:
             snapshot = with_deployment(snapshot, Demand(deployment=deployment))
         plan, seconds = await self._solve(snapshot, conditions)
         return PlannedChange(plan=plan, before=before, solve_seconds=seconds)
+
+    async def _is_deposed(self) -> bool:
+        try:
+            return await self._database.run_read(leading_epoch) != self._epoch
+        except SkerryError:
+            return False  # not known: the next write is refused if it is so
 
     async def _place(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
@@ -199,7 +205,14 @@ class ReconcileLoop:
     async def _apply(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
             _log.info("action", does=action.describe())
-            await self._apply_one(action)
+            try:
+                await self._apply_one(action)
+            except StaleGeneration:
+                raise
+            except SkerryError as error:
+                # One plane that cannot be recorded or told must not stop the others.
+                _log.warning("action.failed", does=action.describe(), error=str(error))
+                continue
             instruments.ACTIONS.labels(type(action).__name__).inc()
 
     async def _apply_one(self, action: Action) -> None:

@@ -20,7 +20,7 @@ from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from skerry.fleet.desired import FEATURES, Assignment, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import Pool
 
@@ -32,11 +32,7 @@ def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action,
     actions: list[Action] = []
     for plane in snapshot.planes:
         report = plane.link.report
-        if report is not None and (
-            report.identity != plane.identity
-            or report.gateway != plane.gateway
-            or tuple(sorted(report.pools, key=lambda s: s.name)) != plane.shapes
-        ):
+        if report is not None and _says_anything_new(report, plane):
             actions.append(RecordReport(report=report))
         judged = conditions[plane.name]
         if plane.condition is None or plane.condition.state is not judged.state:
@@ -44,13 +40,21 @@ def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action,
     return tuple(actions)
 
 
-def plan_desired(snapshot: Snapshot, conditions: Conditions, *, placed: bool) -> tuple[Action, ...]:
-    """Push to each plane what changed for it; nothing before the first placement is decided.
+def _says_anything_new(report: PlaneReport, plane: PlaneView) -> bool:
+    """Compare only what is named: a pool that a report leaves out is kept as it was."""
+    known = {shape.name: shape for shape in plane.shapes}
+    return (
+        report.identity != plane.identity
+        or report.gateway != plane.gateway
+        or any(known.get(shape.name) != shape for shape in report.pools)
+    )
+
+
+def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ...]:
+    """Push to each plane what changed for it; the snapshot's envelopes are the last plan's.
 
     Planes that are lost are told again when they are back, with the state of that time.
     """
-    if not placed:
-        return ()
     granted = grant_envelopes(snapshot, conditions)
     actions: list[Action] = []
     for plane in snapshot.planes:

@@ -22,5 +22,5 @@ class ReconcilePolicy:
     silent_share_max: float = 0.5
 
     def grace_seconds(self) -> float:
-        """Return how long after a start or an outage of the database nothing expires."""
+        """Return how long after a start of the control plane nothing expires."""
         return max(2 * self.lease_seconds, self.reconnect_jitter_seconds + self.lease_seconds)

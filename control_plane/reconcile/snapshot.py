@@ -11,7 +11,13 @@ from datetime import datetime
 from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import ObservedReplica, PlaneCondition, PlaneReport, ReplicaState
+from skerry.fleet.observation import (
+    ObservedReplica,
+    PlaneCondition,
+    PlaneReport,
+    PlaneState,
+    ReplicaState,
+)
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape
 
@@ -82,6 +88,15 @@ class Snapshot:
     def in_grace(self) -> bool:
         """Say whether nothing may expire yet because we ourselves were away."""
         return self.since_start_seconds < self.policy.grace_seconds()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Say whether planes we knew are still to be heard after a start of ours."""
+        return self.in_grace and any(
+            plane.link.report is None
+            for plane in self.planes
+            if plane.condition is None or plane.condition.state is not PlaneState.LOST
+        )
 
     def desired_of(self, plane: str) -> DesiredState | None:
         """Return the desired state last stored for a plane."""

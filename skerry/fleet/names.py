@@ -9,6 +9,7 @@ DEFAULT_PROJECT = "default"
 # DNS labels: an id is also a host name, a file name and a metric label.
 NAME_CHARACTERS_MAX = 63
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+SEPARATOR = "--"  # joins plane and pool, so it may stand in neither
 
 
 class InvalidName(ValueError):
@@ -30,6 +31,15 @@ def full_name(project: str, collection: str, name: str) -> str:
     return f"projects/{project}/{collection}/{name}"
 
 
+def check_part(name: str, what: str) -> str:
+    """Return `name` when it may be joined with another to one id; raise InvalidName otherwise."""
+    if SEPARATOR in check_name(name, what):
+        raise InvalidName(
+            f"{what} {name!r} must not contain {SEPARATOR!r}: it joins plane and pool"
+        )
+    return name
+
+
 def parse_full_name(text: str, collection: str) -> tuple[str, str]:
     """Return (project, short id) of a full resource name of the given collection."""
     parts = text.split("/")
@@ -40,4 +50,4 @@ def parse_full_name(text: str, collection: str) -> tuple[str, str]:
 
 def pool_name(plane: str, pool: str) -> str:
     """Return the fleet-wide id of a plane's pool, e.g. `onprem-fra--cpu`."""
-    return check_name(f"{plane}--{pool}", "pool")
+    return check_name(f"{plane}{SEPARATOR}{pool}", "pool")

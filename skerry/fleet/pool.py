@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from skerry.fleet.names import check_name, pool_name
+from skerry.fleet.names import check_part, pool_name
 
 
 class CapacityClass(StrEnum):
@@ -31,7 +31,7 @@ class PoolShape:
     interconnect: str = ""
 
     def __post_init__(self) -> None:
-        check_name(self.name, "pool")
+        check_part(self.name, "pool")
         if self.nodes < 0 or self.accelerators_per_node < 1 or self.host_memory_bytes < 0:
             raise ValueError(f"pool {self.name!r}: nodes, accelerators and memory out of range")
 
@@ -66,7 +66,7 @@ class PlaneIdentity:
     labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        check_name(self.name, "plane")
+        check_part(self.name, "plane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

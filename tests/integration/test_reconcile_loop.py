@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.reconcile.loop import Doors, ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.reconcile.snapshot import Snapshot
-from control_plane.store import deployments, leadership, placements, pools, schema
+from control_plane.store import deployments, leadership, placements, planes, pools, schema
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.planes import list_planes
@@ -20,10 +22,12 @@ from skerry.fleet.observation import (
     ObservedReplica,
     PeerVerdict,
     PeerView,
+    PlaneReport,
     PlaneState,
     ReplicaState,
 )
 from skerry.fleet.pool import PoolTerms
+from skerry.plumbing.errors import Conflict
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import FakeClock
 
@@ -206,4 +210,40 @@ async def test_a_plane_that_joins_while_the_solver_works_is_taken_in(tmp_path: P
     assert looks == 2
     fleet.sight.look = look  # type: ignore[method-assign]
     await fleet.turns(3)
+    assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
+
+
+async def test_after_a_start_nothing_is_decided_before_the_known_planes_are_heard(
+    tmp_path: Path,
+) -> None:
+    fleet = Fleet(tmp_path)
+    await fleet.apply_demo()
+    await fleet.turns(3)
+    fleet.start()
+    await fleet.loop.turn()
+    assert not fleet.loop.has_decided
+    fleet.alive.discard("gcp")  # it does not come back: after the grace, silence is judged
+    await fleet.turns(10)
+    assert not fleet.loop.has_decided
+    await fleet.turns(10)
+    assert fleet.loop.has_decided
+
+
+async def test_a_plane_that_cannot_be_recorded_does_not_stop_the_others(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    await fleet.apply_demo()
+    refused = fleet.registry.open(a_report("zzz", pools=()), "agent", 3.0)
+    record = planes.record_report
+
+    def refuse(session: Session, write: WriteContext, report: PlaneReport) -> bool:
+        if report.identity.name == "zzz":
+            raise Conflict("its pool has the id of another plane's")
+        return record(session, write, report)
+
+    planes.record_report = refuse
+    try:
+        await fleet.turns(3)
+    finally:
+        planes.record_report = record
+        fleet.registry.close("zzz", refused)
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}

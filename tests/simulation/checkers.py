@@ -21,6 +21,7 @@ class Checkers:
         self.world = world
         self._seen: dict[str, Version] = {}
         self._served_at: dict[str, float] = {}
+        self._recovered_at = -RACE_SECONDS
 
     def before(self) -> None:
         """Note who serves before the step."""
@@ -34,6 +35,7 @@ class Checkers:
         self._planes_never_go_back()
         self._a_plane_that_serves_is_never_lost()
         self._nothing_is_drained_before_its_replacement_is_ready()
+        self._ceilings_stay_within_the_maximum()
 
     def _fail(self, text: str) -> None:
         raise Broken(f"seed {self.world.seed} at {self.world.now} s: {text}")
@@ -73,6 +75,9 @@ class Checkers:
     def _nothing_is_drained_before_its_replacement_is_ready(self) -> None:
         if self.world.now - self.world.last_fault_at < RACE_SECONDS:
             return
+        decided = self.world.control.decided
+        if decided is None or decided.plan.unplaced:
+            return  # capacity is short: what is shed then is the solver's decision
         wanted = {d.deployment.name: d.deployment.scaling.min_replicas for d in self.world.demands}
         for _, _, action in self.world.acted:
             if not isinstance(action, DrainReplica | StopReplica):
@@ -81,3 +86,31 @@ class Checkers:
             serving = sum(len(p.serving(deployment)) for p in self.world.planes.values() if p.alive)
             if isinstance(action, DrainReplica) and serving < wanted[deployment]:
                 self._fail(f"{action.name} was drained and only {serving} serve {deployment}")
+
+    def _ceilings_stay_within_the_maximum(self) -> None:
+        """The room above the targets on the disks of all planes that are not lost has a bound.
+
+        Targets alone may exceed the maximum for the time of a move, which holds both ends; and a
+        plane that was taken for lost may overshoot it by its own ceiling until it is reconciled.
+        """
+        conditions = self.world.control.conditions
+        if any(c.state is PlaneState.RECOVERING for c in conditions.values()):
+            self._recovered_at = self.world.now
+        if self.world.now - self._recovered_at < RACE_SECONDS:
+            return
+        for demand in self.world.demands:
+            name = demand.deployment.name
+            envelopes = [
+                envelope
+                for plane in self.world.planes.values()
+                if plane.disk is not None
+                and plane.name in conditions
+                and conditions[plane.name].state is not PlaneState.LOST
+                for assignment in plane.disk.assignments
+                for envelope in assignment.envelopes
+                if envelope.deployment == name
+            ]
+            room = sum(envelope.ceiling - envelope.target for envelope in envelopes)
+            most = demand.deployment.scaling.max_replicas - demand.deployment.scaling.min_replicas
+            if room > most:
+                self._fail(f"{name}: room for {room} more replicas, at most {most}")

@@ -17,7 +17,7 @@ from control_plane.reconcile.plan import plan_conditions, plan_desired
 from control_plane.reconcile.problem import placement_problem
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
 from scheduler.solve import SolveLimits, solve
-from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread
+from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Scaling, Spread
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import (
@@ -109,7 +109,12 @@ class World:
         self.control = SimControl()
         spread = Spread(domain=FailureDomain.PLANE, domains_min=3)
         self.demands = (
-            Demand(deployment=a_deployment(replicas=5, policy=PlacementPolicy(spread=spread))),
+            Demand(
+                deployment=a_deployment(
+                    policy=PlacementPolicy(spread=spread),
+                    scaling=Scaling(min_replicas=5, max_replicas=8),
+                )
+            ),
             Demand(deployment=a_deployment("side", replicas=2)),
         )
         self.pools = tuple(a_pool(name, price=PRICES[name]) for name in PLANES)
@@ -299,7 +304,7 @@ class World:
             if isinstance(action, SetCondition):
                 self.note("control", action)
                 control.conditions[action.plane] = action.condition
-        if is_frozen(snapshot) and control.decided is not None:
+        if snapshot.is_waiting if control.decided is None else is_frozen(snapshot):
             return
         seen = fingerprint(snapshot, conditions)
         if control.decided is None or control.decided.fingerprint != seen:
@@ -310,7 +315,7 @@ class World:
         snapshot = replace(
             self.snapshot(), envelopes=control.decided.plan.envelopes, now=snapshot.now
         )
-        for act in plan_desired(snapshot, conditions, placed=True):
+        for act in plan_desired(snapshot, conditions):
             self.note("control", type(act).__name__)
             if isinstance(act, PushDesired):
                 version = Version(epoch=control.epoch, generation=act.expected_generation + 1)

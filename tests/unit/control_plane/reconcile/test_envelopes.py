@@ -1,11 +1,14 @@
 """Envelopes move in two phases: new READY before old goes, never over a pool's size."""
 
+from dataclasses import replace
+
 from control_plane.reconcile.envelopes import grant_envelopes
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.deployment import Scaling
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import ObservedReplica
+from skerry.fleet.observation import ObservedReplica, PeerVerdict, PlaneState
 from skerry.fleet.placement import Envelope
 from tests.builders import a_demand, a_deployment, a_plane_view, a_replica, a_report, a_snapshot
 
@@ -81,3 +84,79 @@ def test_growth_waits_for_what_others_still_hold() -> None:
     granted = grant_envelopes(snapshot, judge(snapshot))
     assert granted["first", "fra--cpu"].ceiling == 3
     assert granted["second", "fra--cpu"].ceiling == 1
+
+
+def with_room(
+    *, fra: PlaneState, holds: Version = V1, wanted: tuple[Envelope, ...] = ()
+) -> Snapshot:
+    """`demo` may run 1 to 4 replicas; fra was granted room for two more, aws for none."""
+    deployment = a_deployment(scaling=Scaling(min_replicas=2, max_replicas=4))
+    told = tuple(
+        DesiredState(
+            plane=plane,
+            version=V1,
+            assignments=(
+                Assignment(
+                    deployment=deployment,
+                    envelopes=(
+                        Envelope(
+                            deployment="demo", pool=f"{plane}--cpu", floor=1, target=1, ceiling=most
+                        ),
+                    ),
+                ),
+            ),
+        )
+        for plane, most in (("fra", 3), ("aws", 1))
+    )
+    connected = fra is PlaneState.CONNECTED
+    return a_snapshot(
+        a_plane_view(
+            "fra",
+            state=fra,
+            connected=connected,
+            silent_seconds=0.1 if connected else 5.0,
+            report=a_report("fra", held=holds),
+        ),
+        a_plane_view("aws", sees={"fra": PeerVerdict.SERVING}, report=a_report("aws", held=V1)),
+        demands=(a_demand(deployment),),
+        desired=told,
+        envelopes=wanted,
+    )
+
+
+def test_a_plane_that_is_not_heard_keeps_its_envelope_whole() -> None:
+    wanted = (
+        Envelope(deployment="demo", pool="fra--cpu", floor=1, target=1, ceiling=1),
+        Envelope(deployment="demo", pool="aws--cpu", floor=1, target=1, ceiling=3),
+    )
+    snapshot = with_room(fra=PlaneState.DISCONNECTED, wanted=wanted)
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].ceiling == 3
+    assert granted["demo", "aws--cpu"].ceiling == 1, "its share stays reserved"
+
+
+def test_room_is_given_back_before_it_is_taken_elsewhere() -> None:
+    wanted = (
+        Envelope(deployment="demo", pool="fra--cpu", floor=1, target=1, ceiling=1),
+        Envelope(deployment="demo", pool="aws--cpu", floor=1, target=1, ceiling=3),
+    )
+    snapshot = with_room(fra=PlaneState.CONNECTED, wanted=wanted)
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].ceiling == 1
+    assert granted["demo", "aws--cpu"].ceiling == 1, "fra's disk still allows three"
+    after = replace(
+        snapshot,
+        desired=tuple(
+            replace(
+                state,
+                assignments=(
+                    replace(
+                        state.assignments[0],
+                        envelopes=(granted["demo", f"{state.plane}--cpu"],),
+                    ),
+                ),
+            )
+            for state in snapshot.desired
+        ),
+    )
+    assert grant_envelopes(after, judge(after))["demo", "aws--cpu"].ceiling == 3

@@ -25,7 +25,7 @@ def a_placed_snapshot() -> Snapshot:
 
 def pushed(snapshot: Snapshot) -> tuple[DesiredState, ...]:
     """The desired states that would be pushed, as the store would keep them."""
-    actions = plan_desired(snapshot, judge(snapshot), placed=True)
+    actions = plan_desired(snapshot, judge(snapshot))
     return tuple(
         replace(action.desired, version=Version(epoch=1, generation=1))
         for action in actions
@@ -45,13 +45,8 @@ def test_every_plane_learns_of_every_deployment_and_of_its_peers() -> None:
 def test_planning_after_the_plan_was_applied_does_nothing() -> None:
     snapshot = a_placed_snapshot()
     after = replace(snapshot, desired=pushed(snapshot))
-    assert plan_desired(after, judge(after), placed=True) == ()
+    assert plan_desired(after, judge(after)) == ()
     assert plan_conditions(after, judge(after)) == ()
-
-
-def test_nothing_is_pushed_before_a_placement_was_decided() -> None:
-    snapshot = a_placed_snapshot()
-    assert plan_desired(snapshot, judge(snapshot), placed=False) == ()
 
 
 def test_a_lost_plane_is_told_nothing_until_it_is_back() -> None:
@@ -65,7 +60,7 @@ def test_a_plane_that_holds_a_newer_generation_is_never_rolled_back() -> None:
     snapshot = a_placed_snapshot()
     newer = a_report("fra", held=Version(epoch=1, generation=7))
     snapshot = replace(snapshot, planes=(a_plane_view("fra", report=newer), snapshot.planes[1]))
-    actions = plan_desired(snapshot, judge(snapshot), placed=True)
+    actions = plan_desired(snapshot, judge(snapshot))
     assert RaiseGeneration(plane="fra", at_least=7) in actions
     assert [a.desired.plane for a in actions if isinstance(a, PushDesired)] == ["aws"]
 
@@ -77,10 +72,10 @@ def test_a_deleted_deployment_is_forgotten_only_after_every_plane_was_told() -> 
     states = pushed(snapshot)
     assert all(state.assignments[0].tombstone for state in states)
     told = replace(snapshot, desired=states)
-    assert RemoveDeployment(deployment="demo") not in plan_desired(told, judge(told), placed=True)
+    assert RemoveDeployment(deployment="demo") not in plan_desired(told, judge(told))
     held = Version(epoch=1, generation=1)
     done = replace(
         told,
         planes=tuple(a_plane_view(p.name, report=a_report(p.name, held=held)) for p in told.planes),
     )
-    assert plan_desired(done, judge(done), placed=True) == (RemoveDeployment(deployment="demo"),)
+    assert plan_desired(done, judge(done)) == (RemoveDeployment(deployment="demo"),)
