@@ -97,8 +97,10 @@ CHANNEL_OPTIONS: Options = (
 SERVER_OPTIONS: Options = (
     *_LIMITS,
     *_KEEPALIVE,
-    # Half the clients' keepalive time; the default answers it with GOAWAY too_many_pings.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 2_500),
+    # Half the clients' keepalive time, for idle channels too (permit_without_calls above). The
+    # default of 5 min answers the fourth ping with GOAWAY too_many_pings. gRPC's constant has
+    # MIN_RECV_PING in its name, the option itself has no `recv`: that spelling is ignored.
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_500),
     # A second server would otherwise bind the same port silently and take half the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 100),  # of one connection; a rapid-reset flood meets it

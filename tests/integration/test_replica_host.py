@@ -118,7 +118,7 @@ async def test_hung_engine_turns_unhealthy_within_three_seconds_and_back(
 
 async def test_engine_that_hangs_by_its_fault_flag_is_unhealthy(tmp_path: Path) -> None:
     engine = an_engine(EngineName.SIMULATED, hang_after_requests="1")
-    async with running_replica(a_spec(tmp_path, engine)) as replica:
+    async with running_replica(a_spec(tmp_path, engine, drain_seconds_max=0.5)) as replica:
         body = {"model": SERVED, "prompt": "x", "max_tokens": 1}
         assert (await post_json(f"{replica.http}/v1/completions", body))[0] == 200
         await until_health_is(replica, 503, 5.0)
@@ -205,6 +205,25 @@ async def test_sigterm_lets_streams_finish_and_refuses_new_ones(replica: Running
     assert await wait_until_gone(replica.process) == 0
     assert replica.record().state is HostState.STOPPED
     assert is_gone(replica.record().engine)
+
+
+async def test_drain_waits_for_an_engine_that_is_too_busy_to_tell(
+    replica: RunningReplica,
+) -> None:
+    engine = replica.record().engine
+    assert engine is not None
+    body = {"model": SERVED, "prompt": "x", "max_tokens": 20, "stream": True, "ignore_eos": True}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{replica.http}/v1/completions", json=body) as response:
+            await response.content.readany()
+            signal_process(engine, signal.SIGSTOP)
+            signal_process(replica.process, signal.SIGTERM)
+            # Longer than one look at the load, 1 s, with all that would follow, 2.5 s.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wait_until_gone(replica.process), 5.0)
+            signal_process(engine, signal.SIGCONT)
+            assert (await response.text()).endswith("data: [DONE]\n\n")
+    assert await wait_until_gone(replica.process) == 0
 
 
 async def test_drain_has_a_limit(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ force, so the front answers with the agent and the control plane dead.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
-from workload_plane.routing import ENDPOINTS_FORMAT
+from workload_plane.gateway.routing import ENDPOINTS_FORMAT
 
 _log = logs.get_logger(__name__)
 
@@ -86,10 +86,13 @@ class EndpointsWatch:
         self.current = Endpoints(plane=plane)
         self.look()
 
-    async def follow(self) -> None:
-        """Look twice a second for ever."""
+    async def follow(self, on_change: Callable[[Endpoints], Awaitable[None]]) -> None:
+        """Look twice a second for ever, and hand on what is new."""
         while True:
+            known = self.current
             self.look()
+            if self.current != known:
+                await on_change(self.current)
             await self._clock.sleep(LOOK_SECONDS)
 
     def look(self) -> None:

@@ -21,7 +21,7 @@ from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ports import check_port_free
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
 from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
-from workload_plane.front.endpoints import EndpointsWatch
+from workload_plane.front.endpoints import Endpoints, EndpointsWatch
 from workload_plane.front.fan_out import Channels
 from workload_plane.front.services import PlaneControl, PlaneInference
 from workload_plane.link.report import software_version
@@ -62,12 +62,16 @@ async def serve(settings: PlaneSettings, clock: Clock) -> None:
     check_port_free(LOOPBACK, settings.front_port)
     watch = EndpointsWatch(settings.endpoints_path, settings.plane, clock)
     channels = Channels()
+
+    async def keep(endpoints: Endpoints) -> None:
+        await channels.close_all_but(endpoints.replicas)
+
     server = build_server(watch, channels)
     server.add_insecure_port(address)  # behind the gateway, on its own host
     await server.start()
     _log.info("front.started", address=address)
     try:
-        await run_until_stopped(watch.follow(), stop=stop)
+        await run_until_stopped(watch.follow(keep), stop=stop)
     finally:
         await server.stop(STOP_SECONDS_MAX)
         await channels.close()

@@ -15,7 +15,7 @@ from skerry.api.openengine.v1 import (
     openengine_pb2_grpc,
     server_pb2,
 )
-from skerry.plumbing.errors import InvalidInput, NotFound
+from skerry.plumbing.errors import Denied, InvalidInput, NotFound
 from workload_plane.front.answers import (
     abort_answer,
     model_info,
@@ -44,7 +44,7 @@ class PlaneControl(openengine_pb2_grpc.ControlServicer):
         """Return the plane's name, its models and the capacity of its replicas together."""
         endpoints = self._watch.current
         told = await self._channels.ask_all(
-            endpoints.replicas, lambda stub: stub.GetServerInfo(request)
+            endpoints.replicas, lambda stub: stub.GetServerInfo, request
         )
         return server_info(endpoints, [info for _, info in told], self._software)
 
@@ -55,7 +55,7 @@ class PlaneControl(openengine_pb2_grpc.ControlServicer):
         model = _the_model(self._watch.current, request.model)
         asked = model_pb2.GetModelInfoRequest(model=model.served_name)
         told = await self._channels.ask_all(
-            model.replicas[:1], lambda stub: stub.GetModelInfo(asked)
+            model.replicas[:1], lambda stub: stub.GetModelInfo, asked
         )
         return model_info(model, [info for _, info in told])
 
@@ -65,7 +65,7 @@ class PlaneControl(openengine_pb2_grpc.ControlServicer):
         """Return the load of all local replicas together."""
         asked = server_pb2.GetLoadRequest()
         endpoints = self._watch.current
-        told = await self._channels.ask_all(endpoints.replicas, lambda stub: stub.GetLoad(asked))
+        told = await self._channels.ask_all(endpoints.replicas, lambda stub: stub.GetLoad, asked)
         return total_load(endpoints.plane, [load for _, load in told])
 
     async def Health(
@@ -76,21 +76,32 @@ class PlaneControl(openengine_pb2_grpc.ControlServicer):
         models = (_the_model(endpoints, request.model),) if request.model else endpoints.models
         replicas = [replica for model in models for replica in model.replicas]
         asked = lifecycle_pb2.HealthRequest(include_inference_probe=request.include_inference_probe)
-        told = await self._channels.ask_all(replicas, lambda stub: stub.Health(asked))
+        told = await self._channels.ask_all(replicas, lambda stub: stub.Health, asked)
         return plane_health(models, [(replica.name, answer.state) for replica, answer in told])
 
     async def Abort(
         self, request: lifecycle_pb2.AbortRequest, context: Any
     ) -> lifecycle_pb2.AbortResponse:
-        """Abort the request at whichever replica works on it, or everything at all of them."""
-        if request.WhichOneof("target") is None:
-            raise InvalidInput(
-                "give request_id, kv_session or all_requests as the target", field="target"
-            )
-        told = await self._channels.ask_all(
-            self._watch.current.replicas, lambda stub: stub.Abort(request)
-        )
-        return abort_answer([answer for _, answer in told])
+        """Abort the request at whichever replica works on it; nothing wider, as anyone may ask."""
+        match request.WhichOneof("target"):
+            case "request_id":
+                told = await self._channels.ask_all(
+                    self._watch.current.replicas, lambda stub: stub.Abort, request
+                )
+                return abort_answer([answer for _, answer in told])
+            case "all_requests":
+                # The gateway's public port leads here without a key.
+                raise Denied(
+                    "all_requests would end the requests of other users of the plane; name one"
+                    " request_id, or ask a replica's own gRPC address, as `skerry get replicas`"
+                    " shows it"
+                )
+            case "kv_session":
+                await context.abort(
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    "no replica of this plane keeps kv_session; name a request_id",
+                )
+        raise InvalidInput("give a request_id as the target", field="target")
 
     async def LoadLora(self, request: Any, context: Any) -> Any:
         """Refuse: adapters belong to a deployment's revision."""

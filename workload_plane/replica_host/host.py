@@ -9,6 +9,7 @@ from workload_plane.engines.port import EngineLaunch
 from workload_plane.replica_host.engine_client import EngineClient
 from workload_plane.replica_host.in_flight import Flights
 from workload_plane.replica_host.lifecycle import Health, HostState, advance, after_probe
+from workload_plane.replica_host.load import may_be_busy
 from workload_plane.replica_host.spec import ReplicaSpec
 from workload_plane.replica_host.state import record_of, write_record
 
@@ -33,6 +34,7 @@ class ReplicaHost:
         self.clock = clock
         self.health = Health()
         self.message = ""
+        self._was_ready = False
         self._process: ProcessRecord | None = None
         self._listeners: list[Callable[[Health], None]] = []
 
@@ -61,17 +63,24 @@ class ReplicaHost:
             await self.clock.sleep(_PROBE_AGAIN_SECONDS if again else PROBE_PAUSE_SECONDS)
 
     async def wait_drained(self) -> None:
-        """Return once no request is under way, here or at the engine's own HTTP server."""
+        """Return once no request is under way, here or at the engine's own HTTP server.
+
+        An engine that tells nothing in time is waited for: it is silent because it is busy. One
+        that never was ready has no requests, and loads on without telling anything.
+        """
         while True:
             await self.flights.wait_idle()
+            if not self._was_ready:
+                return
             load = await self.engine.load()
-            if not load.running_requests and not load.queued_requests and not len(self.flights):
+            if not may_be_busy(load, self.launch.load_metrics) and not len(self.flights):
                 return
             await self.clock.sleep(_PROBE_AGAIN_SECONDS)
 
     def _set(self, health: Health, message: str) -> None:
         changed = health.state is not self.health.state
         self.health = health
+        self._was_ready = self._was_ready or health.serving
         if not changed:
             return
         self.message = message

@@ -7,15 +7,27 @@ from workload_plane.engines.port import LoadMetrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLoad:
-    """What the engine told of itself; None is not known, which is not zero."""
+    """What the engine told of itself; None is not known, which is not zero.
+
+    `answered` says whether there was a page to read: without one nothing at all is known, while
+    a count that is not on a page is one that the engine does not keep.
+    """
 
     running_requests: int | None = None
     queued_requests: int | None = None
     prompt_tokens: int | None = None
     generated_tokens: int | None = None
+    answered: bool = True
 
 
-UNKNOWN_LOAD = EngineLoad()
+UNKNOWN_LOAD = EngineLoad(answered=False)
+
+
+def may_be_busy(load: EngineLoad, names: LoadMetrics) -> bool:
+    """Return whether requests may be under way: they are, or the engine is too busy to tell."""
+    if load.running_requests or load.queued_requests:
+        return True
+    return not load.answered and bool(names.running_requests or names.queued_requests)
 
 
 def parse_load(page: str, names: LoadMetrics) -> EngineLoad:

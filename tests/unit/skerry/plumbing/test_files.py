@@ -1,4 +1,4 @@
-"""A file is whole or absent, a damaged one is noticed, and its previous copy is used."""
+"""A file is whole or absent, and the copy before it is kept as long as it was good."""
 
 import os
 import stat
@@ -8,26 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from skerry.plumbing.errors import Conflict, Corrupt, NotFound
+from skerry.plumbing.errors import Conflict
 from skerry.plumbing.files import (
     clean_temporaries,
     lock_file,
     previous_path,
-    read_checked,
-    read_checked_or_previous,
     write_atomically,
-    write_checked,
+    write_keeping_previous,
 )
 
 WRITER = """
 import sys
 from pathlib import Path
-from skerry.plumbing.files import write_checked
+from skerry.plumbing.files import write_keeping_previous
 path = Path(sys.argv[1])
 for number in range(10**6):
-    write_checked(path, str(number).encode() * 20_000)
+    data = str(number).encode() * 20_000
+    write_keeping_previous(path, data, is_whole=lambda data: bool(data))
     print(number, flush=True)
 """
+
+
+def _is_whole(data: bytes) -> bool:
+    return data != b"damaged"
 
 
 def test_write_replaces_and_sets_the_mode_whatever_the_umask(tmp_path: Path) -> None:
@@ -51,64 +54,21 @@ def test_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["taken"]
 
 
-def test_checked_payload_comes_back(tmp_path: Path) -> None:
+def test_the_copy_before_the_newest_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    for payload in (b"", b"one", b"two\nlines"):
-        write_checked(path, payload)
-        assert read_checked(path) == payload
-    assert read_checked(previous_path(path)) == b"one"
-    assert not read_checked_or_previous(path).is_previous
-
-
-def test_checked_file_is_a_header_line_and_the_payload(tmp_path: Path) -> None:
-    """The form on disk is read by later releases: it may not change."""
-    path = tmp_path / "state"
-    write_checked(path, b"abc")
-    digest = b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert path.read_bytes() == b"sha256:" + digest + b"\nabc"
-
-
-def test_every_truncation_and_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "state"
-    write_checked(path, b"older")
-    write_checked(path, b"newer")
-    whole = path.read_bytes()
-    damaged = [whole[:length] for length in range(len(whole))]
-    damaged += [
-        whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :]
-        for at in range(len(whole))
-        for bit in range(8)
-    ]
-    for data in damaged:
-        path.write_bytes(data)
-        with pytest.raises(Corrupt):
-            read_checked(path)
-        found = read_checked_or_previous(path)
-        assert found.payload == b"older"
-        assert found.is_previous
+    for data in (b"one", b"two", b"three"):
+        write_keeping_previous(path, data, is_whole=_is_whole)
+    assert (path.read_bytes(), previous_path(path).read_bytes()) == (b"three", b"two")
 
 
 def test_damaged_newest_does_not_push_out_the_good_previous(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    write_checked(path, b"one")
-    write_checked(path, b"two")
-    path.write_bytes(b"garbage")
-    write_checked(path, b"three")
-    assert read_checked(path) == b"three"
-    assert read_checked(previous_path(path)) == b"one"
-
-
-def test_nothing_at_all_is_told_from_nothing_good(tmp_path: Path) -> None:
-    path = tmp_path / "state"
-    with pytest.raises(NotFound):
-        read_checked_or_previous(path)
-    path.write_bytes(b"")
-    with pytest.raises(Corrupt, match="copy before"):
-        read_checked_or_previous(path)
-    path.unlink()
-    previous_path(path).write_bytes(b"torn")
-    with pytest.raises(Corrupt):
-        read_checked_or_previous(path)
+    for data in (b"one", b"two"):
+        write_keeping_previous(path, data, is_whole=_is_whole)
+    path.write_bytes(b"damaged")
+    write_keeping_previous(path, b"three", is_whole=_is_whole)
+    assert (path.read_bytes(), previous_path(path).read_bytes()) == (b"three", b"one")
+    assert sorted(os.listdir(tmp_path)) == ["state", "state.prev"]
 
 
 def test_temporaries_of_the_dead_are_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -147,7 +107,7 @@ def test_killed_writer_leaves_the_last_acknowledged_payload_or_a_newer_one(tmp_p
             writer.kill()
             rest = writer.stdout.read().split()
         acknowledged = int(rest[-1]) if rest else acknowledged
-        payload = read_checked_or_previous(path).payload
+        payload = path.read_bytes()
         assert payload in {str(number).encode() * 20_000 for number in range(acknowledged + 2)}
         assert int(payload[: len(payload) // 20_000]) >= acknowledged
         clean_temporaries(tmp_path)

@@ -1,8 +1,10 @@
 """Errors cross the wire whole, bugs say nothing of us, and peers prove their names."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from skerry.plumbing.errors import FieldViolation, InvalidInput, SkerryError
 
 # gRPC's own sockets, in the tests' folder: nothing here leaves the process.
 pytestmark = pytest.mark.integration
+
+KEEPALIVE_TIME = "grpc.keepalive_time_ms"
+PINGS_ALLOWED = "grpc.http2.min_ping_interval_without_data_ms"
 
 Call = Callable[..., Any]
 Raise = Callable[[], Awaitable[None]]
@@ -125,6 +130,46 @@ async def channel(echo: Echo, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]
     address = f"unix:{tmp_path}/echo"
     async with serving(echo, address), rpc.insecure_channel(address) as opened:
         yield opened
+
+
+def option(options: rpc.Options, name: str) -> int:
+    return int(dict(options)[name])
+
+
+@pytest.mark.parametrize("options", [rpc.CHANNEL_OPTIONS, rpc.SERVER_OPTIONS])
+def test_grpc_knows_every_option_that_it_is_given(options: rpc.Options) -> None:
+    # It ignores others without a word: a name of a similar sound cost every idle channel.
+    library = Path(str(import_module("grpc._cython.cygrpc").__file__)).read_bytes()
+    assert [name for name, _ in options if f"{name}\0".encode() not in library] == []
+
+
+def test_servers_allow_the_pings_that_channels_send() -> None:
+    sent_ms = option(rpc.CHANNEL_OPTIONS, KEEPALIVE_TIME)
+    allowed_ms = option(rpc.SERVER_OPTIONS, PINGS_ALLOWED)
+    assert 2 * allowed_ms <= sent_ms
+    assert option(rpc.CHANNEL_OPTIONS, "grpc.keepalive_permit_without_calls")
+    assert option(rpc.SERVER_OPTIONS, "grpc.keepalive_permit_without_calls")
+
+
+async def test_idle_channel_outlives_many_pings(
+    echo: Echo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same options, with both intervals a fifth: a channel pings once a second at most.
+    strict = ("grpc.http2.max_ping_strikes", 1)  # GOAWAY at the third ping, not the fourth
+    monkeypatch.setattr(rpc, "CHANNEL_OPTIONS", tuple(_sooner(rpc.CHANNEL_OPTIONS)))
+    monkeypatch.setattr(rpc, "SERVER_OPTIONS", (*_sooner(rpc.SERVER_OPTIONS), strict))
+    address = f"unix:{tmp_path}/echo"
+    ready = grpc.ChannelConnectivity.READY
+    async with serving(echo, address), rpc.insecure_channel(address) as opened:
+        await responses_of(opened, "Unary", word("a"))
+        assert opened.get_state() is ready
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(opened.wait_for_state_change(ready), 4.5)
+
+
+def _sooner(options: rpc.Options) -> Iterator[tuple[str, int | str]]:
+    for name, value in options:
+        yield name, int(value) // 5 if name in (KEEPALIVE_TIME, PINGS_ALLOWED) else value
 
 
 METHODS = ["Unary", "Collect", "Spread", "Chat", "Written"]

@@ -1,5 +1,6 @@
 """The plane's answers as one engine, from its replicas' answers."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from workload_plane.front.answers import (
     total_load,
 )
 from workload_plane.front.endpoints import (
+    LOOK_SECONDS,
     Endpoint,
     Endpoints,
     EndpointsWatch,
@@ -126,6 +128,27 @@ def test_the_endpoints_file_is_followed_and_damage_changes_nothing(tmp_path: Pat
     path.unlink()
     watch.look()
     assert watch.current == known
+
+
+async def test_every_change_of_the_endpoints_file_is_handed_on_once(tmp_path: Path) -> None:
+    path, clock = tmp_path / "endpoints.json", FakeClock()
+    path.write_text(json.dumps(FILE))
+    watch = EndpointsWatch(path, "here", clock)
+    told: list[Endpoints] = []
+
+    async def tell(endpoints: Endpoints) -> None:
+        told.append(endpoints)
+
+    async with asyncio.TaskGroup() as group:
+        follower = group.create_task(watch.follow(tell))
+        await clock.run_for(2 * LOOK_SECONDS)
+        assert told == []
+        new = tmp_path / "endpoints.new"
+        new.write_text(json.dumps(FILE | {"models": []}))
+        new.replace(path)
+        await clock.run_for(3 * LOOK_SECONDS)
+        assert told == [Endpoints(plane="here")]
+        follower.cancel()
 
 
 def test_what_is_no_endpoints_file_is_refused() -> None:

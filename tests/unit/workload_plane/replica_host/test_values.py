@@ -24,11 +24,12 @@ from workload_plane.replica_host.lifecycle import (
     advance,
     after_probe,
 )
-from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad, parse_load
+from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad, may_be_busy, parse_load
 from workload_plane.replica_host.spec import ReplicaSpec, read_spec, spec_to_json, write_spec
 from workload_plane.replica_host.sse import EVENT_BYTES_MAX, EventSplitter, OversizedEvent
 from workload_plane.replica_host.state import ReplicaRecord, read_record, write_record
 
+RUNNING = LoadMetrics(running_requests="running")
 FULL_ENGINE = EngineSpec(
     name=EngineName.TENSORRT_LLM,
     quantisation=Quantisation(kv_cache="fp8"),
@@ -171,9 +172,26 @@ def test_load_adds_up_labels_and_leaves_unknown_what_is_not_told() -> None:
         "vllm:running_total 99\nbroken\n"
     )
     assert parse_load(page, names) == EngineLoad(running_requests=5)
-    assert parse_load(page, LoadMetrics()) == UNKNOWN_LOAD
+    assert parse_load(page, LoadMetrics()) == EngineLoad()
 
 
 def test_load_that_is_no_number_is_unknown() -> None:
     names = LoadMetrics(running_requests="a", queued_requests="b", prompt_tokens="c")
-    assert parse_load("a NaN\nb -1\nc x\n", names) == UNKNOWN_LOAD
+    assert parse_load("a NaN\nb -1\nc x\n", names) == EngineLoad()
+
+
+@pytest.mark.parametrize(
+    ("load", "names", "busy"),
+    [
+        (EngineLoad(running_requests=1), RUNNING, True),
+        (EngineLoad(running_requests=0, queued_requests=2), RUNNING, True),
+        (EngineLoad(running_requests=0), RUNNING, False),
+        (UNKNOWN_LOAD, RUNNING, True),  # it tells as a rule, and is too busy now
+        (EngineLoad(), RUNNING, False),  # a release that does not keep this count
+        (UNKNOWN_LOAD, LoadMetrics(), False),  # an engine that never tells
+    ],
+)
+def test_an_engine_that_says_nothing_may_be_busy(
+    load: EngineLoad, names: LoadMetrics, busy: bool
+) -> None:
+    assert may_be_busy(load, names) is busy
