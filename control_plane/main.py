@@ -51,10 +51,8 @@ async def run(settings: ControlPlaneSettings) -> None:
     service = OperatorService(
         database=database,
         clock=clock,
-        leader=loop,
-        planner=loop,
+        reconciler=loop,
         live=registry,
-        wake=loop.wake,
         check_engine=_engine_faults,
     )
     operator_server = await _serve_operator(service, settings)

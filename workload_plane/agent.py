@@ -23,7 +23,7 @@ from workload_plane.converge.loop import ConvergeLoop, LoopParts
 from workload_plane.desired_state.accept import Grant, Refuse
 from workload_plane.desired_state.file import DesiredStateFile
 from workload_plane.desired_state.holder import DesiredHolder
-from workload_plane.gateway_feed import GatewayFeed
+from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
@@ -56,6 +56,12 @@ class Agent:
             settings.plane, DesiredStateFile(settings.desired_path), self._desired_changed
         )
         self._holder.load()
+        place = LocalPlace(
+            plane=settings.plane,
+            replicas_dir=settings.replicas_dir,
+            logs_dir=settings.logs_dir,
+        )
+        self._runtime = LocalRuntime(place, clock)
         self._feed = GatewayFeed(settings, self, self._routes_changed, clock)
         self._link: LinkClient | None = None
         self._loop: ConvergeLoop | None = None
@@ -70,6 +76,10 @@ class Agent:
     def replicas(self) -> tuple[LiveReplica, ...] | None:
         """Return the replicas as last seen, None before the first look."""
         return self._loop.replicas if self._loop is not None and self._loop.looked else None
+
+    async def gone(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of the names of which neither a record nor a process is left."""
+        return await self._runtime.gone(names)
 
     @property
     def planes(self) -> int:
@@ -96,6 +106,7 @@ class Agent:
                 "converge": self._loop.run,
                 "changes": self._spread_changes,
                 "gateway-publish": self._feed.publish_forever,
+                "gateway-hosts": self._feed.resolve_forever,
                 "gateway-status": lambda: self._feed.poll_forever(
                     session, self._wake, self._report_changed
                 ),
@@ -114,13 +125,7 @@ class Agent:
             )
 
     def _converge_loop(self, session: aiohttp.ClientSession) -> ConvergeLoop:
-        settings, memory = self._settings, Memory()
-        place = LocalPlace(
-            plane=settings.plane,
-            replicas_dir=settings.replicas_dir,
-            logs_dir=settings.logs_dir,
-        )
-        runtime = LocalRuntime(place, self._clock)
+        settings, memory, runtime = self._settings, Memory(), self._runtime
         pools = seen_pools(settings.plane, settings.pools)
         terms = StartTerms(
             model_dirs=settings.model_dirs, engine_override=settings.engine_override, pools=pools
@@ -146,6 +151,7 @@ class Agent:
             tls=settings.tls,
             project=settings.project,
             agent_id=self._agent_id,
+            server_name=settings.control_plane_server_name,
         )
         return LinkClient(link, self, self._report_changed, self._clock, self._ids)
 
@@ -176,7 +182,9 @@ class Agent:
         return frozenset(
             (one.record.deployment, one.record.pool)
             for one in self.replicas or ()
-            if one.alive and one.record.state is not ReplicaState.DRAINING
+            # Of a replica with an unreadable record the pool may not be known: it is kept, and
+            # no offered state could name it.
+            if one.alive and one.record.pool and one.record.state is not ReplicaState.DRAINING
         )
 
     async def _write_status_forever(self) -> None:
@@ -185,14 +193,17 @@ class Agent:
             status = self._status()
             if status != before:
                 data = json.dumps(status, indent=1).encode() + b"\n"
-                write_atomically(self._settings.agent_path, data)
+                # In a thread, as every fsync: heartbeats must not wait for a slow disk.
+                await asyncio.to_thread(write_atomically, self._settings.agent_path, data)
                 before = status
             await self._clock.sleep(STATUS_SECONDS)
 
     def _status(self) -> dict[str, object]:
         link = self._link
         view: GatewayView = self._feed.view
-        states = [one.record.state.value for one in self.replicas or ()]
+        states = [
+            one.record.state.value if one.known else "unreadable" for one in self.replicas or ()
+        ]
         return {
             "plane": self._settings.plane,
             "pid": os.getpid(),

@@ -17,6 +17,8 @@ from skerry.plumbing.rpc import TlsFiles
 
 SETTINGS_BYTES_MAX = 1024 * 1024  # a plane of a thousand pools is far below; a wrong file is not
 PORT_MAX = 65_535
+# Only the control plane's certificate carries this name; the link accepts no other server.
+CONTROL_PLANE_SERVER_NAME = "control-plane.skerry.internal"
 
 Value = TypeVar("Value")
 
@@ -27,6 +29,7 @@ _OPTIONAL = (
     "residency_zones",
     "labels",
     "control_planes",
+    "control_plane_server_name",
     "tls",
     "model_dirs",
     "engine_override",
@@ -57,6 +60,7 @@ class PlaneSettings:
     tls: TlsFiles | None
     model_dirs: tuple[Path, ...]
     engine_override: EngineName | None
+    control_plane_server_name: str = CONTROL_PLANE_SERVER_NAME
 
     @property
     def plane(self) -> str:
@@ -146,6 +150,9 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
             reader.fault(f"control_planes[{index}]", f"must be host:port, not {address!r}")
+    server_name = reader.take("control_plane_server_name", str, CONTROL_PLANE_SERVER_NAME)
+    if not server_name:
+        reader.fault("control_plane_server_name", "must not be empty: any server would do")
     tls = _tls(reader)
     if control_planes and tls is None and not reader.has_fault("tls"):
         reader.fault("tls", "is needed with control_planes: the link is mTLS only")
@@ -162,6 +169,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         tls=tls,
         model_dirs=tuple(Path(entry) for entry in reader.strings("model_dirs")),
         engine_override=engine,
+        control_plane_server_name=server_name,
     )
 
 

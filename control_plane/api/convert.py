@@ -126,8 +126,10 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
         message.state_time.CopyFrom(_time(condition.since))
         for seen in condition.witnesses:
             message.witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
-    if name in view.store.desired:
-        message.desired.CopyFrom(version_to_proto(view.store.desired[name].version))
+    # A later leader pushes the same generation under its own epoch without storing it again.
+    stored_version = view.store.desired[name].version if name in view.store.desired else None
+    if desired := live.pushed(name) or stored_version:
+        message.desired.CopyFrom(version_to_proto(desired))
     if name in view.observations:
         message.held.CopyFrom(version_to_proto(view.observations[name].report.held))
     return message

@@ -13,7 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from control_plane.api import convert, validation
 from control_plane.api.auth import actor_of
 from control_plane.api.pagination import Page, page_of, sequence_after, size_of, token_of
-from control_plane.api.ports import EngineCheck, Leader, Live, Planner
+from control_plane.api.ports import EngineCheck, Live, Reconciler
 from control_plane.api.watch import ChangeWatch
 from control_plane.store import pools
 from control_plane.store.changes import list_changes
@@ -59,19 +59,15 @@ class OperatorService(OperatorServiceServicer):
         *,
         database: Database,
         clock: Clock,
-        leader: Leader,
-        planner: Planner,
+        reconciler: Reconciler,
         live: Live,
-        wake: Callable[[], None],
         check_engine: EngineCheck = _no_refusals,
     ) -> None:
-        """Serve this store; `wake` tells the reconcile loop that something changed."""
+        """Serve this store; the reconciler is woken by every change."""
         self._database = database
         self._clock = clock
-        self._leader = leader
-        self._planner = planner
+        self._reconciler = reconciler
         self._live = live
-        self._wake = wake
         self._check_engine = check_engine
         self._watch = ChangeWatch(database, clock)
 
@@ -163,9 +159,9 @@ class OperatorService(OperatorServiceServicer):
         """Return what applying would do, or without a spec what placing anew would do."""
         if request.HasField("spec"):
             wanted, view = await self._wanted(request)
-            return convert.plan_to_proto(view, await self._planner.plan(wanted), wanted)
+            return convert.plan_to_proto(view, await self._reconciler.plan(wanted), wanted)
         validation.check_parent(request.parent)
-        change = await self._planner.plan(None)
+        change = await self._reconciler.plan(None)
         return convert.plan_to_proto(await self._view(), change, None)
 
     async def ListPlacements(self, request: pb.ListPlacementsRequest, context: Any) -> Any:
@@ -226,10 +222,10 @@ class OperatorService(OperatorServiceServicer):
         raise NotFound(f"pool {name!r} was not reported; `skerry get pools` lists those that were")
 
     def _write(self, context: Any) -> WriteContext:
-        if not self._leader.epoch:
+        if not self._reconciler.epoch:
             raise _not_leading()
         return WriteContext(
-            epoch=self._leader.epoch, actor=actor_of(context), now=self._clock.now()
+            epoch=self._reconciler.epoch, actor=actor_of(context), now=self._clock.now()
         )
 
     @contextlib.contextmanager
@@ -239,7 +235,7 @@ class OperatorService(OperatorServiceServicer):
             yield
         except StaleGeneration:
             raise _not_leading() from None
-        self._wake()
+        self._reconciler.wake()
 
 
 def _page(request: Any, items: Sequence[Item], key: Callable[[Item], str]) -> Page[Item]:

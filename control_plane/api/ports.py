@@ -5,6 +5,7 @@ from typing import Protocol
 
 from scheduler.plan import PlacementPlan
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import FieldViolation
@@ -49,6 +50,14 @@ class Planner(Protocol):
         ...
 
 
+class Reconciler(Leader, Planner, Protocol):
+    """The reconcile loop, as the API sees it."""
+
+    def wake(self) -> None:
+        """Hear that something changed and look at once."""
+        ...
+
+
 class LinkSight(Protocol):
     """What the link knows of one plane."""
 
@@ -67,6 +76,10 @@ class Live(Protocol):
 
     def conditions(self) -> Mapping[str, PlaneCondition]:
         """Return how planes were judged last, by name; empty before the first turn."""
+        ...
+
+    def pushed(self, plane: str) -> Version | None:
+        """Return the version last pushed to a plane by this control plane, None before that."""
         ...
 
     def view(self, plane: str) -> LinkSight:

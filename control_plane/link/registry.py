@@ -104,6 +104,11 @@ class Registry:
         """Return how the planes were judged last, by name."""
         return self._conditions
 
+    def pushed(self, plane: str) -> Version | None:
+        """Return the version of what was last pushed to a plane in this run."""
+        known = self._desired.get(plane)
+        return known[0] if known else None
+
     def view(self, plane: str) -> LinkView:
         """Return what is known of a plane's link; a plane never heard is silent since our start."""
         link = self._planes.get(plane)

@@ -6,7 +6,7 @@ import typer
 
 from skerry.cli.files import read_deployments
 from skerry.cli.session import Session, session_of
-from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.errors import DeadlineExceeded, Infeasible, SkerryError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,17 +22,23 @@ Files = Annotated[
 delete_app = typer.Typer(help="Delete what is no longer wanted.", no_args_is_help=True)
 
 
-def apply(context: typer.Context, file: Files) -> None:
+def apply(
+    context: typer.Context,
+    file: Files,
+    force: Annotated[
+        bool, typer.Option("--force", help="Apply also what no pool of the fleet can host.")
+    ] = False,
+) -> None:
     """Create deployments or give them a new revision; a bad file changes nothing."""
     session = session_of(context)
     deployments = read_deployments(file)
     with session.operator() as client:
-        if len(deployments) > 1:
-            # The server refuses one at a time: none is applied before all would be accepted.
-            for source, deployment in deployments:
-                _plan_one(client, source, deployment)
-        for source, deployment in deployments:
+        # The server refuses one at a time: none is applied before all would be accepted.
+        pending = [_check_one(client, source, one, force) for source, one in deployments]
+        for (source, deployment), warnings in zip(deployments, pending, strict=True):
             _apply_one(client, source, deployment, session)
+            for text in warnings:
+                session.console().print(f"  warning: pending: {text}")
 
 
 def plan(
@@ -100,8 +106,27 @@ def _apply_one(
         raise _in_file(source, error) from None
     number = row.deployment.revision.number
     session.console().print(f"deployment {row.name} {outcome} (revision {number})")
-    for text in row.pending:
-        session.console().print(f"  pending: {text}")
+
+
+def _check_one(
+    client: "OperatorClient", source: str, deployment: "Deployment", force: bool
+) -> tuple[str, ...]:
+    """Return what would stay pending; Infeasible when no pool can ever host it, unless forced."""
+    from skerry.cli import fit
+
+    try:
+        preview = _plan_one(client, source, deployment)
+    except DeadlineExceeded:
+        return ("where it will run was not found out in time; see `skerry get deployments`",)
+    if fit.is_placed(preview, deployment.name):
+        return fit.describe_pending(preview, deployment.name)
+    reasons = fit.lasting_rejections(deployment, client.list_planes(), client.list_pools())
+    if not reasons:
+        return fit.describe_pending(preview, deployment.name)
+    misfit = fit.describe_misfit(deployment.name, reasons)
+    if not force:
+        raise _in_file(source, Infeasible(misfit))
+    return tuple(f"{pool}: {reason}" for pool, reason in reasons.items())[: fit.POOLS_SHOWN_MAX]
 
 
 def _plan_one(client: "OperatorClient", source: str, deployment: "Deployment") -> "PlanPreview":

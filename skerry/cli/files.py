@@ -16,11 +16,12 @@ STDIN = "-"
 def read_deployments(names: Sequence[str]) -> "tuple[tuple[str, Deployment], ...]":
     """Return (file, deployment) for every document of every file; UsageFault names the first bad.
 
-    A deployment may stand in one of the files only.
+    A deployment may stand in one of the files only, and so may the name that it is served by.
     """
     from skerry.client.manifest import read_manifests
 
     found: dict[str, tuple[str, Deployment]] = {}
+    served: dict[str, tuple[str, str]] = {}
     faults: list[str] = []
     for name in names:
         try:
@@ -33,6 +34,14 @@ def read_deployments(names: Sequence[str]) -> "tuple[tuple[str, Deployment], ...
             if deployment.name in found:
                 first = found[deployment.name][0]
                 faults.append(f"{_shown(name)}: deployment {deployment.name!r} is in {first} too")
+                continue
+            served_name = deployment.revision.base_model.served_name
+            first, other = served.setdefault(served_name, (_shown(name), deployment.name))
+            if other != deployment.name:
+                faults.append(
+                    f"{_shown(name)}: deployment {deployment.name!r}: {served_name!r} is served by"
+                    f" deployment {other!r} of {first} already"
+                )
             found[deployment.name] = (_shown(name), deployment)
     if faults:
         raise UsageFault("\n".join(faults))

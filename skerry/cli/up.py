@@ -89,6 +89,7 @@ async def start_fleet(
     """Prepare the directory and start its supervisor; None leaves planes or engine as before."""
     import sys
 
+    from skerry.cli.supervisor.log_files import begin_log
     from skerry.cli.supervisor.parts import process_environment
     from skerry.cli.supervisor.preparation import prepare
     from skerry.plumbing.clock import SystemClock
@@ -98,6 +99,7 @@ async def start_fleet(
     argv = [sys.executable, "-m", "skerry.cli.supervisor", str(directory.root)]
     if restart_control_plane:
         argv.append("--restart-control-plane")
+    begin_log(directory.supervisor_log)
     supervisor = spawn(
         argv,
         env=process_environment(),

@@ -72,12 +72,17 @@ def read_manifests(text: bytes, source: str) -> tuple[Deployment, ...]:
     if len(documents) > DEPLOYMENTS_MAX:
         raise InvalidInput(f"{source}: {len(documents)} documents; at most {DEPLOYMENTS_MAX}")
     deployments: dict[str, Deployment] = {}
+    served: dict[str, str] = {}
     for document in documents:
         deployment = _read_document(document)
         if deployment.name in deployments:
             message = f"deployment {deployment.name!r} is in this file twice"
             raise document.fault(("metadata", "name"), message)
         deployments[deployment.name] = deployment
+        served_name = deployment.revision.base_model.served_name
+        if (other := served.setdefault(served_name, deployment.name)) != deployment.name:
+            message = f"{served_name!r} is served by deployment {other!r} of this file already"
+            raise document.fault(("spec", "baseModel", "servedName"), message)
     return tuple(deployments.values())
 
 

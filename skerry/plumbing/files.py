@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, checksums with a previous copy, locks.
+"""Files that are whole or absent: atomic writes, with a previous copy where wanted, and locks.
 
 Whoever keeps something on disk that must survive a kill -9 writes it through here. Measured:
 writing in place left 99 of 100 killed writers with an unloadable file, this way 0 of 200.
@@ -6,36 +6,19 @@ writing in place left 99 of 100 killed writers with an unloadable file, this way
 
 import contextlib
 import fcntl
-import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from skerry.plumbing.errors import Conflict, Corrupt, NotFound
+from skerry.plumbing.errors import Conflict
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.tmp")
-_HEADER_PREFIX = b"sha256:"
-_HEADER_BYTES = len(_HEADER_PREFIX) + 64 + 1
 # A pid has at most seven digits; a lock file that somebody filled with more is not read whole.
 _LOCK_BYTES_MAX = 32
 
 _serial = itertools.count()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedRead:
-    """A payload that passed its checksum, and why it is the previous one if it is."""
-
-    payload: bytes
-    fault: str | None = None
-
-    @property
-    def is_previous(self) -> bool:
-        """Return whether the newest copy could not be used."""
-        return self.fault is not None
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -52,12 +35,16 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     _sync_directory(path.parent)
 
 
-def write_checked(path: Path, payload: bytes, *, mode: int = 0o644) -> None:
-    """Write the payload under its checksum, keeping the last good copy as `<name>.prev`."""
-    header = _HEADER_PREFIX + hashlib.sha256(payload).hexdigest().encode() + b"\n"
-    temporary = _write_temporary(path, header + payload, mode)
+def write_keeping_previous(
+    path: Path, data: bytes, *, is_whole: Callable[[bytes], bool], mode: int = 0o644
+) -> None:
+    """Write the data atomically, the copy before it kept as `<name>.prev` if it `is_whole`.
+
+    A damaged newest copy so never pushes out the good one before it.
+    """
+    temporary = _write_temporary(path, data, mode)
     try:
-        _keep_previous(path)
+        _keep_previous(path, is_whole)
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -65,38 +52,8 @@ def write_checked(path: Path, payload: bytes, *, mode: int = 0o644) -> None:
     _sync_directory(path.parent)
 
 
-def read_checked(path: Path) -> bytes:
-    """Return the payload; raises NotFound when there is no file, Corrupt when it is damaged."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise NotFound(f"{path} does not exist") from None
-    header, payload = data[:_HEADER_BYTES], data[_HEADER_BYTES:]
-    expected = _HEADER_PREFIX + hashlib.sha256(payload).hexdigest().encode() + b"\n"
-    if header != expected:
-        raise Corrupt(f"{path} is torn or altered: its checksum does not match")
-    return payload
-
-
-def read_checked_or_previous(path: Path) -> CheckedRead:
-    """Return the newest copy that is whole.
-
-    Raises NotFound when there is no copy at all, Corrupt when none of those there is whole.
-    """
-    try:
-        return CheckedRead(payload=read_checked(path))
-    except (NotFound, Corrupt, OSError) as error:
-        newest = error
-    try:
-        return CheckedRead(payload=read_checked(previous_path(path)), fault=str(newest))
-    except (NotFound, Corrupt, OSError) as error:
-        if isinstance(newest, NotFound) and isinstance(error, NotFound):
-            raise newest from None
-        raise Corrupt(f"{newest}; and the copy before it: {error}") from None
-
-
 def previous_path(path: Path) -> Path:
-    """Return where `write_checked` keeps the copy before the newest."""
+    """Return where `write_keeping_previous` keeps the copy before the newest."""
     return path.with_name(f"{path.name}.prev")
 
 
@@ -157,12 +114,12 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
     return temporary
 
 
-def _keep_previous(path: Path) -> None:
-    # A damaged newest copy must not push out the good one before it.
+def _keep_previous(path: Path, is_whole: Callable[[bytes], bool]) -> None:
     try:
-        read_checked(path)
-    except (NotFound, Corrupt):
-        return
+        if not is_whole(path.read_bytes()):
+            return
+    except OSError:
+        return  # absent, or as good as: there is nothing to keep
     link = path.with_name(f".{path.name}.{os.getpid()}.{next(_serial)}.tmp")
     link.unlink(missing_ok=True)
     os.link(path, link)

@@ -22,6 +22,7 @@ from skerry.plumbing.processes import ProcessRecord, is_alive
 from tests.fakes.replica_runtime import FakeReplicaRuntime
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder, ReplicaRuntime
+from workload_plane.replicas.records import record_path
 
 STAND_IN = Path(__file__).with_name("stand_in_host.py")
 WAIT_SECONDS = 20.0
@@ -29,10 +30,11 @@ WAIT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Bench:
-    """A runtime, how one of its replicas crashes, and how the agent is restarted on it."""
+    """A runtime, how a replica crashes or its record tears, and how the agent is restarted."""
 
     runtime: ReplicaRuntime
     crash: Callable[[LiveReplica], None]
+    tear: Callable[[LiveReplica], None]
     restarted: Callable[[], ReplicaRuntime]
 
 
@@ -73,17 +75,27 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     if request.param == "fake":
         fake = FakeReplicaRuntime()
-        yield Bench(fake, lambda one: fake.crash(one.record.name), lambda: fake)
+        yield Bench(
+            fake,
+            lambda one: fake.crash(one.record.name),
+            lambda one: fake.unreadable.add(one.record.name),
+            lambda: fake,
+        )
         return
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     runtime = _local(tmp_path)
     yield Bench(
         runtime,
         lambda one: os.kill(one.record.engine_pid, signal.SIGKILL),
+        lambda one: _tear(record_path(tmp_path / "replicas", one.record.name)),
         lambda: _local(tmp_path),
     )
     for one in await runtime.list():
         await runtime.stop(one.record, 5.0)
+
+
+def _tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
 
 
 async def _started(bench: Bench, order: ReplicaOrder) -> LiveReplica:
@@ -171,6 +183,29 @@ async def test_replicas_are_adopted_after_a_restart_of_the_agent(bench: Bench) -
     one = await _started(bench, _order())
     (adopted,) = await bench.restarted().list()
     assert adopted == one
+
+
+async def test_a_replica_with_a_torn_record_is_listed_alive_and_can_be_ended(
+    bench: Bench,
+) -> None:
+    one = await _started(bench, _order())
+    bench.tear(one)
+    for runtime in (bench.runtime, bench.restarted()):
+        (torn,) = await runtime.list()
+        assert (torn.record.name, torn.alive) == (one.record.name, True)
+        assert torn.record.pid == one.record.pid
+        bench.tear(one)
+    await bench.runtime.stop(torn.record, 5.0)
+    assert await bench.runtime.list() == ()
+    assert not any(is_alive(p) for p in _processes(one) if one.record.boot_id != "fake")
+
+
+async def test_only_what_has_neither_record_nor_process_is_gone(bench: Bench) -> None:
+    one = await _started(bench, _order())
+    names = frozenset({one.record.name, "nobody-r1-aaaaaa"})
+    assert await bench.runtime.gone(names) == {"nobody-r1-aaaaaa"}
+    await bench.runtime.stop(one.record, 5.0)
+    assert await bench.runtime.gone(names) == names
 
 
 async def test_a_replica_host_that_cannot_start_leaves_no_record(tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ from workload_plane.replicas.records import ReplicaRecord
 
 
 class FakeReplicaRuntime:
-    """Replicas that are nothing but records; `stuck` names do not end."""
+    """Replicas that are nothing but records; `stuck` ones do not end, `unreadable` ones are
+    listed as a guess."""
 
     def __init__(self) -> None:
         """Begin with no replica."""
         self.records: dict[str, ReplicaRecord] = {}
         self.dead: dict[str, str] = {}
         self.stuck: set[str] = set()
+        self.unreadable: set[str] = set()
         self.log: list[str] = []
         self._crashed = asyncio.Event()
         self._serial = 1_000
@@ -51,6 +53,10 @@ class FakeReplicaRuntime:
     async def list(self) -> tuple[LiveReplica, ...]:
         """See ReplicaRuntime."""
         return tuple(self._live(self.records[name]) for name in sorted(self.records))
+
+    async def gone(self, names: frozenset[str]) -> frozenset[str]:
+        """See ReplicaRuntime."""
+        return names - self.records.keys()
 
     async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:
         """See ReplicaRuntime."""
@@ -102,6 +108,8 @@ class FakeReplicaRuntime:
         if record.state is ReplicaState.FAILED and not record.pid:
             return LiveReplica(record=record, alive=False, fault=record.message)
         fault = self.dead.get(record.name, "")
+        if record.name in self.unreadable and not fault:
+            return LiveReplica(record=record, alive=True, fault="unreadable", known=False)
         return LiveReplica(record=record, alive=not fault, fault=fault)
 
     def _record(self, order: ReplicaOrder) -> ReplicaRecord:

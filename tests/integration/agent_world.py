@@ -33,7 +33,8 @@ from skerry.plumbing.processes import ProcessRecord, is_alive, signal_process, s
 from skerry.plumbing.rpc import SERVER_OPTIONS, server_credentials
 from skerry.wire.desired import desired_to_proto
 from workload_plane.gateway.envoy import envoy_argv
-from workload_plane.replicas.records import ReplicaRecord, read_records
+from workload_plane.replicas.records import ReplicaRecord, read_all, read_records
+from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 PLANE = "here"
 POOL = "here--cpu"
@@ -183,7 +184,7 @@ class AgentWorld:
         subject = certificates.Subject(
             name=name,
             uris=(f"skerry://projects/default/{kind}/{name}",),
-            dns_names=("localhost",),
+            dns_names=("localhost", *([CONTROL_PLANE_SERVER_NAME] if kind != "planes" else [])),
             addresses=(HOST,),
         )
         return certificates.issue(pki / "authority", pki / kind / name, subject, now)
@@ -257,7 +258,7 @@ class AgentWorld:
         for process in self._beside:
             await terminate(process, self.clock, 5.0)
         await self.stop_link()
-        left = read_records(self.data_dir / "replicas")
+        left = read_all(self.data_dir / "replicas")
         assert left == (), f"replicas are left: {left}"
 
     async def until(self, holds: Callable[[], Any]) -> Any:

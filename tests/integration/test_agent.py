@@ -14,6 +14,7 @@ from skerry.api.openengine.v1 import generation_pb2, openengine_pb2_grpc, server
 from skerry.plumbing.processes import is_alive, signal_process
 from skerry.plumbing.rpc import insecure_channel
 from tests.integration.agent_world import PLANE, AgentWorld, a_deployment, a_desired
+from workload_plane.replicas.records import record_path
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +72,38 @@ async def test_replicas_come_and_outlive_the_agent_the_link_and_themselves(
     await world.start_link()
     hello = await world.link.wait_for("hello", after=mark)
     assert {r.name for r in hello.observed.replicas} == _names(after)
+
+
+async def test_a_torn_record_costs_no_replica_and_starts_none(world: AgentWorld) -> None:
+    await _serving(world, target=1)
+    (before,) = world.replicas()
+    path = record_path(world.data_dir / "replicas", before.name)
+    path.write_bytes(path.read_bytes()[:40])
+    await world.until(world.replicas)
+    assert world.replicas() == (before,)
+
+    # A restart over a record of a later release.
+    world.kill_agent()
+    path.write_text(path.read_text().replace('"ready"', '"quarantined"'))
+    mark = len(world.link.heard)
+    world.start_agent()
+    hello = await world.link.wait_for("hello", after=mark)
+    assert [r.pid for r in hello.observed.replicas] == [before.pid]
+    await world.ready(1)
+    assert [r.pid for r in world.replicas()] == [before.pid]
+
+    # No file of it can be read: it is kept and reported, and ended on request (`close` looks).
+    world.kill_agent()
+    directory = path.with_suffix("")
+    for file in (path, directory / path.name, directory / "state.json"):
+        file.write_bytes(b"{")
+    mark = len(world.link.heard)
+    world.start_agent()
+    hello = await world.link.wait_for("hello", after=mark)
+    assert [(r.name, r.pid) for r in hello.observed.replicas] == [(before.name, before.pid)]
+    await world.until(lambda: world.status().get("replicas") == {"unreadable": 1})
+    assert world.log.count("replica.record-unreadable") == 3
+    assert [p.name for p in path.parent.iterdir() if p.is_dir()] == [before.name]
 
 
 async def test_old_epochs_silent_losses_and_torn_files_change_nothing(world: AgentWorld) -> None:

@@ -4,7 +4,7 @@ The loop calls `look` on each wake; what comes out is the whole truth that `plan
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -97,6 +97,11 @@ class Memory:
     busy: set[str] = field(default_factory=set)
     seen_alive: set[str] = field(default_factory=set)
 
+    def forget_others(self, deployments: Collection[str]) -> None:
+        """Drop what is remembered of failed starts of deployments that exist no more."""
+        for key in [key for key in self.backoffs if key[0] not in deployments]:
+            del self.backoffs[key]
+
     def failed(self, deployment: str, revision: int, name: str, now: float) -> None:
         """Remember that a replica of the revision failed, for the backoff of the next start.
 
@@ -142,7 +147,9 @@ async def look(
 ) -> Look:
     """Return what is there now, with STARTING replicas that answer marked READY on the way."""
     live = await runtime.list()
-    asked = [one.record for one in live if one.alive and one.record.name not in memory.busy]
+    asked = [
+        one.record for one in live if one.alive and one.known and one.record.name not in memory.busy
+    ]
     healthy = dict(await asyncio.gather(*(_ask_health(probe, record) for record in asked)))
     draining = [record for record in asked if record.state is ReplicaState.DRAINING]
     loads = dict(await asyncio.gather(*(_ask_load(probe, record) for record in draining)))
@@ -197,6 +204,7 @@ def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView, load: int | No
         accelerators=record.accelerators,
         alive=one.alive,
         busy=record.name in memory.busy,
+        known=one.known,
         routable=record.name in gateway.routable,
         started_at=moments.started_at,
         ready_at=moments.ready_at,

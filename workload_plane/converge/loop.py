@@ -97,6 +97,9 @@ class ConvergeLoop:
         self._show(seen)
         self._watch(seen, tasks)
         desired = parts.desired.state
+        if not isinstance(desired, Unknown):
+            named = {assignment.deployment.name for assignment in desired.assignments}
+            parts.memory.forget_others(named | {one.record.deployment for one in seen.live})
         actions = plan(desired, seen.observed, parts.clock.monotonic())
         if isinstance(desired, Unknown) or not actions:
             return False
@@ -126,7 +129,9 @@ class ConvergeLoop:
         self._wake.set()
 
     def _pause(self) -> float:
-        starting = any(one.record.state is ReplicaState.STARTING for one in self.replicas)
+        starting = any(
+            one.known and one.record.state is ReplicaState.STARTING for one in self.replicas
+        )
         return STARTING_TICK_SECONDS if starting else TICK_SECONDS
 
 

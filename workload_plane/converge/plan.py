@@ -39,7 +39,7 @@ PROBING_FAILURES_MIN = 2
 class Condition(Enum):
     """What a replica is to the plan."""
 
-    BUSY = auto()  # an action on it is under way
+    BUSY = auto()  # an action on it is under way, or its record cannot be read
     FAILED = auto()  # fenced; only its record is left
     ENDED = auto()  # a process of it is gone, or it hangs: to be fenced
     DRAINED = auto()  # out of rotation with nothing left to answer
@@ -78,7 +78,7 @@ def classify(replica: SeenReplica, now: float) -> Condition:
     """Return what the replica is to the plan; the first row that fits wins."""
     draining = replica.state is ReplicaState.DRAINING
     rows = (
-        (replica.busy, Condition.BUSY),
+        (replica.busy or not replica.known, Condition.BUSY),
         (replica.state is ReplicaState.FAILED, Condition.FAILED),
         (draining and (not replica.alive or _is_drained(replica, now)), Condition.DRAINED),
         (draining, Condition.DRAINING),
@@ -148,6 +148,8 @@ def _plan_grant(
     # What is being fenced keeps its place: a replacement beside it would be a second one.
     missing = grant.target - len(kept_new) - side.ending
     wanted = max(0, min(missing, grant.target + SURGE - live))
+    if _holds_unknown(observed, grant.pool.name):
+        wanted = 0  # what is started could take the accelerators that are held already
     wanted = min(wanted, _allowed_by_backoff(grant, observed, kept_new, now))
     starts = min(wanted, max(0, room[grant.pool.name]) // grant.shape.accelerators)
     room[grant.pool.name] -= starts * grant.shape.accelerators
@@ -255,6 +257,10 @@ def _forget_unnamed(observed: Observed, named: set[tuple[str, str]], now: float)
         if classify(replica, now) is Condition.FAILED
         and (replica.deployment, replica.pool) not in named
     ]
+
+
+def _holds_unknown(observed: Observed, pool: str) -> bool:
+    return any(not replica.known and replica.pool in ("", pool) for replica in observed.replicas)
 
 
 def _rooms(observed: Observed) -> dict[str, int]:

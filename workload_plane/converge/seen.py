@@ -19,7 +19,8 @@ class SeenReplica:
     """One replica as its record, its processes, its health and the gateway show it.
 
     `busy`: an action on it is under way. `in_flight` None: nobody could say. `fault`: why it is
-    not alive, or what it said last.
+    not alive, or what it said last. `known` False: its record cannot be read, so its state is a
+    guess, its pool may be "" and the accelerators it holds may be any.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SeenReplica:
     accelerators: int = 1
     alive: bool = True
     busy: bool = False
+    known: bool = True
     routable: bool = False
     started_at: float = 0.0
     ready_at: float | None = None

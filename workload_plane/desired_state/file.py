@@ -4,15 +4,13 @@ The agent loads it at start and the link stores what was accepted. When no copy 
 raises: the agent then keeps what runs and asks, and never starts empty.
 """
 
-import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.fleet.generation import NEVER, Version
 from skerry.plumbing.errors import Corrupt
-from skerry.plumbing.files import clean_temporaries, previous_path, write_atomically
+from skerry.plumbing.files import clean_temporaries, previous_path, write_keeping_previous
 from workload_plane.desired_state.format import StoredDesired, decode, encode, parse, version_in
 
 FILE_BYTES_MAX = 16 * 1024 * 1024  # four times the largest message of the link
@@ -77,8 +75,8 @@ class DesiredStateFile:
         The copy before it stays as `.prev`, unless that copy was unreadable.
         """
         stored = parse(payload)
-        self._keep_previous()
-        write_atomically(self._path, encode(payload, stored.state.version))
+        data = encode(payload, stored.state.version)
+        write_keeping_previous(self._path, data, is_whole=_is_whole)
         return stored
 
     def _copies(self) -> Iterator[tuple[Path, bytes]]:
@@ -93,13 +91,10 @@ class DesiredStateFile:
             except OSError:
                 yield path, b""  # there, but unreadable: that is damage, not absence
 
-    def _keep_previous(self) -> None:
-        try:
-            decode(self._path.read_bytes())
-        except (OSError, Corrupt):
-            return  # a damaged newest copy must not push out the good one before it
-        link = self._path.with_name(f".{self._path.name}.link")
-        with contextlib.suppress(FileNotFoundError):
-            link.unlink()
-        os.link(self._path, link)
-        os.replace(link, previous_path(self._path))
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        decode(data)
+    except Corrupt:
+        return False
+    return True

@@ -3,7 +3,6 @@
 The replica host calls `render`, whoever checks a deployment calls `refusals`.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -38,10 +37,3 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     if found:
         raise UnsupportedTechnique("; ".join(found))
     return RENDERERS[spec.name].render(spec, launch)
-
-
-def as_simulated(spec: EngineSpec) -> EngineSpec:
-    """Return the spec with the simulated engine in place of its own, whose options it drops."""
-    if spec.name is EngineName.SIMULATED:
-        return spec
-    return dataclasses.replace(spec, name=EngineName.SIMULATED, options=())

@@ -1,14 +1,11 @@
 """Keeps the gateway's files true to what runs, and reads back what the gateway says.
 
-Two loops of the agent. The gateway lives from its files when this is dead; what this learns
+Three loops of the agent. The gateway lives from its files when this is dead; what this learns
 (routable replicas, requests in flight, peers' health) goes to convergence and to the report.
 """
 
 import asyncio
-import ipaddress
 import json
-import socket
-from collections.abc import Iterable
 from typing import Protocol
 
 import aiohttp
@@ -17,7 +14,7 @@ from google.protobuf.descriptor import FileDescriptor
 
 from skerry.api.openengine.v1 import openengine_pb2
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import PeerVerdict, PeerView, Unknown
+from skerry.fleet.observation import PeerVerdict, PeerView, ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError
@@ -26,12 +23,13 @@ from skerry.plumbing.tasks import first_of
 from workload_plane.converge.discover import GatewayView
 from workload_plane.gateway import files
 from workload_plane.gateway.consistent import replica_names
+from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
 from workload_plane.gateway.peers import witness_views
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
+from workload_plane.gateway.routing import build_endpoints, build_topology, empty_topology
 from workload_plane.gateway.status import GatewayStatus, read_status, unconfirmed
 from workload_plane.gateway.topology import GatewayTopology
 from workload_plane.replicas.port import LiveReplica
-from workload_plane.routing import Hosts, build_endpoints, build_topology, empty_topology
 from workload_plane.settings import PlaneSettings
 
 _log = logs.get_logger(__name__)
@@ -39,7 +37,6 @@ _log = logs.get_logger(__name__)
 STATUS_SECONDS = 0.5  # a drain's end and a new replica's turn are noticed within it
 # Also without news: a peer's name may resolve by now, a full disk may have room again.
 PUBLISH_SECONDS_MAX = 5.0
-RESOLVE_SECONDS_MAX = 2.0
 
 
 class PlaneFacts(Protocol):
@@ -55,12 +52,21 @@ class PlaneFacts(Protocol):
         """Return the replicas as last seen, None before the first look."""
         ...
 
+    async def gone(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of the names of which neither a record nor a process is left."""
+        ...
+
 
 class GatewayFeed:
     """Publishes to the gateway and listens to it; the only caller of both."""
 
     def __init__(
-        self, settings: PlaneSettings, facts: PlaneFacts, changed: asyncio.Event, clock: Clock
+        self,
+        settings: PlaneSettings,
+        facts: PlaneFacts,
+        changed: asyncio.Event,
+        clock: Clock,
+        look_up: LookUp = look_up,
     ) -> None:
         """Publish whenever `changed` is set by whoever changes the facts."""
         self._settings = settings
@@ -71,17 +77,20 @@ class GatewayFeed:
         self._published: GatewayTopology | None = None
         self._result: PublishResult | None = None
         self._endpoints: dict[str, object] | None = None
-        self._resolved: dict[str, str] = {}
+        self._hosts = PeerHosts(changed, clock, look_up)
         self._status: GatewayStatus | None = None
         self.view = GatewayView()
         self.fault = ""
 
     async def prepare(self) -> None:
         """Make the gateway's files such that it can start, whatever was left of them."""
-        self._settings.gateway_dir.mkdir(parents=True, exist_ok=True)
-        hosts = await self._resolve([self._settings.gateway.host])
+        directory, own = self._settings.gateway_dir, self._settings.gateway.host
+        directory.mkdir(parents=True, exist_ok=True)
+        while (hosts := self._hosts.known([own])).address(own) is None:
+            self._changed.clear()
+            await self._changed.wait()  # nobody can listen on a name without an address
         empty = empty_topology(self._settings, hosts)
-        restored = ensure_initial(empty, self._settings.gateway_dir, self._descriptors)
+        restored = await asyncio.to_thread(ensure_initial, empty, directory, self._descriptors)
         if restored:
             _log.info("gateway.files-written", files=",".join(restored))
 
@@ -92,6 +101,10 @@ class GatewayFeed:
             self._changed.clear()
             await self._publish()
             await first_of(self._clock.sleep(PUBLISH_SECONDS_MAX), self._changed.wait())
+
+    async def resolve_forever(self) -> None:
+        """Look up the peers' names for ever; whatever comes of it, publishing goes on."""
+        await self._hosts.resolve_forever()
 
     async def poll_forever(
         self, session: aiohttp.ClientSession, wake: asyncio.Event, verdicts: asyncio.Event
@@ -139,10 +152,10 @@ class GatewayFeed:
         if isinstance(desired, Unknown) or replicas is None:
             return  # nothing known is no reason to change what routes
         addresses = [peer.peer_address.rpartition(":")[0] for peer in desired.peers]
-        hosts = await self._resolve([self._settings.gateway.host, *addresses])
+        hosts = self._hosts.known([self._settings.gateway.host, *addresses])
         try:
             topology = build_topology(self._settings, desired, replicas, hosts)
-            self._write_endpoints(build_endpoints(self._settings, desired, replicas))
+            await self._write_endpoints(build_endpoints(self._settings, desired, replicas))
             if topology != self._published:
                 # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
                 self._result = await asyncio.to_thread(
@@ -150,7 +163,7 @@ class GatewayFeed:
                     topology,
                     self._settings.gateway_dir,
                     self._descriptors,
-                    tombstones=self._tombstones(desired, topology),
+                    tombstones=await self._tombstones(desired, replicas, topology),
                 )
                 self._published = topology
                 _log.info("gateway.published", changed=",".join(self._result.changed))
@@ -160,49 +173,43 @@ class GatewayFeed:
                 _log.error("gateway.not-published", error=str(error))
             self.fault = str(error)
 
-    def _write_endpoints(self, endpoints: dict[str, object]) -> None:
+    async def _write_endpoints(self, endpoints: dict[str, object]) -> None:
         if endpoints == self._endpoints:
             return
         data = json.dumps(endpoints, indent=1).encode()
-        write_atomically(self._settings.endpoints_path, data)
+        await asyncio.to_thread(write_atomically, self._settings.endpoints_path, data)
         self._endpoints = endpoints
 
-    def _tombstones(self, desired: DesiredState, new: GatewayTopology) -> frozenset[str]:
+    async def _tombstones(
+        self, desired: DesiredState, replicas: tuple[LiveReplica, ...], new: GatewayTopology
+    ) -> frozenset[str]:
         """Return the names that go knowingly.
 
-        A replica goes when its processes were confirmed gone; a deployment or a peer when an
-        accepted desired state says so. The gateway's own guard catches everything else.
+        A deployment or a peer goes when an accepted desired state says so, a replica when it is
+        seen to have ended or neither record nor process of it is left. The gateway's own guard
+        catches everything else.
         """
         deleted = {a.deployment.name for a in desired.assignments if a.tombstone}
         routed = {replica.name for model in new.models for replica in model.replicas}
-        known = files.load_published(self._settings.gateway_dir.resolve())
-        gone = (replica_names(known) if known is not None else frozenset()) - routed
+        known = await asyncio.to_thread(files.load_published, self._settings.gateway_dir.resolve())
+        leaving = (replica_names(known) if known is not None else frozenset()) - routed
+        listed = {one.record.name: one for one in replicas}
+        ended = {name for name in leaving & listed.keys() if _has_ended(listed[name])}
+        gone = await self._facts.gone(leaving - listed.keys())
         if self._published is not None:
             old_peers = {peer.plane for peer in self._published.peers}
             named = {peer.plane for peer in desired.peers}
             deleted |= old_peers - named
             old_models = {model.deployment for model in self._published.models}
             deleted |= old_models - {a.deployment.name for a in desired.assignments}
-        return frozenset(deleted | gone)
+        return frozenset(deleted | ended | gone)
 
-    async def _resolve(self, names: Iterable[str]) -> Hosts:
-        """Return addresses; a name that does not resolve now keeps the one it had."""
-        for name in dict.fromkeys(names):
-            try:
-                self._resolved[name] = str(ipaddress.ip_address(name))
-                continue
-            except ValueError:
-                pass
-            try:
-                loop = asyncio.get_running_loop()
-                async with asyncio.timeout(RESOLVE_SECONDS_MAX):
-                    found = await loop.getaddrinfo(
-                        name, None, family=socket.AF_INET, type=socket.SOCK_STREAM
-                    )
-                self._resolved[name] = str(found[0][4][0])
-            except (OSError, IndexError) as error:
-                _log.warning("peer.not-resolved", host=name, error=str(error))
-        return Hosts(known=dict(self._resolved))
+
+def _has_ended(one: LiveReplica) -> bool:
+    """Say whether the replica is out of service by a decision, or its processes are dead."""
+    if not one.known:
+        return False
+    return not one.alive or one.record.state in (ReplicaState.FAILED, ReplicaState.DRAINING)
 
 
 def gateway_view(status: GatewayStatus | None) -> GatewayView:

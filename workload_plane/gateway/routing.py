@@ -1,6 +1,6 @@
 """What the gateway and the front are to know, from what is desired and what runs: PURE.
 
-`gateway_feed` publishes the topology and writes the front's endpoints; both are derived, so
+`feed` publishes the topology and writes the front's endpoints; both are derived, so
 neither needs memory of its own.
 """
 

@@ -69,7 +69,8 @@ class LinkClient:
         """Hold one connection until it is lost; return whether it ever got a Welcome."""
         connection: Connection | None = None
         try:
-            async with secure_channel(address, self._settings.tls) as channel:
+            tls, server_name = self._settings.tls, self._settings.server_name
+            async with secure_channel(address, tls, server_name=server_name) as channel:
                 stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()
                 connection = Connection(
                     stream, self._settings, self._side, self._changed, self._clock

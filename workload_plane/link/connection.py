@@ -35,6 +35,7 @@ from workload_plane.link.session import (
     judge,
     terms_of,
 )
+from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 _log = logs.get_logger(__name__)
 
@@ -65,12 +66,16 @@ class PlaneSide(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
-    """Whom to call, as whom: the control planes in turn, our certificate, project and run."""
+    """Whom to call, as whom: the control planes in turn, our certificate, project and run.
+
+    Whoever answers must prove to be `server_name`: the authority signs the planes too.
+    """
 
     control_planes: tuple[str, ...]
     tls: TlsFiles
     project: str
     agent_id: str
+    server_name: str = CONTROL_PLANE_SERVER_NAME
 
 
 class Connection:

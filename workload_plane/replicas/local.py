@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -25,7 +23,6 @@ from skerry.plumbing.processes import (
     ProcessRecord,
     is_alive,
     kill_group,
-    record_of,
     spawn,
     terminate,
     wait_until_gone,
@@ -37,11 +34,22 @@ from workload_plane.replica_host.spec import ReplicaSpec, write_spec
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.records import (
     LOOPBACK,
+    SUFFIX,
     ReplicaRecord,
+    UnreadableRecord,
+    read_all,
     read_record,
-    read_records,
     record_path,
     write_record,
+)
+from workload_plane.replicas.recovery import (
+    copy_of_record,
+    descendants,
+    directory_of,
+    find_hosts,
+    spec_path,
+    state_path,
+    unknown_record,
 )
 
 _log = logs.get_logger(__name__)
@@ -84,75 +92,97 @@ class LocalRuntime:
         """Make the directories and remove what a killed writer left; touches no replica."""
         self._place = place
         self._clock = clock
+        # Between the reading of a record and its writing nobody else may write it.
+        self._lock = asyncio.Lock()
+        # What was last read or written: a record that is damaged meanwhile is known from here.
+        self._last: dict[str, ReplicaRecord] = {}
+        self._told_faults: dict[tuple[str, str], str] = {}
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
         place.logs_dir.mkdir(parents=True, exist_ok=True)
         clean_temporaries(place.replicas_dir)
-        for directory in place.replicas_dir.iterdir():
-            # Killed between the spec and the record: nothing was ever started from it.
-            if directory.is_dir() and not record_path(place.replicas_dir, directory.name).exists():
-                shutil.rmtree(directory, ignore_errors=True)
+        self._clear_directories()
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
         if record_path(self._place.replicas_dir, order.name).exists():
             raise Conflict(f"replica {order.name} exists already; names are used once")
-        known = read_records(self._place.replicas_dir)
-        taken = {port for record in known for port in record.ports}
+        live = await self.list()
+        taken = {port for one in live for port in one.record.ports}
         http, grpc, health = _pick_ports(self._place.host, taken)
         record = self._record(
             order,
-            devices=_pick_devices(order, known),
+            devices=_pick_devices(order, live),
             http_port=http,
             grpc_port=grpc,
             health_port=health,
             state=ReplicaState.STARTING,
         )
-        spec_path = self._write_spec(order, record)
-        # First the record, then the process: a kill between the two leaves a record without a
-        # process, which `list` resolves; the other order would leave a process nobody knows.
-        write_record(self._place.replicas_dir, record)
-        try:
-            host = spawn(
-                self._place.command(spec_path),
-                env=None,
-                cwd=None,
-                stdout_path=self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}",
-            )
-        except (OSError, SkerryError) as error:
-            await self.forget(order.name)
-            raise Unavailable(f"the replica host cannot be started: {error}") from None
-        record = _with_host(record, host)
-        write_record(self._place.replicas_dir, record)
+        async with self._lock:
+            # First the record, then the process: a kill between the two leaves a record without
+            # a process, which `list` resolves; the other order would leave one nobody knows.
+            spec = await asyncio.to_thread(self._write_files, order, record)
+            await self._save(record)
+            try:
+                host = spawn(
+                    self._place.command(spec),
+                    env=None,
+                    cwd=None,
+                    stdout_path=self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}",
+                )
+            except (OSError, SkerryError) as error:
+                await self._remove(order.name)
+                raise Unavailable(f"the replica host cannot be started: {error}") from None
+            record = _with_host(record, host)
+            await self._save(record)
         return record
 
     async def list(self) -> tuple[LiveReplica, ...]:
         """See ReplicaRuntime."""
-        return tuple(self._look(record) for record in read_records(self._place.replicas_dir))
+        async with self._lock:
+            found = {one.name: one for one in read_all(self._place.replicas_dir)}
+            for name in self._last.keys() - found.keys():
+                found[name] = UnreadableRecord(name=name, fault="its record has vanished")
+            looks = [await self._look_at(found[name]) for name in sorted(found)]
+        return tuple(one for one in looks if one is not None)
+
+    async def gone(self, names: frozenset[str]) -> frozenset[str]:
+        """See ReplicaRuntime."""
+        root = self._place.replicas_dir
+        there = {one.name for one in read_all(root)} | self._last.keys()
+        absent = {spec_path(root, name): name for name in names - there}
+        if not absent:
+            return frozenset()
+        hosts = await asyncio.to_thread(find_hosts, absent.keys())
+        return frozenset(name for path, name in absent.items() if path not in hosts)
 
     async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:
         """See ReplicaRuntime."""
-        try:
-            record = read_record(record_path(self._place.replicas_dir, name))
-        except FileNotFoundError:
-            return
-        changed = dataclasses.replace(record, state=state, message=message)
-        if changed != record:
-            write_record(self._place.replicas_dir, changed)
+        async with self._lock:
+            try:
+                record = read_record(record_path(self._place.replicas_dir, name))
+            except FileNotFoundError:
+                return
+            changed = dataclasses.replace(record, state=state, message=message)
+            if changed != record:
+                await self._save(changed)
 
     async def stop(self, record: ReplicaRecord, grace_seconds: float) -> None:
         """See ReplicaRuntime."""
-        record = self._look(record).record
+        record, _ = await self._refresh(record)
+        processes = (*_processes(record), *descendants(record))
         host = record.host_process
         if host is not None:
             await terminate(host, self._clock, grace_seconds)
-        await self._confirm_gone(record)
-        self._remove(record.name)
+        await self._confirm_gone(record, processes)
+        async with self._lock:
+            await self._remove(record.name)
 
     async def kill(self, record: ReplicaRecord, reason: str) -> None:
         """See ReplicaRuntime."""
-        record = self._look(record).record
+        record, _ = await self._refresh(record)
+        processes = (*_processes(record), *descendants(record))
         reason = await self._last_words(record) or reason
-        await self._confirm_gone(record)
+        await self._confirm_gone(record, processes)
         gone = dataclasses.replace(
             record,
             state=ReplicaState.FAILED,
@@ -162,23 +192,26 @@ class LocalRuntime:
             start_time=0.0,
             engine_start_time=0.0,
         )
-        write_record(self._place.replicas_dir, gone)
+        async with self._lock:
+            await self._save(gone)
 
     async def refuse(self, order: ReplicaOrder, reason: str) -> ReplicaRecord:
         """See ReplicaRuntime."""
         record = self._record(order, state=ReplicaState.FAILED, message=reason)
-        write_record(self._place.replicas_dir, record)
+        async with self._lock:
+            await self._save(record)
         return record
 
     async def forget(self, name: str) -> None:
         """See ReplicaRuntime."""
-        try:
-            record = read_record(record_path(self._place.replicas_dir, name))
-        except FileNotFoundError:
-            return
-        if any(is_alive(process) for process in _processes(record)):
-            raise Conflict(f"replica {name} lives; stop it before it is forgotten")
-        self._remove(name)
+        async with self._lock:
+            try:
+                record = read_record(record_path(self._place.replicas_dir, name))
+            except FileNotFoundError:
+                return
+            if any(is_alive(process) for process in _processes(record)):
+                raise Conflict(f"replica {name} lives; stop it before it is forgotten")
+            await self._remove(name)
 
     async def wait_for_exit(self, record: ReplicaRecord) -> None:
         """See ReplicaRuntime."""
@@ -186,6 +219,27 @@ class LocalRuntime:
         if not processes:
             await asyncio.Event().wait()  # not started yet: the next look has its pid
         await first_of(*(wait_until_gone(process) for process in processes))
+
+    def _clear_directories(self) -> None:
+        root = self._place.replicas_dir
+        bare = [
+            path
+            for path in root.iterdir()
+            if path.is_dir() and not record_path(root, path.name).exists()
+        ]
+        hosts = find_hosts([spec_path(root, path.name) for path in bare]) if bare else {}
+        for path in bare:
+            if spec_path(root, path.name) in hosts:
+                # Its record is lost and it lives: an empty record keeps its place.
+                record_path(root, path.name).touch()
+            else:
+                # Killed between the spec and the record: nothing was ever started from it.
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def _save(self, record: ReplicaRecord) -> None:
+        # An fsync may take seconds on a busy disk: heartbeats go on meanwhile.
+        await asyncio.to_thread(write_record, self._place.replicas_dir, record)
+        self._last[record.name] = record
 
     def _record(self, order: ReplicaOrder, **rest: object) -> ReplicaRecord:
         return ReplicaRecord(
@@ -200,11 +254,10 @@ class LocalRuntime:
             **rest,  # type: ignore[arg-type]
         )
 
-    def _directory(self, name: str) -> Path:
-        return self._place.replicas_dir / name
-
-    def _write_spec(self, order: ReplicaOrder, record: ReplicaRecord) -> Path:
-        directory = self._directory(order.name)
+    def _write_files(self, order: ReplicaOrder, record: ReplicaRecord) -> Path:
+        """Write the host's spec and the copy of the record; return the spec's path."""
+        root = self._place.replicas_dir
+        directory = directory_of(root, order.name)
         config_dir = directory / "config"
         log_dir = self._place.logs_dir / order.name
         config_dir.mkdir(parents=True, exist_ok=True)
@@ -223,57 +276,96 @@ class LocalRuntime:
             health_port=record.health_port,
             config_dir=config_dir,
             log_dir=log_dir,
-            state_file=self._state_path(order.name),
+            state_file=state_path(root, order.name),
             host=self._place.host,
             accelerators=record.devices,
         )
-        path = directory / "spec.json"
+        path = spec_path(root, order.name)
         write_spec(path, spec)
+        write_record(directory, record)
         return path
 
-    def _state_path(self, name: str) -> Path:
-        return self._directory(name) / "state.json"
+    async def _look_at(self, found: ReplicaRecord | UnreadableRecord) -> LiveReplica | None:
+        """Return the replica as it is now, None when nothing but a damaged file was left of it."""
+        if isinstance(found, ReplicaRecord):
+            self._settle("replica.record-unreadable", found.name)
+            return await self._look(found)
+        self._complain("replica.record-unreadable", found.name, found.fault)
+        root = self._place.replicas_dir
+        record = self._last.get(found.name) or copy_of_record(root, found.name)
+        if record is not None:
+            return await self._look(record, rebuilt=True)
+        record = unknown_record(found.name, self._told(found.name), found.fault)
+        processes = _processes(record)
+        if not any(is_alive(process) for process in processes):
+            hosts = await asyncio.to_thread(find_hosts, [spec_path(root, found.name)])
+            if not hosts:
+                for process in processes:
+                    kill_group(process)  # what a dead leader of a session may have left
+                await self._remove(found.name)
+                _log.info("replica.record-removed", replica=found.name, reason="nothing runs")
+                return None
+            record = _with_host(record, next(iter(hosts.values())))
+        return LiveReplica(record=record, alive=True, fault=found.fault, known=False)
 
-    def _look(self, record: ReplicaRecord) -> LiveReplica:
+    async def _look(self, record: ReplicaRecord, *, rebuilt: bool = False) -> LiveReplica:
         """Return the record brought up to date by what its host wrote, and whether it lives."""
-        if record.state is ReplicaState.FAILED and not record.pid:
-            return LiveReplica(record=record, alive=False, fault=record.message)
+        current, told = await self._refresh(record)
+        if rebuilt or current != record:
+            try:
+                await self._save(current)
+                self._settle("replica.record-not-written", record.name)
+                if rebuilt:
+                    _log.info("replica.record-rebuilt", replica=record.name)
+            except OSError as error:  # the disk is full: the next look writes it
+                self._complain("replica.record-not-written", record.name, str(error))
+        self._last[record.name] = current
+        if _is_fenced(current):
+            return LiveReplica(record=current, alive=False, fault=current.message)
+        return LiveReplica(record=current, alive=not (fault := _fault(current, told)), fault=fault)
+
+    async def _refresh(
+        self, record: ReplicaRecord
+    ) -> tuple[ReplicaRecord, host_state.ReplicaRecord | None]:
+        if _is_fenced(record):
+            return record, None
         told = self._told(record.name)
-        current = record
         if told is not None:
-            current = _with_host(current, told.host)
+            current = _with_host(record, told.host)
             if told.engine is not None:
                 current = dataclasses.replace(
                     current,
                     engine_pid=told.engine.pid,
                     engine_start_time=told.engine.start_time,
                 )
-        elif not record.pid:
-            current = self._find_host(record)
-        if current != record:
-            write_record(self._place.replicas_dir, current)
-        return LiveReplica(record=current, alive=not (fault := _fault(current, told)), fault=fault)
+            return current, told
+        if not record.pid:
+            # The agent was killed between the start of the process and the note of its pid, and
+            # the host has not written its state yet: its command line names the spec.
+            path = spec_path(self._place.replicas_dir, record.name)
+            for host in (await asyncio.to_thread(find_hosts, [path])).values():
+                return _with_host(record, host), None
+        return record, None
 
     def _told(self, name: str) -> host_state.ReplicaRecord | None:
         try:
-            return host_state.read_record(self._state_path(name))
+            told = host_state.read_record(state_path(self._place.replicas_dir, name))
         except NotFound:
             return None
-        except Corrupt as error:
-            _log.warning("replica.state-unreadable", replica=name, fault=str(error))
+        except (Corrupt, OSError) as error:
+            self._complain("replica.state-unreadable", name, str(error))
             return None
+        self._settle("replica.state-unreadable", name)
+        return told
 
-    def _find_host(self, record: ReplicaRecord) -> ReplicaRecord:
-        # The agent was killed between the start of the process and the note of its pid, and the
-        # host has not written its state yet: its command line names the spec.
-        spec_path = str(self._directory(record.name) / "spec.json")
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            if spec_path in (process.info["cmdline"] or ()):
-                try:
-                    return _with_host(record, record_of(process.info["pid"], "skerry-replica"))
-                except NotFound:
-                    continue
-        return record
+    def _complain(self, event: str, name: str, fault: str) -> None:
+        """Log the fault unless it was logged and lasts."""
+        if self._told_faults.get((event, name)) != fault:
+            self._told_faults[event, name] = fault
+            _log.warning(event, replica=name, fault=fault)
+
+    def _settle(self, event: str, name: str) -> None:
+        self._told_faults.pop((event, name), None)
 
     async def _last_words(self, record: ReplicaRecord) -> str:
         """Return what a host whose engine died has to say; it ends by itself right after."""
@@ -283,15 +375,17 @@ class LocalRuntime:
         told = self._told(record.name)
         return told.message if told is not None and told.state is HostState.FAILED else ""
 
-    async def _confirm_gone(self, record: ReplicaRecord) -> None:
+    async def _confirm_gone(
+        self, record: ReplicaRecord, processes: Sequence[ProcessRecord]
+    ) -> None:
         """Kill whatever is left of the replica and return once nothing is."""
-        for process in _processes(record):
+        for process in processes:
             kill_group(process)  # it led a session: its children go too, also orphaned ones
-        for process in _processes(record):
+        for process in processes:
             await first_of(wait_until_gone(process), self._clock.sleep(FENCE_SECONDS_MAX))
         deadline = self._clock.monotonic() + FENCE_SECONDS_MAX
         while self._clock.monotonic() < deadline:
-            living = [process for process in _processes(record) if is_alive(process)]
+            living = [process for process in processes if is_alive(process)]
             answered = [p for p in record.ports if await is_listening(self._place.host, p)]
             if not living and not answered:
                 return
@@ -303,14 +397,20 @@ class LocalRuntime:
         # the replacement gets others.
         _log.warning("replica.port-taken", replica=record.name, ports=answered)
 
-    def _remove(self, name: str) -> None:
+    async def _remove(self, name: str) -> None:
+        self._last.pop(name, None)
+        for key in [key for key in self._told_faults if key[1] == name]:
+            del self._told_faults[key]
+        await asyncio.to_thread(self._remove_files, name)
+
+    def _remove_files(self, name: str) -> None:
         record_path(self._place.replicas_dir, name).unlink(missing_ok=True)
-        shutil.rmtree(self._directory(name), ignore_errors=True)
+        shutil.rmtree(directory_of(self._place.replicas_dir, name), ignore_errors=True)
         self._prune_logs()
 
     def _prune_logs(self) -> None:
         """Keep the logs of the replicas there are and of the latest that are gone."""
-        records = {record.name for record in read_records(self._place.replicas_dir)}
+        records = {path.stem for path in self._place.replicas_dir.glob(f"*{SUFFIX}")}
         gone = [
             path
             for path in self._place.logs_dir.glob(f"*{_LOG_SUFFIX}")
@@ -324,6 +424,10 @@ class LocalRuntime:
 
 def _processes(record: ReplicaRecord) -> list[ProcessRecord]:
     return [p for p in (record.host_process, record.engine_process) if p is not None]
+
+
+def _is_fenced(record: ReplicaRecord) -> bool:
+    return record.state is ReplicaState.FAILED and not record.pid
 
 
 def _with_host(record: ReplicaRecord, host: ProcessRecord) -> ReplicaRecord:
@@ -359,14 +463,20 @@ def _pick_ports(host: str, taken: set[int]) -> tuple[int, int, int]:
     raise Exhausted(f"no three free ports on {host}; too many connections or replicas")
 
 
-def _pick_devices(order: ReplicaOrder, known: Sequence[ReplicaRecord]) -> tuple[int, ...]:
+def _pick_devices(order: ReplicaOrder, live: Sequence[LiveReplica]) -> tuple[int, ...]:
     if not order.pool_devices:
         return ()
+    for one in live:
+        if not one.known and one.record.pool in ("", order.pool):
+            raise Exhausted(
+                f"which accelerators of pool {order.pool} are free is not known: the record of"
+                f" replica {one.record.name} cannot be read"
+            )
     held = {
         device
-        for record in known
-        if record.pool == order.pool and record.state is not ReplicaState.FAILED
-        for device in record.devices
+        for one in live
+        if one.record.pool == order.pool and one.record.state is not ReplicaState.FAILED
+        for device in one.record.devices
     }
     free = [device for device in order.pool_devices if device not in held]
     if len(free) < order.accelerators:

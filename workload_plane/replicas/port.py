@@ -33,11 +33,17 @@ class ReplicaOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveReplica:
-    """A record with what its processes are doing now; `fault` says why it is not alive."""
+    """A record with what its processes are doing now; `fault` says why it is not alive.
+
+    `known` is False while the record cannot be read and a process of the replica lives: what the
+    record here says is a guess, which accelerators it holds is not known, and nothing may be
+    done to it but `stop`.
+    """
 
     record: ReplicaRecord
     alive: bool
     fault: str = ""
+    known: bool = True
 
 
 class ReplicaRuntime(Protocol):
@@ -51,7 +57,14 @@ class ReplicaRuntime(Protocol):
         ...
 
     async def list(self) -> tuple[LiveReplica, ...]:
-        """Return every replica with a record, alive or not, by name."""
+        """Return every replica with a record, alive or not, by name.
+
+        Also those whose record cannot be read, until their processes are confirmed gone.
+        """
+        ...
+
+    async def gone(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those that are certainly no more: there is no record and no process of them."""
         ...
 
     async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:

@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from skerry.fleet.observation import ReplicaState
-from skerry.plumbing import logs
 from skerry.plumbing.errors import Corrupt
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.processes import ProcessRecord
-
-_log = logs.get_logger(__name__)
 
 # Engines know no users and ask for no key: nobody but this host's gateway may reach them.
 LOOPBACK = "127.0.0.1"
@@ -72,6 +69,14 @@ class ReplicaRecord:
         return ProcessRecord(pid=pid, start_time=start_time, name=name, boot_id=self.boot_id)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRecord:
+    """A record's file that is there and cannot be read: its replica may well live."""
+
+    name: str
+    fault: str
+
+
 def record_path(replicas_dir: Path, name: str) -> Path:
     """Return where the record of a replica is."""
     return replicas_dir / f"{name}{SUFFIX}"
@@ -87,26 +92,35 @@ def write_record(replicas_dir: Path, record: ReplicaRecord) -> None:
 
 def read_record(path: Path) -> ReplicaRecord:
     """Return the record in a file; raises Corrupt when it is none, FileNotFoundError if gone."""
-    if path.stat().st_size > RECORD_BYTES_MAX:
-        raise Corrupt(f"{path} is larger than a replica record can be")
     try:
-        values = json.loads(path.read_bytes())
-        return _parse(values)
-    except (ValueError, TypeError, KeyError) as error:
+        if path.stat().st_size > RECORD_BYTES_MAX:
+            raise Corrupt(f"{path} is larger than a replica record can be")
+        record = _parse(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise Corrupt(f"{path} is not a replica record: {error}") from None
+    if record.name != path.stem:
+        raise Corrupt(f"{path} is the record of {record.name}")
+    return record
 
 
-def read_records(replicas_dir: Path) -> tuple[ReplicaRecord, ...]:
-    """Return the readable records of a plane by name; what is damaged is skipped and logged."""
-    records = []
+def read_all(replicas_dir: Path) -> tuple[ReplicaRecord | UnreadableRecord, ...]:
+    """Return what every record's file of a plane says, by name, also those that say nothing."""
+    found: list[ReplicaRecord | UnreadableRecord] = []
     for path in sorted(replicas_dir.glob(f"*{SUFFIX}")):
         try:
-            records.append(read_record(path))
+            found.append(read_record(path))
         except FileNotFoundError:
             continue  # removed between the listing and the reading
         except Corrupt as error:
-            _log.warning("replica.record-unreadable", fault=str(error))
-    return tuple(records)
+            found.append(UnreadableRecord(name=path.stem, fault=str(error)))
+    return tuple(found)
+
+
+def read_records(replicas_dir: Path) -> tuple[ReplicaRecord, ...]:
+    """Return the readable records of a plane by name; the agent rebuilds and tells the others."""
+    return tuple(one for one in read_all(replicas_dir) if isinstance(one, ReplicaRecord))
 
 
 def _parse(values: object) -> ReplicaRecord:

@@ -19,6 +19,9 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import clean_temporaries, lock_file
 
+# Databases, logs and whatever else we and our children make is for this user alone.
+_UMASK = 0o077
+
 
 async def _run(directory: DataDirectory, *, restart_control_plane: bool) -> None:
     supervisor = Supervisor(
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--restart-control-plane", action="store_true")
     arguments = parser.parse_args()
+    os.umask(_UMASK)
     logs.configure()
     directory = DataDirectory(arguments.directory.resolve())
     with lock_file(directory.lock), contextlib.suppress(KeyboardInterrupt):

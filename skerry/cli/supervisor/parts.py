@@ -9,6 +9,7 @@ from pathlib import Path
 
 import skerry
 from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.log_files import begin_log
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.plumbing.processes import ProcessRecord, spawn
 from workload_plane.gateway.envoy import envoy_argv
@@ -37,6 +38,7 @@ def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
         argv = [sys.executable, "-m", _MODULES[key.role], "--settings", str(settings)]
     log = part_log(directory, key)
     log.parent.mkdir(parents=True, exist_ok=True)
+    begin_log(log)
     return spawn(argv, env=process_environment(), cwd=home, stdout_path=log)
 
 

@@ -18,6 +18,7 @@ from skerry.cli.supervisor.layout import (
     read_layout,
     write_layout,
 )
+from skerry.cli.supervisor.log_files import FILE_MODE, log_files
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.settings_files import write_settings
 from skerry.plumbing.errors import Conflict, Exhausted, NotFound
@@ -30,6 +31,7 @@ MODEL_FILE = "skerry-tiny.gguf"
 # Below Linux's ephemeral ports: there, a port may be the near end of somebody's connection just
 # when a gateway that was killed wants it back.
 _PORT_MIN, _PORT_MAX = 20_000, 29_999
+_DIRECTORY_MODE = 0o700
 
 
 def prepare(
@@ -50,7 +52,7 @@ def prepare(
     engine = engine or (existing.engine if existing else ENGINE_DEFAULT)
     check_layout(planes, engine)
     model_directories = _model_directories(engine, environment)
-    directory.root.mkdir(parents=True, exist_ok=True)
+    make_private(directory)
     check_not_running(directory)
     layout = extend_layout(existing, planes, engine, _port_source())
     if not read_living_processes(directory.processes):
@@ -59,6 +61,20 @@ def prepare(
     write_layout(directory, layout)
     write_settings(directory, layout, model_directories, now)
     return layout
+
+
+def make_private(directory: DataDirectory) -> None:
+    """Make the directory, its database and its logs readable by their owner alone.
+
+    A directory with other people's files in it keeps its mode: it isn't only ours.
+    """
+    root = directory.root
+    root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    if directory.layout.exists() or not any(root.iterdir()):
+        root.chmod(_DIRECTORY_MODE)
+    # Those that an earlier version made; new ones are made so.
+    for path in (*directory.control_plane.glob("skerry.db*"), *log_files(directory)):
+        path.chmod(FILE_MODE)
 
 
 def check_not_running(directory: DataDirectory) -> None:

@@ -16,9 +16,9 @@ from skerry.cli.supervisor.layout import (
     Layout,
     PlaneLayout,
 )
+from skerry.cli.supervisor.pki import ensure_pki
 from skerry.client.context import Context, render_context
-from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.plumbing.certificates import Subject, ensure_authority, ensure_certificate
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.rpc import TlsFiles
 
@@ -33,30 +33,17 @@ def write_settings(
     directory: DataDirectory, layout: Layout, model_directories: tuple[Path, ...], now: datetime
 ) -> None:
     """Write everything that the fleet's processes and its clients read."""
-    authority = directory.pki / "authority"
-    ensure_authority(authority, "skerry authority", now)
-    tls = _certificate(directory, "control-planes", CONTROL_PLANE_NAME, now)
-    _write_json(directory.control_plane / "settings.json", _control_plane(directory, layout, tls))
+    pki = ensure_pki(directory, layout, now)
+    settings = _control_plane(directory, layout, pki.control_plane)
+    _write_json(directory.control_plane / "settings.json", settings)
     for plane in layout.planes:
         home = directory.plane(plane.name)
         for folder in ("desired", "gateway", "replicas", "logs"):
             (home / folder).mkdir(parents=True, exist_ok=True)
-        tls = _certificate(directory, "planes", plane.name, now)
-        settings = _plane(directory, layout, plane, tls, model_directories)
+        settings = _plane(directory, layout, plane, pki.planes[plane.name], model_directories)
         _write_json(home / "settings.json", settings)
     context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
     write_atomically(directory.config, render_context(context).encode())
-
-
-def _certificate(directory: DataDirectory, collection: str, name: str, now: datetime) -> TlsFiles:
-    folder = directory.pki / ("planes" if collection == "planes" else "") / name
-    subject = Subject(
-        name=name,
-        uris=(f"skerry://{full_name(DEFAULT_PROJECT, collection, name)}",),
-        dns_names=("localhost", name),
-        addresses=(HOST,),
-    )
-    return ensure_certificate(directory.pki / "authority", folder, subject, now)
 
 
 def _control_plane(directory: DataDirectory, layout: Layout, tls: TlsFiles) -> dict[str, Any]:

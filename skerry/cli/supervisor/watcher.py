@@ -7,11 +7,13 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from skerry.cli.supervisor import parts
+from skerry.cli.supervisor import parts, pki
 from skerry.cli.supervisor.fleet_file import RunningReplica, render_fleet
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory, Layout
+from skerry.cli.supervisor.log_files import bound_logs
 from skerry.cli.supervisor.processes_file import read_living_processes, write_processes
 from skerry.cli.supervisor.restarts import (
     Action,
@@ -41,6 +43,10 @@ _log = logs.get_logger(__name__)
 LOOK_SECONDS = 0.1
 # Reading the replicas' records costs more, and fleet.json promises half a second.
 REPLICAS_SECONDS = 0.4
+# A log that grows by 10 MB a second is then at most a third of a GiB too long.
+LOGS_SECONDS = 30.0
+# The disk may be full or the folder away for a while; a certificate has a fortnight left.
+RENEWAL_RETRY_SECONDS = 600.0
 _PLANE_ROLES = (Role.AGENT, Role.FRONT, Role.GATEWAY)
 
 
@@ -82,6 +88,8 @@ class Supervisor:
         self._replicas: dict[str, tuple[RunningReplica, ...]] = {}
         self._replicas_read_at = -REPLICAS_SECONDS
         self._written = b""
+        self._certificates_seen_at: datetime | None = None
+        self._may_renew_at = 0.0
         self._stop = asyncio.Event()
         keys = [PartKey(role=Role.CONTROL_PLANE)]
         keys += [PartKey(role=role, plane=p.name) for p in layout.planes for role in _PLANE_ROLES]
@@ -93,11 +101,19 @@ class Supervisor:
 
     async def run(self) -> None:
         """Start everything and keep it so until `down` was asked for or the task is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            logs_task = group.create_task(self._bound_logs())
+            await self._supervise()
+            logs_task.cancel()
+
+    async def _supervise(self) -> None:
+        self._renew_certificates()
         for part in self._parts.values():
             if part.record is None:
                 self._start(part)
         while not self._stop.is_set():
             await self._look()
+            self._renew_certificates()
             await sleep_unless_stopped(LOOK_SECONDS, self._clock, self._stop)
 
     async def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +141,24 @@ class Supervisor:
                 return
             await self._apply(action)
         self._write_fleet(now)
+
+    def _renew_certificates(self) -> None:
+        now, moment = self._clock.now(), self._clock.monotonic()
+        if moment < self._may_renew_at or not pki.is_renewal_due(self._certificates_seen_at, now):
+            return
+        try:
+            pki.ensure_pki(self._directory, self._layout, now)
+        except (SkerryError, OSError, ValueError) as error:
+            self._may_renew_at = moment + RENEWAL_RETRY_SECONDS
+            _log.error("certificates.not-renewed", error=str(error))
+        else:
+            self._certificates_seen_at = now
+
+    async def _bound_logs(self) -> None:
+        while True:
+            # In a thread: copying 64 MiB takes longer than a dead gateway may wait.
+            await asyncio.to_thread(bound_logs, self._directory)
+            await self._clock.sleep(LOGS_SECONDS)
 
     def _decide(self, now: float) -> list[Action]:
         actions: list[Action] = []

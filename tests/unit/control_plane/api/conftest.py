@@ -20,17 +20,13 @@ from skerry.api.operator.v1.operator_service_pb2_grpc import (
     add_OperatorServiceServicer_to_server,
 )
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import FieldViolation
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, ErrorInterceptor
 from tests.builders import a_report
 from tests.fakes.clock import START, FakeClock
-
-
-@dataclass
-class _Leader:
-    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,16 @@ class _Link:
 class _Live:
     reports: dict[str, Observation] = field(default_factory=dict)
     nacks: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
 
     def observations(self) -> Mapping[str, Observation]:
         return self.reports
 
     def conditions(self) -> Mapping[str, PlaneCondition]:
         return {}
+
+    def pushed(self, plane: str) -> Version | None:
+        return self.versions.get(plane)
 
     def view(self, plane: str) -> _Link:
         return _Link(nack=self.nacks.get(plane, ""))
@@ -61,10 +61,15 @@ class _Change:
 
 
 @dataclass
-class _Planner:
-    """Puts one replica of what is asked on one pool, and remembers what it was asked."""
+class _Reconciler:
+    """Puts one replica of what is asked on one pool, and remembers what it was asked and told."""
 
+    epoch: int = 0
     asked: list[Deployment | None] = field(default_factory=list)
+    woken: list[bool] = field(default_factory=list)
+
+    def wake(self) -> None:
+        self.woken.append(True)
 
     async def plan(self, deployment: Deployment | None) -> _Change:
         self.asked.append(deployment)
@@ -92,16 +97,14 @@ class Operator:
     channel: grpc.aio.Channel
     address: str
     database: Database
-    leader: _Leader
+    reconciler: _Reconciler
     live: _Live
-    planner: _Planner
     clock: FakeClock
-    woken: list[bool]
     refusals: list[FieldViolation]
 
     def write(self) -> WriteContext:
         """Return the right to write that the control plane has now."""
-        return WriteContext(epoch=self.leader.epoch, actor="control-plane:test", now=START)
+        return WriteContext(epoch=self.reconciler.epoch, actor="control-plane:test", now=START)
 
 
 @pytest.fixture(scope="session")
@@ -117,17 +120,14 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
     url = f"sqlite:///{tmp_path / 'skerry.db'}"
     shutil.copyfile(empty_store, tmp_path / "skerry.db")
     database = open_database(url)
-    leader, live, planner, clock = _Leader(), _Live(), _Planner(), FakeClock()
-    leader.epoch = await database.run(take_leadership, "cp-1", START)
-    woken: list[bool] = []
+    reconciler, live, clock = _Reconciler(), _Live(), FakeClock()
+    reconciler.epoch = await database.run(take_leadership, "cp-1", START)
     refusals: list[FieldViolation] = []
     service = OperatorService(
         database=database,
         clock=clock,
-        leader=leader,
-        planner=planner,
+        reconciler=reconciler,
         live=live,
-        wake=lambda: woken.append(True),
         check_engine=lambda deployment: tuple(refusals),
     )
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
@@ -137,9 +137,7 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         stub: Any = OperatorServiceStub(channel)
-        yield Operator(
-            stub, channel, address, database, leader, live, planner, clock, woken, refusals
-        )
+        yield Operator(stub, channel, address, database, reconciler, live, clock, refusals)
     await server.stop(0)
     database.close()
 

@@ -134,7 +134,7 @@ async def test_a_broken_spec_is_refused_at_its_field_and_changes_nothing(
         assert all(ord(character) >= 32 for character in error.details() or "")
     listed = await fleet.stub.ListDeployments(pb.ListDeploymentsRequest(parent=PARENT))
     assert not listed.deployments
-    assert not fleet.woken
+    assert not fleet.reconciler.woken
 
 
 async def test_an_accelerator_that_no_pool_has_is_named_beside_those_there_are(
@@ -327,7 +327,7 @@ async def test_a_standby_and_a_deposed_leader_send_the_caller_on(fleet: Operator
     request = pb.UpdatePoolRequest(name=POOL, terms=terms())
     await fleet.database.run(take_leadership, "cp-2", START)
     deposed = await refusal(fleet.stub.UpdatePool(request))
-    fleet.leader.epoch = 0
+    fleet.reconciler.epoch = 0
     standby = await refusal(fleet.stub.UpdatePool(request))
     for error in (deposed, standby):
         assert error.code() is Code.UNAVAILABLE

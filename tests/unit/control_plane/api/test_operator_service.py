@@ -50,7 +50,7 @@ async def test_applying_is_recorded_with_its_actor_and_wakes_the_loop(fleet: Ope
     assert updated.outcome == Outcome.OUTCOME_UPDATED
     assert first.deployment.name == DEMO
     assert first.deployment.spec.revision.number == 1
-    assert fleet.woken
+    assert fleet.reconciler.woken
     log = await fleet.stub.ListChanges(pb.ListChangesRequest(parent=PARENT, newest_first=True))
     newest = log.changes[0]
     assert (newest.actor, newest.kind, newest.subject) == ("user:ana", "deployment.applied", DEMO)
@@ -155,11 +155,11 @@ async def test_a_plan_shows_both_sides_and_changes_nothing(fleet: Operator) -> N
     rows = [(p.pool, p.replicas_before, p.replicas_after) for p in plan.placements]
     assert rows == [("gcp-x--cpu", 2, 0), ("onprem-fra--cpu", 0, 1)]
     assert (plan.solver, plan.optimal, plan.solve_seconds) == ("exact", True, 0.25)
-    assert fleet.planner.asked == [a_deployment()]
+    assert fleet.reconciler.asked == [a_deployment()]
     listed = await fleet.stub.ListDeployments(pb.ListDeploymentsRequest(parent=PARENT))
     assert not listed.deployments
     await fleet.stub.PlanDeployment(pb.PlanDeploymentRequest(parent=PARENT))
-    assert fleet.planner.asked[1] is None
+    assert fleet.reconciler.asked[1] is None
 
 
 async def test_deleting_marks_and_a_repeat_is_one_effect(fleet: Operator) -> None:

@@ -185,3 +185,12 @@ def test_one_bad_document_refuses_the_whole_file() -> None:
 
 def test_the_same_deployment_twice_in_a_file_is_refused() -> None:
     assert "is in this file twice" in fault_of(MINIMAL + "---\n" + MINIMAL)
+
+
+def test_two_deployments_of_a_file_cannot_be_served_by_one_name() -> None:
+    other = MINIMAL.replace("name: demo", "name: other").replace(
+        "skerry-tiny\n", "skerry-tiny\n    servedName: demo\n"
+    )
+    message = fault_of(MINIMAL + "---\n" + other)
+    assert "spec.baseModel.servedName: 'demo' is served by deployment 'demo'" in message
+    assert message.startswith("x.yaml:20:5:")

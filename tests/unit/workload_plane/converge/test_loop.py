@@ -18,7 +18,7 @@ from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment, wan
 from workload_plane.converge.apply import Applier, StartTerms, engine_to_run, replica_name
 from workload_plane.converge.discover import GatewayView, Memory
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
-from workload_plane.converge.seen import SeenPool
+from workload_plane.converge.seen import SeenPool, StartBackoff
 from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.records import ReplicaRecord
 
@@ -62,7 +62,7 @@ class World:
         self.probe = FakeProbe()
         self.desired = Desired()
         self.wake, self.changed = asyncio.Event(), asyncio.Event()
-        memory = Memory()
+        self.memory = memory = Memory()
         pools = (SeenPool(name=POOL, accelerator="cpu", accelerators=8),)
         terms = StartTerms(model_dirs=(Path("/nowhere"),), engine_override=None, pools=pools)
         ids = SystemIds(self.clock)
@@ -180,6 +180,36 @@ async def test_unknown_desired_keeps_everything(world: World) -> None:
     world.desired.state = UNKNOWN
     await world.run_for(3_600)
     assert world.runtime.records == before
+
+
+async def test_a_replica_with_an_unreadable_record_is_neither_doubled_nor_touched(
+    world: World,
+) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(20)
+    (name,) = world.runtime.records
+    world.runtime.unreadable.add(name)
+    before, log = dict(world.runtime.records), list(world.runtime.log)
+    for target in (1, 3, 0):
+        world.desired.state = wants(target)
+        await world.run_for(60)
+    assert (world.runtime.records, world.runtime.log) == (before, log)
+    world.runtime.unreadable.clear()
+    await world.run_for(60)
+    assert world.states() == []
+
+
+async def test_failures_are_remembered_as_long_as_their_deployment_exists(world: World) -> None:
+    world.memory.backoffs = {
+        (name, 1): StartBackoff(deployment=name, revision=1, failures=3, retry_at=1e9)
+        for name in ("demo", "gone")
+    }
+    world.desired.state = UNKNOWN
+    await world.run_for(5)
+    assert set(world.memory.backoffs) == {("demo", 1), ("gone", 1)}
+    world.desired.state = wants(1)
+    await world.run_for(5)
+    assert set(world.memory.backoffs) == {("demo", 1)}
 
 
 def test_a_plane_may_run_another_engine_than_was_asked_for() -> None:

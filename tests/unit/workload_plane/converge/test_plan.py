@@ -151,6 +151,20 @@ def test_a_hung_replica_is_fenced_and_a_slow_starter_is_not() -> None:
     assert kinds(plan(wants(1), sees(late), NOW)) == [FenceReplica]
 
 
+def test_an_unreadable_record_holds_its_place_and_its_pool() -> None:
+    unknown = a_replica(known=False, alive=True, state=ReplicaState.STARTING)
+    assert plan(wants(1), sees(unknown), NOW) == ()
+    assert plan(wants(3), sees(unknown), NOW) == ()
+    assert plan(wants(0, tombstone=True), sees(unknown), NOW) == ()
+    nowhere = dataclasses.replace(unknown, deployment="", pool="")
+    assert plan(wants(3), sees(nowhere), NOW) == ()
+    # Not even to make room for a new revision is anything ended.
+    old = a_replica(name="demo-r1-b")
+    assert plan(wants(1, a_deployment(revision=2)), sees(old, nowhere), NOW) == ()
+    elsewhere = dataclasses.replace(unknown, pool="here--gpu")
+    assert plan(wants(1), sees(elsewhere), NOW) == (start(),)
+
+
 def test_a_failed_replica_waits_for_its_backoff_and_stays_visible() -> None:
     failed = a_replica(state=ReplicaState.FAILED, alive=False)
     backoff = StartBackoff(deployment="demo", revision=1, failures=1, retry_at=NOW + 1)

@@ -14,7 +14,7 @@ from skerry.fleet.engine import (
     SpeculativeDecoding,
     SpeculativeMethod,
 )
-from workload_plane.engines.catalogue import as_simulated, refusals, render
+from workload_plane.engines.catalogue import refusals, render
 from workload_plane.engines.port import Dialect, EngineLaunch, LaunchParameters
 
 LAUNCH = LaunchParameters(
@@ -190,10 +190,7 @@ def test_llamacpp_has_one_thread_unless_told() -> None:
 
 
 def test_simulated_takes_every_technique_and_its_own_options() -> None:
-    spec = as_simulated(
-        a_large_spec(EngineName.TENSORRT_LLM, options=(("enable_chunked_prefill", "true"),))
-    )
-    assert refusals(spec) == ()
+    assert refusals(a_large_spec(EngineName.SIMULATED)) == ()
     spec = EngineSpec(name=EngineName.SIMULATED, options=(("tpot-seconds", "0.5"),))
     launch = render(spec, LAUNCH)
     assert json.loads(launch.files[0][1]) == {

@@ -9,11 +9,11 @@ from skerry.fleet.generation import Version
 from skerry.fleet.observation import ReplicaState
 from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment
 from tests.unit.workload_plane.test_settings import GOOD
+from workload_plane.gateway.feed import gateway_view
+from workload_plane.gateway.routing import Hosts, build_endpoints, build_topology
 from workload_plane.gateway.topology import GatewayTopology
-from workload_plane.gateway_feed import gateway_view
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.records import ReplicaRecord
-from workload_plane.routing import Hosts, build_endpoints, build_topology
 from workload_plane.settings import parse_settings
 
 SETTINGS = parse_settings(GOOD)

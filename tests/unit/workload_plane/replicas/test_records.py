@@ -8,6 +8,8 @@ from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.errors import Corrupt
 from workload_plane.replicas.records import (
     ReplicaRecord,
+    UnreadableRecord,
+    read_all,
     read_record,
     read_records,
     record_path,
@@ -40,7 +42,12 @@ def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_bytes(b'{"name": "to')
     (tmp_path / "list.json").write_bytes(b"[]")
     (tmp_path / "other-r1-a").mkdir()
+    write_record(tmp_path / "other-r1-a", RECORD)
+    (tmp_path / "other-r1-a" / f"{RECORD.name}.json").rename(tmp_path / "other.json")
     assert read_records(tmp_path) == (RECORD,)
+    unreadable = [one for one in read_all(tmp_path) if isinstance(one, UnreadableRecord)]
+    assert [one.name for one in unreadable] == ["list", "other", "torn"]
+    assert all(one.fault for one in unreadable)
     assert read_records(tmp_path / "absent") == ()
 
 

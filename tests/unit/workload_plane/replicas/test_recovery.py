@@ -1,0 +1,173 @@
+"""A damaged record is no word that its replica is gone: real processes, without an engine."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from skerry.fleet.observation import ReplicaState
+from skerry.plumbing.clock import SystemClock
+from skerry.plumbing.errors import Exhausted
+from skerry.plumbing.processes import is_alive, terminate
+from tests.unit.workload_plane.replicas.test_local import NAME, ORDER
+from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.state import ReplicaRecord as HostRecord
+from workload_plane.replica_host.state import write_record as write_state
+from workload_plane.replicas.local import LocalPlace, LocalRuntime
+from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.records import read_record, record_path
+from workload_plane.replicas.recovery import directory_of, spec_path, state_path, unknown_record
+
+SLEEPER = "import time; time.sleep(600)"
+
+
+class Damaged:
+    """A plane's directory with one replica whose files the test damages."""
+
+    def __init__(self, directory: Path) -> None:
+        self.replicas_dir = directory / "replicas"
+        self._place = LocalPlace(
+            plane="here",
+            replicas_dir=self.replicas_dir,
+            logs_dir=directory / "logs",
+            command=lambda spec: (sys.executable, "-c", SLEEPER, "--spec", str(spec)),
+        )
+        self.runtime = self.restarted()
+
+    def restarted(self) -> LocalRuntime:
+        """Return the runtime of the next agent, which remembers nothing."""
+        return LocalRuntime(self._place, SystemClock())
+
+    @property
+    def path(self) -> Path:
+        return record_path(self.replicas_dir, NAME)
+
+    def lose_copy(self) -> None:
+        (directory_of(self.replicas_dir, NAME) / self.path.name).write_bytes(b"")
+
+    async def end_host(self, one: LiveReplica) -> None:
+        assert one.record.host_process is not None
+        await terminate(one.record.host_process, SystemClock(), 5.0)
+
+
+@pytest.fixture
+async def damaged(tmp_path: Path) -> AsyncIterator[Damaged]:
+    damaged = Damaged(tmp_path)
+    await damaged.runtime.start(ORDER)
+    yield damaged
+    for one in await damaged.restarted().list():
+        await damaged.restarted().stop(one.record, 5.0)
+
+
+async def test_a_record_damaged_under_the_agent_is_written_again(damaged: Damaged) -> None:
+    await damaged.runtime.mark(NAME, ReplicaState.DRAINING, "why")
+    before = await damaged.runtime.list()
+    for fault in (b'{"name": "demo', b"", b"[]"):
+        damaged.path.write_bytes(fault)
+        assert await damaged.runtime.list() == before
+        assert read_record(damaged.path) == before[0].record
+    damaged.path.unlink()
+    assert await damaged.runtime.list() == before
+
+
+async def test_a_state_of_a_later_release_is_rebuilt_after_a_rollback(damaged: Damaged) -> None:
+    (before,) = await damaged.runtime.list()
+    values = json.loads(damaged.path.read_bytes())
+    damaged.path.write_text(json.dumps({**values, "state": "quarantined"}))
+    assert await damaged.restarted().list() == (before,)
+    assert read_record(damaged.path) == before.record
+
+
+async def test_a_lost_record_of_a_living_replica_is_rebuilt_by_the_next_agent(
+    damaged: Damaged,
+) -> None:
+    before = await damaged.runtime.list()
+    damaged.path.unlink()
+    assert await damaged.restarted().list() == before
+
+
+async def test_with_no_good_file_left_the_replica_is_kept_as_unknown_until_it_ends(
+    damaged: Damaged,
+) -> None:
+    (before,) = await damaged.runtime.list()
+    damaged.path.write_bytes(b"{")
+    damaged.lose_copy()
+    runtime = damaged.restarted()
+    (one,) = await runtime.list()
+    assert (one.alive, one.known) == (True, False)
+    assert (one.record.deployment, one.record.revision, one.record.pool) == ("demo", 1, "")
+    assert one.record.pid == before.record.pid
+    assert await runtime.gone(frozenset({NAME})) == frozenset()
+    assert damaged.path.read_bytes() == b"{"
+    await damaged.end_host(before)
+    assert await runtime.list() == ()
+    assert not damaged.path.exists()
+
+
+async def test_an_unknown_replica_may_hold_any_accelerator(damaged: Damaged) -> None:
+    damaged.path.write_bytes(b"{")
+    damaged.lose_copy()
+    order = ORDER.__class__(
+        name="demo-r1-bbbbbb",
+        deployment="demo",
+        revision=1,
+        pool="here--gpu",
+        served_name="demo",
+        engine=ORDER.engine,
+        pool_devices=(0, 1),
+    )
+    with pytest.raises(Exhausted, match=NAME):
+        await damaged.restarted().start(order)
+
+
+async def test_an_unknown_replica_is_ended_on_request(damaged: Damaged) -> None:
+    (before,) = await damaged.runtime.list()
+    damaged.path.write_bytes(b"{")
+    damaged.lose_copy()
+    runtime = damaged.restarted()
+    (one,) = await runtime.list()
+    await runtime.stop(one.record, 5.0)
+    assert before.record.host_process is not None
+    assert not is_alive(before.record.host_process)
+    assert list(damaged.replicas_dir.iterdir()) == []
+
+
+async def test_a_fault_is_logged_once(damaged: Damaged, caplog: pytest.LogCaptureFixture) -> None:
+    damaged.path.write_bytes(b"{")
+    damaged.lose_copy()
+    spec_path(damaged.replicas_dir, NAME).with_name("state.json").write_bytes(b"{")
+    runtime = damaged.restarted()
+    for _ in range(3):
+        await runtime.list()
+    events = [record.getMessage() for record in caplog.records]
+    assert events.count("replica.record-unreadable") == 1
+    assert events.count("replica.state-unreadable") == 1
+
+
+async def test_the_hosts_own_state_tells_what_serves(damaged: Damaged) -> None:
+    (before,) = await damaged.runtime.list()
+    host = before.record.host_process
+    assert host is not None
+    told = HostRecord(
+        name=NAME,
+        deployment="demo",
+        revision=3,
+        pool="here--cpu",
+        state=HostState.READY,
+        host=host,
+        engine=None,
+        http="127.0.0.1:10",
+        grpc="127.0.0.1:11",
+        health="127.0.0.1:12",
+    )
+    write_state(state_path(damaged.replicas_dir, NAME), told)
+    record = unknown_record(NAME, told, "torn")
+    assert (record.pool, record.revision, record.ports) == ("here--cpu", 3, (10, 11, 12))
+    assert (record.state, record.host_process) == (ReplicaState.READY, host)
+    damaged.path.write_bytes(b"{")
+    damaged.lose_copy()
+    (one,) = await damaged.restarted().list()
+    assert (one.known, one.record.ports) == (False, (10, 11, 12))
+    (damaged.replicas_dir / NAME / "state.json").unlink()
