@@ -269,7 +269,7 @@ async def _plane_returns(stage: Stage) -> None:
         runs = len(fleet.replica_pids())
         is_served = await fleet.is_served()
         # A plane for which nothing changed holds the stored state under a later epoch's version.
-        is_told = row.state is PlaneState.CONNECTED and row.held >= row.desired
+        is_told = row.state is PlaneState.CONNECTED and row.held == row.desired
         # Exactly what was decided runs: what stood in has left again, if it was to.
         return is_told and is_served and runs == sum(placements.values())
 

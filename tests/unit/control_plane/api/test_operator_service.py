@@ -15,6 +15,7 @@ from skerry.api.common.v1 import deployment_pb2 as spec_pb
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.api.operator.v1 import plane_pb2, pool_pb2
 from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import Exhausted
@@ -127,6 +128,9 @@ async def test_a_plane_shows_its_condition_versions_and_refusal(fleet: Operator)
     assert plane.state == plane_pb2.Plane.STATE_CONNECTED
     assert (plane.reason, plane.nack) == ("stream up", "unknown feature")
     assert (plane.desired.epoch, plane.desired.generation) == (1, 1)
+    fleet.live.versions["onprem-fra"] = Version(epoch=2, generation=1)
+    plane = await fleet.stub.GetPlane(pb.GetPlaneRequest(name=f"{PARENT}/planes/onprem-fra"))
+    assert plane.desired.epoch == 2, "a later leader pushes it under its own epoch"
     assert plane.identity.region == "fra"
 
 
