@@ -10,7 +10,7 @@ from control_plane.store.values import StoredPlane
 from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
 from skerry.fleet.observation import PlaneCondition, PlaneReport
 from skerry.fleet.pool import PoolShape
-from skerry.plumbing.errors import Conflict, NotFound
+from skerry.plumbing.errors import NotFound
 
 
 def record_report(session: Session, write: WriteContext, report: PlaneReport) -> bool:
@@ -101,13 +101,6 @@ def _put_shape(session: Session, plane: str, shape: PoolShape, *, is_new: bool) 
     if not is_new:
         session.execute(update(pools).where(pools.c.name == name).values(shape=shape))
         return
-    # `a` with pool `b--c` and `a--b` with pool `c` would have one id.
-    owner = session.execute(select(pools.c.plane).where(pools.c.name == name)).scalar()
-    if owner is not None:
-        raise Conflict(
-            f"pool id {name!r} of plane {plane!r} is a pool of plane {owner!r} already;"
-            " rename the plane's pool in its settings"
-        )
     session.execute(insert(pools).values(name=name, plane=plane, shape=shape))
 
 

@@ -198,13 +198,6 @@ def test_a_pool_missing_from_a_report_stays(database: Database, write: WriteCont
         assert [stored.pool.name for stored in list_pools(session)] == ["onprem-fra--cpu"]
 
 
-def test_two_pools_with_one_id_are_refused(database: Database, write: WriteContext) -> None:
-    with database.write() as session:
-        record_report(session, write, a_report("a", pools=(a_shape("b--c"),)))
-        with pytest.raises(Conflict, match="rename the plane's pool"):
-            record_report(session, write, a_report("a--b", pools=(a_shape("c"),)))
-
-
 def test_only_a_new_state_of_a_plane_is_a_change(database: Database, write: WriteContext) -> None:
     suspect = PlaneCondition(state=PlaneState.SUSPECT, since=write.now, reason="stream lost")
     with database.write() as session:
