@@ -5,8 +5,7 @@ bin=.venv/bin
 $bin/ruff check --quiet .
 $bin/ruff format --quiet --check .
 $bin/python tools/gen_proto.py --check
-$bin/lint-imports --no-logo 2>/dev/null | tail -n 12
-$bin/lint-imports --no-logo >/dev/null
+$bin/lint-imports --no-logo
 $bin/python tools/tidy.py
 $bin/mypy --no-error-summary skerry scheduler control_plane workload_plane tools migrations tests
 # buf comes from npm, at the exact version that package.json names; its own lock file would leave
