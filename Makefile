@@ -19,7 +19,7 @@ test: $(READY) lint ## everything: lint, unit, properties, contracts, store, int
 	@$(BIN)/python -m pytest
 
 test-unit: $(READY) ## the pure tests, under 30 seconds
-	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire -m "not integration"
+	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire -m "not integration and not slow"
 
 lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
 	@sh tools/lint.sh
@@ -36,6 +36,9 @@ sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
 bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
 	@for file in benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
+bench-scheduler: $(READY) ## the scheduler's sizes -> benchmarks/results/scheduler.json
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_scheduler.py
+
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
@@ -43,4 +46,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-unit lint sim fmt proto bench migrate lock
+.PHONY: help setup demo test test-unit lint sim fmt proto bench bench-scheduler migrate lock

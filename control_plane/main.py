@@ -23,6 +23,7 @@ from control_plane.reconcile.sight import Sight
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
+from scheduler.process import SolverProcess
 from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
@@ -47,7 +48,8 @@ async def run(settings: ControlPlaneSettings) -> None:
     database = open_database(settings.database_url)
     epoch = await database.run(leadership.take_leadership, settings.name, clock.now())
     _log.info("leadership.taken", epoch=epoch, name=settings.name)
-    loop, registry = _build_loop(settings, database, clock, epoch)
+    solver = SolverProcess()
+    loop, registry = _build_loop(settings, database, clock, epoch, solver)
     service = OperatorService(
         database=database,
         clock=clock,
@@ -65,6 +67,7 @@ async def run(settings: ControlPlaneSettings) -> None:
         await operator_server.stop(STOP_GRACE_SECONDS)
         await link_server.stop(STOP_GRACE_SECONDS)
         await http.cleanup()
+        await solver.close()
         database.close()
 
 
@@ -77,13 +80,17 @@ def _engine_faults(deployment: Deployment) -> tuple[FieldViolation, ...]:
 
 
 def _build_loop(
-    settings: ControlPlaneSettings, database: Database, clock: Clock, epoch: int
+    settings: ControlPlaneSettings,
+    database: Database,
+    clock: Clock,
+    epoch: int,
+    solver: SolverProcess,
 ) -> tuple[ReconcileLoop, Registry]:
     """Tie loop and registry: each wakes or reads the other."""
     wake = _Wake()
     registry = Registry(clock, wake)
     sight = Sight(database, registry, clock, policy_of(settings), decode_desired)
-    doors = Doors(encode=encode_desired, push=registry.push, judged=registry.judged)
+    doors = Doors(encode=encode_desired, push=registry.push, judged=registry.judged, solver=solver)
     loop = ReconcileLoop(database, sight, doors, clock, epoch=epoch)
     wake.target = loop
     return loop, registry

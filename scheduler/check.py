@@ -5,7 +5,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from scheduler.plan import PlacementPlan
@@ -13,7 +13,7 @@ from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.packing import Load, empty_nodes, pack
 from skerry.fleet.placement import Envelope, Placement
-from skerry.fleet.pool import Pool
+from skerry.fleet.pool import CapacityClass, Pool
 
 # Sums of prices in floats: a millionth of a dollar an hour is below any price there is.
 COST_TOLERANCE_DOLLARS = 1e-6
@@ -42,6 +42,9 @@ class _Case:
     pools: Mapping[str, Pool]
     demands: Mapping[str, DemandedDeployment]
     running: Mapping[Key, int]
+    running_of: Mapping[str, Mapping[str, int]]
+    placed_of: Mapping[str, Mapping[str, int]]
+    ceilings_of: Mapping[str, Mapping[str, int]]
     bars: Mapping[str, tuple[PoolBar, ...]]
     placements: tuple[Placement, ...]
     envelopes: tuple[Envelope, ...]
@@ -54,17 +57,31 @@ def violations(plan: PlacementPlan, problem: PlacementProblem) -> tuple[Violatio
         bars[bar.pool].append(bar)
     pools = {pool.name: pool for pool in problem.pools}
     demands = {demanded.deployment.name: demanded for demanded in problem.demands}
+    placements = tuple(p for p in plan.placements if p.deployment in demands and p.pool in pools)
+    envelopes = tuple(e for e in plan.envelopes if e.deployment in demands and e.pool in pools)
     case = _Case(
         plan=plan,
         problem=problem,
         pools=pools,
         demands=demands,
         running={(p.deployment, p.pool): p.count for p in problem.current},
+        running_of=_by_deployment((p.deployment, p.pool, p.count) for p in problem.current),
+        placed_of=_by_deployment((p.deployment, p.pool, p.count) for p in placements),
+        ceilings_of=_by_deployment((e.deployment, e.pool, e.ceiling) for e in envelopes),
         bars={pool: tuple(found) for pool, found in bars.items()},
-        placements=tuple(p for p in plan.placements if p.deployment in demands and p.pool in pools),
-        envelopes=tuple(e for e in plan.envelopes if e.deployment in demands and e.pool in pools),
+        placements=placements,
+        envelopes=envelopes,
     )
     return tuple(violation for rule in _RULES for violation in rule(case))
+
+
+def _by_deployment(
+    amounts: Iterable[tuple[str, str, int]],
+) -> Mapping[str, Mapping[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for deployment, pool, count in amounts:
+        found[deployment][pool] = count
+    return found
 
 
 def _names(case: _Case) -> Iterator[Violation]:
@@ -90,21 +107,32 @@ def _eligibility(case: _Case) -> Iterator[Violation]:
         if not (counts.get((deployment, pool)) or ceilings.get((deployment, pool))):
             continue
         subject = f"{deployment} on {pool}"
-        wanted, supply = case.demands[deployment].deployment, case.pools[pool]
-        for rule, holds, message in (
-            ("kind", _has_kind(wanted, supply), f"the pool has {supply.shape.accelerator}"),
-            ("node", _fits_empty(wanted, supply), "one replica does not fit the empty pool"),
-            ("residency", _resides(wanted, supply), f"zones {supply.plane.residency_zones}"),
-            ("cloud", _listed(supply.plane.cloud, wanted.policy.clouds), supply.plane.cloud),
-            ("region", _listed(supply.plane.region, wanted.policy.regions), supply.plane.region),
-            (
-                "capacity-class",
-                _listed(supply.terms.capacity_class, wanted.policy.capacity_classes),
-                supply.terms.capacity_class.value,
-            ),
-        ):
+        for rule, holds, message in _conditions(case, deployment, pool):
             if not holds:
                 yield _violation(rule, subject, message)
+
+
+def _conditions(case: _Case, deployment: str, pool: str) -> Iterator[tuple[str, bool, str]]:
+    """Yield each rule of eligibility, whether it holds, and what is so."""
+    demanded, supply = case.demands[deployment], case.pools[pool]
+    wanted, plane, held = demanded.deployment, supply.plane, supply.terms.capacity_class
+    policy = wanted.policy
+    yield "kind", _has_kind(wanted, supply), f"the pool has {supply.shape.accelerator}"
+    yield "node", _fits_empty(wanted, supply), "one replica does not fit the empty pool"
+    yield "residency", _resides(wanted, supply), f"zones {plane.residency_zones}"
+    yield "cloud", _listed(plane.cloud, policy.clouds), plane.cloud
+    yield "region", _listed(plane.region, policy.regions), plane.region
+    yield "capacity-class", _listed(held, policy.capacity_classes), held.value
+    named = demanded.pools is None or pool in demanded.pools
+    yield "pools", named, "the demand does not name this pool"
+    for limit in policy.latency:
+        told = [
+            known.seconds
+            for known in case.problem.latencies
+            if (known.client_region, known.plane_region) == (limit.client_region, plane.region)
+        ]
+        holds = bool(told) and told[0] <= limit.seconds_max
+        yield "latency", holds, f"{limit.client_region} to {plane.region}: {told or 'not told'}"
 
 
 def _bars(case: _Case) -> Iterator[Violation]:
@@ -116,8 +144,7 @@ def _bars(case: _Case) -> Iterator[Violation]:
         unpriced = terms.price_per_accelerator_hour is None
         if not (bars or terms.cordoned or unpriced):
             continue
-        keeps = all(bar.keeps_current for bar in bars)
-        allowed = case.running.get((deployment, pool), 0) if keeps else 0
+        allowed = case.running.get((deployment, pool), 0) if _keeps_current(case, pool) else 0
         subject = f"{deployment} on {pool}"
         if count > allowed:
             yield _violation("bar", subject, f"{count} replicas, {allowed} allowed")
@@ -126,9 +153,14 @@ def _bars(case: _Case) -> Iterator[Violation]:
 
 
 def _capacity(case: _Case) -> Iterator[Violation]:
+    placed: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    granted_on: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for p in case.placements:
+        placed[p.pool].append((p.deployment, p.count))
+    for e in case.envelopes:
+        granted_on[e.pool].append((e.deployment, e.ceiling))
     for name, pool in sorted(case.pools.items()):
-        counts = [(p.deployment, p.count) for p in case.placements if p.pool == name]
-        ceilings = [(e.deployment, e.ceiling) for e in case.envelopes if e.pool == name]
+        counts, ceilings = placed[name], granted_on[name]
         held, granted = _taken(case, pool, counts), _taken(case, pool, ceilings)
         total = pool.shape.accelerators
         if held > total:
@@ -155,12 +187,95 @@ def _bounds(case: _Case) -> Iterator[Violation]:
         if ceiling is None:
             continue
         dollars = math.fsum(
-            _dollars(case, e.deployment, e.pool, e.ceiling)
-            for e in case.envelopes
-            if e.deployment == name
+            _dollars(case, name, pool, most)
+            for pool, most in case.ceilings_of.get(name, {}).items()
         )
         if dollars > ceiling + COST_TOLERANCE_DOLLARS:
             yield _violation("cost-ceiling", name, f"${dollars:.6f}/h, ${ceiling}/h allowed")
+
+
+def _spot_shares(case: _Case) -> Iterator[Violation]:
+    """No share of spot throughput is above its maximum, not even at every spot ceiling."""
+    for name, demanded in sorted(case.demands.items()):
+        share = demanded.deployment.policy.spot_share_max
+        if share is None:
+            continue
+        counts, ceilings = case.placed_of.get(name, {}), case.ceilings_of.get(name, {})
+        for what, spot_counts in (("counts", counts), ("ceilings", {**counts, **ceilings})):
+            spot = _throughput(case, name, spot_counts, spot=True)
+            total = spot + _throughput(case, name, counts, spot=False)
+            replicas = sum(spot_counts.values()) + sum(counts.values())
+            if spot > share * total + REPLICA_TOLERANCE * (1 + replicas):
+                yield _violation(
+                    "spot-share", name, f"{spot:g} of {total:g} is spot by {what}, {share:g} may be"
+                )
+
+
+def _throughput(case: _Case, deployment: str, counts: Mapping[str, int], *, spot: bool) -> float:
+    return math.fsum(
+        count * _worth(case, deployment, pool)
+        for pool, count in counts.items()
+        if (case.pools[pool].terms.capacity_class is CapacityClass.SPOT) == spot
+    )
+
+
+def _anti_affinity(case: _Case) -> Iterator[Violation]:
+    """Deployments that keep apart share no plane, whoever of the two says so."""
+    planes: dict[str, set[str]] = defaultdict(set)
+    for deployment, pool in _granted_keys(case):
+        planes[deployment].add(case.pools[pool].plane.name)
+    for name, demanded in sorted(case.demands.items()):
+        for other in demanded.deployment.policy.anti_affinity:
+            if shared := sorted(planes[name] & planes[other]):
+                yield _violation("anti-affinity", f"{name} and {other}", f"both on {shared[0]}")
+
+
+def _granted_keys(case: _Case) -> set[Key]:
+    placed = {(p.deployment, p.pool) for p in case.placements if p.count}
+    return placed | {(e.deployment, e.pool) for e in case.envelopes if e.ceiling}
+
+
+def _moves(case: _Case) -> Iterator[Violation]:
+    """No more healthy replicas go elsewhere than the budget allows."""
+    budget = case.problem.moves_max
+    if budget is None:
+        return
+    moves = sum(min(_started_and_stopped(case, name)) for name in case.demands)
+    if moves > budget:
+        yield _violation("moves", "plan", f"{moves} healthy replicas move, {budget} may")
+
+
+def _shed(case: _Case) -> Iterator[Violation]:
+    """Who has fewer replicas than run and is left with demand unmet is told as shed."""
+    told: Counter[str] = Counter()
+    for item in case.plan.shed:
+        told[item.deployment] += item.replicas
+        if not item.reason or item.replicas < 1:
+            yield _violation("shed", item.deployment, "shed without number or reason")
+    short = {u.deployment for u in case.plan.unplaced}
+    for name in sorted(case.demands.keys() | told.keys()):
+        started, stopped = _started_and_stopped(case, name) if name in case.demands else (0, 0)
+        lost = max(0, stopped - started) if name in short else 0
+        if told[name] != lost:
+            yield _violation("shed", name, f"{lost} replicas are shed, {told[name]} are told")
+
+
+def _started_and_stopped(case: _Case, deployment: str) -> tuple[int, int]:
+    """Return replicas started, and healthy ones stopped: those that might have stayed."""
+    placed = case.placed_of.get(deployment, {})
+    runs = {
+        pool: count
+        for pool, count in case.running_of.get(deployment, {}).items()
+        if _keeps_current(case, pool)
+        and all(holds for _, holds, _ in _conditions(case, deployment, pool))
+    }
+    started = sum(max(0, count - runs.get(pool, 0)) for pool, count in placed.items())
+    stopped = sum(max(0, count - placed.get(pool, 0)) for pool, count in runs.items())
+    return started, stopped
+
+
+def _keeps_current(case: _Case, pool: str) -> bool:
+    return all(bar.keeps_current for bar in case.bars.get(pool, ()))
 
 
 def _demand(case: _Case) -> Iterator[Violation]:
@@ -174,13 +289,12 @@ def _demand(case: _Case) -> Iterator[Violation]:
     for p in case.placements:
         served[p.deployment] += p.count * _worth(case, p.deployment, p.pool)
     for name, demanded in sorted(case.demands.items()):
-        scaling = demanded.deployment.scaling
-        wanted = max(scaling.min_replicas, min(demanded.replicas, scaling.max_replicas))
+        wanted = _wanted(demanded)
         short = wanted - served[name]
         least = math.ceil(max(0.0, short - REPLICA_TOLERANCE * (1 + placed[name])))
         if not least <= told[name] <= math.ceil(max(0.0, short - FLOAT_DUST)):
             yield _violation(
-                "demand", name, f"{served[name]:g} of {wanted} served, {told[name]} said unplaced"
+                "demand", name, f"{served[name]:g} of {wanted:g} served, {told[name]} said unplaced"
             )
     for name in sorted(told.keys() - case.demands.keys()):
         yield _violation("demand", name, "unplaced, but nobody asked for it")
@@ -222,6 +336,10 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
     _bars,
     _capacity,
     _bounds,
+    _spot_shares,
+    _anti_affinity,
+    _moves,
+    _shed,
     _demand,
     _envelopes,
     _cost,
@@ -230,6 +348,16 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
 
 def _violation(rule: str, subject: str, message: str) -> Violation:
     return Violation(rule=rule, subject=subject, message=message)
+
+
+def _wanted(demanded: DemandedDeployment) -> float:
+    """Return the demand in replicas of the first shape."""
+    deployment = demanded.deployment
+    scaling, first = deployment.scaling, deployment.revision.shapes[0]
+    if demanded.tokens_per_second is not None:
+        speed = first.throughput_tokens_per_second or math.nan
+        return max(float(scaling.min_replicas), demanded.tokens_per_second / speed)
+    return float(max(scaling.min_replicas, min(demanded.replicas, scaling.max_replicas)))
 
 
 def _has_kind(deployment: Deployment, pool: Pool) -> bool:
@@ -270,14 +398,38 @@ def _taken(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> int:
 
 def _packs(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> bool:
     loads = []
+    if _fits_on_nodes_of_its_own(case, pool, amounts):
+        return True
     for deployment, count in amounts:
         accelerators, memory = _size(case, deployment, pool)
         loads.append(
             Load(key=deployment, accelerators=accelerators, host_memory_bytes=memory, count=count)
         )
     shape = pool.shape
-    nodes = empty_nodes(shape.nodes, shape.accelerators_per_node, shape.host_memory_bytes)
-    return pack(nodes, loads).is_complete
+    per_node = shape.accelerators_per_node
+    # A replica never needs more nodes than these, and a pool may have ten million.
+    useful = sum(load.count * max(1, -(-load.accelerators // per_node)) for load in loads)
+    nodes = empty_nodes(min(shape.nodes, useful), per_node, shape.host_memory_bytes)
+    return not useful or pack(nodes, loads).is_complete
+
+
+def _fits_on_nodes_of_its_own(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> bool:
+    """Say whether nobody has to share a node: then there is nothing to pack."""
+    per_node, nodes = pool.shape.accelerators_per_node, 0
+    for deployment, count in amounts:
+        accelerators, memory = _size(case, deployment, pool)
+        if accelerators > per_node:
+            nodes += -(-accelerators // per_node) * count
+            if -(-memory // -(-accelerators // per_node)) > pool.shape.host_memory_bytes:
+                return False
+            continue
+        fit = per_node // accelerators
+        if memory:
+            fit = min(fit, pool.shape.host_memory_bytes // memory)
+        if not fit:
+            return False
+        nodes += -(-count // fit)
+    return nodes <= pool.shape.nodes
 
 
 def _sums(case: _Case) -> tuple[Counter[str], Counter[str]]:

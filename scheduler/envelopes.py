@@ -4,6 +4,8 @@
 """
 
 import math
+from collections import defaultdict
+from collections.abc import Mapping
 
 from scheduler.grid import Counts, Grid
 from scheduler.room import Room
@@ -20,7 +22,7 @@ def grant_envelopes(grid: Grid, counts: Counts) -> tuple[Envelope, ...]:
         name: reserve_accelerators(pool.shape.accelerators, grid.problem.reserve_fraction)
         for name, pool in grid.pools.items()
     }
-    room = Room(grid, counts, reserves)
+    room = Room(grid, counts, reserves, sure=counts)
     for priority in range(PRIORITY_CLASSES):
         _raise_ceilings(room, priority, counts)
     return tuple(
@@ -53,9 +55,19 @@ def _raise_ceilings(room: Room, priority: int, counts: Counts) -> None:
         if counts[index] and grid.columns[index].nothing_new is None
     ]
     while open_columns:
-        grown = [(want, index) for want, index in open_columns if room.more(want, index, 1)]
-        open_columns = []
-        for want, index in grown:
-            if room.more(want, index, 1):
-                room.add(index, 1)
-                open_columns.append((want, index))
+        # Room only shrinks here: what takes no more now takes no more later.
+        grown = []
+        steps = _steps(room, [index for _, index in open_columns])
+        for want, index in open_columns:
+            if more := room.more(want, index, steps[grid.columns[index].pool]):
+                room.add(index, more)
+                grown.append((want, index))
+        open_columns = grown
+
+
+def _steps(room: Room, open_columns: list[int]) -> Mapping[str, int]:
+    """Return how many replicas a turn gives on each pool: one, or half of everyone's share."""
+    turn: dict[str, int] = defaultdict(int)
+    for index in open_columns:
+        turn[room.grid.columns[index].pool] += room.grid.columns[index].accelerators
+    return {pool: max(1, room.left(pool) // (2 * taken)) for pool, taken in turn.items()}

@@ -4,20 +4,25 @@
 worker, a fixed seed and deterministic time: the same grid gives the same counts.
 """
 
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
+from typing import Any
 
 from ortools.sat.python import cp_model
 
-from scheduler.grid import Counts, Grid, Want, packs, totals_suffice
+from scheduler.certificate import relax
+from scheduler.grid import MIB, SPOT_UNITS, Counts, Grid, Want, packs, totals_suffice
 from scheduler.levels import (
+    COST,
     PROOF_LEVELS,
     evaluate,
     floors,
     loss_shortfall,
+    moves_of,
     spread_shortfall,
     starts_weight,
     survival_scale,
@@ -37,8 +42,17 @@ LINEARIZATION = 2
 ROUNDS_MAX = 4
 # Above so many integers for single nodes a pool goes straight to nodes of one deployment each.
 NODE_INTEGERS_MAX = 600
+# From so many columns on, each level is also searched near its relaxation and the best plan so far:
+# counts within one of either, where a search of everything finds little. Smaller fleets are proven
+# at once.
+NEAR_COLUMNS_MIN = 100
+NEAR_REPLICAS = 1
+NEAR_ROUNDS = 2
+NEAR_TIME_SHARE = 0.33
 # The levels that only order equals get this share of a level's time.
 TIE_TIME_SHARE = 0.2
+
+ROUNDING = 1e-6  # a float of the relaxation this near to a whole number is one
 
 Expression = cp_model.LinearExpr
 Valued = Callable[[Counts], int]
@@ -46,11 +60,15 @@ Valued = Callable[[Counts], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Counts, the bound of each level, and which levels are proven."""
+    """Counts, the bound of each level, whether all up to cost are proven, and the pools' prices.
+
+    `prices` are microdollars that one more accelerator of a pool would save an hour.
+    """
 
     counts: Counts
     bounds: tuple[int, ...]
     optimal: bool
+    prices: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +81,7 @@ class Model:
     started: dict[int, Expression] = field(default_factory=dict)
     opened: list[cp_model.IntVar] = field(default_factory=list)
     levels: list[list[Expression]] = field(default_factory=list)
+    pool_rows: dict[int, str] = field(default_factory=dict)
     hints: list[tuple[cp_model.IntVar, Valued]] = field(default_factory=list)
 
     def integer(self, most: int, name: str, value: Valued | None) -> cp_model.IntVar:
@@ -87,13 +106,15 @@ def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answ
     """
     by_node: set[str] = set()
     by_owner: set[str] = set()
+    relaxed: Answer | None = None
     for _ in range(ROUNDS_MAX):
         model = build_model(grid, by_node, by_owner)
         answer = solve_levels(model, start, deterministic_time_max)
+        if not by_owner:
+            relaxed = answer
         failed = {pool for pool in grid.pools if not packs(grid, pool, answer.counts)}
         if not failed:
-            # A bound of the model with owned nodes is no bound of the problem.
-            return answer if not by_owner else unproven(grid, answer.counts)
+            return answer if not by_owner else certified(grid, answer.counts, relaxed)
         for pool in failed:
             fits = _node_integers(grid, pool) <= NODE_INTEGERS_MAX and pool not in by_node
             (by_node if fits else by_owner).add(pool)
@@ -107,6 +128,28 @@ def unproven(grid: Grid, counts: Counts) -> Answer:
     bounds = tuple(min(pair) for pair in zip(values, floors(grid), strict=True))
     optimal = values[:PROOF_LEVELS] == bounds[:PROOF_LEVELS]
     return Answer(counts=counts, bounds=bounds, optimal=optimal)
+
+
+def certified(grid: Grid, counts: Counts, relaxed: Answer | None) -> Answer:
+    """Return counts with the bounds of a wider answer, as far as these hold for them.
+
+    A bound says: with the levels before it at these values, no plan goes below. So it counts up to
+    the first level where the two differ, and no bound of a model with owned nodes counts at all.
+    """
+    if relaxed is None:
+        return unproven(grid, counts)
+    values, wider = evaluate(grid, counts), evaluate(grid, relaxed.counts)
+    bounds = list(unproven(grid, counts).bounds)
+    for number, value in enumerate(values):
+        bounds[number] = max(bounds[number], min(relaxed.bounds[number], value))
+        if value != wider[number]:
+            break
+    return Answer(
+        counts=counts,
+        bounds=tuple(bounds),
+        optimal=values[:PROOF_LEVELS] == tuple(bounds[:PROOF_LEVELS]),
+        prices=relaxed.prices,
+    )
 
 
 def build_model(grid: Grid, by_node: Collection[str] = (), by_owner: Collection[str] = ()) -> Model:
@@ -125,10 +168,14 @@ def build_model(grid: Grid, by_node: Collection[str] = (), by_owner: Collection[
     for want in grid.wants:
         replicas_max(model, want)
         cost_ceiling(model, want)
+        spot_share(model, want)
         unmet[want.priority].append(demand(model, want))
         survival.extend(survival_of_each_domain(model, want))
         survival.extend(spread_over_domains(model, want))
-    model.levels = [*unmet, survival, cost(model), starts(model), fragmentation(model)]
+    anti_affinity(model)
+    spent = cost(model)
+    movement_budget(model)
+    model.levels = [*unmet, survival, spent, starts(model), fragmentation(model)]
     return model
 
 
@@ -142,7 +189,8 @@ def pool_accelerators(model: Model, pool: str) -> None:
     """Replicas of a pool take no more accelerators than it has."""
     columns = model.grid.columns
     taken = [columns[i].accelerators * model.count[i] for i in model.grid.on_pool[pool]]
-    model.cp.add(_sum(taken) <= model.grid.pools[pool].shape.accelerators)
+    row = model.cp.add(_sum(taken) <= model.grid.pools[pool].shape.accelerators)
+    model.pool_rows[row.index] = pool
 
 
 def pool_host_memory(model: Model, pool: str) -> None:
@@ -154,9 +202,10 @@ def pool_host_memory(model: Model, pool: str) -> None:
     for i in model.grid.on_pool[pool]:
         column = model.grid.columns[i]
         whole = nodes_of_replica(column.accelerators, shape.accelerators_per_node)
+        # Replicas rounded down, nodes up: what is too much even then is too much.
         memory = whole * shape.host_memory_bytes if whole else column.host_memory_bytes
-        taken.append(memory * model.count[i])
-    model.cp.add(_sum(taken) <= shape.nodes * shape.host_memory_bytes)
+        taken.append(memory // MIB * model.count[i])
+    model.cp.add(_sum(taken) <= -(-shape.nodes * shape.host_memory_bytes // MIB))
 
 
 def nodes_one_by_one(model: Model, pool: str) -> None:
@@ -210,8 +259,59 @@ def cost_ceiling(model: Model, want: Want) -> None:
     if want.cost_microdollars_max is None:
         return
     columns = model.grid.columns
-    spent = [columns[i].cost_microdollars * model.count[i] for i in want.columns]
+    spent = [columns[i].price_microdollars * model.count[i] for i in want.columns]
     model.cp.add(_sum(spent) <= want.cost_microdollars_max)
+
+
+def spot_share(model: Model, want: Want) -> None:
+    """At most `spot_share_max` of what is served comes from spot capacity."""
+    if want.spot_units_max is None:
+        return
+    columns = model.grid.columns
+    terms = [
+        columns[i].throughput
+        * (SPOT_UNITS * columns[i].is_spot - want.spot_units_max)
+        * model.count[i]
+        for i in want.columns
+    ]
+    model.cp.add(_sum(terms) <= 0)
+
+
+def anti_affinity(model: Model) -> None:
+    """Deployments that keep apart hold no replica on the same plane."""
+    rivals = model.grid.rivals
+    held = {
+        i: model.integer(1, f"held{i}", partial(_is_held, (i,)))
+        for i in rivals
+        if model.grid.columns[i].count_max
+    }
+    for i, is_held in held.items():
+        model.cp.add(model.count[i] <= model.grid.columns[i].count_max * is_held)
+        for other in rivals[i]:
+            if other > i and other in held:
+                model.cp.add(is_held + held[other] <= 1)
+
+
+def movement_budget(model: Model) -> None:
+    """At most `moves_max` healthy replicas are stopped while their deployment starts others."""
+    budget = model.grid.problem.moves_max
+    if budget is None:
+        return
+    moved: list[Expression] = []
+    for want in model.grid.wants:
+        runs = sum(model.grid.columns[i].current for i in want.columns)
+        if not runs:
+            continue
+        most = sum(model.grid.columns[i].count_max for i in want.columns)
+        started = _sum(model.started[i] for i in want.columns if i in model.started)
+        # Started less stopped is placed less run; so one of the two says the other.
+        stopped = started + runs - _sum(model.count[i] for i in want.columns)
+        moves = model.integer(runs, f"moves-{want.name}", partial(moves_of, model.grid, want))
+        grows = model.integer(1, f"grows-{want.name}", partial(_grows, runs, want.columns))
+        model.cp.add(moves + runs * (1 - grows) >= stopped)
+        model.cp.add(moves + most * grows >= started)
+        moved.append(moves)
+    model.cp.add(_sum(moved) <= budget)
 
 
 def demand(model: Model, want: Want) -> Expression:
@@ -291,6 +391,10 @@ def fragmentation(model: Model) -> list[Expression]:
     return list(model.opened)
 
 
+def _grows(runs: int, columns: tuple[int, ...], counts: Counts) -> int:
+    return int(sum(counts[i] for i in columns) >= runs)
+
+
 def _is_held(columns: tuple[int, ...], counts: Counts) -> int:
     return int(any(counts[i] for i in columns))
 
@@ -323,21 +427,94 @@ def solve_levels(model: Model, start: Counts, deterministic_time_max: float) -> 
     """Minimise level by level from `start` on, holding each level where it got to."""
     counts = start
     bounds: list[int] = []
+    prices: Mapping[str, float] = {}
+    near: Sequence[float] = ()
     proven: list[bool] = []
     known = floors(model.grid)
     for number, terms in enumerate(model.levels):
         value, bound = evaluate(model.grid, counts)[number], known[number]
         # Ordering equals is for proven plans: before, the next solve finds another cost anyway.
         worthwhile = number < PROOF_LEVELS or all(proven[:PROOF_LEVELS])
+        if terms and number < PROOF_LEVELS and (value > bound or number == COST):
+            bound, prices, near = _relaxed(model, _sum(terms), bound)
         if value > bound and terms and worthwhile:
-            share = 1.0 if number < PROOF_LEVELS else TIE_TIME_SHARE
-            found, bound = _minimise(model, counts, _sum(terms), share * deterministic_time_max)
-            counts = found or counts
+            seconds = deterministic_time_max * (1.0 if number < PROOF_LEVELS else TIE_TIME_SHARE)
+            is_large = number < PROOF_LEVELS and bool(near) and len(counts) >= NEAR_COLUMNS_MIN
+            if is_large:
+                seconds *= NEAR_TIME_SHARE
+            found, searched = _minimise(model, counts, _sum(terms), seconds)
+            counts = _better(model.grid, found, counts, number)
+            bound = max(bound, searched)
+            for _ in range(NEAR_ROUNDS if is_large else 0):
+                if evaluate(model.grid, counts)[number] > bound:
+                    counts = _search_near(model, counts, number, near, seconds)
             value = evaluate(model.grid, counts)[number]
-        bounds.append(min(max(bound, known[number]), value))
+        bounds.append(min(bound, value))
         proven.append(value <= bound)
         model.cp.add(_sum(terms) <= value)
-    return Answer(counts=counts, bounds=tuple(bounds), optimal=all(proven[:PROOF_LEVELS]))
+    return Answer(
+        counts=counts, bounds=tuple(bounds), optimal=all(proven[:PROOF_LEVELS]), prices=prices
+    )
+
+
+def _better(grid: Grid, found: Counts | None, counts: Counts, number: int) -> Counts:
+    """Return what was found unless a level up to this one became worse by it."""
+    if found is None:
+        return counts
+    ours, theirs = evaluate(grid, counts), evaluate(grid, found)
+    return found if theirs[: number + 1] <= ours[: number + 1] else counts
+
+
+def _search_near(
+    model: Model, counts: Counts, number: int, near: Sequence[float], seconds: float
+) -> Counts:
+    """Return the best counts among those near the relaxation's, or what was given."""
+    variables = model.cp.proto.variables
+    domains = {v.index: list(variables[v.index].domain) for v in model.count}
+    for variable, count in zip(model.count, counts, strict=True):
+        at = near[variable.index]
+        low, high = math.floor(at + ROUNDING), math.ceil(at - ROUNDING)
+        if high > 0:
+            low, high = low - NEAR_REPLICAS, high + NEAR_REPLICAS
+        most = domains[variable.index][-1]
+        _set_domain(
+            variables, variable.index, [max(0, min(low, count)), min(most, max(high, count))]
+        )
+    found, _ = _minimise(model, counts, _sum(model.levels[number]), seconds)
+    for index, domain in domains.items():
+        _set_domain(variables, index, domain)
+    return _better(model.grid, found, counts, number)
+
+
+def _set_domain(variables: Any, index: int, domain: list[int]) -> None:
+    kept = variables[index].domain
+    kept.clear()
+    kept.extend(domain)
+
+
+def _relaxed(
+    model: Model, objective: Expression, known: int
+) -> tuple[int, Mapping[str, float], Sequence[float]]:
+    """Return the bound of the linear relaxation, what it says pools are worth, and its values."""
+    model.cp.minimize(objective)
+    # A pool that one deployment fills shows in the bound of its count, not in the pool's row.
+    filling = {
+        model.count[i].index: model.grid.columns[i]
+        for want in model.grid.wants
+        for i in want.columns
+        if model.grid.columns[i].count_max < want.replicas_max
+        and model.grid.columns[i].nothing_new is None
+    }
+    relaxation = relax(model.cp, model.pool_rows, filling)
+    if relaxation is None:
+        return known, {}, ()
+    prices = {model.pool_rows[row]: dual for row, dual in relaxation.duals.items()}
+    alone: dict[str, float] = {}
+    for index, saved in relaxation.reduced.items():
+        column = filling[index]
+        alone[column.pool] = max(alone.get(column.pool, 0.0), saved / column.accelerators)
+    prices = {pool: dual + alone.get(pool, 0.0) for pool, dual in prices.items()}
+    return max(known, relaxation.bound), prices, relaxation.values
 
 
 def _minimise(

@@ -1,268 +1,165 @@
-"""Why a replica is where it is, why one is nowhere, and what would help: each way out is tried.
+"""Why here, why not there, why not at all: counterfactuals, each found by solving again.
 
-`solve` writes these sentences into the plan; they are stored and read back long after.
+The operator API's Explain and the CLI ask about one deployment of a plan, and maybe one pool.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from scheduler.greedy import solve_greedy
-from scheduler.grid import Column, Counts, Grid, Want, build_grid, packs, totals_suffice
+from scheduler.conflicts import Family, conflict
+from scheduler.feasibility import bars_by_pool, latency_table, rejections
+from scheduler.grid import Counts, Grid, Want, build_grid
 from scheduler.levels import unmet_of
+from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
-from skerry.fleet.deployment import Deployment, ResourceShape
-from skerry.fleet.placement import Placement
-from skerry.fleet.pool import PlaneIdentity, Pool, PoolShape, PoolTerms
+from scheduler.reasons import Way, ways_out
+from scheduler.solve import SolveLimits, solve
 
-# A sentence, not a listing: the rest is in the plan's rejections.
-POOLS_NAMED_MAX = 3
-WAYS_OUT_MAX = 3
-# More nodes are tried one by one from the least that could do; it is nearly always among these.
-NODES_TRIED_MAX = 4
+LIMITS = SolveLimits(explained_max=0)
 
 
-def placement_reason(
-    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
-) -> str:
-    """Return why these replicas are on this pool; `free` are the accelerators left by pool."""
-    column, count = grid.columns[index], counts[index]
-    kept = min(count, column.current)
-    if kept == count:
-        return (
-            f"kept where it runs ({column.nothing_new})"
-            if column.nothing_new
-            else ("kept where it runs")
-        )
-    reason = _start_reason(grid, want, index, counts, free)
-    return f"{kept} kept where they run, {count - kept} started: {reason}" if kept else reason
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Sentences about one deployment of a plan; `pool` None speaks of all of it.
 
-
-def _start_reason(
-    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
-) -> str:
-    column, policy = grid.columns[index], want.demanded.deployment.policy
-    cheaper = [
-        i
-        for i in want.columns
-        if grid.columns[i].nothing_new is None and _price(grid.columns[i]) < _price(column)
-    ]
-    dollars = f"${column.cost_microdollars / 1e6:.4g}/h a replica"
-    if not cheaper:
-        return f"cheapest eligible pool, {dollars}"
-    full = [grid.columns[i].pool for i in cheaper if not _fits_one_more(grid, i, counts, free)]
-    if len(full) == len(cheaper):
-        return f"cheapest pool with room, {dollars}; full: {_some(full)}"
-    if policy.tolerate and len(want.domains) > 1:
-        kept = f"{policy.tolerate.keep:.0%} kept"
-        return f"survives loss of any one {policy.tolerate.domain} ({kept})"
-    if policy.spread:
-        return f"spread over {_held(want, counts)} {policy.spread.domain}s"
-    return f"the cheaper {_some([grid.columns[i].pool for i in cheaper])} serve others, {dollars}"
-
-
-def unplaced_reason(grid: Grid, want: Want, counts: Counts, *, with_ways: bool) -> str:
-    """Return why replicas of the deployment found no place, with the numbers and the ways out."""
-    ways = list(ways_out(grid, want, counts)) if with_ways else []
-    reason = _shortage(grid, want, counts)
-    return f"{reason}; would fit if: {' | '.join(ways)}" if ways else reason
-
-
-def _shortage(grid: Grid, want: Want, counts: Counts) -> str:
-    deployment = want.demanded.deployment
-    missing = -(-unmet_of(grid, want, counts) // want.scale)
-    kinds = {shape.accelerator for shape in deployment.revision.shapes}
-    first = deployment.revision.shapes[0]
-    needs = f"needs {_takes(first, missing)}"
-    if sum(counts[i] for i in want.columns) >= want.replicas_max:
-        return f"{needs} more; max_replicas is {want.replicas_max}"
-    if not any(pool.shape.accelerator in kinds for pool in grid.pools.values()):
-        return f"{needs}; the fleet has none; it has {_kinds(grid)}"
-    if not want.columns:
-        rejected = [r for r in grid.rejections if r.deployment == want.name]
-        rejected.sort(key=lambda r: (grid.pools[r.pool].shape.accelerator not in kinds, r.pool))
-        return f"{needs}; no pool may host it: {_some([f'{r.pool}: {r.reason}' for r in rejected])}"
-    left = [
-        f"{column.pool} {_left(grid, column.pool, counts)} of"
-        f" {grid.pools[column.pool].shape.accelerators}"
-        for column in (grid.columns[i] for i in want.columns)
-    ]
-    text = f"{needs} more; accelerators free where it may run: {_some(left)}"
-    if want.cost_microdollars_max is not None:
-        text += f"; its cost ceiling is ${want.cost_microdollars_max / 1e6:.4g}/h"
-    return text
-
-
-def ways_out(grid: Grid, want: Want, counts: Counts) -> Iterator[str]:
-    """Yield up to WAYS_OUT_MAX changes that would place all of it, each verified by solving again.
-
-    The rest of the plan is held where it is; a way that would take from others is not one.
+    `conflict` is a minimal set of kinds of constraints that rules out what is unmet, and `ways` are
+    changes that would place it, the cheapest first, each verified by solving again.
     """
-    found = 0
-    for text, changed in _candidates(grid, want, counts):
-        if found == WAYS_OUT_MAX:
-            return
-        if _helps(grid, want, counts, changed):
-            found += 1
-            yield text
+
+    deployment: str
+    pool: str | None
+    replicas: int
+    reasons: tuple[str, ...]
+    conflict: tuple[Family, ...] = ()
+    ways: tuple[Way, ...] = ()
 
 
-def _helps(grid: Grid, want: Want, counts: Counts, changed: PlacementProblem) -> bool:
-    held = tuple(
-        Placement(deployment=column.deployment, pool=column.pool, count=count)
-        for column, count in zip(grid.columns, counts, strict=True)
-        if count
+def explain(
+    problem: PlacementProblem,
+    plan: PlacementPlan,
+    deployment: str,
+    pool: str | None = None,
+    limits: SolveLimits = LIMITS,
+) -> Explanation:
+    """Return why the deployment is where it is, or why it is not on a pool, or not placed.
+
+    Raises ValueError when the problem names no such deployment or pool.
+    """
+    demanded = next((d for d in problem.demands if d.deployment.name == deployment), None)
+    if demanded is None:
+        raise ValueError(f"no deployment {deployment!r} in the problem")
+    if pool is not None and all(other.name != pool for other in problem.pools):
+        raise ValueError(f"no pool {pool!r} in the problem")
+    placed = {p.pool: p for p in plan.placements if p.deployment == deployment}
+    if pool is None:
+        return _of_all(problem, plan, demanded)
+    if pool in placed:
+        others = _others(problem, demanded, pool)
+        only = ("without this pool", others)
+        here = (placed[pool].reason, _if_only(problem, plan, demanded, only, limits))
+        count = placed[pool].count
+        return Explanation(deployment=deployment, pool=pool, replicas=count, reasons=here)
+    reasons = tuple(_why_not(problem, plan, demanded, pool, limits))
+    return Explanation(deployment=deployment, pool=pool, replicas=0, reasons=reasons)
+
+
+def _of_all(
+    problem: PlacementProblem, plan: PlacementPlan, demanded: DemandedDeployment
+) -> Explanation:
+    name = demanded.deployment.name
+    placed = [p for p in plan.placements if p.deployment == name]
+    short = next((u for u in plan.unplaced if u.deployment == name), None)
+    reasons = [f"{p.count} on {p.pool}: {p.reason}" for p in placed]
+    found: tuple[Family, ...] = ()
+    ways: tuple[Way, ...] = ()
+    if short is not None:
+        reasons.append(short.reason)
+        grid = build_grid(problem)
+        want = next(want for want in grid.wants if want.name == name)
+        counts = _counts(grid, plan)
+        found = conflict(grid, want, counts)
+        ways = _cheapest_first(grid, want, counts)
+    return Explanation(
+        deployment=name,
+        pool=None,
+        replicas=sum(p.count for p in placed),
+        reasons=tuple(reasons),
+        conflict=found,
+        ways=ways,
     )
-    again = build_grid(replace(changed, current=held))
-    result = solve_greedy(again)
-    before = {w.name: 0 if w.name == want.name else unmet_of(grid, w, counts) for w in grid.wants}
-    return all(unmet_of(again, w, result) <= before[w.name] for w in again.wants)
 
 
-def _candidates(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
-    problem, deployment = grid.problem, want.demanded.deployment
-    for name, pool in sorted(grid.pools.items(), key=lambda item: (_rate(item[1]), item[0])):
-        yield from _opened_pools(problem, deployment, name, pool)
-    for text, policy in (
-        ("residency dropped", replace(deployment.policy, residency_zones=())),
-        ("regions dropped", replace(deployment.policy, regions=())),
-        ("clouds dropped", replace(deployment.policy, clouds=())),
-        ("capacity classes dropped", replace(deployment.policy, capacity_classes=())),
-        ("cost ceiling dropped", replace(deployment.policy, cost_per_hour_max=None)),
-    ):
-        if policy != deployment.policy:
-            yield text, _with_deployment(problem, replace(deployment, policy=policy))
-    yield from _more_nodes(grid, want, counts)
-    yield from _new_pool(grid, want, counts)
-
-
-def _opened_pools(
-    problem: PlacementProblem, deployment: Deployment, name: str, pool: Pool
-) -> Iterator[tuple[str, PlacementProblem]]:
-    if deployment.revision.shape_on(pool.shape.accelerator) is None:
-        return
-    if pool.terms.cordoned:
-        opened = replace(pool, terms=replace(pool.terms, cordoned=False))
-        yield f"{name} uncordoned", _with_pool(problem, opened)
-    if pool.terms.price_per_accelerator_hour is None:
-        opened = replace(pool, terms=replace(pool.terms, price_per_accelerator_hour=0.0))
-        yield f"{name} had a price", _with_pool(problem, opened)
-
-
-def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
-    """Yield the fewest more nodes that do, on the cheapest pool that may host it."""
-    open_columns = [grid.columns[i] for i in want.columns if not grid.columns[i].nothing_new]
-    for column in sorted(open_columns, key=lambda c: (_price(c), c.pool))[:WAYS_OUT_MAX]:
-        pool = grid.pools[column.pool]
-        per_node = pool.shape.accelerators_per_node
-        replicas = -(-unmet_of(grid, want, counts) // column.throughput)
-        short = replicas * column.accelerators - _left(grid, column.pool, counts)
-        least = max(1, -(-short // per_node))
-        for nodes in range(least, least + NODES_TRIED_MAX):
-            grown = replace(pool, shape=replace(pool.shape, nodes=pool.shape.nodes + nodes))
-            changed = _with_pool(grid.problem, grown)
-            if _helps(grid, want, counts, changed):
-                more = f"+{nodes * per_node} {pool.shape.accelerator} accelerators"
-                yield f"{more} in {column.pool} ({nodes} more nodes)", changed
-                break
-
-
-def _new_pool(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
-    """Yield a plane of its own that the policy allows, where no pool may take it."""
-    if any(not grid.columns[i].nothing_new for i in want.columns):
-        return
-    deployment = want.demanded.deployment
-    shape, policy = deployment.revision.shapes[0], deployment.policy
-    replicas = -(-unmet_of(grid, want, counts) // want.scale)
-    plane = PlaneIdentity(
-        name=_unused_plane_name(grid),
-        cloud=policy.clouds[0] if policy.clouds else "any",
-        region=policy.regions[0] if policy.regions else "any",
-        residency_zones=policy.residency_zones[:1],
+def _cheapest_first(grid: Grid, want: Want, counts: Counts) -> tuple[Way, ...]:
+    assert unmet_of(grid, want, counts)
+    return tuple(
+        sorted(ways_out(grid, want, counts), key=lambda way: (way.dollars_per_hour, way.change))
     )
-    pool = Pool(
-        plane=plane,
-        shape=PoolShape(
-            name="more",
-            accelerator=shape.accelerator,
-            accelerator_memory_bytes=0,
-            nodes=replicas,
-            accelerators_per_node=shape.accelerators,
-            host_memory_bytes=shape.host_memory_bytes,
-        ),
-        terms=PoolTerms(price_per_accelerator_hour=0.0),
+
+
+def _counts(grid: Grid, plan: PlacementPlan) -> Counts:
+    placed = {(p.deployment, p.pool): p.count for p in plan.placements}
+    return tuple(placed.get((column.deployment, column.pool), 0) for column in grid.columns)
+
+
+def _why_not(
+    problem: PlacementProblem,
+    plan: PlacementPlan,
+    demanded: DemandedDeployment,
+    pool: str,
+    limits: SolveLimits,
+) -> Iterator[str]:
+    """Yield every constraint that rules the pool out, or what using it would have cost."""
+    there = next(other for other in problem.pools if other.name == pool)
+    runs = {(p.deployment, p.pool): p.count for p in problem.current}
+    broken = rejections(
+        demanded,
+        there,
+        bar=bars_by_pool(problem.bars).get(pool),
+        runs=runs.get((demanded.deployment.name, pool), 0),
+        latencies=latency_table(problem.latencies),
     )
-    zone = f" in {' or '.join(policy.residency_zones)}" if policy.residency_zones else ""
-    text = f"a new pool of +{replicas * shape.accelerators} {shape.accelerator} accelerators{zone}"
-    yield text, replace(grid.problem, pools=(*grid.problem.pools, pool))
+    yield from broken
+    if not broken:
+        yield _if_only(problem, plan, demanded, (f"all of it on {pool}", (pool,)), limits)
 
 
-def _unused_plane_name(grid: Grid) -> str:
-    taken = {pool.plane.name for pool in grid.pools.values()}
-    return next(name for n in range(len(taken) + 1) if (name := f"new-{n}") not in taken)
+def _others(problem: PlacementProblem, demanded: DemandedDeployment, pool: str) -> tuple[str, ...]:
+    named = demanded.pools
+    return tuple(
+        other.name
+        for other in problem.pools
+        if other.name != pool and (named is None or other.name in named)
+    )
 
 
-def _with_pool(problem: PlacementProblem, pool: Pool) -> PlacementProblem:
-    pools = tuple(pool if other.name == pool.name else other for other in problem.pools)
-    return replace(problem, pools=pools)
-
-
-def _with_deployment(problem: PlacementProblem, deployment: Deployment) -> PlacementProblem:
+def _if_only(
+    problem: PlacementProblem,
+    plan: PlacementPlan,
+    demanded: DemandedDeployment,
+    only: tuple[str, tuple[str, ...]],
+    limits: SolveLimits,
+) -> str:
+    """Return what solving again finds when the deployment may use some pools only."""
+    what, pools = only
+    name = demanded.deployment.name
     demands = tuple(
-        DemandedDeployment(deployment=deployment, replicas=demanded.replicas)
-        if demanded.deployment.name == deployment.name
-        else demanded
-        for demanded in problem.demands
+        replace(demanded, pools=pools) if other.deployment.name == name else other
+        for other in problem.demands
     )
-    return replace(problem, demands=demands)
+    other = solve(replace(problem, demands=demands), limits)
+    unmet_before = {u.deployment: u.replicas for u in plan.unplaced}
+    worse = [
+        f"{u.replicas - unmet_before.get(u.deployment, 0)} more replicas of {u.deployment} unplaced"
+        for u in other.unplaced
+        if u.replicas > unmet_before.get(u.deployment, 0)
+    ]
+    survival = _level(other, "survival") - _level(plan, "survival")
+    if survival > 0.0:
+        worse.append(f"{survival:g} replicas more are missing after the loss of a domain")
+    dollars = other.cost_per_hour - plan.cost_per_hour
+    money = f"{'+' if dollars >= 0 else '-'}${abs(dollars):.4g}/h"
+    return f"{what}: {', '.join([*worse, money])}"
 
 
-def _fits_one_more(grid: Grid, index: int, counts: Counts, free: Mapping[str, int]) -> bool:
-    column = grid.columns[index]
-    if counts[index] >= column.count_max or free[column.pool] < column.accelerators:
-        return False
-    if totals_suffice(grid, column.pool):
-        return True
-    more = list(counts)
-    more[index] += 1
-    return packs(grid, column.pool, more)
-
-
-def free_accelerators(grid: Grid, counts: Counts) -> Mapping[str, int]:
-    """Return the accelerators left on each pool."""
-    return {pool: _left(grid, pool, counts) for pool in grid.pools}
-
-
-def _left(grid: Grid, pool: str, counts: Counts) -> int:
-    taken = sum(grid.columns[i].accelerators * counts[i] for i in grid.on_pool[pool])
-    return grid.pools[pool].shape.accelerators - taken
-
-
-def _held(want: Want, counts: Counts) -> int:
-    return sum(1 for columns in want.spread_domains.values() if any(counts[i] for i in columns))
-
-
-def _price(column: Column) -> float:
-    return column.cost_microdollars / column.throughput
-
-
-def _rate(pool: Pool) -> float:
-    return pool.terms.price_per_accelerator_hour or 0.0
-
-
-def _takes(shape: ResourceShape, replicas: int) -> str:
-    one = f"{shape.accelerators} x {shape.accelerator}"
-    return one if replicas == 1 else f"{replicas} replicas of {one}"
-
-
-def _kinds(grid: Grid) -> str:
-    kinds: dict[str, int] = defaultdict(int)
-    for pool in grid.pools.values():
-        kinds[pool.shape.accelerator] += pool.shape.accelerators
-    return ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "no pool"
-
-
-def _some(items: list[str]) -> str:
-    named = ", ".join(items[:POOLS_NAMED_MAX])
-    more = len(items) - POOLS_NAMED_MAX
-    return f"{named} and {more} more" if more > 0 else named
+def _level(plan: PlacementPlan, name: str) -> float:
+    return next((level.value for level in plan.levels if level.level == name), 0.0)

@@ -3,28 +3,73 @@
 `grid` asks for every pair; `explain` shows the reasons. Rules are tried in order, first one wins.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from scheduler.problem import PoolBar
+from scheduler.problem import DemandedDeployment, PoolBar, RegionLatency
 from skerry.fleet.deployment import Deployment, ResourceShape
 from skerry.fleet.packing import nodes_of_replica
 from skerry.fleet.pool import Pool, resides
 
 GIB = 2**30
 
+# Seconds by (client region, plane region).
+Latencies = Mapping[tuple[str, str], float]
 
-def rejection(deployment: Deployment, pool: Pool, *, bar: PoolBar | None, runs: int) -> str | None:
-    """Return why the pool may not host the deployment, None when it may.
+
+def latency_table(latencies: Iterable[RegionLatency]) -> Latencies:
+    """Return the latencies by client region and plane region."""
+    return {(told.client_region, told.plane_region): told.seconds for told in latencies}
+
+
+def rejection(
+    demanded: DemandedDeployment,
+    pool: Pool,
+    *,
+    bar: PoolBar | None,
+    runs: int,
+    latencies: Latencies,
+) -> str | None:
+    """Return the first reason why the pool may not host the deployment, None when it may.
 
     `runs` replicas there already outlive a cordon or a missing price, never a rule of the policy.
     """
+    found = _reasons(demanded, pool, bar=bar, runs=runs, latencies=latencies)
+    return next(found, None)
+
+
+def rejections(
+    demanded: DemandedDeployment,
+    pool: Pool,
+    *,
+    bar: PoolBar | None,
+    runs: int,
+    latencies: Latencies,
+) -> tuple[str, ...]:
+    """Return every reason why the pool may not host the deployment."""
+    if missing := _lacks_kind(demanded.deployment, pool):
+        return (missing,)  # no other rule says anything without a shape
+    return tuple(_reasons(demanded, pool, bar=bar, runs=runs, latencies=latencies))
+
+
+def _reasons(
+    demanded: DemandedDeployment,
+    pool: Pool,
+    *,
+    bar: PoolBar | None,
+    runs: int,
+    latencies: Latencies,
+) -> Iterator[str]:
+    deployment = demanded.deployment
     for rule in _RULES:
         if reason := rule(deployment, pool):
-            return reason
+            yield reason
+    if reason := too_far(deployment, pool, latencies):
+        yield reason
+    if demanded.pools is not None and pool.name not in demanded.pools:
+        yield "not among the pools this demand names"
     closed = nothing_new(pool, bar)
-    if closed is None or (runs > 0 and (bar is None or bar.keeps_current)):
-        return None
-    return closed
+    if closed is not None and not (runs > 0 and (bar is None or bar.keeps_current)):
+        yield closed
 
 
 def nothing_new(pool: Pool, bar: PoolBar | None) -> str | None:
@@ -49,6 +94,18 @@ def bars_by_pool(bars: Iterable[PoolBar]) -> Mapping[str, PoolBar]:
             keeps_current=bar.keeps_current and (before is None or before.keeps_current),
         )
     return merged
+
+
+def too_far(deployment: Deployment, pool: Pool, latencies: Latencies) -> str | None:
+    """Return which latency limit the pool's region breaks; one that is not told is broken."""
+    for limit in deployment.policy.latency:
+        seconds = latencies.get((limit.client_region, pool.plane.region))
+        way = f"latency {limit.client_region} to {pool.plane.region}"
+        if seconds is None:
+            return f"{way} is not told; the limit is {limit.seconds_max * 1000:g} ms"
+        if seconds > limit.seconds_max:
+            return f"{way} is {seconds * 1000:g} ms; the limit is {limit.seconds_max * 1000:g} ms"
+    return None
 
 
 def _lacks_kind(deployment: Deployment, pool: Pool) -> str | None:

@@ -6,9 +6,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scheduler.grid import Counts, Grid, Want
-from scheduler.levels import spread_shortfall, survival_of, survival_weight, unmet_of
+from scheduler.grid import SPOT_UNITS, Counts, Grid, Want
+from scheduler.levels import (
+    moves_of,
+    spread_shortfall,
+    survival_of,
+    survival_weight,
+    unmet_of,
+)
 from scheduler.room import Room
+
+# Replicas of one deployment spread over domains turn by turn: below so many each has its own turn.
+TURNS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,36 @@ def solve_greedy(grid: Grid) -> Counts:
             _preempt(room, want, order)
     for want in order:
         _spread_and_survive(room, want)
+    _hold_to_budget(room, order)
+    return room.result
+
+
+def keep_running(grid: Grid) -> Counts:
+    """Return what runs, as far as it is wanted and may stay, the higher classes first."""
+    room = Room(grid, grid.nothing, {})
+    for want in sorted(grid.wants, key=lambda want: (want.priority, want.name)):
+        _keep(room, want)
+    return room.result
+
+
+def complete(grid: Grid, counts: Counts) -> Counts:
+    """Return given counts as far as they keep every rule, and then what greedy adds to them."""
+    room = Room(grid, grid.nothing, {})
+    order = sorted(grid.wants, key=lambda want: (want.priority, want.name))
+    for want in order:
+        # What spot may be used depends on the rest that is.
+        for index in sorted(want.columns, key=lambda i: (_is_capped(grid, want, i), i)):
+            if counts[index]:
+                room.add(index, room.more(want, index, counts[index]))
+    for want in order:
+        if want.columns and unmet_of(grid, want, room.counts):
+            _fill(room, want)
+            if unmet_of(grid, want, room.counts):
+                _preempt(room, want, order)
+    for want in order:
+        if want.columns:
+            _spread_and_survive(room, want)
+    _hold_to_budget(room, order)
     return room.result
 
 
@@ -54,7 +93,9 @@ def _missing(room: Room, want: Want, index: int) -> int:
 def _keep(room: Room, want: Want) -> None:
     """Keep what runs as far as it is wanted, the dearest given up first."""
     grid = room.grid
-    for index in sorted(want.columns, key=lambda i: (_price(grid, i), i)):
+    # What spot may be kept depends on the rest that is.
+    order = sorted(want.columns, key=lambda i: (_is_capped(grid, want, i), _price(grid, i), i))
+    for index in order:
         wanted = min(grid.columns[index].current, _missing(room, want, index))
         room.add(index, room.more(want, index, wanted))
 
@@ -62,16 +103,54 @@ def _keep(room: Room, want: Want) -> None:
 def _fill(room: Room, want: Want) -> None:
     """Place what is missing: new domains first where they are promised, then the cheapest."""
     by_one = bool(want.domains) or want.domains_min > 0
+    _fill_beside_spot(room, want)
     mates = _Mates(lost_with=_mates(want.domains), spread_with=_mates(want.spread_domains))
     while unmet_of(room.grid, want, room.counts):
         for index in sorted(want.columns, key=lambda i: _preference(room, want, mates, i)):
             missing = _missing(room, want, index)
-            if count := room.more(want, index, 1 if by_one else missing):
+            if count := room.more(want, index, _step(missing) if by_one else missing):
                 room.add(index, count)
                 if by_one:
                     break
         else:
             return
+
+
+def _is_capped(grid: Grid, want: Want, index: int) -> bool:
+    return want.spot_units_max is not None and grid.columns[index].is_spot
+
+
+def _fill_beside_spot(room: Room, want: Want) -> None:
+    """Place the share that may not be spot, so that the rest may."""
+    grid = room.grid
+    if want.spot_units_max is None or want.domains or want.domains_min:
+        return
+    firm = [i for i in want.columns if not grid.columns[i].is_spot]
+    if len(firm) == len(want.columns):
+        return
+    least = -(-want.demand * (SPOT_UNITS - want.spot_units_max) // SPOT_UNITS)
+    for index in sorted(firm, key=lambda i: (_price(grid, i), i)):
+        short = least - sum(grid.columns[i].throughput * room.counts[i] for i in firm)
+        wanted = min(-(-short // grid.columns[index].throughput), _missing(room, want, index))
+        room.add(index, room.more(want, index, max(0, wanted)))
+
+
+def _hold_to_budget(room: Room, order: list[Want]) -> None:
+    """Take back starts that are moves beyond the budget, in the lowest class first."""
+    budget, grid = room.grid.problem.moves_max, room.grid
+    if budget is None:
+        return
+    moves = {want.name: moves_of(grid, want, room.counts) for want in order}
+    for want in sorted(order, key=lambda want: (-want.priority, want.name)):
+        while sum(moves.values()) > budget and moves[want.name]:
+            started = [i for i in want.columns if room.counts[i] > grid.columns[i].current]
+            room.shed(max(started, key=lambda i: (_price(grid, i), i)))
+            moves[want.name] = moves_of(grid, want, room.counts)
+
+
+def _step(missing: int) -> int:
+    """Return how many replicas a turn places: one by one, but not thousands of turns."""
+    return max(1, missing // TURNS)
 
 
 def _preference(room: Room, want: Want, mates: _Mates, index: int) -> tuple[int, int, float, int]:
@@ -100,7 +179,11 @@ def _preempt(room: Room, want: Want, order: list[Want]) -> None:
 def _make_room(room: Room, want: Want, index: int, lower: list[Want]) -> bool:
     """Give up replicas of lower classes on the column's pool until one more fits."""
     pool = room.grid.columns[index].pool
-    victims = [i for other in lower for i in other.columns if room.grid.columns[i].pool == pool]
+    below = [i for other in lower for i in other.columns]
+    apart = [i for i in room.grid.rivals.get(index, ()) if room.counts[i]]
+    if not set(apart) <= set(below) or not room.grid.columns[index].count_max:
+        return False
+    victims = apart + [i for i in below if room.grid.columns[i].pool == pool]
     given_up: list[int] = []
     while not room.more(want, index, 1):
         victim = next((i for i in victims if room.counts[i]), None)
@@ -108,8 +191,7 @@ def _make_room(room: Room, want: Want, index: int, lower: list[Want]) -> bool:
             for back in given_up:
                 room.add(back, 1)
             return False
-        room.add(victim, -1)
-        given_up.append(victim)
+        given_up.extend(room.shed(victim))
     return True
 
 
@@ -136,4 +218,7 @@ def _spread_and_survive(room: Room, want: Want) -> None:
         )
         if not ways or ways[0][0] >= before:
             return
-        room.add(ways[0][3], 1)
+        index = ways[0][3]
+        each = grid.columns[index].throughput * survival_weight(grid, want)
+        step = _step(before // (each * max(1, len(want.domains))))
+        room.add(index, room.more(want, index, step))

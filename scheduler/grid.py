@@ -6,35 +6,44 @@ Sorting here is what makes a plan independent of the order of the input.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from scheduler.feasibility import bars_by_pool, nothing_new, rejection
+from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, rejection
 from scheduler.plan import Rejection
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import FailureDomain, ResourceShape
 from skerry.fleet.packing import Load, empty_nodes, nodes_of_replica, pack
-from skerry.fleet.pool import Pool
+from skerry.fleet.pool import CapacityClass, Pool
 
 MICRODOLLARS = 1_000_000  # a price of $0.01/h stays exact to four digits
 # Throughput ratios of mixed kinds in thousandths, rounded up: a fleet of 1,000 replicas is at most
 # one replica short of what was asked, and coefficients stay small for the solver.
 THROUGHPUT_SCALE = 1_000
+# Demand in tokens/s is no whole number of replicas, and there may be thousands of them.
+TOKENS_SCALE = 100_000
+SPOT_UNITS = 10_000  # a spot share in hundredths of a percent
+MIB = 2**20  # host memory in the solver's sums, which stay in 64 bits with 10^7 nodes
 
 Counts = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One deployment on one pool: what a replica takes, yields and costs there."""
+    """One deployment on one pool: what a replica takes, yields and costs there.
+
+    `price_microdollars` is on the bill, `cost_microdollars` in the objective: less when reserved.
+    """
 
     deployment: str
     pool: str
     accelerators: int
     host_memory_bytes: int
     throughput: int
+    price_microdollars: int
     cost_microdollars: int
+    is_spot: bool
     current: int
     count_max: int
     nothing_new: str | None
@@ -52,6 +61,7 @@ class Want:
     columns: tuple[int, ...]
     domains: Mapping[str, tuple[int, ...]]
     spread_domains: Mapping[str, tuple[int, ...]]
+    spot_units_max: int | None = None
 
     @property
     def name(self) -> str:
@@ -79,7 +89,11 @@ class Want:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The problem as columns, by deployment and by pool."""
+    """The problem as columns, by deployment and by pool.
+
+    `rivals` of a column are those on its plane of deployments that share no plane with its own;
+    columns without rivals are not in it.
+    """
 
     problem: PlacementProblem
     pools: Mapping[str, Pool]
@@ -88,6 +102,7 @@ class Grid:
     on_pool: Mapping[str, tuple[int, ...]]
     rejections: tuple[Rejection, ...]
     move_microdollars: int
+    rivals: Mapping[int, tuple[int, ...]]
 
     @property
     def nothing(self) -> Counts:
@@ -99,20 +114,23 @@ def build_grid(problem: PlacementProblem) -> Grid:
     """Return the sorted columns of a problem and the pairs that are no column."""
     pools = {pool.name: pool for pool in sorted(problem.pools, key=lambda pool: pool.name)}
     running = {(p.deployment, p.pool): p.count for p in problem.current}
-    bars = bars_by_pool(problem.bars)
+    bars, latencies = bars_by_pool(problem.bars), latency_table(problem.latencies)
     columns: list[Column] = []
     wants: list[Want] = []
     rejections: list[Rejection] = []
     for demanded in sorted(problem.demands, key=lambda demanded: demanded.deployment.name):
         name, scale = demanded.deployment.name, _scale(demanded)
         first = len(columns)
-        for pool in pools.values():
+        for pool in _named(pools, demanded):
             runs, bar = running.get((name, pool.name), 0), bars.get(pool.name)
-            if reason := rejection(demanded.deployment, pool, bar=bar, runs=runs):
+            reason = rejection(demanded, pool, bar=bar, runs=runs, latencies=latencies)
+            if reason:
                 rejections.append(Rejection(deployment=name, pool=pool.name, reason=reason))
             else:
                 closed = nothing_new(pool, bar)
-                columns.append(_column(demanded, pool, scale=scale, runs=runs, closed=closed))
+                column = _column(demanded, pool, scale=scale, runs=runs, closed=closed)
+                share = problem.reserved_price_share
+                columns.append(replace(column, cost_microdollars=_effective(column, pool, share)))
         indices = tuple(range(first, len(columns)))
         wants.append(_want(demanded, scale, indices, [pools[columns[i].pool] for i in indices]))
     on_pool: dict[str, list[int]] = {name: [] for name in pools}
@@ -126,7 +144,15 @@ def build_grid(problem: PlacementProblem) -> Grid:
         on_pool={name: tuple(indices) for name, indices in on_pool.items()},
         rejections=tuple(rejections),
         move_microdollars=_move_microdollars(problem),
+        rivals=_rivals(wants, columns, pools),
     )
+
+
+def _named(pools: Mapping[str, Pool], demanded: DemandedDeployment) -> Iterable[Pool]:
+    """Return the pools that a demand speaks of: all, unless it names some."""
+    if demanded.pools is None:
+        return pools.values()
+    return [pools[name] for name in sorted(set(demanded.pools)) if name in pools]
 
 
 def domain_of(pool: Pool, domain: FailureDomain) -> str:
@@ -143,6 +169,8 @@ def domain_of(pool: Pool, domain: FailureDomain) -> str:
 def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
     """Say whether the counts of one pool fit its nodes."""
     shape = grid.pools[pool].shape
+    if _fits_apart(grid, pool, counts):
+        return True
     loads = [
         Load(
             key=grid.columns[i].deployment,
@@ -153,7 +181,13 @@ def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
         for i in grid.on_pool[pool]
         if counts[i]
     ]
-    nodes = empty_nodes(shape.nodes, shape.accelerators_per_node, shape.host_memory_bytes)
+    # Ten million nodes of one pool are as many objects: only as many as could be used are made.
+    most = sum(
+        load.count * max(1, nodes_of_replica(load.accelerators, shape.accelerators_per_node))
+        for load in loads
+    )
+    usable = min(shape.nodes, most)
+    nodes = empty_nodes(usable, shape.accelerators_per_node, shape.host_memory_bytes)
     return not loads or pack(nodes, loads).is_complete
 
 
@@ -185,6 +219,8 @@ def ratio(shape: ResourceShape, demanded: DemandedDeployment) -> float:
 
 
 def _scale(demanded: DemandedDeployment) -> int:
+    if demanded.tokens_per_second is not None:
+        return TOKENS_SCALE
     even = all(ratio(shape, demanded) == 1.0 for shape in demanded.deployment.revision.shapes)
     return 1 if even else THROUGHPUT_SCALE
 
@@ -204,7 +240,9 @@ def _column(
         accelerators=shape.accelerators,
         host_memory_bytes=shape.host_memory_bytes,
         throughput=max(1, math.ceil(ratio(shape, demanded) * scale - 1e-9)),
+        price_microdollars=cost_microdollars(pool, shape.accelerators),
         cost_microdollars=cost_microdollars(pool, shape.accelerators),
+        is_spot=pool.terms.capacity_class is CapacityClass.SPOT,
         current=runs,
         count_max=min(count_max, runs) if closed else count_max,
         nothing_new=closed,
@@ -220,9 +258,9 @@ def _want(
     demanded: DemandedDeployment, scale: int, indices: tuple[int, ...], pools: list[Pool]
 ) -> Want:
     policy = demanded.deployment.policy
-    demand = demanded.replicas_wanted * scale
+    demand = math.ceil(demanded.demand_replicas * scale - 1e-6)
     kept = math.ceil(policy.tolerate.keep * demand - 1e-9) if policy.tolerate else 0
-    cost_max = policy.cost_per_hour_max
+    cost_max, spot_max = policy.cost_per_hour_max, policy.spot_share_max
     return Want(
         demanded=demanded,
         scale=scale,
@@ -232,6 +270,7 @@ def _want(
         columns=indices,
         domains=_domains(policy.tolerate.domain if policy.tolerate else None, indices, pools),
         spread_domains=_domains(policy.spread.domain if policy.spread else None, indices, pools),
+        spot_units_max=None if spot_max is None else math.floor(spot_max * SPOT_UNITS + 1e-9),
     )
 
 
@@ -244,6 +283,50 @@ def _domains(
     for index, pool in zip(indices, pools, strict=True):
         members[domain_of(pool, domain)].append(index)
     return {name: tuple(members[name]) for name in sorted(members)}
+
+
+def _effective(column: Column, pool: Pool, reserved_price_share: float) -> int:
+    if pool.terms.capacity_class is not CapacityClass.RESERVED:
+        return column.price_microdollars
+    return round(column.price_microdollars * reserved_price_share)
+
+
+def _rivals(
+    wants: Sequence[Want], columns: Sequence[Column], pools: Mapping[str, Pool]
+) -> Mapping[int, tuple[int, ...]]:
+    """Return for each column those of its plane that may not be used together with it."""
+    by_name = {want.name: want for want in wants}
+    pairs = {
+        (min(want.name, other), max(want.name, other))
+        for want in wants
+        for other in want.demanded.deployment.policy.anti_affinity
+        if other in by_name
+    }
+    found: dict[int, set[int]] = defaultdict(set)
+    for one, other in sorted(pairs):
+        for i in by_name[one].columns:
+            plane = pools[columns[i].pool].plane.name
+            for k in by_name[other].columns:
+                if pools[columns[k].pool].plane.name == plane:
+                    found[i].add(k)
+                    found[k].add(i)
+    return {index: tuple(sorted(found[index])) for index in sorted(found)}
+
+
+def _fits_apart(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
+    """Say whether it fits with nodes of its own for each deployment: often, and cheap to see."""
+    shape = grid.pools[pool].shape
+    nodes = 0
+    for i in grid.on_pool[pool]:
+        column = grid.columns[i]
+        if whole := nodes_of_replica(column.accelerators, shape.accelerators_per_node):
+            nodes += whole * counts[i]
+            continue
+        fit = shape.accelerators_per_node // column.accelerators
+        if column.host_memory_bytes:
+            fit = min(fit, shape.host_memory_bytes // column.host_memory_bytes)
+        nodes += -(-counts[i] // max(1, fit))
+    return nodes <= shape.nodes
 
 
 def _move_microdollars(problem: PlacementProblem) -> int:

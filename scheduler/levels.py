@@ -11,8 +11,9 @@ from scheduler.plan import LevelValue
 from skerry.fleet.deployment import PRIORITY_CLASSES
 
 DIGITS = 6  # a microdollar; weights that don't divide evenly leave dust below it
-# One deployment wholly unserved; divides finely enough that 100,000 replicas still count singly.
-WHOLE_DEPLOYMENT = 10**9
+# One deployment wholly unserved; a demand of 100,000 replicas in 1/TOKENS_SCALE still divides it
+# with an error of a percent, and the sums of 1,000 such deployments stay exact in a float.
+WHOLE_DEPLOYMENT = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,14 @@ def spread_shortfall(want: Want, counts: Sequence[int]) -> int:
     """Return how many domains fewer than wanted hold a replica."""
     held = sum(1 for columns in want.spread_domains.values() if any(counts[i] for i in columns))
     return max(0, want.domains_min - held)
+
+
+def moves_of(grid: Grid, want: Want, counts: Sequence[int]) -> int:
+    """Return how many healthy replicas are stopped while as many others are started."""
+    pairs = [(counts[i], grid.columns[i].current) for i in want.columns]
+    started = sum(max(0, count - runs) for count, runs in pairs)
+    stopped = sum(max(0, runs - count) for count, runs in pairs)
+    return min(started, stopped)
 
 
 def unmet_weight(want: Want) -> int:

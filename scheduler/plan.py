@@ -36,10 +36,38 @@ class LevelValue:
     bound: float
     unit: str
 
+    @property
+    def gap(self) -> float:
+        """Return how far above the bound the value may be, as a fraction of the value."""
+        return (self.value - self.bound) / self.value if self.value > self.bound else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shed:
+    """Replicas that run and are given up while demand is left unmet, and who takes their room."""
+
+    deployment: str
+    pool: str
+    replicas: int
+    taken_by: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPrice:
+    """One more accelerator of the pool is worth so much an hour, on top of its own price."""
+
+    pool: str
+    dollars_per_hour: float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementPlan:
-    """Where replicas go. `optimal`: unmet demand, survival and cost are proven to be the least."""
+    """Where replicas go. `optimal`: unmet demand, survival and cost are proven to be the least.
+
+    `shed` is in the order in which replicas are given up, the lowest class first. `prices` are of
+    full pools only, from the relaxation of the cost level. `solver_reason` says why this solver.
+    """
 
     placements: tuple[Placement, ...]
     envelopes: tuple[Envelope, ...]
@@ -49,6 +77,9 @@ class PlacementPlan:
     cost_per_hour: float
     solver: str
     optimal: bool
+    shed: tuple[Shed, ...] = ()
+    prices: tuple[PoolPrice, ...] = ()
+    solver_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,20 @@ The only entrance for callers. Deterministic and without a clock: the caller mea
 """
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 from scheduler.check import Violation, violations
 from scheduler.envelopes import grant_envelopes
 from scheduler.exact import Answer, improve, unproven
-from scheduler.explain import free_accelerators, placement_reason, unplaced_reason
-from scheduler.greedy import solve_greedy
-from scheduler.grid import Counts, Grid, build_grid
+from scheduler.greedy import keep_running, solve_greedy
+from scheduler.grid import MICRODOLLARS, Counts, Grid, Want, build_grid
 from scheduler.levels import as_values, evaluate, unmet_of
-from scheduler.plan import PlacementPlan, Rejection, Unplaced
+from scheduler.plan import PlacementPlan, PoolPrice, Rejection, Shed, Unplaced
 from scheduler.problem import PlacementProblem
+from scheduler.reasons import free_accelerators, placement_reason, unplaced_reason
 from skerry.fleet.placement import Placement
 
 # 2,000 deployments on 1,000 pools have two million pairs; a plan is stored and shown to people.
@@ -26,12 +29,14 @@ class SolveLimits:
     """How hard to try. `deterministic_time_max` is per level, in CP-SAT's unit of about a second.
 
     Past `columns_max` the exact search proves nothing in that time, and greedy stands alone; up to
-    there `explained_max` deployments get ways out, each of which costs a few greedy solves.
+    there `explained_max` deployments get ways out, each of which costs a few greedy solves. From
+    `wide_columns_min` on the pipeline for large fleets is asked first.
     """
 
     columns_max: int = 4_000
-    deterministic_time_max: float = 1.0
+    deterministic_time_max: float = 0.2
     explained_max: int = 5
+    wide_columns_min: int = 4_001
 
 
 class UnusablePlan(RuntimeError):
@@ -48,20 +53,86 @@ class UnusablePlan(RuntimeError):
 def solve(problem: PlacementProblem, limits: SolveLimits = SolveLimits()) -> PlacementPlan:
     """Return a checked plan; the same problem gives the same plan, in whatever order it is told.
 
-    Raises UnusablePlan rather than return a plan that breaks a rule.
+    What fails or breaks a rule gives way to greedy, and that to keeping what runs; the plan says
+    why. Raises UnusablePlan rather than return a plan that breaks a rule.
     """
     grid = build_grid(problem)
-    start = solve_greedy(grid)
-    if len(grid.columns) <= limits.columns_max:
-        answer = improve(grid, start, deterministic_time_max=limits.deterministic_time_max)
-        if answer is not None and evaluate(grid, answer.counts) <= evaluate(grid, start):
-            plan = _plan(grid, answer, "cp-sat", limits)
-            if not violations(plan, problem):
-                return plan
-    plan = _plan(grid, unproven(grid, start), "greedy", limits)
+    failures: list[str] = []
+    for solver, attempt in _attempts(grid, limits):
+        try:
+            answer = attempt()
+        except Exception as error:  # a fault of one solver must not leave the fleet without a plan
+            failures.append(f"{solver}: {type(error).__name__}: {error}")
+            continue
+        if answer is None:
+            failures.append(f"{solver}: found nothing that fits the nodes")
+            continue
+        plan = replace(_plan(grid, answer, solver, limits), solver_reason="; ".join(failures))
+        found = violations(plan, problem)
+        if not found:
+            return plan
+        failures.append(f"{solver}: {UnusablePlan(found)}")
+    return keep_what_is(problem, "; ".join(failures))
+
+
+def keep_what_is(problem: PlacementProblem, reason: str = "") -> PlacementPlan:
+    """Return the plan that starts nothing and stops only what may not stay.
+
+    Raises UnusablePlan when even that breaks a rule.
+    """
+    running: dict[str, list[str]] = defaultdict(list)
+    for placement in problem.current:
+        running[placement.deployment].append(placement.pool)
+    demands = tuple(
+        replace(demanded, pools=_both(demanded.pools, running[demanded.deployment.name]))
+        for demanded in problem.demands
+    )
+    grid = build_grid(replace(problem, demands=demands))
+    answer = unproven(grid, keep_running(grid))
+    # Of this smaller problem the bounds would be too high: they promise nothing.
+    answer = replace(answer, bounds=(0,) * len(answer.bounds), optimal=False)
+    plan = _plan(grid, answer, "keep", SolveLimits(explained_max=0))
+    why = f"nothing new is placed: {reason or 'what runs is kept'}"
+    unplaced = tuple(
+        replace(item, reason=f"needs {item.replicas} more replicas; {why}")
+        for item in plan.unplaced
+    )
+    plan = replace(plan, unplaced=unplaced, rejections=(), solver_reason=reason)
     if found := violations(plan, problem):
         raise UnusablePlan(found)
     return plan
+
+
+def _both(named: tuple[str, ...] | None, running: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(pool for pool in running if named is None or pool in named))
+
+
+def _attempts(grid: Grid, limits: SolveLimits) -> Iterator[tuple[str, Callable[[], Answer | None]]]:
+    """Yield the solvers in the order in which they are asked."""
+    if len(grid.columns) <= limits.columns_max:
+        yield "cp-sat", partial(_exact, grid, limits)
+    elif len(grid.columns) >= limits.wide_columns_min:
+        yield "pipeline", partial(_wide, grid)
+    yield "greedy", partial(_greedy, grid)
+
+
+def _exact(grid: Grid, limits: SolveLimits) -> Answer | None:
+    start = solve_greedy(grid)
+    answer = improve(grid, start, deterministic_time_max=limits.deterministic_time_max)
+    if answer is None or evaluate(grid, answer.counts) > evaluate(grid, start):
+        return None
+    return answer
+
+
+def _wide(grid: Grid) -> Answer | None:
+    # Compiled code takes longer to load than small fleets take to solve.
+    from scheduler.wide import solve_wide
+
+    return solve_wide(grid)
+
+
+def _greedy(grid: Grid) -> Answer:
+    return unproven(grid, solve_greedy(grid))
 
 
 def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> PlacementPlan:
@@ -88,6 +159,16 @@ def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> Place
         cost_per_hour=_cost_per_hour(grid, counts),
         solver=solver,
         optimal=answer.optimal,
+        shed=shed_replicas(grid, counts),
+        prices=_prices(answer),
+    )
+
+
+def _prices(answer: Answer) -> tuple[PoolPrice, ...]:
+    """Return what one more accelerator of each scarce pool would save."""
+    told = ((pool, round(dual / MICRODOLLARS, 6)) for pool, dual in sorted(answer.prices.items()))
+    return tuple(
+        PoolPrice(pool=pool, dollars_per_hour=dollars) for pool, dollars in told if dollars
     )
 
 
@@ -113,6 +194,38 @@ def _rejections(grid: Grid, unplaced: tuple[Unplaced, ...]) -> tuple[Rejection, 
     short = {item.deployment for item in unplaced}
     first = sorted(grid.rejections, key=lambda rejected: rejected.deployment not in short)
     return tuple(sorted(first[:REJECTIONS_MAX], key=lambda r: (r.deployment, r.pool)))
+
+
+def shed_replicas(grid: Grid, counts: Counts) -> tuple[Shed, ...]:
+    """Return what is given up of deployments that are left short, the lowest class first."""
+    found: list[Shed] = []
+    for want in sorted(grid.wants, key=lambda want: (-want.priority, want.name)):
+        gain = sum(counts[i] - grid.columns[i].current for i in want.columns)
+        if gain >= 0 or not unmet_of(grid, want, counts):
+            continue
+        left = -gain
+        for index in want.columns:
+            stopped = min(left, grid.columns[index].current - counts[index])
+            if stopped > 0:
+                left -= stopped
+                found.append(_shed(grid, want, index, counts, stopped))
+    return tuple(found)
+
+
+def _shed(grid: Grid, want: Want, index: int, counts: Counts, stopped: int) -> Shed:
+    pool = grid.columns[index].pool
+    priority = {other.name: other.priority for other in grid.wants}
+    gained = [
+        grid.columns[i].deployment
+        for i in sorted({*grid.on_pool[pool], *grid.rivals.get(index, ())})
+        if i != index and counts[i] > grid.columns[i].current
+    ]
+    takers = tuple(sorted({name for name in gained if priority[name] <= want.priority}))
+    if takers:
+        reason = f"class {want.priority} gives way to class {min(priority[t] for t in takers)}"
+    else:
+        reason = "its pool, its plane or its own limits no longer hold it"
+    return Shed(deployment=want.name, pool=pool, replicas=stopped, taken_by=takers, reason=reason)
 
 
 def _cost_per_hour(grid: Grid, counts: Counts) -> float:

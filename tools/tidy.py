@@ -13,6 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
+# A compiled inner loop takes arrays, not values, and a call inside it is not free: it may be longer
+# and take more arguments than code that people have to read aloud.
+COMPILED_LINES_MAX = 130
 ARGUMENTS_MAX = 6  # the aim is 4
 PACKAGES = ("skerry", "scheduler", "control_plane", "workload_plane", "tools", "migrations")
 BANNED_MODULES = frozenset({"utils", "helpers", "common", "manager", "base", "misc", "constants"})
@@ -67,11 +70,17 @@ def check_python(path: Path) -> Iterator[Finding]:
 def check_function(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
     """Yield what is wrong with one function."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
-    if lines > FUNCTION_LINES_MAX:
-        yield f"{name}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}"
+    is_compiled = any(isinstance(d, ast.Name) and d.id == "compiled" for d in node.decorator_list)
+    lines_max = COMPILED_LINES_MAX if is_compiled else FUNCTION_LINES_MAX
+    if lines > lines_max:
+        yield f"{name}:{node.lineno}: {node.name} has {lines} lines, at most {lines_max}"
     arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
     counted = [a for a in arguments if a.arg not in ("self", "cls")]
-    if len(counted) > ARGUMENTS_MAX and not name.startswith(("tests/", "skerry/cli/")):
+    if (
+        len(counted) > ARGUMENTS_MAX
+        and not is_compiled
+        and not name.startswith(("tests/", "benchmarks/", "skerry/cli/"))
+    ):
         yield f"{name}:{node.lineno}: {node.name} takes {len(counted)} arguments; make a value"
     public = not node.name.startswith("_") and name.startswith(PACKAGES)
     if public and not ast.get_docstring(node) and not _is_nested(node):

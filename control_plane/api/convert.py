@@ -17,6 +17,7 @@ from control_plane.store.values import (
     StoredPool,
     StoredTerms,
 )
+from scheduler.plan import PlacementPlan
 from skerry.api.common.v1 import deployment_pb2
 from skerry.api.operator.v1 import (
     change_pb2,
@@ -257,7 +258,24 @@ def plan_to_proto(
         )
     for left in plan.unplaced:
         message.unplaced.add(deployment=left.deployment, replicas=left.replicas, reason=left.reason)
+    _add_certificate(message, plan)
     return message
+
+
+def _add_certificate(message: placement_pb2.Plan, plan: PlacementPlan) -> None:
+    """Add who is shed, what is proven of each level, and what scarce pools are worth."""
+    for shed in plan.shed:
+        message.shed.add(
+            deployment=shed.deployment,
+            pool=shed.pool,
+            replicas=shed.replicas,
+            taken_by=shed.taken_by,
+            reason=shed.reason,
+        )
+    for level in plan.levels:
+        message.levels.add(level=level.level, value=level.value, bound=level.bound, unit=level.unit)
+    for price in plan.prices:
+        message.prices.add(pool=price.pool, dollars_per_hour=price.dollars_per_hour)
 
 
 def _status_to_proto(

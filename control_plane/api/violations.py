@@ -69,9 +69,11 @@ _RANGES: dict[str, dict[str, _Range]] = {
     },
     "ServiceObjective": {"ttft_seconds": _ABOVE_0, "tpot_seconds": _ABOVE_0},
     "PlacementPolicy": {
+        "spot_share_max": (0, True, 1),
         "priority": (0, True, PRIORITY_CLASSES - 1),
         "cost_per_hour_max": _ABOVE_0,
     },
+    "LatencyLimit": {"seconds_max": _ABOVE_0},
     "Spread": {"domains_min": _FROM_1},
     "Tolerate": {"keep": (0, False, 1)},
     "EngineSpec": {"context_tokens": _FROM_1, "concurrent_requests": _FROM_1},

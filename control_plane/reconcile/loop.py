@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from control_plane import instruments
 from control_plane.reconcile.actions import (
@@ -33,7 +34,7 @@ from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.placements import Decision, record_decision, replace_placements
 from scheduler.plan import PlacementPlan
-from scheduler.solve import solve
+from scheduler.problem import PlacementProblem
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
@@ -59,13 +60,21 @@ class PlannedChange:
     solve_seconds: float
 
 
+class Solver(Protocol):
+    """Answers placement problems; scheduler.process.SolverProcess is the real one."""
+
+    async def solve(self, problem: PlacementProblem) -> PlacementPlan:
+        """Return a checked plan; its `solver_reason` says why when it is a fallback."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """How decisions leave this loop: desired states encoded and pushed, judgements shown."""
+    """What the loop reaches outside: desired states encoded and pushed, judgements, the solver."""
 
     encode: Callable[[DesiredState], tuple[bytes, bytes]]
     push: Callable[[str, Version, bytes], None]
     judged: Callable[[Mapping[str, PlaneCondition]], None]
+    solver: Solver
 
 
 class ReconcileLoop:
@@ -186,8 +195,9 @@ class ReconcileLoop:
     ) -> tuple[PlacementPlan, float]:
         problem = placement_problem(snapshot, conditions)
         started = self._clock.monotonic()
-        # A thread: CP-SAT releases the GIL, and heartbeats must not wait for it.
-        plan = await asyncio.to_thread(solve, problem)
+        plan = await self._doors.solver.solve(problem)
+        if plan.solver_reason:
+            _log.warning("solver.fell-back", solver=plan.solver, reason=plan.solver_reason)
         return plan, self._clock.monotonic() - started
 
     def _context(self) -> WriteContext:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from scheduler.feasibility import rejection
+from scheduler.problem import DemandedDeployment
 from skerry.client.rows import PlaneRow, PlanPreview, PoolRow
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.pool import Pool
@@ -34,6 +35,11 @@ def lasting_rejections(
 ) -> Mapping[str, str]:
     """Return why each pool can never host the deployment; empty when one can or none is known."""
     identities = {plane.name: plane.identity for plane in planes}
+    # Latencies between regions are the control plane's to know: they reject nothing for ever here.
+    policy = replace(deployment.policy, latency=())
+    wanted = DemandedDeployment(
+        deployment=replace(deployment, policy=policy), replicas=deployment.scaling.min_replicas
+    )
     reasons: dict[str, str] = {}
     for row in pools:
         identity = identities.get(row.plane)
@@ -43,7 +49,7 @@ def lasting_rejections(
         shape = replace(row.shape, nodes=max(1, row.shape.nodes))
         terms = replace(row.terms, price_per_accelerator_hour=0.0, cordoned=False)
         pool = Pool(plane=identity, shape=shape, terms=terms)
-        reason = rejection(deployment, pool, bar=None, runs=0)
+        reason = rejection(wanted, pool, bar=None, runs=0, latencies={})
         if reason is None:
             return {}
         reasons[row.name] = reason

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from skerry.cli import chat, deployments, down, get, load, logs, pools, up
+from skerry.cli import chat, deployments, down, get, load, logs, pools, schedule, up
 from skerry.cli.session import EXIT_FAILED, EXIT_USAGE, Session, describe, exit_code_of
 from skerry.plumbing.errors import SkerryError
 
@@ -56,6 +56,7 @@ app.add_typer(pools.app, name="pool", hidden=True)
 app.command()(logs.logs)
 app.command()(chat.chat)
 app.command()(load.load)
+app.command()(schedule.schedule)
 
 
 @app.command("demo")

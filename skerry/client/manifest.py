@@ -16,6 +16,7 @@ from skerry.client import manifest_schema as schema
 from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
+    LatencyLimit,
     PlacementPolicy,
     ResourceShape,
     Revision,
@@ -212,6 +213,12 @@ def _to_policy(part: schema.PlacementPart, document: yaml_document.Document) -> 
             tolerate=Tolerate(domain=tolerate.domain, keep=tolerate.keep) if tolerate else None,
             priority=part.priority,
             cost_per_hour_max=part.cost_per_hour_max,
+            spot_share_max=part.spot_share_max,
+            anti_affinity=tuple(part.anti_affinity),
+            latency=tuple(
+                LatencyLimit(client_region=limit.from_, seconds_max=limit.max)
+                for limit in part.latency
+            ),
         )
 
 

@@ -137,6 +137,15 @@ def _placement(policy: PlacementPolicy) -> Mapping:
     values["priority"] = policy.priority
     if policy.cost_per_hour_max is not None:
         values["costPerHourMax"] = policy.cost_per_hour_max
+    if policy.spot_share_max is not None:
+        values["spotShareMax"] = policy.spot_share_max
+    if policy.anti_affinity:
+        values["antiAffinity"] = list(policy.anti_affinity)
+    if policy.latency:
+        values["latency"] = [
+            {"from": limit.client_region, "max": format_duration(limit.seconds_max)}
+            for limit in policy.latency
+        ]
     return values
 
 

@@ -160,6 +160,13 @@ class ToleratePart(Part):
     keep: Annotated[float, Field(gt=0, le=1)]
 
 
+class LatencyPart(Part):
+    """How far from a client region replicas may be."""
+
+    from_: Annotated[Text, Field(alias="from")]
+    max: DurationAboveZero
+
+
 class PlacementPart(Part):
     """Where replicas may go."""
 
@@ -173,6 +180,12 @@ class PlacementPart(Part):
     tolerate: ToleratePart | None = None
     priority: Annotated[int, Field(ge=0, lt=PRIORITY_CLASSES)] = 1
     cost_per_hour_max: Amount | None = None
+    spot_share_max: Annotated[float, Field(ge=0, le=1)] | None = None
+    anti_affinity: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]],
+        Field(max_length=_LIST_ITEMS_MAX),
+    ] = []
+    latency: Annotated[list[LatencyPart], Field(max_length=_LIST_ITEMS_MAX)] = []
 
 
 class Spec(Part):

@@ -1,5 +1,6 @@
 """Demand: deployments, their immutable revisions, and the promises under which they are served."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -8,6 +9,10 @@ from skerry.fleet.names import DEFAULT_PROJECT, check_name
 
 REPLICAS_MAX = 100_000  # one deployment; guards sums in the solver and typing errors
 PRIORITY_CLASSES = 4  # 0 is served first, 3 is shed first
+# The largest replica there is takes a few hundred accelerators; sums of products stay in 64 bits.
+ACCELERATORS_OF_REPLICA_MAX = 100_000
+HOST_MEMORY_BYTES_MAX = 2**60  # an exbibyte: beyond it a size is a typing error
+DOLLARS_PER_HOUR_MAX = 1e9
 
 
 class FailureDomain(StrEnum):
@@ -33,8 +38,22 @@ class ResourceShape:
     def __post_init__(self) -> None:
         if self.accelerators < 1:
             raise ValueError(f"a replica takes at least 1 accelerator, not {self.accelerators}")
-        if self.host_memory_bytes < 0:
-            raise ValueError("host_memory_bytes must not be negative")
+        if self.accelerators > ACCELERATORS_OF_REPLICA_MAX:
+            raise ValueError(
+                f"a replica takes at most {ACCELERATORS_OF_REPLICA_MAX} accelerators,"
+                f" not {self.accelerators}"
+            )
+        if not 0 <= self.host_memory_bytes <= HOST_MEMORY_BYTES_MAX:
+            raise ValueError(
+                "host_memory_bytes must not be negative"
+                f" nor above {HOST_MEMORY_BYTES_MAX}: {self.host_memory_bytes}"
+            )
+        speed = self.throughput_tokens_per_second
+        if speed is not None and not (math.isfinite(speed) and speed > 0.0):
+            raise ValueError(
+                f"throughput_tokens_per_second must be a positive number, not {speed};"
+                " leave it out until it is measured"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +120,10 @@ class Spread:
     domain: FailureDomain
     domains_min: int
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.domains_min <= REPLICAS_MAX:
+            raise ValueError(f"spread.domains_min must be at least 1, not {self.domains_min}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerate:
@@ -115,10 +138,27 @@ class Tolerate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyLimit:
+    """Users of a client region reach every replica within `seconds_max`, one way."""
+
+    client_region: str
+    seconds_max: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds_max) and self.seconds_max > 0.0):
+            raise ValueError(
+                f"latency from {self.client_region!r} must be a positive number of seconds,"
+                f" not {self.seconds_max}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementPolicy:
     """Where replicas may go; an empty tuple leaves that dimension free.
 
     `residency_zones`: the deployment runs, and its requests spill over, only inside these zones.
+    `anti_affinity` names deployments that share no plane with this one, whoever of the two says so.
+    `spot_share_max` is of the throughput that is placed; every `latency` limit must hold.
     """
 
     clouds: tuple[str, ...] = ()
@@ -129,10 +169,23 @@ class PlacementPolicy:
     tolerate: Tolerate | None = None
     priority: int = 1
     cost_per_hour_max: float | None = None
+    spot_share_max: float | None = None
+    anti_affinity: tuple[str, ...] = ()
+    latency: tuple[LatencyLimit, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.priority < PRIORITY_CLASSES:
             raise ValueError(f"priority must be 0..{PRIORITY_CLASSES - 1}, not {self.priority}")
+        dollars = self.cost_per_hour_max
+        if dollars is not None and not 0.0 <= dollars <= DOLLARS_PER_HOUR_MAX:
+            raise ValueError(
+                f"cost_per_hour_max must be 0..{DOLLARS_PER_HOUR_MAX:g} dollars, not {dollars}"
+            )
+        if self.spot_share_max is not None and not 0.0 <= self.spot_share_max <= 1.0:
+            raise ValueError(f"spot_share_max must be 0..1, not {self.spot_share_max}")
+        regions = [limit.client_region for limit in self.latency]
+        if len(set(regions)) != len(regions):
+            raise ValueError(f"a client region appears twice under latency: {regions}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,3 +202,5 @@ class Deployment:
     def __post_init__(self) -> None:
         check_name(self.name, "deployment")
         check_name(self.project, "project")
+        if self.name in self.policy.anti_affinity:
+            raise ValueError(f"deployment {self.name!r} can't keep apart from itself")

@@ -1,9 +1,15 @@
 """Supply: planes, and their pools of interchangeable accelerators."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from skerry.fleet.names import check_part, pool_name
+
+NODES_MAX = 10_000_000  # of one pool; sums of memory and accelerators stay in 64 bits
+ACCELERATORS_PER_NODE_MAX = 1_024
+NODE_HOST_MEMORY_BYTES_MAX = 2**50  # a pebibyte
+PRICE_MAX = 10_000.0  # dollars of one accelerator-hour; above it a price is a typing error
 
 
 class CapacityClass(StrEnum):
@@ -34,6 +40,13 @@ class PoolShape:
         check_part(self.name, "pool")
         if self.nodes < 0 or self.accelerators_per_node < 1 or self.host_memory_bytes < 0:
             raise ValueError(f"pool {self.name!r}: nodes, accelerators and memory out of range")
+        for what, value, most in (
+            ("nodes", self.nodes, NODES_MAX),
+            ("accelerators per node", self.accelerators_per_node, ACCELERATORS_PER_NODE_MAX),
+            ("bytes of host memory", self.host_memory_bytes, NODE_HOST_MEMORY_BYTES_MAX),
+        ):
+            if value > most:
+                raise ValueError(f"pool {self.name!r}: {value} {what}; at most {most}")
 
     @property
     def accelerators(self) -> int:
@@ -52,6 +65,11 @@ class PoolTerms:
     capacity_class: CapacityClass = CapacityClass.ON_DEMAND
     price_per_accelerator_hour: float | None = None
     cordoned: bool = False
+
+    def __post_init__(self) -> None:
+        price = self.price_per_accelerator_hour
+        if price is not None and not (math.isfinite(price) and 0.0 <= price <= PRICE_MAX):
+            raise ValueError(f"a price must be 0..{PRICE_MAX:g} dollars an hour, not {price}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
     FailureDomain,
+    LatencyLimit,
     PlacementPolicy,
     ResourceShape,
     Revision,
@@ -138,6 +139,14 @@ def _policy_to_proto(policy: PlacementPolicy) -> deployment_pb2.PlacementPolicy:
         capacity_classes=policy.capacity_classes,
         priority=policy.priority,
         cost_per_hour_max=policy.cost_per_hour_max,
+        spot_share_max=policy.spot_share_max,
+        anti_affinity=policy.anti_affinity,
+        latency=[
+            deployment_pb2.LatencyLimit(
+                client_region=limit.client_region, seconds_max=limit.seconds_max
+            )
+            for limit in policy.latency
+        ],
     )
     if policy.spread is not None:
         message.spread.domain = policy.spread.domain.value
@@ -168,5 +177,11 @@ def _policy_from_proto(message: deployment_pb2.PlacementPolicy) -> PlacementPoli
         priority=message.priority,
         cost_per_hour_max=(
             message.cost_per_hour_max if message.HasField("cost_per_hour_max") else None
+        ),
+        spot_share_max=message.spot_share_max if message.HasField("spot_share_max") else None,
+        anti_affinity=tuple(message.anti_affinity),
+        latency=tuple(
+            LatencyLimit(client_region=limit.client_region, seconds_max=limit.seconds_max)
+            for limit in message.latency
         ),
     )

@@ -15,6 +15,9 @@ from control_plane.store import deployments, leadership, placements, planes, poo
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.planes import list_planes
+from scheduler.plan import PlacementPlan
+from scheduler.problem import PlacementProblem
+from scheduler.solve import solve
 from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
@@ -33,6 +36,14 @@ from tests.fakes.clock import FakeClock
 
 PLANES = ("aws", "fra", "gcp")
 PRICES = {"aws": 0.4, "fra": 0.1, "gcp": 0.3}
+
+
+class InThisProcess:
+    """The solver without a process of its own, which tests/integration/test_solver_process has."""
+
+    async def solve(self, problem: PlacementProblem) -> PlacementPlan:
+        """Return the plan."""
+        return solve(problem)
 
 
 class Fleet:
@@ -57,7 +68,12 @@ class Fleet:
         self.sight = Sight(
             self.database, self.registry, self.clock, ReconcilePolicy(), decode_desired
         )
-        doors = Doors(encode=encode_desired, push=self.push, judged=self.registry.judged)
+        doors = Doors(
+            encode=encode_desired,
+            push=self.push,
+            judged=self.registry.judged,
+            solver=InThisProcess(),
+        )
         self.loop = ReconcileLoop(self.database, self.sight, doors, self.clock, epoch=self.epoch)
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:

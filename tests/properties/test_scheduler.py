@@ -6,6 +6,7 @@ placements and bars, so that every constraint binds in some of them.
 
 import random
 from dataclasses import replace
+from itertools import product
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,18 +14,21 @@ from hypothesis import strategies as st
 from scheduler.check import violations
 from scheduler.exact import build_model, improve, solve_levels
 from scheduler.greedy import solve_greedy
-from scheduler.grid import Counts, build_grid
-from scheduler.levels import SURVIVAL, evaluate
+from scheduler.grid import Counts, Grid, build_grid
+from scheduler.levels import PROOF_LEVELS, SURVIVAL, evaluate
 from scheduler.plan import PlacementPlan, diff
-from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
+from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar, RegionLatency
 from scheduler.solve import SolveLimits, solve
+from scheduler.whatif import Lose, domains_of, what_if
 from skerry.fleet.deployment import (
     FailureDomain,
+    LatencyLimit,
     PlacementPolicy,
     ResourceShape,
     Spread,
     Tolerate,
 )
+from skerry.fleet.placement import Placement
 from skerry.fleet.pool import CapacityClass, Pool
 from tests.unit.scheduler.fleets import (
     GIB,
@@ -39,6 +43,12 @@ from tests.unit.scheduler.fleets import (
 
 KINDS = ("cpu", "H100")
 ZONES = ("eu", "us")
+# "east" is near, "west" too far, and how far anything is from "moon" is not told.
+NEAR = (LatencyLimit(client_region="sea", seconds_max=0.08),)
+LATENCIES = (
+    RegionLatency(client_region="sea", plane_region="east", seconds=0.08),
+    RegionLatency(client_region="sea", plane_region="west", seconds=0.081),
+)
 modest = settings(
     max_examples=40,
     deadline=None,
@@ -68,7 +78,7 @@ def pools(draw: st.DrawFn, *, sizes: tuple[int, ...]) -> tuple[Pool, ...]:
             )
             terms = some_terms(
                 draw(st.sampled_from((0.5, 1.0, 1.0, 1.0, 1.01, 1.01, 2.0, 2.0, 0.0, None))),
-                kind=draw(st.sampled_from((CapacityClass.ON_DEMAND, CapacityClass.SPOT))),
+                kind=draw(st.sampled_from(tuple(CapacityClass))),
                 cordoned=draw(st.integers(0, 9)) == 0,
             )
             found.append(a_pool(plane, shape, terms))
@@ -83,10 +93,16 @@ def policies(draw: st.DrawFn, *, simple: bool) -> PlacementPolicy:
     return PlacementPolicy(
         priority=draw(st.integers(0, 3)),
         residency_zones=draw(st.sampled_from(((), (), (), (), ("eu",), ZONES))),
-        capacity_classes=draw(st.sampled_from(((), (), (), ("on_demand",)))),
+        capacity_classes=draw(st.sampled_from(((), (), (), ("on_demand", "spot")))),
         spread=spread if not simple and draw(st.booleans()) else None,
         tolerate=tolerate if not simple and draw(st.booleans()) else None,
         cost_per_hour_max=draw(st.sampled_from((None, None, None, None, 4.0))),
+        # Where firm replicas are lost, healthy spot ones above their share must go too.
+        spot_share_max=None if simple else draw(st.sampled_from((None, None, 0.0, 0.34, 0.5))),
+        anti_affinity=()
+        if simple
+        else draw(st.sampled_from(((), (), ("e-0",), ("e-1", "no-one")))),
+        latency=() if simple else draw(st.sampled_from(((), (), (), NEAR))),
     )
 
 
@@ -108,12 +124,14 @@ def demands(draw: st.DrawFn, *, simple: bool) -> tuple[DemandedDeployment, ...]:
             )
             for kind in kinds
         )
-        least = draw(st.integers(0, 2))
+        least, policy = draw(st.integers(0, 2)), draw(policies(simple=simple))
+        if number % 2:  # only the others keep apart from these
+            policy = replace(policy, anti_affinity=())
         deployment = a_deployment(
-            f"d-{number}",
+            f"{'de'[number % 2]}-{number // 2}",
             shapes=shapes,
             replicas=(least, least + draw(st.integers(0, 8))),
-            policy=draw(policies(simple=simple)),
+            policy=policy,
         )
         found.append(wanting(draw(st.integers(0, 8)), deployment))
     return tuple(found)
@@ -131,6 +149,11 @@ def problems(draw: st.DrawFn, *, simple: bool = False) -> PlacementProblem:
         supply,
         wanted,
         reserve_fraction=draw(st.sampled_from((0.0, 0.1, 0.5))),
+    )
+    problem = replace(
+        problem,
+        latencies=LATENCIES,
+        moves_max=None if simple else draw(st.sampled_from((None, None, 0, 1, 3))),
     )
     if draw(st.booleans()):
         earlier = tuple(replace(d, replicas=draw(st.integers(0, 6))) for d in wanted)
@@ -281,3 +304,168 @@ def test_what_is_unplaced_is_said_with_a_reason(problem: PlacementProblem) -> No
     short = sum(item.value for item in plan.levels if item.level.startswith("unmet")) > 0
     assert short == bool(plan.unplaced)
     assert all(item.reason.startswith("needs ") for item in plan.unplaced)
+
+
+@modest
+@given(problems())
+def test_a_bigger_fleet_never_serves_less_of_a_higher_class(problem: PlacementProblem) -> None:
+    grown = tuple(
+        replace(pool, shape=replace(pool.shape, nodes=pool.shape.nodes + 1))
+        for pool in problem.pools
+    )
+    before, after = solve(problem), solve(replace(problem, pools=grown))
+    assert unmet_of(after) <= unmet_of(before)
+
+
+def unmet_of(plan: PlacementPlan) -> tuple[float, ...]:
+    return tuple(item.value for item in plan.levels if item.level.startswith("unmet"))
+
+
+@modest
+@given(problems(), st.data())
+def test_losing_a_domain_never_breaks_residency(
+    problem: PlacementProblem, data: st.DataObject
+) -> None:
+    domain = data.draw(st.sampled_from(tuple(FailureDomain)))
+    lost = Lose(domain=domain, name=data.draw(st.sampled_from(domains_of(problem, domain))))
+    zones = {pool.name: set(pool.plane.residency_zones) for pool in problem.pools}
+    wanted = {d.deployment.name: d.deployment.policy.residency_zones for d in problem.demands}
+    answer = what_if(problem, lost)
+    for placement in answer.plan.placements:
+        allowed = wanted[placement.deployment]
+        assert not allowed or set(allowed) & zones[placement.pool]
+
+
+@modest
+@given(problems())
+def test_greedy_is_never_lexicographically_better(problem: PlacementProblem) -> None:
+    exact, greedy = solve(problem), solve(problem, GREEDY)
+    values = [tuple(item.value for item in plan.levels[:PROOF_LEVELS]) for plan in (exact, greedy)]
+    assert values[0] <= values[1]
+
+
+@modest
+@given(problems())
+def test_every_bound_is_one_that_the_greedy_plan_does_not_go_below(
+    problem: PlacementProblem,
+) -> None:
+    exact, greedy = solve(problem), solve(problem, GREEDY)
+    for ours, theirs in zip(exact.levels[:PROOF_LEVELS], greedy.levels, strict=False):
+        assert ours.bound <= theirs.value + 1e-6
+        if theirs.value > ours.value:
+            break  # a bound counts with the levels before it as they are
+
+
+@modest
+@given(problems())
+def test_renaming_that_keeps_the_order_changes_nothing_but_names(
+    problem: PlacementProblem,
+) -> None:
+    def plane(name: str) -> str:
+        return f"x-{name}"
+
+    def pool(name: str) -> str:
+        return plane(name)
+
+    def deployment(name: str) -> str:
+        return f"{name[0]}-y{name[1:]}"
+
+    def demand(demanded: DemandedDeployment) -> DemandedDeployment:
+        old = demanded.deployment
+        policy = replace(
+            old.policy, anti_affinity=tuple(deployment(n) for n in old.policy.anti_affinity)
+        )
+        return replace(demanded, deployment=replace(old, name=deployment(old.name), policy=policy))
+
+    renamed = replace(
+        problem,
+        pools=tuple(
+            replace(p, plane=replace(p.plane, name=plane(p.plane.name))) for p in problem.pools
+        ),
+        demands=tuple(demand(d) for d in problem.demands),
+        current=tuple(
+            replace(p, deployment=deployment(p.deployment), pool=pool(p.pool))
+            for p in problem.current
+        ),
+        bars=tuple(replace(bar, pool=pool(bar.pool)) for bar in problem.bars),
+    )
+    ours, theirs = solve(problem), solve(renamed)
+    assert {(deployment(p.deployment), pool(p.pool), p.count) for p in ours.placements} == {
+        (p.deployment, p.pool, p.count) for p in theirs.placements
+    }
+    assert ours.levels == theirs.levels
+
+
+@st.composite
+def tiny_problems(draw: st.DrawFn) -> PlacementProblem:
+    """Draw a problem of few enough replicas to try every plan there is."""
+    problem = draw(problems())
+    pools = problem.pools[:3]
+    names = {pool.name for pool in pools}
+    demands = tuple(
+        replace(
+            d,
+            replicas=min(d.replicas, 3),
+            deployment=replace(
+                d.deployment, scaling=replace(d.deployment.scaling, min_replicas=0, max_replicas=3)
+            ),
+        )
+        for d in problem.demands[:2]
+    )
+    kept = {d.deployment.name for d in demands}
+    return replace(
+        problem,
+        pools=pools,
+        demands=demands,
+        current=tuple(p for p in problem.current if p.pool in names and p.deployment in kept),
+        bars=tuple(bar for bar in problem.bars if bar.pool in names),
+    )
+
+
+@modest
+@given(tiny_problems())
+def test_on_tiny_fleets_no_plan_of_all_there_are_is_better(problem: PlacementProblem) -> None:
+    grid = build_grid(problem)
+    best = min(
+        evaluate(grid, counts)[:PROOF_LEVELS]
+        for counts in product(*(range(column.count_max + 1) for column in grid.columns))
+        if keeps_every_rule(grid, counts)
+    )
+    plan = solve(problem)
+    placed = {(p.deployment, p.pool): p.count for p in plan.placements}
+    assert evaluate(grid, counts_of(problem, placed))[:PROOF_LEVELS] == best
+    assert plan.optimal
+
+
+def keeps_every_rule(grid: Grid, counts: Counts) -> bool:
+    """Judge counts as the independent checker does, by the rules that speak of counts."""
+    if any(sum(counts[i] for i in want.columns) > want.replicas_max for want in grid.wants):
+        return False
+    named = [
+        Placement(deployment=column.deployment, pool=column.pool, count=count, reason="tried")
+        for column, count in zip(grid.columns, counts, strict=True)
+        if count
+    ]
+    tried = PlacementPlan(
+        placements=tuple(named),
+        envelopes=(),
+        unplaced=(),
+        rejections=(),
+        levels=(),
+        cost_per_hour=0.0,
+        solver="tried",
+        optimal=False,
+    )
+    # What a whole plan says beside its counts is not there to be judged; ceilings are the counts.
+    said = {"envelope", "demand", "cost", "shed"}
+    rules = {violation.rule for violation in violations(tried, grid.problem)}
+    return not rules - said and not _over_cost(grid, counts)
+
+
+def _over_cost(grid: Grid, counts: Counts) -> bool:
+    return any(
+        want.cost_microdollars_max is not None
+        and sum(grid.columns[i].price_microdollars * counts[i] for i in want.columns)
+        > want.cost_microdollars_max
+        for want in grid.wants
+    )

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from scheduler.check import violations
-from scheduler.plan import LevelValue, PlacementPlan, Unplaced
+from scheduler.plan import LevelValue, PlacementPlan, Shed, Unplaced
 from scheduler.problem import PlacementProblem, PoolBar
 from scheduler.solve import solve
-from skerry.fleet.deployment import PlacementPolicy, ResourceShape, Scaling
+from skerry.fleet.deployment import LatencyLimit, PlacementPolicy, ResourceShape, Scaling
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import CapacityClass, PlaneIdentity, PoolTerms
 from tests.unit.scheduler.fleets import (
@@ -100,6 +100,54 @@ def with_max(case: Case, most: int) -> Case:
     return plan, replace(problem, demands=(wanting(2, other),))
 
 
+def with_policy(case: Case, **change: object) -> Case:
+    """Change what was asked after the plan was made."""
+    plan, problem = case
+    deployment = problem.demands[0].deployment
+    policy = replace(deployment.policy, **change)  # type: ignore[arg-type]
+    return plan, replace(problem, demands=(wanting(2, replace(deployment, policy=policy)),))
+
+
+def with_spot(case: Case, share: float) -> Case:
+    plan, problem = with_terms(case, capacity_class=CapacityClass.SPOT)
+    return with_policy((plan, problem), spot_share_max=share, capacity_classes=())
+
+
+def with_neighbour(case: Case) -> Case:
+    """Put a deployment on the same pool, from which the first keeps apart."""
+    plan, problem = with_policy(case, anti_affinity=("other",))
+    other = replace(problem.demands[0].deployment, name="other", policy=PlacementPolicy())
+    placements = (replace(plan.placements[0], deployment="other"), *plan.placements)
+    envelopes = (replace(plan.envelopes[0], deployment="other"), *plan.envelopes)
+    changed = replace(plan, placements=placements, envelopes=envelopes)
+    return changed, replace(problem, demands=(*problem.demands, wanting(2, other)))
+
+
+def with_budget(case: Case, moves: int) -> Case:
+    """Let what runs be on another pool, from which the plan moves it."""
+    plan, problem = case
+    elsewhere = a_pool(a_plane("aws2", cloud="cloud-aws", region="region-aws", zones=("eu",)))
+    return plan, replace(
+        problem,
+        pools=(*problem.pools, elsewhere),
+        current=(runs(2, "demo", elsewhere.name),),
+        moves_max=moves,
+    )
+
+
+def with_victims(case: Case) -> Case:
+    """Let three run and two be wanted more than there are, and nobody say who is shed."""
+    plan, problem = with_count(case, 1)
+    unplaced = (Unplaced(deployment="demo", replicas=1, reason="full"),)
+    running = (runs(3, "demo", "aws--cpu"),)
+    return replace(plan, unplaced=unplaced), replace(problem, current=running)
+
+
+def with_named_pools(case: Case, *pools: str) -> Case:
+    plan, problem = case
+    return plan, replace(problem, demands=(replace(problem.demands[0], pools=pools),))
+
+
 def with_plan(case: Case, **change: object) -> Case:
     return replace(case[0], **change), case[1]  # type: ignore[arg-type]
 
@@ -154,6 +202,24 @@ PLANTED: tuple[tuple[str, Callable[[Case], Case]], ...] = (
             case, levels=(LevelValue(level="cost", value=1.0, bound=2.0, unit="USD/h"),)
         ),
     ),
+    ("spot-share", lambda case: with_spot(case, 0.9)),
+    ("anti-affinity", with_neighbour),
+    (
+        "latency",
+        lambda case: with_policy(
+            case, latency=(LatencyLimit(client_region="eu", seconds_max=1.0),)
+        ),
+    ),
+    ("moves", lambda case: with_budget(case, 1)),
+    ("shed", with_victims),
+    (
+        "shed",
+        lambda case: with_plan(
+            case,
+            shed=(Shed(deployment="demo", pool="aws--cpu", replicas=1, taken_by=(), reason="?"),),
+        ),
+    ),
+    ("pools", lambda case: with_named_pools(case, "gcp--cpu")),
     ("names", lambda case: with_count(case, 0)),
     ("names", lambda case: with_plan(case, placements=case[0].placements * 2)),
     ("names", lambda case: with_plan(case, envelopes=case[0].envelopes * 2)),

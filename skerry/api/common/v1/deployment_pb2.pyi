@@ -81,8 +81,16 @@ class Tolerate(_message.Message):
     keep: float
     def __init__(self, domain: _Optional[str] = ..., keep: _Optional[float] = ...) -> None: ...
 
+class LatencyLimit(_message.Message):
+    __slots__ = ("client_region", "seconds_max")
+    CLIENT_REGION_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    client_region: str
+    seconds_max: float
+    def __init__(self, client_region: _Optional[str] = ..., seconds_max: _Optional[float] = ...) -> None: ...
+
 class PlacementPolicy(_message.Message):
-    __slots__ = ("clouds", "regions", "residency_zones", "capacity_classes", "spread", "tolerate", "priority", "cost_per_hour_max")
+    __slots__ = ("clouds", "regions", "residency_zones", "capacity_classes", "spread", "tolerate", "priority", "cost_per_hour_max", "spot_share_max", "anti_affinity", "latency")
     CLOUDS_FIELD_NUMBER: _ClassVar[int]
     REGIONS_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_ZONES_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +99,9 @@ class PlacementPolicy(_message.Message):
     TOLERATE_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     COST_PER_HOUR_MAX_FIELD_NUMBER: _ClassVar[int]
+    SPOT_SHARE_MAX_FIELD_NUMBER: _ClassVar[int]
+    ANTI_AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
     clouds: _containers.RepeatedScalarFieldContainer[str]
     regions: _containers.RepeatedScalarFieldContainer[str]
     residency_zones: _containers.RepeatedScalarFieldContainer[str]
@@ -99,7 +110,10 @@ class PlacementPolicy(_message.Message):
     tolerate: Tolerate
     priority: int
     cost_per_hour_max: float
-    def __init__(self, clouds: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., residency_zones: _Optional[_Iterable[str]] = ..., capacity_classes: _Optional[_Iterable[str]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., tolerate: _Optional[_Union[Tolerate, _Mapping]] = ..., priority: _Optional[int] = ..., cost_per_hour_max: _Optional[float] = ...) -> None: ...
+    spot_share_max: float
+    anti_affinity: _containers.RepeatedScalarFieldContainer[str]
+    latency: _containers.RepeatedCompositeFieldContainer[LatencyLimit]
+    def __init__(self, clouds: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., residency_zones: _Optional[_Iterable[str]] = ..., capacity_classes: _Optional[_Iterable[str]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., tolerate: _Optional[_Union[Tolerate, _Mapping]] = ..., priority: _Optional[int] = ..., cost_per_hour_max: _Optional[float] = ..., spot_share_max: _Optional[float] = ..., anti_affinity: _Optional[_Iterable[str]] = ..., latency: _Optional[_Iterable[_Union[LatencyLimit, _Mapping]]] = ...) -> None: ...
 
 class DeploymentSpec(_message.Message):
     __slots__ = ("project", "name", "labels", "revision", "scaling", "policy")

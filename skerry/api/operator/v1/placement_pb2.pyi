@@ -78,8 +78,42 @@ class Unplaced(_message.Message):
     reason: str
     def __init__(self, deployment: _Optional[str] = ..., replicas: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class Shed(_message.Message):
+    __slots__ = ("deployment", "pool", "replicas", "taken_by", "reason")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    pool: str
+    replicas: int
+    taken_by: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, deployment: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., taken_by: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PlanLevel(_message.Message):
+    __slots__ = ("level", "value", "bound", "unit")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    value: float
+    bound: float
+    unit: str
+    def __init__(self, level: _Optional[str] = ..., value: _Optional[float] = ..., bound: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class PoolPrice(_message.Message):
+    __slots__ = ("pool", "dollars_per_hour")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    DOLLARS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    dollars_per_hour: float
+    def __init__(self, pool: _Optional[str] = ..., dollars_per_hour: _Optional[float] = ...) -> None: ...
+
 class Plan(_message.Message):
-    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal")
+    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     UNPLACED_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +122,9 @@ class Plan(_message.Message):
     SOLVER_FIELD_NUMBER: _ClassVar[int]
     SOLVE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     OPTIMAL_FIELD_NUMBER: _ClassVar[int]
+    SHED_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    PRICES_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlannedPlacement]
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
     unplaced: _containers.RepeatedCompositeFieldContainer[Unplaced]
@@ -96,4 +133,7 @@ class Plan(_message.Message):
     solver: str
     solve_seconds: float
     optimal: bool
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ...) -> None: ...
+    shed: _containers.RepeatedCompositeFieldContainer[Shed]
+    levels: _containers.RepeatedCompositeFieldContainer[PlanLevel]
+    prices: _containers.RepeatedCompositeFieldContainer[PoolPrice]
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ...) -> None: ...

@@ -7,9 +7,10 @@ import yaml
 
 from skerry.client.manifest import read_manifests
 from skerry.client.manifest_rendering import render_manifest
-from skerry.fleet.deployment import FailureDomain, Spread, Tolerate
+from skerry.fleet.deployment import FailureDomain, LatencyLimit, Spread, Tolerate
 from skerry.fleet.engine import EngineName, SpeculativeMethod
 from skerry.plumbing.errors import InvalidInput
+from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -107,6 +108,17 @@ def test_all_faults_of_a_file_are_told_in_its_order() -> None:
         ("  placement: {regions: [NO, 1]}\n", "spec.placement.regions[1]: must be text"),
         ("  placement: {priority: 9}\n", "spec.placement.priority: must be below 4"),
         ("  placement: {capacityClasses: [cheap]}\n", "capacityClasses[0]: must be 'reserved'"),
+        ("  placement: {spotShareMax: 1.5}\n", "spec.placement.spotShareMax: must be at most 1"),
+        ("  placement: {spotShareMax: .nan}\n", "not a finite number"),
+        ("  placement: {antiAffinity: demo}\n", "spec.placement.antiAffinity: must be a list"),
+        ("  placement: {antiAffinity: [demo]}\n", "can't keep apart from itself"),
+        ("  placement: {latency: [{from: eu}]}\n", "placement.latency[0].max: is required"),
+        ("  placement: {latency: [{from: eu, max: 80}]}\n", "latency[0].max: must be a time"),
+        ("  placement: {latency: [{from: eu, max: 0s}]}\n", "latency[0].max: must be above 0"),
+        (
+            "  placement: {latency: [{from: eu, max: 1s}, {from: eu, max: 2s}]}\n",
+            "a client region appears twice",
+        ),
         ("  placement:\n", "spec.placement: must be a mapping"),
         ("  objective: {ttft: fast}\n", "spec.objective.ttft: must be a time"),
         ("  speling: 1\n", "spec.speling: unknown field"),
@@ -114,6 +126,26 @@ def test_all_faults_of_a_file_are_told_in_its_order() -> None:
 )
 def test_a_value_that_cannot_be_is_refused_with_its_field(extra: str, said: str) -> None:
     assert said in fault_of(MINIMAL + extra)
+
+
+def test_spot_share_neighbours_and_latency_are_read_and_rendered_back() -> None:
+    text = MINIMAL + (
+        "  placement:\n"
+        "    spotShareMax: 0.5\n"
+        "    antiAffinity: [canary, batch]\n"
+        "    latency: [{from: eu-west, max: 80ms}, {from: us-east, max: 1.5s}]\n"
+    )
+    deployments = read_manifests(text.encode(), "x")
+    policy = deployments[0].policy
+    assert policy.spot_share_max == 0.5
+    assert policy.anti_affinity == ("canary", "batch")
+    assert policy.latency == (
+        LatencyLimit(client_region="eu-west", seconds_max=0.08),
+        LatencyLimit(client_region="us-east", seconds_max=1.5),
+    )
+    again = yaml.safe_dump(render_manifest(deployments[0]), sort_keys=False)
+    assert read_manifests(again.encode(), "again.yaml") == deployments
+    assert deployment_from_proto(deployment_to_proto(deployments[0])) == deployments[0]
 
 
 def test_region_no_stays_text() -> None:

@@ -1,0 +1,195 @@
+"""Why a demand can't be met: the fewest kinds of constraints that together rule it out.
+
+`explain` asks. Every family of constraints hangs on one literal of a CP-SAT model of this one
+deployment; the core that CP-SAT names is shrunk by leaving out one family after the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ortools.sat.python import cp_model
+
+from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, too_far
+from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, cost_microdollars, ratio
+from skerry.fleet.deployment import ResourceShape
+from skerry.fleet.packing import nodes_of_replica
+from skerry.fleet.pool import CapacityClass, Pool, resides
+
+DETERMINISTIC_TIME_MAX = 0.2  # of one question; the model has one integer for each pool
+
+
+class Family(StrEnum):
+    """Kinds of constraints, as an operator would name them."""
+
+    RESIDENCY = "residency"
+    CLOUDS = "clouds"
+    REGIONS = "regions"
+    CLASSES = "capacity classes"
+    LATENCY = "latency"
+    NAMED_POOLS = "named pools"
+    CLOSED = "cordons, bars and missing prices"
+    NODES = "size of nodes"
+    POOLS = "size of pools"
+    OTHERS = "what other deployments hold"
+    APART = "anti-affinity"
+    SPOT = "spot share"
+    COST = "cost ceiling"
+    REPLICAS = "max_replicas"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Model:
+    """One deployment on every pool of its kinds; a family's rows hold while its literal does."""
+
+    cp: cp_model.CpModel = field(default_factory=cp_model.CpModel)
+    count: dict[str, cp_model.IntVar] = field(default_factory=dict)
+    literal: dict[Family, cp_model.IntVar] = field(default_factory=dict)
+
+    def when(self, family: Family, row: cp_model.BoundedLinearExpression | bool) -> None:
+        """Add a row that holds while the family does."""
+        if family not in self.literal:
+            self.literal[family] = self.cp.new_bool_var(family.value)
+        self.cp.add(row).only_enforce_if(self.literal[family])
+
+
+def conflict(grid: Grid, want: Want, counts: Counts) -> tuple[Family, ...]:
+    """Return a minimal set of families that rules out the whole demand beside the other counts.
+
+    Empty when the demand could be met (or nobody knows in the time there is); the kind of
+    accelerator is no family: without a pool of it nothing else matters, and the set is empty too.
+    """
+    model = _build(grid, want, counts)
+    families = [family for family in Family if family in model.literal]
+    core = _core(model, families)
+    if core is None:
+        return ()
+    for family in list(core):
+        rest = [other for other in core if other is not family]
+        if _core(model, rest) is not None:
+            core = rest
+    return tuple(core)
+
+
+def _core(model: _Model, families: Sequence[Family]) -> list[Family] | None:
+    """Return which of the families conflict, None when they don't or when time is up."""
+    model.cp.clear_assumptions()
+    model.cp.add_assumptions([model.literal[family] for family in families])
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 1
+    solver.parameters.max_deterministic_time = DETERMINISTIC_TIME_MAX
+    if solver.solve(model.cp) != cp_model.INFEASIBLE:
+        return None
+    named = set(solver.sufficient_assumptions_for_infeasibility())
+    found = [family for family in families if model.literal[family].index in named]
+    return found or list(families)
+
+
+def _build(grid: Grid, want: Want, counts: Counts) -> _Model:
+    model = _Model()
+    served: list[cp_model.LinearExpr] = []
+    rates: list[tuple[Pool, int]] = []
+    demanded = want.demanded
+    for name, pool in grid.pools.items():
+        shape = demanded.deployment.revision.shape_on(pool.shape.accelerator)
+        if shape is None:
+            continue
+        count = model.cp.new_int_var(0, max(1, want.demand), name)
+        model.count[name] = count
+        worth = max(1, round(ratio(shape, demanded) * want.scale))
+        served.append(worth * count)
+        rates.append((pool, worth))
+        _where(model, grid, want, pool)
+        _how_many(model, grid, want, counts, (pool, shape))
+    model.cp.add(cp_model.LinearExpr.sum(served) >= want.demand)
+    _in_all(model, grid, want, rates)
+    return model
+
+
+def _where(model: _Model, grid: Grid, want: Want, pool: Pool) -> None:
+    """Rule the pool out, each family by itself."""
+    policy, plane = want.demanded.deployment.policy, pool.plane
+    bar = bars_by_pool(grid.problem.bars).get(pool.name)
+    latencies = latency_table(grid.problem.latencies)
+    runs = next((grid.columns[i].current for i in want.columns if _is_on(grid, i, pool)), 0)
+    named = want.demanded.pools
+    for family, holds in (
+        (Family.RESIDENCY, resides(plane.residency_zones, policy.residency_zones)),
+        (Family.CLOUDS, not policy.clouds or plane.cloud in policy.clouds),
+        (Family.REGIONS, not policy.regions or plane.region in policy.regions),
+        (
+            Family.CLASSES,
+            not policy.capacity_classes or pool.terms.capacity_class in policy.capacity_classes,
+        ),
+        (Family.LATENCY, too_far(want.demanded.deployment, pool, latencies) is None),
+        (Family.NAMED_POOLS, named is None or pool.name in named),
+    ):
+        if not holds:
+            model.when(family, model.count[pool.name] == 0)
+    if nothing_new(pool, bar) is not None:
+        model.when(Family.CLOSED, model.count[pool.name] <= runs)
+
+
+def _how_many(
+    model: _Model, grid: Grid, want: Want, counts: Counts, on: tuple[Pool, ResourceShape]
+) -> None:
+    """Limit the pool by its nodes, its size, what others hold there, and who keeps apart."""
+    pool, shape = on
+    count, size, per_node = model.count[pool.name], pool.shape, pool.shape.accelerators_per_node
+    whole = nodes_of_replica(shape.accelerators, per_node)
+    fit = per_node // shape.accelerators if not whole else 0
+    nodes = max(1, whole)
+    uneven = bool(whole) and shape.accelerators % per_node != 0
+    share = -(-shape.host_memory_bytes // nodes)
+    if shape.host_memory_bytes and not whole:
+        fit = min(fit, size.host_memory_bytes // shape.host_memory_bytes)
+    if uneven or share > size.host_memory_bytes:
+        model.when(Family.NODES, count == 0)
+    elif whole:
+        model.when(Family.POOLS, whole * count <= size.nodes)
+    else:
+        model.when(Family.POOLS, count <= fit * size.nodes)
+    others = [i for i in grid.on_pool[pool.name] if grid.columns[i].deployment != want.name]
+    taken = sum(grid.columns[i].accelerators * counts[i] for i in others)
+    if taken:
+        model.when(Family.OTHERS, shape.accelerators * count <= size.accelerators - taken)
+    if any(_keeps_apart(grid, want, i, pool) for i, held in enumerate(counts) if held):
+        model.when(Family.APART, count == 0)
+
+
+def _in_all(model: _Model, grid: Grid, want: Want, rates: Sequence[tuple[Pool, int]]) -> None:
+    """Limit all replicas together: number, money, spot."""
+    deployment = want.demanded.deployment
+    replicas = cp_model.LinearExpr.sum(list(model.count.values()))
+    model.when(Family.REPLICAS, replicas <= want.replicas_max)
+    if want.cost_microdollars_max is not None:
+        spent = []
+        for pool, _ in rates:
+            shape = deployment.revision.shape_on(pool.shape.accelerator)
+            accelerators = shape.accelerators if shape else 0
+            spent.append(cost_microdollars(pool, accelerators) * model.count[pool.name])
+        most = want.cost_microdollars_max
+        model.when(Family.COST, cp_model.LinearExpr.sum(spent) <= most)
+    if want.spot_units_max is not None:
+        excess = []
+        for pool, worth in rates:
+            is_spot = pool.terms.capacity_class is CapacityClass.SPOT
+            weight = SPOT_UNITS * is_spot - want.spot_units_max
+            excess.append(worth * weight * model.count[pool.name])
+        model.when(Family.SPOT, cp_model.LinearExpr.sum(excess) <= 0)
+
+
+def _is_on(grid: Grid, index: int, pool: Pool) -> bool:
+    return grid.columns[index].pool == pool.name
+
+
+def _keeps_apart(grid: Grid, want: Want, index: int, pool: Pool) -> bool:
+    column = grid.columns[index]
+    if grid.pools[column.pool].plane.name != pool.plane.name:
+        return False
+    other = next(w for w in grid.wants if w.name == column.deployment)
+    return (
+        column.deployment in want.demanded.deployment.policy.anti_affinity
+        or want.name in other.demanded.deployment.policy.anti_affinity
+    )

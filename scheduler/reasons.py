@@ -1,0 +1,317 @@
+"""Why a replica is where it is, why one is nowhere, and what would help: each way out is tried.
+
+`solve` writes these sentences into the plan; they are stored and read back long after.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from scheduler.greedy import solve_greedy
+from scheduler.grid import (
+    MICRODOLLARS,
+    Column,
+    Counts,
+    Grid,
+    Want,
+    build_grid,
+    packs,
+    ratio,
+    totals_suffice,
+)
+from scheduler.levels import unmet_of
+from scheduler.problem import PlacementProblem
+from skerry.fleet.deployment import REPLICAS_MAX, Deployment, ResourceShape
+from skerry.fleet.placement import Placement
+from skerry.fleet.pool import PlaneIdentity, Pool, PoolShape, PoolTerms
+
+# A sentence, not a listing: the rest is in the plan's rejections.
+POOLS_NAMED_MAX = 3
+WAYS_OUT_MAX = 3
+# More nodes are tried one by one from the least that could do; it is nearly always among these.
+NODES_TRIED_MAX = 4
+
+
+def placement_reason(
+    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
+) -> str:
+    """Return why these replicas are on this pool; `free` are the accelerators left by pool."""
+    column, count = grid.columns[index], counts[index]
+    kept = min(count, column.current)
+    if kept == count:
+        return (
+            f"kept where it runs ({column.nothing_new})"
+            if column.nothing_new
+            else ("kept where it runs")
+        )
+    reason = _start_reason(grid, want, index, counts, free)
+    return f"{kept} kept where they run, {count - kept} started: {reason}" if kept else reason
+
+
+def _start_reason(
+    grid: Grid, want: Want, index: int, counts: Counts, free: Mapping[str, int]
+) -> str:
+    column, policy = grid.columns[index], want.demanded.deployment.policy
+    cheaper = [
+        i
+        for i in want.columns
+        if grid.columns[i].nothing_new is None and _price(grid.columns[i]) < _price(column)
+    ]
+    dollars = f"${column.price_microdollars / 1e6:.4g}/h a replica"
+    if not cheaper:
+        return f"cheapest eligible pool, {dollars}"
+    full = [grid.columns[i].pool for i in cheaper if not _fits_one_more(grid, i, counts, free)]
+    if len(full) == len(cheaper):
+        return f"cheapest pool with room, {dollars}; full: {_some(full)}"
+    if policy.tolerate and len(want.domains) > 1:
+        kept = f"{policy.tolerate.keep:.0%} kept"
+        return f"survives loss of any one {policy.tolerate.domain} ({kept})"
+    if policy.spread:
+        return f"spread over {_held(want, counts)} {policy.spread.domain}s"
+    return f"the cheaper {_some([grid.columns[i].pool for i in cheaper])} serve others, {dollars}"
+
+
+def unplaced_reason(grid: Grid, want: Want, counts: Counts, *, with_ways: bool) -> str:
+    """Return why replicas of the deployment found no place, with the numbers and the ways out."""
+    ways = [way.change for way in ways_out(grid, want, counts)] if with_ways else []
+    reason = _shortage(grid, want, counts)
+    return f"{reason}; would fit if: {' | '.join(ways)}" if ways else reason
+
+
+def _shortage(grid: Grid, want: Want, counts: Counts) -> str:
+    deployment = want.demanded.deployment
+    missing = -(-unmet_of(grid, want, counts) // want.scale)
+    kinds = {shape.accelerator for shape in deployment.revision.shapes}
+    first = deployment.revision.shapes[0]
+    needs = f"needs {_takes(first, missing)}"
+    if sum(counts[i] for i in want.columns) >= want.replicas_max:
+        return f"{needs} more; max_replicas is {want.replicas_max}"
+    if not any(pool.shape.accelerator in kinds for pool in grid.pools.values()):
+        return f"{needs}; the fleet has none; it has {_kinds(grid)}"
+    if not want.columns:
+        rejected = [r for r in grid.rejections if r.deployment == want.name]
+        rejected.sort(key=lambda r: (grid.pools[r.pool].shape.accelerator not in kinds, r.pool))
+        return f"{needs}; no pool may host it: {_some([f'{r.pool}: {r.reason}' for r in rejected])}"
+    left = [
+        f"{column.pool} {_left(grid, column.pool, counts)} of"
+        f" {grid.pools[column.pool].shape.accelerators}"
+        for column in (grid.columns[i] for i in want.columns)
+    ]
+    text = f"{needs} more; accelerators free where it may run: {_some(left)}"
+    if want.cost_microdollars_max is not None:
+        text += f"; its cost ceiling is ${want.cost_microdollars_max / 1e6:.4g}/h"
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A change that would place all of a deployment, and what that adds to the bill an hour."""
+
+    change: str
+    dollars_per_hour: float
+
+
+def ways_out(grid: Grid, want: Want, counts: Counts) -> Iterator[Way]:
+    """Yield up to WAYS_OUT_MAX changes that would place all of it, each verified by solving again.
+
+    The rest of the plan is held where it is; a way that would take from others is not one.
+    """
+    found = 0
+    for text, changed in _candidates(grid, want, counts):
+        if found == WAYS_OUT_MAX:
+            return
+        dollars = _cost_of(grid, want, counts, changed)
+        if dollars is not None:
+            found += 1
+            yield Way(change=text, dollars_per_hour=dollars)
+
+
+def _helps(grid: Grid, want: Want, counts: Counts, changed: PlacementProblem) -> bool:
+    return _cost_of(grid, want, counts, changed) is not None
+
+
+def _cost_of(grid: Grid, want: Want, counts: Counts, changed: PlacementProblem) -> float | None:
+    """Return what the change adds to the bill an hour, None where it does not help."""
+    held = tuple(
+        Placement(deployment=column.deployment, pool=column.pool, count=count)
+        for column, count in zip(grid.columns, counts, strict=True)
+        if count
+    )
+    again = build_grid(replace(changed, current=held))
+    result = solve_greedy(again)
+    before = {w.name: 0 if w.name == want.name else unmet_of(grid, w, counts) for w in grid.wants}
+    if any(unmet_of(again, w, result) > before[w.name] for w in again.wants):
+        return None
+    return round((_bill(again, result) - _bill(grid, counts)) / MICRODOLLARS, 6)
+
+
+def _bill(grid: Grid, counts: Counts) -> int:
+    columns = zip(grid.columns, counts, strict=True)
+    return sum(column.price_microdollars * count for column, count in columns)
+
+
+def _candidates(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+    problem, deployment = grid.problem, want.demanded.deployment
+    for name, pool in sorted(grid.pools.items(), key=lambda item: (_rate(item[1]), item[0])):
+        yield from _opened_pools(problem, deployment, name, pool)
+    for text, policy in (
+        ("residency dropped", replace(deployment.policy, residency_zones=())),
+        ("regions dropped", replace(deployment.policy, regions=())),
+        ("clouds dropped", replace(deployment.policy, clouds=())),
+        ("capacity classes dropped", replace(deployment.policy, capacity_classes=())),
+        ("cost ceiling dropped", replace(deployment.policy, cost_per_hour_max=None)),
+        ("latency limits dropped", replace(deployment.policy, latency=())),
+        ("spot share dropped", replace(deployment.policy, spot_share_max=None)),
+        ("anti-affinity dropped", replace(deployment.policy, anti_affinity=())),
+    ):
+        if policy != deployment.policy:
+            yield text, _with_deployment(problem, replace(deployment, policy=policy))
+    yield from _more_replicas(problem, want)
+    yield from _more_nodes(grid, want, counts)
+    yield from _new_pool(grid, want, counts)
+
+
+def _more_replicas(problem: PlacementProblem, want: Want) -> Iterator[tuple[str, PlacementProblem]]:
+    """Yield a maximum that leaves room for what slower kinds need."""
+    if want.scale == 1 or problem.moves_max is not None:
+        return
+    deployment = want.demanded.deployment
+    slowest = min(ratio(shape, want.demanded) for shape in deployment.revision.shapes)
+    most = min(REPLICAS_MAX, math.ceil(want.demand / want.scale / slowest))
+    if most > want.replicas_max:
+        scaling = replace(deployment.scaling, max_replicas=most)
+        changed = _with_deployment(problem, replace(deployment, scaling=scaling))
+        yield f"max_replicas {most}", changed
+
+
+def _opened_pools(
+    problem: PlacementProblem, deployment: Deployment, name: str, pool: Pool
+) -> Iterator[tuple[str, PlacementProblem]]:
+    if deployment.revision.shape_on(pool.shape.accelerator) is None:
+        return
+    if pool.terms.cordoned:
+        opened = replace(pool, terms=replace(pool.terms, cordoned=False))
+        yield f"{name} uncordoned", _with_pool(problem, opened)
+    if pool.terms.price_per_accelerator_hour is None:
+        opened = replace(pool, terms=replace(pool.terms, price_per_accelerator_hour=0.0))
+        yield f"{name} had a price", _with_pool(problem, opened)
+
+
+def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+    """Yield the fewest more nodes that do, on the cheapest pool that may host it."""
+    open_columns = [grid.columns[i] for i in want.columns if not grid.columns[i].nothing_new]
+    for column in sorted(open_columns, key=lambda c: (_price(c), c.pool))[:WAYS_OUT_MAX]:
+        pool = grid.pools[column.pool]
+        per_node = pool.shape.accelerators_per_node
+        replicas = -(-unmet_of(grid, want, counts) // column.throughput)
+        short = replicas * column.accelerators - _left(grid, column.pool, counts)
+        least = max(1, -(-short // per_node))
+        for nodes in range(least, least + NODES_TRIED_MAX):
+            grown = replace(pool, shape=replace(pool.shape, nodes=pool.shape.nodes + nodes))
+            changed = _with_pool(grid.problem, grown)
+            if _helps(grid, want, counts, changed):
+                more = f"+{nodes * per_node} {pool.shape.accelerator} accelerators"
+                yield f"{more} in {column.pool} ({nodes} more nodes)", changed
+                break
+
+
+def _new_pool(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+    """Yield a plane of its own that the policy allows, where no pool may take it."""
+    if any(not grid.columns[i].nothing_new for i in want.columns):
+        return
+    deployment = want.demanded.deployment
+    shape, policy = deployment.revision.shapes[0], deployment.policy
+    replicas = -(-unmet_of(grid, want, counts) // want.scale)
+    plane = PlaneIdentity(
+        name=_unused_plane_name(grid),
+        cloud=policy.clouds[0] if policy.clouds else "any",
+        region=policy.regions[0] if policy.regions else "any",
+        residency_zones=policy.residency_zones[:1],
+    )
+    pool = Pool(
+        plane=plane,
+        shape=PoolShape(
+            name="more",
+            accelerator=shape.accelerator,
+            accelerator_memory_bytes=0,
+            nodes=replicas,
+            accelerators_per_node=shape.accelerators,
+            host_memory_bytes=shape.host_memory_bytes,
+        ),
+        terms=PoolTerms(price_per_accelerator_hour=0.0),
+    )
+    zone = f" in {' or '.join(policy.residency_zones)}" if policy.residency_zones else ""
+    text = f"a new pool of +{replicas * shape.accelerators} {shape.accelerator} accelerators{zone}"
+    yield text, replace(grid.problem, pools=(*grid.problem.pools, pool))
+
+
+def _unused_plane_name(grid: Grid) -> str:
+    taken = {pool.plane.name for pool in grid.pools.values()}
+    return next(name for n in range(len(taken) + 1) if (name := f"new-{n}") not in taken)
+
+
+def _with_pool(problem: PlacementProblem, pool: Pool) -> PlacementProblem:
+    pools = tuple(pool if other.name == pool.name else other for other in problem.pools)
+    return replace(problem, pools=pools)
+
+
+def _with_deployment(problem: PlacementProblem, deployment: Deployment) -> PlacementProblem:
+    demands = tuple(
+        replace(demanded, deployment=deployment)
+        if demanded.deployment.name == deployment.name
+        else demanded
+        for demanded in problem.demands
+    )
+    return replace(problem, demands=demands)
+
+
+def _fits_one_more(grid: Grid, index: int, counts: Counts, free: Mapping[str, int]) -> bool:
+    column = grid.columns[index]
+    if counts[index] >= column.count_max or free[column.pool] < column.accelerators:
+        return False
+    if totals_suffice(grid, column.pool):
+        return True
+    more = list(counts)
+    more[index] += 1
+    return packs(grid, column.pool, more)
+
+
+def free_accelerators(grid: Grid, counts: Counts) -> Mapping[str, int]:
+    """Return the accelerators left on each pool."""
+    return {pool: _left(grid, pool, counts) for pool in grid.pools}
+
+
+def _left(grid: Grid, pool: str, counts: Counts) -> int:
+    taken = sum(grid.columns[i].accelerators * counts[i] for i in grid.on_pool[pool])
+    return grid.pools[pool].shape.accelerators - taken
+
+
+def _held(want: Want, counts: Counts) -> int:
+    return sum(1 for columns in want.spread_domains.values() if any(counts[i] for i in columns))
+
+
+def _price(column: Column) -> float:
+    return column.cost_microdollars / column.throughput
+
+
+def _rate(pool: Pool) -> float:
+    return pool.terms.price_per_accelerator_hour or 0.0
+
+
+def _takes(shape: ResourceShape, replicas: int) -> str:
+    one = f"{shape.accelerators} x {shape.accelerator}"
+    return one if replicas == 1 else f"{replicas} replicas of {one}"
+
+
+def _kinds(grid: Grid) -> str:
+    kinds: dict[str, int] = defaultdict(int)
+    for pool in grid.pools.values():
+        kinds[pool.shape.accelerator] += pool.shape.accelerators
+    return ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "no pool"
+
+
+def _some(items: list[str]) -> str:
+    named = ", ".join(items[:POOLS_NAMED_MAX])
+    more = len(items) - POOLS_NAMED_MAX
+    return f"{named} and {more} more" if more > 0 else named
