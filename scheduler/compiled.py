@@ -1,6 +1,6 @@
 """The one door to the compiler of inner loops: pure functions on arrays, cached on disk.
 
-Used by `prices`, `rounding`, `repair` and `packing`. Compiled code drops the interpreter's lock and
+Used by `prices`, `pricing`, `rounding` and `nodes`. Compiled code drops the interpreter's lock and
 reads no clock; the first call ever of a function costs its compilation, later processes load it.
 """
 
@@ -21,15 +21,16 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 HERE = Path(__file__).parent
+COMPILED = ("compiled.py", "nodes.py", "prices.py", "pricing.py", "rounding.py")
 
 
 def _digest() -> str:
-    """Return a digest of the package's sources.
+    """Return a digest of the sources that hold compiled functions.
 
     The cache knows a function's own file only: a loop kept calling the old code of a function that
-    it had compiled into itself from another file. One folder per state of the package cures it.
+    it had compiled into itself from another file. One folder per state of them all cures it.
     """
-    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
+    sources = b"".join((HERE / name).read_bytes() for name in COMPILED)
     return hashlib.sha256(sources).hexdigest()[:16]
 
 

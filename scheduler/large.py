@@ -91,7 +91,7 @@ def solve_large(
     possible = alone(instance)
     lower_wants(state, np.flatnonzero((possible.unmet > 0.0) | (possible.survival > 0.0)))
     if warm is None:
-        climb = Climb(steps=effort.ascent_steps, reach=0.3, sigma=0.2, fall=2000.0)
+        climb = Climb(steps=effort.ascent_steps, reach=1.0, sigma=0.2, fall=7000.0)
         ascent = ascend(instance, _relaxed(state), None, climb)
         seen = _negotiate(state, ascent, effort.rounds)
     else:
@@ -108,9 +108,22 @@ def solve_large(
 
 
 def _finish(state: Draft, prices: Prices, effort: Effort) -> None:
+    """Serve the homeless, lower the cost, bind to nodes; what ran stands unless it gets better."""
     place_homeless(state, prices)
+    before = None
+    if state.market.kept.any():
+        pack(state, prices)
+        before = state.counts.copy()
     _polish(state, prices, effort.polishing)
     pack(state, prices)
+    if before is not None:
+        _stand_unless_better(state, before)
+
+
+def _stand_unless_better(state: Draft, before: Ints) -> None:
+    if _rank(state.instance, state.counts) >= _rank(state.instance, before):
+        state.counts[:] = before
+        recount(state)
 
 
 def _recombine(state: Draft, prices: Prices, effort: Effort, seen: list[Ints]) -> None:
@@ -125,9 +138,7 @@ def _recombine(state: Draft, prices: Prices, effort: Effort, seen: list[Ints]) -
     sharper = replace(prices, accelerator=found[1], memory=found[2])
     settle_softly(state, sharper, overdrawing_ones(state), 0)
     _finish(state, prices, effort)
-    if _rank(state.instance, state.counts) > _rank(state.instance, before):
-        state.counts[:] = before
-        recount(state)
+    _stand_unless_better(state, before)
 
 
 def _rank(instance: Instance, counts: Ints) -> tuple[float, ...]:
@@ -168,7 +179,10 @@ def repair(instance: Instance, warm: WarmStart, lost_pools: Ints) -> LargeAnswer
     place_homeless(state, warm.prices)
     pack(state, warm.prices, packed=warm.counts)
     levels = levels_of_counts(less, state.counts)
-    return _answer(state, warm.prices, levels, at_most(warm.bounds, levels))
+    bounds = at_most(warm.bounds, levels)
+    if (bounds.unmet, bounds.survival) != (levels.unmet, levels.survival):
+        bounds = replace(bounds, cost=0.0)  # who serves less may cost less
+    return _answer(state, warm.prices, levels, bounds)
 
 
 def _relaxed(state: Draft) -> tuple[Floats, Floats, Floats]:
@@ -221,12 +235,22 @@ def _remember(price: Floats, left: Floats, capacity: Floats, typical: Floats) ->
     np.maximum(price, 0.0, out=price)
 
 
+def _trust_what_packs(state: Draft) -> None:
+    """Call tight pools full, not overdrawn, where their nodes take what the sum forbids."""
+    room = state.room
+    doubtful = (state.tight == 1) & (room.accelerators < 0.0)
+    if doubtful.any():
+        packing = doubtful & (failing_pools(state, doubtful.astype(np.int64)) == 0)
+        room.accelerators[packing] = 0.0
+
+
 def _resume(state: Draft, counts: Ints, only: Ints | None = None) -> None:
     """Take over counts as far as they fit; place again, keeping what it holds, who falls short."""
     market, room = state.market, state.room
     held = np.minimum(counts, market.limit)
     state.counts[:] = held
     recount(state)
+    _trust_what_packs(state)
     keeping = market
     if only is None:
         keeping = market._replace(kept=held.copy(), bonus=KEPT_SHARE * market.dollars)
@@ -244,8 +268,10 @@ def _polish(state: Draft, prices: Prices, rounds: int) -> None:
     """Let each deployment move where it is cheaper in dollars, and at the pools' prices between."""
     chance = np.random.default_rng(SEED + 1)
     order = by_class(state)
+    # Where something runs each move must pay by itself, not by what it may make room for.
+    running = bool(state.market.kept.any())
     for number in range(rounds):
-        weight = 0.5 if number % 2 == 0 else 0.0
+        weight = 0.5 if number % 2 == 0 and not running else 0.0
         tariff = Tariff(
             accelerator=weight * prices.accelerator, memory=weight * prices.memory, pressure=HARD
         )

@@ -42,7 +42,7 @@ def test_cost_is_near_its_bound_and_never_below(answer: LargeAnswer) -> None:
     assert answer.bounds.survival <= answer.levels.survival
 
 
-def test_warm_start_of_its_own_plan_serves_as_well_and_costs_no_more_than_a_little(
+def test_warm_start_of_its_own_plan_serves_as_well_and_moves_only_what_pays(
     instance: Instance, answer: LargeAnswer
 ) -> None:
     columns = replace(
@@ -53,7 +53,7 @@ def test_warm_start_of_its_own_plan_serves_as_well_and_costs_no_more_than_a_litt
     again = solve_large(replace(instance, columns=columns), warm=answer.warm)
     assert faults(instance, again) == []
     assert again.levels.unmet == answer.levels.unmet
-    assert np.maximum(0, again.counts - answer.counts).sum() <= 0.01 * answer.counts.sum()
+    assert again.levels.cost <= answer.levels.cost * (1.0 + 1e-9)  # a move costs $1 in it
 
 
 def test_repair_leaves_the_lost_pools_and_stays_valid(
@@ -82,7 +82,6 @@ def test_an_empty_fleet_and_no_demand_have_plans() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_same_plan_in_another_process_under_another_hash_seed() -> None:
     told = (
         "import hashlib; from benchmarks.placement_instances import generate;"

@@ -15,7 +15,7 @@ def test_bound_rises_from_that_without_prices() -> None:
     wanted = instance.deployments
     wants = wanted.demand, wanted.keep, wanted.spot_max
     plain, *_ = evaluate_dual(instance, rates_of(instance), wants, no_prices(instance))
-    climb = Climb(steps=60, reach=0.3, sigma=0.2, fall=2000.0)
+    climb = Climb(steps=60, reach=1.0, sigma=0.2, fall=7000.0)
     assert ascend(instance, wants, None, climb).bound > plain
 
 
