@@ -1,6 +1,7 @@
 """The gateway with a real Envoy: two planes, fake engines, mTLS between the gateways."""
 
 import asyncio
+import contextlib
 import io
 import json
 import signal
@@ -429,5 +430,8 @@ async def test_a_hundred_deployments_need_no_more_watches_than_one(tmp_path: Pat
 
 def inotify_handles(pid: int) -> int:
     """Return how many inotify handles a process holds."""
-    handles = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    handles = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a connection that ended since the listing
+            handles.append(str(link.readlink()))
     return handles.count("anon_inode:inotify")
