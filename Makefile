@@ -36,8 +36,11 @@ sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
 bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
 	@for file in benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
-bench-scheduler: $(READY) ## the scheduler's sizes -> benchmarks/results/scheduler.json
+bench-scheduler: $(READY) ## the scheduler's sizes beside three other methods -> docs/benchmarks/scheduler.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_scheduler.py
+
+bench-openb: $(READY) ## the openb trace onto nodes, online -> docs/benchmarks/openb.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_openb.py
 
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
@@ -46,4 +49,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-unit lint sim fmt proto bench bench-scheduler migrate lock
+.PHONY: help setup demo test test-unit lint sim fmt proto bench bench-scheduler bench-openb migrate lock

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,12 @@ from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.reconcile.loop import Doors, ReconcileLoop
+from control_plane.reconcile.questions import FleetQuestions
 from control_plane.reconcile.sight import Sight
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
-from scheduler.process import SolverProcess
+from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
@@ -37,6 +39,8 @@ from workload_plane.engines.catalogue import refusals as engine_refusals
 _log = logs.get_logger(__name__)
 
 STOP_GRACE_SECONDS = 1.0  # open calls; planes reconnect by themselves
+# A large fleet takes seconds to place, and what-if places it twice; nobody's failover waits for it.
+QUESTION_SECONDS_MAX = 45.0
 
 
 async def run(settings: ControlPlaneSettings) -> None:
@@ -48,19 +52,27 @@ async def run(settings: ControlPlaneSettings) -> None:
     database = open_database(settings.database_url)
     epoch = await database.run(leadership.take_leadership, settings.name, clock.now())
     _log.info("leadership.taken", epoch=epoch, name=settings.name)
+    # Operators' questions have a process of their own, started by the first: a failover does not
+    # wait for them.
     solver = SolverProcess()
-    loop, registry = _build_loop(settings, database, clock, epoch, solver)
+    asked = SolverProcess(ProcessLimits(seconds_max=QUESTION_SECONDS_MAX))
+    sight, loop, registry = _build_loop(settings, database, clock, epoch, solver)
     service = OperatorService(
         database=database,
         clock=clock,
         reconciler=loop,
         live=registry,
+        questions=FleetQuestions(sight, lambda: loop.decided, asked, clock),
         check_engine=_engine_faults,
     )
     operator_server = await _serve_operator(service, settings)
     link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
     link_server = await _serve_link(link, settings)
     http = await serve_http(http_application(lambda: loop.has_decided), settings.http_address)
+    # What is imported and built by now stays: a full collection that walks it too held up the loop
+    # for 185 ms while a million accelerators were planned, and without it for 78 ms at worst.
+    gc.collect()
+    gc.freeze()
     try:
         await run_until_stopped(loop.run(), stop=stop)
     finally:
@@ -68,6 +80,7 @@ async def run(settings: ControlPlaneSettings) -> None:
         await link_server.stop(STOP_GRACE_SECONDS)
         await http.cleanup()
         await solver.close()
+        await asked.close()
         database.close()
 
 
@@ -85,7 +98,7 @@ def _build_loop(
     clock: Clock,
     epoch: int,
     solver: SolverProcess,
-) -> tuple[ReconcileLoop, Registry]:
+) -> tuple[Sight, ReconcileLoop, Registry]:
     """Tie loop and registry: each wakes or reads the other."""
     wake = _Wake()
     registry = Registry(clock, wake)
@@ -93,7 +106,7 @@ def _build_loop(
     doors = Doors(encode=encode_desired, push=registry.push, judged=registry.judged, solver=solver)
     loop = ReconcileLoop(database, sight, doors, clock, epoch=epoch)
     wake.target = loop
-    return loop, registry
+    return sight, loop, registry
 
 
 class _Wake:

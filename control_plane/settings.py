@@ -1,16 +1,24 @@
 """Settings of the control plane, read once from its JSON file; all faults reported together."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.reconcile.policy import ReconcilePolicy
+from scheduler.problem import RegionLatency
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import FieldViolation, InvalidInput
 
 _STRICT = ConfigDict(extra="forbid")
+REGION_CHARACTERS_MAX = 63
+LATENCY_MILLISECONDS_MAX = 60_000.0  # a minute: past it seconds were taken for milliseconds
+LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
+
+_Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -20,6 +28,26 @@ class TlsSettings:
     ca: Path
     certificate: Path
     key: Path
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RegionLatencySettings:
+    """How far users of a client region are from the planes of a region, one way."""
+
+    client_region: _Region
+    plane_region: _Region
+    milliseconds: Annotated[float, Field(ge=0, le=LATENCY_MILLISECONDS_MAX, allow_inf_nan=False)]
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SchedulerSettings:
+    """What the scheduler is bound by beside deployments and pools."""
+
+    moves_max: Annotated[int, Field(strict=True, ge=0)] | None = None
+    reserve_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
+    region_latencies: Annotated[
+        tuple[RegionLatencySettings, ...], Field(max_length=LATENCIES_MAX)
+    ] = ()
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -34,6 +62,7 @@ class ControlPlaneSettings:
     tls: TlsSettings
     project: str = DEFAULT_PROJECT
     reconnect_jitter_seconds: float = 2.0
+    scheduler: SchedulerSettings = SchedulerSettings()
 
 
 def load_settings(path: Path) -> ControlPlaneSettings:
@@ -55,9 +84,35 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         raise InvalidInput(
             f"operator_address {settings.operator_address} is plaintext, so it must be on loopback"
         )
+    _refuse_contradictions(settings.scheduler, path)
     return settings
 
 
 def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
     """Return the numbers reconciliation is bound by."""
-    return ReconcilePolicy(reconnect_jitter_seconds=settings.reconnect_jitter_seconds)
+    told = settings.scheduler
+    return ReconcilePolicy(
+        reconnect_jitter_seconds=settings.reconnect_jitter_seconds,
+        moves_max=told.moves_max,
+        reserve_fraction=told.reserve_fraction,
+        latencies=tuple(
+            RegionLatency(
+                client_region=latency.client_region,
+                plane_region=latency.plane_region,
+                seconds=latency.milliseconds / 1000,
+            )
+            for latency in told.region_latencies
+        ),
+    )
+
+
+def _refuse_contradictions(told: SchedulerSettings, path: Path) -> None:
+    pairs = Counter((each.client_region, each.plane_region) for each in told.region_latencies)
+    for (client, plane), times in pairs.items():
+        if times > 1:
+            field = "scheduler.region_latencies"
+            raise InvalidInput(
+                f"settings {path} are wrong: {field}: from {client!r} to {plane!r} is told"
+                f" {times} times; tell it once",
+                field=field,
+            )

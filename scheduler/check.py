@@ -1,17 +1,19 @@
 """Judges a plan without the solver: every rule is written again here from its definition.
 
-`solve` refuses a plan with violations; tests and the control plane call it on any plan.
+`solve` refuses a plan with violations; tests and the control plane call it on any plan. What the
+rules ask of a deployment on a pool is looked up once per pair, so that time goes with the plan.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 from scheduler.plan import PlacementPlan
-from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
-from skerry.fleet.deployment import Deployment
-from skerry.fleet.packing import Load, empty_nodes, pack
+from scheduler.problem import DemandedDeployment, PlacementProblem
+from skerry.fleet.deployment import ResourceShape
+from skerry.fleet.packing import Load, fits
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import CapacityClass, Pool
 
@@ -22,6 +24,9 @@ REPLICA_TOLERANCE = 1e-3
 FLOAT_DUST = 1e-9
 
 Key = tuple[str, str]
+Latencies = Mapping[Key, float]  # seconds by (client region, plane region)
+Broken = tuple[str, str]  # a rule, and what is so
+Item = TypeVar("Item", Placement, Envelope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,65 +39,241 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What a plan changed from one that was found valid: only this is judged again."""
+
+    deployments: frozenset[str]
+    pools: frozenset[str]
+
+
+class _Wanted(NamedTuple):
+    """A deployment, by accelerator kind what a replica takes and is worth, and the named pools.
+
+    Worth is in replicas of the first shape.
+    """
+
+    demanded: DemandedDeployment
+    shapes: Mapping[str, ResourceShape]
+    worth: Mapping[str, float]
+    pools: frozenset[str] | None
+
+
+class _Pair(NamedTuple):
+    """A deployment on a pool: replicas placed, those allowed, and those that run already.
+
+    Without a shape the rule of kinds is broken, and a replica counts as one accelerator.
+    `allowed` is at least `placed`: an envelope below its placement is a violation of its own.
+    """
+
+    deployment: str
+    pool: str
+    wanted: _Wanted
+    supply: Pool
+    shape: ResourceShape | None
+    placed: int
+    allowed: int
+    running: int
+
+    @property
+    def subject(self) -> str:
+        return f"{self.deployment} on {self.pool}"
+
+    @property
+    def accelerators(self) -> int:
+        return self.shape.accelerators if self.shape else 1
+
+    @property
+    def worth(self) -> float:
+        return self.wanted.worth.get(self.supply.shape.accelerator, 1.0)
+
+    @property
+    def dollars(self) -> float:
+        """Return what one replica costs an hour."""
+        return (self.supply.terms.price_per_accelerator_hour or 0.0) * self.accelerators
+
+    @property
+    def is_spot(self) -> bool:
+        return self.supply.terms.capacity_class is CapacityClass.SPOT
+
+    def load(self, replicas: int) -> Load:
+        memory = self.shape.host_memory_bytes if self.shape else 0
+        return Load(
+            key=self.deployment,
+            accelerators=self.accelerators,
+            host_memory_bytes=memory,
+            count=replicas,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
-    """A plan and its problem, looked up by name."""
+    """A plan and its problem, looked up by name.
+
+    `pairs` are those of known names that the plan or what runs now speaks of, `of` a deployment
+    and `on` a pool. `broken` has the rules of eligibility that pairs break. Pools that take nothing
+    new are `closed`, and true where what runs there may stay.
+    """
 
     plan: PlacementPlan
     problem: PlacementProblem
     pools: Mapping[str, Pool]
-    demands: Mapping[str, DemandedDeployment]
-    running: Mapping[Key, int]
-    running_of: Mapping[str, Mapping[str, int]]
-    placed_of: Mapping[str, Mapping[str, int]]
-    ceilings_of: Mapping[str, Mapping[str, int]]
-    bars: Mapping[str, tuple[PoolBar, ...]]
-    placements: tuple[Placement, ...]
-    envelopes: tuple[Envelope, ...]
+    wanted: Mapping[str, _Wanted]
+    pairs: Mapping[Key, _Pair]
+    of: Mapping[str, Sequence[_Pair]]
+    on: Mapping[str, Sequence[_Pair]]
+    broken: Mapping[Key, tuple[Broken, ...]]
+    closed: Mapping[str, bool]
 
 
-def violations(plan: PlacementPlan, problem: PlacementProblem) -> tuple[Violation, ...]:
-    """Return every rule the plan breaks; empty when it may be used."""
-    bars: dict[str, list[PoolBar]] = defaultdict(list)
-    for bar in problem.bars:
-        bars[bar.pool].append(bar)
+def violations(
+    plan: PlacementPlan, problem: PlacementProblem, touched: Touched | None = None
+) -> tuple[Violation, ...]:
+    """Return every rule the plan breaks; empty when it may be used.
+
+    With `touched` the rest must be the placements, envelopes and current of a plan without
+    violations: all rules are judged of what is touched, and the bill is not added up.
+    """
     pools = {pool.name: pool for pool in problem.pools}
     demands = {demanded.deployment.name: demanded for demanded in problem.demands}
-    placements = tuple(p for p in plan.placements if p.deployment in demands and p.pool in pools)
-    envelopes = tuple(e for e in plan.envelopes if e.deployment in demands and e.pool in pools)
+    current = problem.current
+    if touched is not None:
+        plan, current = _slice(plan, touched), _within(current, touched)
+    named = {p.deployment for p in plan.placements} | {e.deployment for e in plan.envelopes}
+    named |= {p.deployment for p in current}
+    asked = demands.keys() if touched is None else _judged(touched, demands)
+    look_up = {name: _look_up(demands[name]) for name in sorted(named | asked) if name in demands}
+    pairs = _pairs(plan, current, pools, look_up)
+    latencies = {(r.client_region, r.plane_region): r.seconds for r in problem.latencies}
+    of: dict[str, list[_Pair]] = {name: [] for name in look_up}
+    on: dict[str, list[_Pair]] = {name: [] for name in pools}
+    for pair in pairs.values():
+        of[pair.deployment].append(pair)
+        on[pair.pool].append(pair)
+    if touched is not None:
+        on = {name: found for name, found in on.items() if name in touched.pools}
+    broken = {key: tuple(_broken_rules(pair, latencies)) for key, pair in pairs.items()}
     case = _Case(
         plan=plan,
         problem=problem,
         pools=pools,
-        demands=demands,
-        running={(p.deployment, p.pool): p.count for p in problem.current},
-        running_of=_by_deployment((p.deployment, p.pool, p.count) for p in problem.current),
-        placed_of=_by_deployment((p.deployment, p.pool, p.count) for p in placements),
-        ceilings_of=_by_deployment((e.deployment, e.pool, e.ceiling) for e in envelopes),
-        bars={pool: tuple(found) for pool, found in bars.items()},
-        placements=placements,
-        envelopes=envelopes,
+        wanted={name: wanted for name, wanted in look_up.items() if name in asked},
+        pairs=pairs,
+        of=of,
+        on=on,
+        broken={key: rules for key, rules in broken.items() if rules},
+        closed=_closed(problem, pools),
     )
-    return tuple(violation for rule in _RULES for violation in rule(case))
+    rules = [rule for rule in _RULES if touched is None or rule is not _cost]
+    return tuple(violation for rule in rules for violation in rule(case))
 
 
-def _by_deployment(
-    amounts: Iterable[tuple[str, str, int]],
-) -> Mapping[str, Mapping[str, int]]:
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    for deployment, pool, count in amounts:
-        found[deployment][pool] = count
-    return found
+def _slice(plan: PlacementPlan, touched: Touched) -> PlacementPlan:
+    """Return the part of a plan that its touched deployments and pools are judged by."""
+    names = touched.deployments
+    return replace(
+        plan,
+        placements=_within(plan.placements, touched),
+        envelopes=_within(plan.envelopes, touched),
+        unplaced=tuple(u for u in plan.unplaced if u.deployment in names),
+        shed=tuple(s for s in plan.shed if s.deployment in names),
+    )
+
+
+def _within(items: tuple[Item, ...], touched: Touched) -> tuple[Item, ...]:
+    names, pools = touched.deployments, touched.pools
+    return tuple(item for item in items if item.deployment in names or item.pool in pools)
+
+
+def _judged(touched: Touched, demands: Mapping[str, DemandedDeployment]) -> Set[str]:
+    """Return the touched deployments and those that share no plane with one of them."""
+    apart = {
+        name
+        for name, demanded in demands.items()
+        if not touched.deployments.isdisjoint(demanded.deployment.policy.anti_affinity)
+    }
+    assert apart <= touched.deployments, "who keeps apart from a touched one is touched"
+    return touched.deployments & demands.keys()
+
+
+def _look_up(demanded: DemandedDeployment) -> _Wanted:
+    shapes = demanded.deployment.revision.shapes
+    speeds = [s.throughput_tokens_per_second for s in shapes if s.throughput_tokens_per_second]
+    if len(speeds) < len(shapes):
+        speeds = [1.0] * len(shapes)  # until every kind is measured a replica is a replica
+    kinds = [shape.accelerator for shape in shapes]
+    return _Wanted(
+        demanded=demanded,
+        shapes=dict(zip(kinds, shapes, strict=True)),
+        worth={kind: speed / speeds[0] for kind, speed in zip(kinds, speeds, strict=True)},
+        pools=None if demanded.pools is None else frozenset(demanded.pools),
+    )
+
+
+def _pairs(
+    plan: PlacementPlan,
+    current: Sequence[Placement],
+    pools: Mapping[str, Pool],
+    wanted: Mapping[str, _Wanted],
+) -> Mapping[Key, _Pair]:
+    """Return the known pairs; what is told twice counts twice."""
+    counts: dict[Key, int] = defaultdict(int)
+    ceilings: dict[Key, int] = defaultdict(int)
+    for p in plan.placements:
+        counts[p.deployment, p.pool] += p.count
+    for e in plan.envelopes:
+        ceilings[e.deployment, e.pool] += e.ceiling
+    running = {(p.deployment, p.pool): p.count for p in current}
+    pairs: dict[Key, _Pair] = {}
+    for key in {**counts, **ceilings, **running}:
+        deployment, pool = key
+        if deployment in wanted and pool in pools:
+            asked, supply = wanted[deployment], pools[pool]
+            shape = asked.shapes.get(supply.shape.accelerator)
+            count, ceiling = counts.get(key, 0), ceilings.get(key, 0)
+            pairs[key] = _Pair(
+                deployment=deployment,
+                pool=pool,
+                wanted=asked,
+                supply=supply,
+                shape=shape,
+                placed=count,
+                allowed=max(count, ceiling),
+                running=running.get(key, 0),
+            )
+    return pairs
+
+
+def _closed(problem: PlacementProblem, pools: Mapping[str, Pool]) -> Mapping[str, bool]:
+    """Return pools that are barred, cordoned or unpriced; false where what ran is gone."""
+    closed = {
+        name: True
+        for name, pool in pools.items()
+        if pool.terms.cordoned or pool.terms.price_per_accelerator_hour is None
+    }
+    for bar in problem.bars:
+        closed[bar.pool] = closed.get(bar.pool, True) and bar.keeps_current
+    return closed
 
 
 def _names(case: _Case) -> Iterator[Violation]:
     for what, items in (("placement", case.plan.placements), ("envelope", case.plan.envelopes)):
-        keys = Counter((item.deployment, item.pool) for item in items)
-        for (deployment, pool), count in sorted(keys.items()):
-            if deployment not in case.demands or pool not in case.pools:
-                yield _violation("names", f"{deployment} on {pool}", f"{what} of something unknown")
-            if count > 1:
-                yield _violation("names", f"{deployment} on {pool}", f"{count} {what}s of one pair")
+        unknown: set[Key] = set()
+        seen: set[Key] = set()
+        twice: set[Key] = set()
+        for item in items:
+            key = (item.deployment, item.pool)
+            if key not in case.pairs:
+                unknown.add(key)
+            if key in seen:
+                twice.add(key)
+            seen.add(key)
+        for deployment, pool in sorted(unknown):
+            yield _violation("names", f"{deployment} on {pool}", f"{what} of something unknown")
+        for deployment, pool in sorted(twice):
+            yield _violation("names", f"{deployment} on {pool}", f"a second {what} of one pair")
     for placement in case.plan.placements:
+        if placement.count >= 1 and placement.reason:
+            continue
         subject = f"{placement.deployment} on {placement.pool}"
         if placement.count < 1:
             yield _violation("names", subject, f"a placement of {placement.count} replicas")
@@ -101,68 +282,67 @@ def _names(case: _Case) -> Iterator[Violation]:
 
 
 def _eligibility(case: _Case) -> Iterator[Violation]:
-    counts = {(p.deployment, p.pool): p.count for p in case.placements}
-    ceilings = {(e.deployment, e.pool): e.ceiling for e in case.envelopes}
-    for deployment, pool in sorted(counts.keys() | ceilings.keys()):
-        if not (counts.get((deployment, pool)) or ceilings.get((deployment, pool))):
-            continue
-        subject = f"{deployment} on {pool}"
-        for rule, holds, message in _conditions(case, deployment, pool):
-            if not holds:
-                yield _violation(rule, subject, message)
+    for key in sorted(case.broken):
+        pair = case.pairs[key]
+        if pair.allowed:
+            for rule, message in case.broken[key]:
+                yield _violation(rule, pair.subject, message)
 
 
-def _conditions(case: _Case, deployment: str, pool: str) -> Iterator[tuple[str, bool, str]]:
-    """Yield each rule of eligibility, whether it holds, and what is so."""
-    demanded, supply = case.demands[deployment], case.pools[pool]
-    wanted, plane, held = demanded.deployment, supply.plane, supply.terms.capacity_class
-    policy = wanted.policy
-    yield "kind", _has_kind(wanted, supply), f"the pool has {supply.shape.accelerator}"
-    yield "node", _fits_empty(wanted, supply), "one replica does not fit the empty pool"
-    yield "residency", _resides(wanted, supply), f"zones {plane.residency_zones}"
-    yield "cloud", _listed(plane.cloud, policy.clouds), plane.cloud
-    yield "region", _listed(plane.region, policy.regions), plane.region
-    yield "capacity-class", _listed(held, policy.capacity_classes), held.value
-    named = demanded.pools is None or pool in demanded.pools
-    yield "pools", named, "the demand does not name this pool"
+def _broken_rules(pair: _Pair, latencies: Latencies) -> Iterator[Broken]:
+    """Yield each rule of eligibility that the pair breaks, and what is so."""
+    supply, plane, held = pair.supply, pair.supply.plane, pair.supply.terms.capacity_class
+    policy = pair.wanted.demanded.deployment.policy
+    if pair.shape is None:
+        yield "kind", f"the pool has {supply.shape.accelerator}"
+    elif not _fits_empty(pair.shape, supply):
+        yield "node", "one replica does not fit the empty pool"
+    zones = policy.residency_zones
+    if zones and not any(zone in zones for zone in plane.residency_zones):
+        yield "residency", f"zones {plane.residency_zones}"
+    if policy.clouds and plane.cloud not in policy.clouds:
+        yield "cloud", plane.cloud
+    if policy.regions and plane.region not in policy.regions:
+        yield "region", plane.region
+    if policy.capacity_classes and held not in policy.capacity_classes:
+        yield "capacity-class", held.value
+    if pair.wanted.pools is not None and pair.pool not in pair.wanted.pools:
+        yield "pools", "the demand does not name this pool"
     for limit in policy.latency:
-        told = [
-            known.seconds
-            for known in case.problem.latencies
-            if (known.client_region, known.plane_region) == (limit.client_region, plane.region)
-        ]
-        holds = bool(told) and told[0] <= limit.seconds_max
-        yield "latency", holds, f"{limit.client_region} to {plane.region}: {told or 'not told'}"
+        seconds = latencies.get((limit.client_region, plane.region))
+        if seconds is None or seconds > limit.seconds_max:
+            told = "not told" if seconds is None else f"{seconds:g} s"
+            yield "latency", f"{limit.client_region} to {plane.region}: {told}"
+
+
+def _fits_empty(shape: ResourceShape, pool: Pool) -> bool:
+    """Say whether one replica fits: on a part of a node, or on whole nodes and nothing less."""
+    per_node = pool.shape.accelerators_per_node
+    nodes, part = divmod(shape.accelerators, per_node)
+    if shape.accelerators <= per_node:
+        nodes, part = 1, 0
+    if part or nodes > pool.shape.nodes:
+        return False
+    return shape.host_memory_bytes <= nodes * pool.shape.host_memory_bytes
 
 
 def _bars(case: _Case) -> Iterator[Violation]:
     """Nothing new where a pool is barred, cordoned or unpriced; nothing where what ran is gone."""
-    placed = [(p.deployment, p.pool, p.count) for p in case.placements]
-    granted = {(e.deployment, e.pool): e.ceiling for e in case.envelopes}
-    for deployment, pool, count in placed:
-        bars, terms = case.bars.get(pool, ()), case.pools[pool].terms
-        unpriced = terms.price_per_accelerator_hour is None
-        if not (bars or terms.cordoned or unpriced):
-            continue
-        allowed = case.running.get((deployment, pool), 0) if _keeps_current(case, pool) else 0
-        subject = f"{deployment} on {pool}"
-        if count > allowed:
-            yield _violation("bar", subject, f"{count} replicas, {allowed} allowed")
-        if granted.get((deployment, pool), count) > count:
-            yield _violation("bar", subject, "the ceiling allows new replicas")
+    for pool, keeps in sorted(case.closed.items()):
+        for pair in case.on.get(pool, ()):
+            stays = pair.running if keeps else 0
+            if pair.placed > stays:
+                yield _violation("bar", pair.subject, f"{pair.placed} replicas, {stays} allowed")
+            if pair.allowed > pair.placed:
+                yield _violation("bar", pair.subject, "the ceiling allows new replicas")
 
 
 def _capacity(case: _Case) -> Iterator[Violation]:
-    placed: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    granted_on: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for p in case.placements:
-        placed[p.pool].append((p.deployment, p.count))
-    for e in case.envelopes:
-        granted_on[e.pool].append((e.deployment, e.ceiling))
-    for name, pool in sorted(case.pools.items()):
-        counts, ceilings = placed[name], granted_on[name]
-        held, granted = _taken(case, pool, counts), _taken(case, pool, ceilings)
-        total = pool.shape.accelerators
+    for name, pairs in sorted(case.on.items()):
+        shape = case.pools[name].shape
+        held = sum(pair.placed * pair.accelerators for pair in pairs)
+        granted = sum(pair.allowed * pair.accelerators for pair in pairs)
+        total = shape.accelerators
         if held > total:
             yield _violation("capacity", name, f"{held} accelerators taken, the pool has {total}")
         reserve = math.ceil(total * case.problem.reserve_fraction - 1e-9)
@@ -170,69 +350,75 @@ def _capacity(case: _Case) -> Iterator[Violation]:
             yield _violation(
                 "ceilings", name, f"ceilings take {granted} of {total} less {reserve} in reserve"
             )
-        for what, amounts in (("counts", counts), ("ceilings", ceilings)):
-            if not _packs(case, pool, amounts):
-                yield _violation("nodes", name, f"the {what} do not fit the pool's nodes")
+        node = (shape.nodes, shape.accelerators_per_node, shape.host_memory_bytes)
+        counts = [pair.load(pair.placed) for pair in pairs]
+        if held and not fits(*node, counts):
+            yield _violation("nodes", name, "the counts do not fit the pool's nodes")
+        if granted == held:
+            continue  # nothing more is allowed than is placed, so there is nothing more to pack
+        ceilings = [
+            load if pair.allowed == load.count else pair.load(pair.allowed)
+            for pair, load in zip(pairs, counts, strict=True)
+        ]
+        if not fits(*node, ceilings):
+            yield _violation("nodes", name, "the ceilings do not fit the pool's nodes")
 
 
 def _bounds(case: _Case) -> Iterator[Violation]:
-    placed, granted = _sums(case)
-    for name, demanded in sorted(case.demands.items()):
-        most = demanded.deployment.scaling.max_replicas
-        if placed[name] > most:
-            yield _violation("max-replicas", name, f"{placed[name]} replicas, {most} allowed")
-        if granted[name] > most:
-            yield _violation("max-replicas", name, f"ceilings of {granted[name]}, {most} allowed")
-        ceiling = demanded.deployment.policy.cost_per_hour_max
+    for name, wanted in sorted(case.wanted.items()):
+        pairs, deployment = case.of[name], wanted.demanded.deployment
+        most = deployment.scaling.max_replicas
+        placed = sum(pair.placed for pair in pairs)
+        granted = sum(pair.allowed for pair in pairs)
+        if placed > most:
+            yield _violation("max-replicas", name, f"{placed} replicas, {most} allowed")
+        if granted > most:
+            yield _violation("max-replicas", name, f"ceilings of {granted}, {most} allowed")
+        ceiling = deployment.policy.cost_per_hour_max
         if ceiling is None:
             continue
-        dollars = math.fsum(
-            _dollars(case, name, pool, most)
-            for pool, most in case.ceilings_of.get(name, {}).items()
-        )
+        dollars = math.fsum(pair.allowed * pair.dollars for pair in pairs)
         if dollars > ceiling + COST_TOLERANCE_DOLLARS:
             yield _violation("cost-ceiling", name, f"${dollars:.6f}/h, ${ceiling}/h allowed")
 
 
 def _spot_shares(case: _Case) -> Iterator[Violation]:
     """No share of spot throughput is above its maximum, not even at every spot ceiling."""
-    for name, demanded in sorted(case.demands.items()):
-        share = demanded.deployment.policy.spot_share_max
+    for name, wanted in sorted(case.wanted.items()):
+        share = wanted.demanded.deployment.policy.spot_share_max
         if share is None:
             continue
-        counts, ceilings = case.placed_of.get(name, {}), case.ceilings_of.get(name, {})
-        for what, spot_counts in (("counts", counts), ("ceilings", {**counts, **ceilings})):
-            spot = _throughput(case, name, spot_counts, spot=True)
-            total = spot + _throughput(case, name, counts, spot=False)
-            replicas = sum(spot_counts.values()) + sum(counts.values())
-            if spot > share * total + REPLICA_TOLERANCE * (1 + replicas):
+        pairs = case.of[name]
+        if not any(pair.is_spot for pair in pairs):
+            continue
+        held = math.fsum(pair.placed * pair.worth for pair in pairs if not pair.is_spot)
+        counts = [pair.placed for pair in pairs]
+        ceilings = [pair.allowed for pair in pairs]
+        for what, amounts in (("counts", counts), ("ceilings", ceilings)):
+            worths = zip(pairs, amounts, strict=True)
+            spot = math.fsum(n * pair.worth for pair, n in worths if pair.is_spot)
+            number = sum(counts) + sum(amounts)
+            if spot > share * (held + spot) + REPLICA_TOLERANCE * (1 + number):
                 yield _violation(
-                    "spot-share", name, f"{spot:g} of {total:g} is spot by {what}, {share:g} may be"
+                    "spot-share",
+                    name,
+                    f"{spot:g} of {held + spot:g} is spot by {what}, {share:g} may be",
                 )
-
-
-def _throughput(case: _Case, deployment: str, counts: Mapping[str, int], *, spot: bool) -> float:
-    return math.fsum(
-        count * _worth(case, deployment, pool)
-        for pool, count in counts.items()
-        if (case.pools[pool].terms.capacity_class is CapacityClass.SPOT) == spot
-    )
 
 
 def _anti_affinity(case: _Case) -> Iterator[Violation]:
     """Deployments that keep apart share no plane, whoever of the two says so."""
-    planes: dict[str, set[str]] = defaultdict(set)
-    for deployment, pool in _granted_keys(case):
-        planes[deployment].add(case.pools[pool].plane.name)
-    for name, demanded in sorted(case.demands.items()):
-        for other in demanded.deployment.policy.anti_affinity:
-            if shared := sorted(planes[name] & planes[other]):
+    for name, wanted in sorted(case.wanted.items()):
+        others = wanted.demanded.deployment.policy.anti_affinity
+        own = _planes(case, name) if others else set()
+        for other in others:
+            if shared := sorted(own & _planes(case, other)):
                 yield _violation("anti-affinity", f"{name} and {other}", f"both on {shared[0]}")
 
 
-def _granted_keys(case: _Case) -> set[Key]:
-    placed = {(p.deployment, p.pool) for p in case.placements if p.count}
-    return placed | {(e.deployment, e.pool) for e in case.envelopes if e.ceiling}
+def _planes(case: _Case, deployment: str) -> set[str]:
+    """Return where the deployment may run by its placements and ceilings."""
+    return {pair.supply.plane.name for pair in case.of.get(deployment, ()) if pair.allowed}
 
 
 def _moves(case: _Case) -> Iterator[Violation]:
@@ -240,7 +426,7 @@ def _moves(case: _Case) -> Iterator[Violation]:
     budget = case.problem.moves_max
     if budget is None:
         return
-    moves = sum(min(_started_and_stopped(case, name)) for name in case.demands)
+    moves = sum(min(_started_and_stopped(case, name)) for name in case.wanted)
     if moves > budget:
         yield _violation("moves", "plan", f"{moves} healthy replicas move, {budget} may")
 
@@ -253,8 +439,8 @@ def _shed(case: _Case) -> Iterator[Violation]:
         if not item.reason or item.replicas < 1:
             yield _violation("shed", item.deployment, "shed without number or reason")
     short = {u.deployment for u in case.plan.unplaced}
-    for name in sorted(case.demands.keys() | told.keys()):
-        started, stopped = _started_and_stopped(case, name) if name in case.demands else (0, 0)
+    for name in sorted(short | told.keys()):
+        started, stopped = _started_and_stopped(case, name)
         lost = max(0, stopped - started) if name in short else 0
         if told[name] != lost:
             yield _violation("shed", name, f"{lost} replicas are shed, {told[name]} are told")
@@ -262,20 +448,14 @@ def _shed(case: _Case) -> Iterator[Violation]:
 
 def _started_and_stopped(case: _Case, deployment: str) -> tuple[int, int]:
     """Return replicas started, and healthy ones stopped: those that might have stayed."""
-    placed = case.placed_of.get(deployment, {})
-    runs = {
-        pool: count
-        for pool, count in case.running_of.get(deployment, {}).items()
-        if _keeps_current(case, pool)
-        and all(holds for _, holds, _ in _conditions(case, deployment, pool))
-    }
-    started = sum(max(0, count - runs.get(pool, 0)) for pool, count in placed.items())
-    stopped = sum(max(0, count - placed.get(pool, 0)) for pool, count in runs.items())
+    started = stopped = 0
+    for pair in case.of.get(deployment, ()):
+        healthy = pair.running
+        if not case.closed.get(pair.pool, True) or (deployment, pair.pool) in case.broken:
+            healthy = 0
+        started += max(0, pair.placed - healthy)
+        stopped += max(0, healthy - pair.placed)
     return started, stopped
-
-
-def _keeps_current(case: _Case, pool: str) -> bool:
-    return all(bar.keeps_current for bar in case.bars.get(pool, ()))
 
 
 def _demand(case: _Case) -> Iterator[Violation]:
@@ -284,43 +464,53 @@ def _demand(case: _Case) -> Iterator[Violation]:
     for unplaced in case.plan.unplaced:
         if not unplaced.reason or unplaced.replicas < 1:
             yield _violation("demand", unplaced.deployment, "unplaced without number or reason")
-    placed, _ = _sums(case)
-    served: dict[str, float] = defaultdict(float)
-    for p in case.placements:
-        served[p.deployment] += p.count * _worth(case, p.deployment, p.pool)
-    for name, demanded in sorted(case.demands.items()):
-        wanted = _wanted(demanded)
-        short = wanted - served[name]
-        least = math.ceil(max(0.0, short - REPLICA_TOLERANCE * (1 + placed[name])))
+    for name, wanted in sorted(case.wanted.items()):
+        pairs, replicas = case.of[name], _replicas_wanted(wanted.demanded)
+        served = math.fsum(pair.placed * pair.worth for pair in pairs)
+        placed = sum(pair.placed for pair in pairs)
+        short = replicas - served
+        least = math.ceil(max(0.0, short - REPLICA_TOLERANCE * (1 + placed)))
         if not least <= told[name] <= math.ceil(max(0.0, short - FLOAT_DUST)):
             yield _violation(
-                "demand", name, f"{served[name]:g} of {wanted:g} served, {told[name]} said unplaced"
+                "demand", name, f"{served:g} of {replicas:g} served, {told[name]} said unplaced"
             )
-    for name in sorted(told.keys() - case.demands.keys()):
+    for name in sorted(told.keys() - case.wanted.keys()):
         yield _violation("demand", name, "unplaced, but nobody asked for it")
 
 
+def _replicas_wanted(demanded: DemandedDeployment) -> float:
+    """Return the demand in replicas of the first shape."""
+    deployment = demanded.deployment
+    scaling, first = deployment.scaling, deployment.revision.shapes[0]
+    if demanded.tokens_per_second is not None:
+        speed = first.throughput_tokens_per_second or math.nan
+        return max(float(scaling.min_replicas), demanded.tokens_per_second / speed)
+    return float(max(scaling.min_replicas, min(demanded.replicas, scaling.max_replicas)))
+
+
 def _envelopes(case: _Case) -> Iterator[Violation]:
-    counts = {(p.deployment, p.pool): p.count for p in case.placements}
     seen: set[Key] = set()
-    for envelope in case.envelopes:
+    for envelope in case.plan.envelopes:
         key = (envelope.deployment, envelope.pool)
+        pair = case.pairs.get(key)
+        if pair is None:
+            continue  # the rule of names says so already
         seen.add(key)
-        count = counts.get(key, 0)
-        if (envelope.floor, envelope.target) != (count, count) or envelope.ceiling < count:
+        count = pair.placed
+        if envelope.floor != count or envelope.target != count or envelope.ceiling < count:
             yield _violation(
                 "envelope",
-                f"{key[0]} on {key[1]}",
+                pair.subject,
                 f"{envelope.floor}/{envelope.target}/{envelope.ceiling} for {count} replicas",
             )
         if count == 0:
-            yield _violation("envelope", f"{key[0]} on {key[1]}", "granted without a placement")
-    for key in sorted(counts.keys() - seen):
-        yield _violation("envelope", f"{key[0]} on {key[1]}", "a placement without an envelope")
+            yield _violation("envelope", pair.subject, "granted without a placement")
+    for key in sorted(key for key, pair in case.pairs.items() if pair.placed and key not in seen):
+        yield _violation("envelope", case.pairs[key].subject, "a placement without an envelope")
 
 
 def _cost(case: _Case) -> Iterator[Violation]:
-    dollars = math.fsum(_dollars(case, p.deployment, p.pool, p.count) for p in case.placements)
+    dollars = math.fsum(pair.placed * pair.dollars for pair in case.pairs.values())
     if abs(dollars - case.plan.cost_per_hour) > COST_TOLERANCE_DOLLARS:
         yield _violation(
             "cost", "plan", f"${case.plan.cost_per_hour:.6f}/h told, ${dollars:.6f}/h placed"
@@ -348,110 +538,3 @@ _RULES: tuple[Callable[[_Case], Iterator[Violation]], ...] = (
 
 def _violation(rule: str, subject: str, message: str) -> Violation:
     return Violation(rule=rule, subject=subject, message=message)
-
-
-def _wanted(demanded: DemandedDeployment) -> float:
-    """Return the demand in replicas of the first shape."""
-    deployment = demanded.deployment
-    scaling, first = deployment.scaling, deployment.revision.shapes[0]
-    if demanded.tokens_per_second is not None:
-        speed = first.throughput_tokens_per_second or math.nan
-        return max(float(scaling.min_replicas), demanded.tokens_per_second / speed)
-    return float(max(scaling.min_replicas, min(demanded.replicas, scaling.max_replicas)))
-
-
-def _has_kind(deployment: Deployment, pool: Pool) -> bool:
-    return any(s.accelerator == pool.shape.accelerator for s in deployment.revision.shapes)
-
-
-def _fits_empty(deployment: Deployment, pool: Pool) -> bool:
-    shape = deployment.revision.shape_on(pool.shape.accelerator)
-    if shape is None:
-        return True  # the rule of kinds says so already
-    per_node = pool.shape.accelerators_per_node
-    nodes, part = divmod(shape.accelerators, per_node)
-    if shape.accelerators <= per_node:
-        nodes, part = 1, 0
-    if part or nodes > pool.shape.nodes:
-        return False
-    return shape.host_memory_bytes <= nodes * pool.shape.host_memory_bytes
-
-
-def _resides(deployment: Deployment, pool: Pool) -> bool:
-    zones = deployment.policy.residency_zones
-    return not zones or any(zone in zones for zone in pool.plane.residency_zones)
-
-
-def _listed(value: str, allowed: tuple[str, ...]) -> bool:
-    return not allowed or value in allowed
-
-
-def _size(case: _Case, deployment: str, pool: Pool) -> tuple[int, int]:
-    """Return (accelerators, host memory) of one replica, whole nodes where it takes such."""
-    shape = case.demands[deployment].deployment.revision.shape_on(pool.shape.accelerator)
-    return (shape.accelerators, shape.host_memory_bytes) if shape else (1, 0)
-
-
-def _taken(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> int:
-    return sum(count * _size(case, deployment, pool)[0] for deployment, count in amounts)
-
-
-def _packs(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> bool:
-    loads = []
-    if _fits_on_nodes_of_its_own(case, pool, amounts):
-        return True
-    for deployment, count in amounts:
-        accelerators, memory = _size(case, deployment, pool)
-        loads.append(
-            Load(key=deployment, accelerators=accelerators, host_memory_bytes=memory, count=count)
-        )
-    shape = pool.shape
-    per_node = shape.accelerators_per_node
-    # A replica never needs more nodes than these, and a pool may have ten million.
-    useful = sum(load.count * max(1, -(-load.accelerators // per_node)) for load in loads)
-    nodes = empty_nodes(min(shape.nodes, useful), per_node, shape.host_memory_bytes)
-    return not useful or pack(nodes, loads).is_complete
-
-
-def _fits_on_nodes_of_its_own(case: _Case, pool: Pool, amounts: list[tuple[str, int]]) -> bool:
-    """Say whether nobody has to share a node: then there is nothing to pack."""
-    per_node, nodes = pool.shape.accelerators_per_node, 0
-    for deployment, count in amounts:
-        accelerators, memory = _size(case, deployment, pool)
-        if accelerators > per_node:
-            nodes += -(-accelerators // per_node) * count
-            if -(-memory // -(-accelerators // per_node)) > pool.shape.host_memory_bytes:
-                return False
-            continue
-        fit = per_node // accelerators
-        if memory:
-            fit = min(fit, pool.shape.host_memory_bytes // memory)
-        if not fit:
-            return False
-        nodes += -(-count // fit)
-    return nodes <= pool.shape.nodes
-
-
-def _sums(case: _Case) -> tuple[Counter[str], Counter[str]]:
-    placed: Counter[str] = Counter()
-    granted: Counter[str] = Counter()
-    for p in case.placements:
-        placed[p.deployment] += p.count
-    for e in case.envelopes:
-        granted[e.deployment] += e.ceiling
-    return placed, granted
-
-
-def _dollars(case: _Case, deployment: str, pool: str, count: int) -> float:
-    price = case.pools[pool].terms.price_per_accelerator_hour or 0.0
-    return price * _size(case, deployment, case.pools[pool])[0] * count
-
-
-def _worth(case: _Case, deployment: str, pool: str) -> float:
-    """Return one replica's worth in replicas of the first shape."""
-    shapes = case.demands[deployment].deployment.revision.shapes
-    here = next((s for s in shapes if s.accelerator == case.pools[pool].shape.accelerator), None)
-    measured = [s.throughput_tokens_per_second for s in shapes if s.throughput_tokens_per_second]
-    if here is None or len(measured) < len(shapes):
-        return 1.0
-    return (here.throughput_tokens_per_second or 0.0) / measured[0]

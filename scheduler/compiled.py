@@ -21,7 +21,17 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 HERE = Path(__file__).parent
-COMPILED = ("compiled.py", "nodes.py", "prices.py", "pricing.py", "rounding.py")
+COMPILED = (
+    "ceilings.py",
+    "compiled.py",
+    "exchange.py",
+    "nodes.py",
+    "prices.py",
+    "pricing.py",
+    "rounding.py",
+    "ruin.py",
+    "verdicts.py",
+)
 
 
 def _digest() -> str:

@@ -90,7 +90,7 @@ def _build(grid: Grid, want: Want, counts: Counts) -> _Model:
     model = _Model()
     served: list[cp_model.LinearExpr] = []
     rates: list[tuple[Pool, int]] = []
-    demanded = want.demanded
+    demanded, apart = want.demanded, _planes_apart(grid, want, counts)
     for name, pool in grid.pools.items():
         shape = demanded.deployment.revision.shape_on(pool.shape.accelerator)
         if shape is None:
@@ -102,6 +102,8 @@ def _build(grid: Grid, want: Want, counts: Counts) -> _Model:
         rates.append((pool, worth))
         _where(model, grid, want, pool)
         _how_many(model, grid, want, counts, (pool, shape))
+        if pool.plane.name in apart:
+            model.when(Family.APART, count == 0)
     model.cp.add(cp_model.LinearExpr.sum(served) >= want.demand)
     _in_all(model, grid, want, rates)
     return model
@@ -134,7 +136,7 @@ def _where(model: _Model, grid: Grid, want: Want, pool: Pool) -> None:
 def _how_many(
     model: _Model, grid: Grid, want: Want, counts: Counts, on: tuple[Pool, ResourceShape]
 ) -> None:
-    """Limit the pool by its nodes, its size, what others hold there, and who keeps apart."""
+    """Limit the pool by its nodes, its size and what others hold there."""
     pool, shape = on
     count, size, per_node = model.count[pool.name], pool.shape, pool.shape.accelerators_per_node
     whole = nodes_of_replica(shape.accelerators, per_node)
@@ -154,8 +156,6 @@ def _how_many(
     taken = sum(grid.columns[i].accelerators * counts[i] for i in others)
     if taken:
         model.when(Family.OTHERS, shape.accelerators * count <= size.accelerators - taken)
-    if any(_keeps_apart(grid, want, i, pool) for i, held in enumerate(counts) if held):
-        model.when(Family.APART, count == 0)
 
 
 def _in_all(model: _Model, grid: Grid, want: Want, rates: Sequence[tuple[Pool, int]]) -> None:
@@ -184,12 +184,13 @@ def _is_on(grid: Grid, index: int, pool: Pool) -> bool:
     return grid.columns[index].pool == pool.name
 
 
-def _keeps_apart(grid: Grid, want: Want, index: int, pool: Pool) -> bool:
-    column = grid.columns[index]
-    if grid.pools[column.pool].plane.name != pool.plane.name:
-        return False
-    other = next(w for w in grid.wants if w.name == column.deployment)
-    return (
-        column.deployment in want.demanded.deployment.policy.anti_affinity
-        or want.name in other.demanded.deployment.policy.anti_affinity
+def _planes_apart(grid: Grid, want: Want, counts: Counts) -> frozenset[str]:
+    """Return the planes that hold replicas of somebody who keeps apart from this deployment."""
+    named = want.demanded.deployment.policy.anti_affinity
+    return frozenset(
+        grid.pools[grid.columns[i].pool].plane.name
+        for other in grid.wants
+        if other.name in named or want.name in other.demanded.deployment.policy.anti_affinity
+        for i in other.columns
+        if counts[i]
     )

@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from scheduler.compiled import Floats, Ints
-from scheduler.instance import Instance
+from scheduler.instance import NO_LIMIT, Instance
 from scheduler.nodes import pack_pools
-from scheduler.pricing import place_one
-from scheduler.rounding import Market, Room, Wants, served_of
+from scheduler.pricing import QUICK, place_one
+from scheduler.rounding import Market, Room, Wants, served_of, spare_of
 from skerry.fleet.deployment import PRIORITY_CLASSES
 
 BISECTIONS = 12
@@ -48,6 +48,10 @@ def draft_of(instance: Instance) -> Draft:
         kept=columns.current,
         bonus=np.where(columns.current > 0, columns.move_price, 0.0),
         surcharge=_surcharge(instance),
+        bill=instance.bill,
+        runs=columns.current,
+        rival_first=instance.rival_first,
+        rivals=instance.rivals,
     )
     wants = Wants(
         demand=wanted.demand.copy(),
@@ -63,6 +67,7 @@ def draft_of(instance: Instance) -> Draft:
         memory=instance.pools.memory.copy(),
         capacity=instance.pools.capacity,
         memory_capacity=instance.pools.memory,
+        moves=np.full(1, instance.moves_max),
     )
     counts = np.zeros(instance.size[2], np.int64)
     return Draft(
@@ -119,6 +124,18 @@ def recount(state: Draft) -> None:
     room.accelerators[:] -= np.bincount(pool, count * market.accelerators[held], minlength=pools)
     room.memory[:] = room.memory_capacity
     room.memory[:] -= np.bincount(pool, count * market.memory[held], minlength=pools)
+    room.moves[:] = state.instance.moves_max - moves_now(state)
+
+
+def moves_now(state: Draft) -> int:
+    """Return how many healthy replicas the draft moves; not counted where nothing limits them."""
+    if state.instance.moves_max == NO_LIMIT:
+        return 0
+    more = state.counts - state.market.runs
+    of, number = state.instance.columns.deployment, state.instance.size[1]
+    starts = np.bincount(of, np.maximum(more, 0), minlength=number)
+    stops = np.bincount(of, np.maximum(-more, 0), minlength=number)
+    return int(np.minimum(starts, stops).sum())
 
 
 def unpacked_replicas(state: Draft, wanted: Ints) -> Ints:
@@ -184,11 +201,10 @@ def servable_alone(state: Draft, d: int, served: float, kept: float) -> bool:
     shape = market.throughput[begin:end], market.domain[begin:end], market.spot[begin:end]
     want = (demand, keep, wants.spot_max[d], wants.most[d])
     counts = np.zeros(end - begin, np.int64)
-    domains = 1 + int(shape[1].max())
     price = market.dollars[begin:end]
     limit = market.limit[begin:end]
-    paid = place_one(price, limit, shape, want, domains, counts)
-    return paid < np.inf and float((counts * price).sum()) <= wants.cost_max[d]
+    paid = place_one(price, limit, shape, want, QUICK, counts)
+    return paid < np.inf and float((counts * market.bill[begin:end]).sum()) <= wants.cost_max[d]
 
 
 def served_now(state: Draft) -> Ints:
@@ -196,6 +212,24 @@ def served_now(state: Draft) -> Ints:
     served = np.zeros(state.instance.size[1], np.int64)
     served_of(state.market, state.wants, state.counts, served)
     return served
+
+
+def loose_ones(state: Draft) -> Ints:
+    """Return who is short, and who would be served as far with one replica less."""
+    loose = np.zeros(state.instance.size[1], np.int64)
+    spare_of(state.market, state.wants, state.counts, loose)
+    return np.flatnonzero(loose)
+
+
+def part_rivals(state: Draft) -> None:
+    """Take replicas off planes that a rival of a higher class (or an earlier name) holds."""
+    market, counts = state.market, state.counts
+    for c in np.flatnonzero((np.diff(market.rival_first) > 0) & (counts > 0)).tolist():
+        against = market.rivals[market.rival_first[c] : market.rival_first[c + 1]]
+        d = state.instance.columns.deployment
+        mine = state.wants.priority[d[c]], d[c]
+        if any(counts[e] and (state.wants.priority[d[e]], d[e]) < mine for e in against):
+            counts[c] = 0
 
 
 def homeless_ones(state: Draft) -> Ints:

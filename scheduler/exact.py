@@ -98,8 +98,10 @@ class Model:
             self.cp.add_hint(variable, value(counts))
 
 
-def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answer | None:
+def improve(grid: Grid, start: Counts, effort: tuple[float, float]) -> Answer | None:
     """Return the best counts found from `start` on, None when none of them fits the nodes.
+
+    `effort` is CP-SAT's deterministic time per level, and the share of it that cost gets.
 
     Totals are not enough where host memory or odd sizes bind: pools whose nodes can't take their
     counts are modelled more closely and all is solved again.
@@ -109,7 +111,7 @@ def improve(grid: Grid, start: Counts, *, deterministic_time_max: float) -> Answ
     relaxed: Answer | None = None
     for _ in range(ROUNDS_MAX):
         model = build_model(grid, by_node, by_owner)
-        answer = solve_levels(model, start, deterministic_time_max)
+        answer = solve_levels(model, start, effort)
         if not by_owner:
             relaxed = answer
         failed = {pool for pool in grid.pools if not packs(grid, pool, answer.counts)}
@@ -423,7 +425,7 @@ def _node_integers(grid: Grid, pool: str) -> int:
     return grid.pools[pool].shape.nodes * (1 + len(grid.on_pool[pool]))
 
 
-def solve_levels(model: Model, start: Counts, deterministic_time_max: float) -> Answer:
+def solve_levels(model: Model, start: Counts, effort: tuple[float, float]) -> Answer:
     """Minimise level by level from `start` on, holding each level where it got to."""
     counts = start
     bounds: list[int] = []
@@ -438,8 +440,9 @@ def solve_levels(model: Model, start: Counts, deterministic_time_max: float) -> 
         if terms and number < PROOF_LEVELS and (value > bound or number == COST):
             bound, prices, near = _relaxed(model, _sum(terms), bound)
         if value > bound and terms and worthwhile:
-            seconds = deterministic_time_max * (1.0 if number < PROOF_LEVELS else TIE_TIME_SHARE)
-            is_large = number < PROOF_LEVELS and bool(near) and len(counts) >= NEAR_COLUMNS_MIN
+            seconds = effort[0] * (1.0 if number < PROOF_LEVELS else TIE_TIME_SHARE)
+            seconds *= effort[1] if number == COST else 1.0
+            is_large = number < COST and bool(near) and len(counts) >= NEAR_COLUMNS_MIN
             if is_large:
                 seconds *= NEAR_TIME_SHARE
             found, searched = _minimise(model, counts, _sum(terms), seconds)

@@ -1,6 +1,7 @@
 """Why here, why not there, why not at all: counterfactuals, each found by solving again.
 
-The operator API's Explain and the CLI ask about one deployment of a plan, and maybe one pool.
+The operator API's Explain and the CLI ask about one deployment of a plan, and maybe one pool. In a
+large fleet all other deployments are held where they are, and the sentences say so.
 """
 
 from collections.abc import Iterator
@@ -8,14 +9,18 @@ from dataclasses import dataclass, replace
 
 from scheduler.conflicts import Family, conflict
 from scheduler.feasibility import bars_by_pool, latency_table, rejections
+from scheduler.focus import beside_others, of_its_kinds, where_it_may_help
 from scheduler.grid import Counts, Grid, Want, build_grid
 from scheduler.levels import unmet_of
 from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from scheduler.reasons import Way, ways_out
-from scheduler.solve import SolveLimits, solve
+from scheduler.solve import SolveLimits, grid_if_small, solve
 
 LIMITS = SolveLimits(explained_max=0)
+# Of a large fleet one deployment is placed anew: greedy does it, and no grid is needed for it.
+_FOCUSED = SolveLimits(explained_max=0, searches=False, pairs_max=0)
+_HELD = "all others held on their pools"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ def explain(
         raise ValueError(f"no pool {pool!r} in the problem")
     placed = {p.pool: p for p in plan.placements if p.deployment == deployment}
     if pool is None:
-        return _of_all(problem, plan, demanded)
+        return _of_all(problem, plan, demanded, limits)
     if pool in placed:
         others = _others(problem, demanded, pool)
         only = ("without this pool", others)
@@ -64,7 +69,10 @@ def explain(
 
 
 def _of_all(
-    problem: PlacementProblem, plan: PlacementPlan, demanded: DemandedDeployment
+    problem: PlacementProblem,
+    plan: PlacementPlan,
+    demanded: DemandedDeployment,
+    limits: SolveLimits,
 ) -> Explanation:
     name = demanded.deployment.name
     placed = [p for p in plan.placements if p.deployment == name]
@@ -74,11 +82,15 @@ def _of_all(
     ways: tuple[Way, ...] = ()
     if short is not None:
         reasons.append(short.reason)
-        grid = build_grid(problem)
-        want = next(want for want in grid.wants if want.name == name)
-        counts = _counts(grid, plan)
-        found = conflict(grid, want, counts)
-        ways = _cheapest_first(grid, want, counts)
+        whole = grid_if_small(problem, limits)
+        grid = whole or build_grid(of_its_kinds(problem, plan, demanded))
+        want = _want_of(grid, name)
+        found = conflict(grid, want, _counts(grid, plan))
+        if whole is None:
+            grid = build_grid(where_it_may_help(problem, plan, demanded))
+            want = _want_of(grid, name)
+            reasons.append(f"ways out sought on {len(grid.pools)} pools, {_HELD}")
+        ways = _cheapest_first(grid, want, _counts(grid, plan))
     return Explanation(
         deployment=name,
         pool=None,
@@ -87,6 +99,10 @@ def _of_all(
         conflict=found,
         ways=ways,
     )
+
+
+def _want_of(grid: Grid, name: str) -> Want:
+    return next(want for want in grid.wants if want.name == name)
 
 
 def _cheapest_first(grid: Grid, want: Want, counts: Counts) -> tuple[Way, ...]:
@@ -142,6 +158,8 @@ def _if_only(
     """Return what solving again finds when the deployment may use some pools only."""
     what, pools = only
     name = demanded.deployment.name
+    if grid_if_small(problem, limits) is None:
+        problem, limits, what = beside_others(problem, plan, name), _FOCUSED, f"{what}, {_HELD}"
     demands = tuple(
         replace(demanded, pools=pools) if other.deployment.name == name else other
         for other in problem.demands

@@ -3,7 +3,7 @@
 `grid` asks for every pair; `explain` shows the reasons. Rules are tried in order, first one wins.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from scheduler.problem import DemandedDeployment, PoolBar, RegionLatency
 from skerry.fleet.deployment import Deployment, ResourceShape
@@ -11,6 +11,7 @@ from skerry.fleet.packing import nodes_of_replica
 from skerry.fleet.pool import Pool, resides
 
 GIB = 2**30
+NAMED_MAX = 5  # of a list in a reason
 
 # Seconds by (client region, plane region).
 Latencies = Mapping[tuple[str, str], float]
@@ -111,7 +112,7 @@ def too_far(deployment: Deployment, pool: Pool, latencies: Latencies) -> str | N
 def _lacks_kind(deployment: Deployment, pool: Pool) -> str | None:
     if _shape(deployment, pool):
         return None
-    kinds = ", ".join(shape.accelerator for shape in deployment.revision.shapes)
+    kinds = _some([shape.accelerator for shape in deployment.revision.shapes], ", ")
     return f"pool has {pool.shape.accelerator}; the deployment runs on {kinds}"
 
 
@@ -161,14 +162,21 @@ def _outside_residency(deployment: Deployment, pool: Pool) -> str | None:
     wanted = deployment.policy.residency_zones
     if resides(pool.plane.residency_zones, wanted):
         return None
-    told = ", ".join(pool.plane.residency_zones) or "none told"
-    return f"residency must be {' or '.join(wanted)}; the plane's zones: {told}"
+    told = _some(pool.plane.residency_zones, ", ") or "none told"
+    return f"residency must be {_some(wanted, ' or ')}; the plane's zones: {told}"
 
 
 def _not_listed(what: str, value: str, listed: tuple[str, ...]) -> str | None:
     if not listed or value in listed:
         return None
-    return f"{what} {value} is not among {', '.join(listed)}"
+    return f"{what} {value} is not among {_some(listed, ', ')}"
+
+
+def _some(names: Sequence[str], between: str) -> str:
+    """Return the first few names and how many more there are: a reason stays a sentence."""
+    more = len(names) - NAMED_MAX
+    named = between.join(names[:NAMED_MAX])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _shape(deployment: Deployment, pool: Pool) -> ResourceShape | None:

@@ -14,7 +14,7 @@ from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, reje
 from scheduler.plan import Rejection
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import FailureDomain, ResourceShape
-from skerry.fleet.packing import Load, empty_nodes, nodes_of_replica, pack
+from skerry.fleet.packing import Load, fits, nodes_of_replica
 from skerry.fleet.pool import CapacityClass, Pool
 
 MICRODOLLARS = 1_000_000  # a price of $0.01/h stays exact to four digits
@@ -119,7 +119,7 @@ def build_grid(problem: PlacementProblem) -> Grid:
     wants: list[Want] = []
     rejections: list[Rejection] = []
     for demanded in sorted(problem.demands, key=lambda demanded: demanded.deployment.name):
-        name, scale = demanded.deployment.name, _scale(demanded)
+        name, scale = demanded.deployment.name, scale_of(demanded)
         first = len(columns)
         for pool in _named(pools, demanded):
             runs, bar = running.get((name, pool.name), 0), bars.get(pool.name)
@@ -132,7 +132,7 @@ def build_grid(problem: PlacementProblem) -> Grid:
                 share = problem.reserved_price_share
                 columns.append(replace(column, cost_microdollars=_effective(column, pool, share)))
         indices = tuple(range(first, len(columns)))
-        wants.append(_want(demanded, scale, indices, [pools[columns[i].pool] for i in indices]))
+        wants.append(_want(demanded, scale, indices, columns, pools))
     on_pool: dict[str, list[int]] = {name: [] for name in pools}
     for index, column in enumerate(columns):
         on_pool[column.pool].append(index)
@@ -143,7 +143,7 @@ def build_grid(problem: PlacementProblem) -> Grid:
         columns=tuple(columns),
         on_pool={name: tuple(indices) for name, indices in on_pool.items()},
         rejections=tuple(rejections),
-        move_microdollars=_move_microdollars(problem),
+        move_microdollars=move_microdollars(problem),
         rivals=_rivals(wants, columns, pools),
     )
 
@@ -169,26 +169,21 @@ def domain_of(pool: Pool, domain: FailureDomain) -> str:
 def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
     """Say whether the counts of one pool fit its nodes."""
     shape = grid.pools[pool].shape
-    if _fits_apart(grid, pool, counts):
-        return True
-    loads = [
-        Load(
-            key=grid.columns[i].deployment,
-            accelerators=grid.columns[i].accelerators,
-            host_memory_bytes=grid.columns[i].host_memory_bytes,
-            count=counts[i],
-        )
-        for i in grid.on_pool[pool]
-        if counts[i]
-    ]
-    # Ten million nodes of one pool are as many objects: only as many as could be used are made.
-    most = sum(
-        load.count * max(1, nodes_of_replica(load.accelerators, shape.accelerators_per_node))
-        for load in loads
+    return fits(
+        shape.nodes,
+        shape.accelerators_per_node,
+        shape.host_memory_bytes,
+        (
+            Load(
+                key=grid.columns[i].deployment,
+                accelerators=grid.columns[i].accelerators,
+                host_memory_bytes=grid.columns[i].host_memory_bytes,
+                count=counts[i],
+            )
+            for i in grid.on_pool[pool]
+            if counts[i]
+        ),
     )
-    usable = min(shape.nodes, most)
-    nodes = empty_nodes(usable, shape.accelerators_per_node, shape.host_memory_bytes)
-    return not loads or pack(nodes, loads).is_complete
 
 
 def totals_suffice(grid: Grid, pool: str) -> bool:
@@ -218,7 +213,8 @@ def ratio(shape: ResourceShape, demanded: DemandedDeployment) -> float:
     return own / first
 
 
-def _scale(demanded: DemandedDeployment) -> int:
+def scale_of(demanded: DemandedDeployment) -> int:
+    """Return in how many parts a replica of the deployment is counted."""
     if demanded.tokens_per_second is not None:
         return TOKENS_SCALE
     even = all(ratio(shape, demanded) == 1.0 for shape in demanded.deployment.revision.shapes)
@@ -255,9 +251,20 @@ def cost_microdollars(pool: Pool, accelerators: int) -> int:
 
 
 def _want(
-    demanded: DemandedDeployment, scale: int, indices: tuple[int, ...], pools: list[Pool]
+    demanded: DemandedDeployment,
+    scale: int,
+    indices: tuple[int, ...],
+    columns: Sequence[Column],
+    pools: Mapping[str, Pool],
 ) -> Want:
     policy = demanded.deployment.policy
+    no_spot = policy.spot_share_max == 0.0
+    # What can hold no replica can lose none: such a domain is none of this deployment's.
+    usable = tuple(
+        i for i in indices if columns[i].count_max and not (no_spot and columns[i].is_spot)
+    )
+    on = [pools[columns[i].pool] for i in indices]
+    usable_on = [pools[columns[i].pool] for i in usable]
     demand = math.ceil(demanded.demand_replicas * scale - 1e-6)
     kept = math.ceil(policy.tolerate.keep * demand - 1e-9) if policy.tolerate else 0
     cost_max, spot_max = policy.cost_per_hour_max, policy.spot_share_max
@@ -268,8 +275,8 @@ def _want(
         kept_demand=kept,
         cost_microdollars_max=None if cost_max is None else math.floor(cost_max * MICRODOLLARS),
         columns=indices,
-        domains=_domains(policy.tolerate.domain if policy.tolerate else None, indices, pools),
-        spread_domains=_domains(policy.spread.domain if policy.spread else None, indices, pools),
+        domains=_domains(policy.tolerate.domain if policy.tolerate else None, usable, usable_on),
+        spread_domains=_domains(policy.spread.domain if policy.spread else None, indices, on),
         spot_units_max=None if spot_max is None else math.floor(spot_max * SPOT_UNITS + 1e-9),
     )
 
@@ -313,23 +320,8 @@ def _rivals(
     return {index: tuple(sorted(found[index])) for index in sorted(found)}
 
 
-def _fits_apart(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
-    """Say whether it fits with nodes of its own for each deployment: often, and cheap to see."""
-    shape = grid.pools[pool].shape
-    nodes = 0
-    for i in grid.on_pool[pool]:
-        column = grid.columns[i]
-        if whole := nodes_of_replica(column.accelerators, shape.accelerators_per_node):
-            nodes += whole * counts[i]
-            continue
-        fit = shape.accelerators_per_node // column.accelerators
-        if column.host_memory_bytes:
-            fit = min(fit, shape.host_memory_bytes // column.host_memory_bytes)
-        nodes += -(-counts[i] // max(1, fit))
-    return nodes <= shape.nodes
-
-
-def _move_microdollars(problem: PlacementProblem) -> int:
+def move_microdollars(problem: PlacementProblem) -> int:
+    """Return what one start costs an hour, its price spread over the horizon."""
     if problem.move_cost_dollars == 0.0:
         return 0
     return max(1, round(problem.move_cost_dollars * MICRODOLLARS / problem.move_horizon_hours))

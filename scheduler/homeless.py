@@ -12,12 +12,13 @@ from scheduler.draft import (
     homeless_ones,
     lower_wants,
     overdrawing_ones,
+    recount,
     shed_by_class,
     tighten,
     unpacked_replicas,
 )
 from scheduler.prices import Prices
-from scheduler.rounding import Tariff, force, negotiate, settle, take
+from scheduler.rounding import Tariff, empty_out, force, negotiate, settle
 
 HARD = float("inf")
 SEED = 7
@@ -58,7 +59,21 @@ def place_homeless(state: Draft, prices: Prices) -> None:
         if stuck >= STUCK_MAX:
             break
     for d in homeless_ones(state):
+        _part_from_rivals(state, int(d))
         serve_in_part(state, int(d), hard)
+    negotiate(homeless_ones(state), market, wants, room, hard, counts)
+
+
+def _part_from_rivals(state: Draft, d: int) -> None:
+    """Take out those of lower classes that may share no plane with d: they look for room after."""
+    market, instance = state.market, state.instance
+    columns = np.arange(market.first[d], market.first[d + 1])
+    columns = columns[np.diff(market.rival_first)[columns] > 0]
+    for c in columns.tolist():
+        for e in market.rivals[market.rival_first[c] : market.rival_first[c + 1]].tolist():
+            other = int(instance.columns.deployment[e])
+            if state.counts[e] and state.wants.priority[other] > state.wants.priority[d]:
+                empty_out(market, state.room, other, state.counts)
 
 
 def renegotiate(state: Draft, prices: Prices, homeless: Ints, attempt: int) -> None:
@@ -100,13 +115,11 @@ def serve_in_part(state: Draft, d: int, hard: Tariff) -> None:
         return
     demand, keep = float(wants.demand[d]), float(wants.keep[d])
     mine = state.counts[begin:end]
-    take(market, state.room, begin, mine, -1.0)
-    mine[:] = 0
+    empty_out(market, state.room, d, state.counts)
 
     def fits(served: float, kept: float) -> bool:
         wants.demand[d], wants.keep[d] = demand * served, keep * kept
-        take(market, state.room, begin, mine, -1.0)
-        mine[:] = 0
+        empty_out(market, state.room, d, state.counts)
         negotiate(np.array([d]), market, wants, state.room, hard, state.counts)
         return bool(mine.any()) or demand * served <= 0.0
 
@@ -145,3 +158,23 @@ def pack(state: Draft, prices: Prices, packed: Ints | None = None) -> None:
         wanted = np.zeros(instance.size[0], np.int64)
         wanted[market.pool[np.flatnonzero(state.counts != before)]] = 1
     state.counts -= unpacked_replicas(state, np.ones(instance.size[0], np.int64))
+    trim_spot(state)
+    recount(state)
+
+
+def trim_spot(state: Draft) -> None:
+    """Take off spot replicas that are above their share since others were dropped."""
+    market, wants, counts = state.market, state.wants, state.counts
+    amount = market.throughput * counts
+    of, number = state.instance.columns.deployment, state.instance.size[1]
+    total = np.bincount(of, amount, minlength=number)
+    spot = np.bincount(of, amount * market.spot, minlength=number)
+    for d in np.flatnonzero(spot > wants.spot_max * total * (1.0 + 1e-9)).tolist():
+        mine = slice(int(market.first[d]), int(market.first[d + 1]))
+        for c in (np.flatnonzero((market.spot[mine] == 1) & (counts[mine] > 0)) + mine.start)[::-1]:
+            over = spot[d] - wants.spot_max[d] * total[d]
+            each = market.throughput[c] * (1.0 - wants.spot_max[d])
+            gone = min(int(counts[c]), int(np.ceil(over / each - 1e-9))) if over > 0.0 else 0
+            counts[c] -= gone
+            total[d] -= gone * market.throughput[c]
+            spot[d] -= gone * market.throughput[c]

@@ -1,31 +1,16 @@
 """A placement problem as arrays: one column per deployment and pool that may host it.
 
-`large` and its steps work on it; `instance_of` makes it from a PlacementProblem, benchmark
-generators make it directly with `assemble`. Sorted by (deployment, plane, pool): input order is
-gone after this point.
+`large` and its steps work on it; `arrays` makes it from a PlacementProblem, benchmark generators
+make it directly with `assemble`. Sorted by (deployment, plane, pool): input order is gone here.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scheduler.compiled import Floats, Ints
-from scheduler.feasibility import Latencies, bars_by_pool, latency_table, nothing_new, too_far
-from scheduler.grid import (
-    MICRODOLLARS,
-    SPOT_UNITS,
-    THROUGHPUT_SCALE,
-    TOKENS_SCALE,
-    domain_of,
-    ratio,
-)
-from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import FailureDomain
-from skerry.fleet.pool import CapacityClass, Pool, resides
 
 NO_LIMIT = math.inf
 DOMAINS = tuple(FailureDomain)
@@ -91,6 +76,9 @@ class Instance:
     `first[d]:first[d + 1]` are the columns of deployment d, `by_pool[pool_first[j]:...]` those of
     pool j; `domain` and `spread_domain` number
     failure domains from 0 inside each deployment, of the kind it tolerates or spreads over.
+    Column c and its rivals `rivals[rival_first[c]:rival_first[c + 1]]`, all on its plane, are not
+    used together. `bill` is the full price of a replica by column, which cost ceilings speak of. At
+    most `moves_max` healthy replicas go elsewhere.
     """
 
     pools: PoolArrays
@@ -102,6 +90,10 @@ class Instance:
     domains_max: int
     by_pool: Ints
     pool_first: Ints
+    rival_first: Ints
+    rivals: Ints
+    bill: Floats
+    moves_max: float = NO_LIMIT
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -110,9 +102,15 @@ class Instance:
 
 
 def assemble(
-    pools: PoolArrays, deployments: DeploymentArrays, columns: ColumnArrays, closed: Ints
+    pools: PoolArrays,
+    deployments: DeploymentArrays,
+    columns: ColumnArrays,
+    closed: Ints,
+    bill: Floats | None = None,
 ) -> Instance:
     """Return the instance of unsorted columns; `closed` pools (1) take nothing beyond `current`.
+
+    `bill` is the full price of a replica by column where that is not `price`.
 
     Columns that can hold no replica are dropped, and spot columns of deployments without spot.
     """
@@ -161,6 +159,9 @@ def assemble(
         pool_first=np.searchsorted(
             sorted_columns.pool[by_pool], np.arange(len(pools.nodes) + 1)
         ).astype(np.int64),
+        rival_first=np.zeros(len(sorted_columns.pool) + 1, np.int64),
+        rivals=np.zeros(0, np.int64),
+        bill=sorted_columns.price if bill is None else np.ascontiguousarray(bill[order]),
     )
 
 
@@ -178,216 +179,3 @@ def _local_domains(pools: PoolArrays, columns: ColumnArrays, kinds: Ints) -> Int
     starts = np.searchsorted(owner, owner)
     local: Ints = (inverse - starts[inverse]).astype(np.int64)
     return local
-
-
-def instance_of(problem: PlacementProblem) -> Instance:
-    """Return the arrays of a problem: deployments and pools in the order of their names."""
-    pools = tuple(sorted(problem.pools, key=lambda pool: pool.name))
-    demands = tuple(sorted(problem.demands, key=lambda d: d.deployment.name))
-    supply = _pool_arrays(pools)
-    of, on, shape_of = _eligible_pairs(demands, pools, latency_table(problem.latencies))
-    columns, closed = _columns(problem, demands, pools, (of, on, shape_of))
-    return assemble(supply, _deployment_arrays(demands), columns, closed)
-
-
-def _pool_arrays(pools: Sequence[Pool]) -> PoolArrays:
-    nodes = _ints(pool.shape.nodes for pool in pools)
-    per_node = _ints(pool.shape.accelerators_per_node for pool in pools)
-    memory = _floats(pool.shape.host_memory_bytes for pool in pools)
-    plane, region, cloud = (
-        np.unique([domain_of(pool, kind) for pool in pools] or [""], return_inverse=True)[1]
-        for kind in DOMAINS
-    )
-    return PoolArrays(
-        nodes=nodes,
-        per_node=per_node,
-        node_memory=memory,
-        capacity=(nodes * per_node).astype(np.float64),
-        memory=nodes * memory,
-        plane=plane[: len(pools)].astype(np.int64),
-        region=region[: len(pools)].astype(np.int64),
-        cloud=cloud[: len(pools)].astype(np.int64),
-    )
-
-
-def _deployment_arrays(demands: Sequence[DemandedDeployment]) -> DeploymentArrays:
-    policies = [demanded.deployment.policy for demanded in demands]
-    ceilings = [policy.cost_per_hour_max for policy in policies]
-    return DeploymentArrays(
-        demand=_floats(_demand(demanded) for demanded in demands),
-        priority=_ints(policy.priority for policy in policies),
-        replicas_max=_floats(d.deployment.scaling.max_replicas for d in demands),
-        cost_max=_floats(
-            NO_LIMIT if c is None else math.floor(c * MICRODOLLARS) / MICRODOLLARS for c in ceilings
-        ),
-        tolerate=_ints(DOMAINS.index(p.tolerate.domain) if p.tolerate else -1 for p in policies),
-        # The promised part is a whole number of the demand's units, as the exact path counts it.
-        keep=_floats(_kept(d) for d in demands),
-        spread=_ints(DOMAINS.index(p.spread.domain) if p.spread else -1 for p in policies),
-        domains_min=_ints(
-            min(p.spread.domains_min, d.deployment.scaling.max_replicas)
-            if p.spread and d.replicas_wanted
-            else 0
-            for p, d in zip(policies, demands, strict=True)
-        ),
-        spot_max=_floats(
-            1.0
-            if p.spot_share_max is None
-            else math.floor(p.spot_share_max * SPOT_UNITS + 1e-9) / SPOT_UNITS
-            for p in policies
-        ),
-    )
-
-
-def _demand(demanded: DemandedDeployment) -> int:
-    return math.ceil(demanded.demand_replicas * _scale(demanded) - 1e-6)
-
-
-def _kept(demanded: DemandedDeployment) -> float:
-    tolerate, demand = demanded.deployment.policy.tolerate, _demand(demanded)
-    if tolerate is None or demand == 0:
-        return 0.0
-    return math.ceil(tolerate.keep * demand - 1e-9) / demand
-
-
-def _eligible_pairs(
-    demands: Sequence[DemandedDeployment], pools: Sequence[Pool], latencies: Latencies
-) -> tuple[Ints, Ints, Ints]:
-    """Return (deployment, pool, shape) of all pairs the policies allow, by groups of like pools."""
-    by_kind: dict[str, list[int]] = defaultdict(list)
-    for index, pool in enumerate(pools):
-        by_kind[pool.shape.accelerator].append(index)
-    of_kind = {kind: np.array(members, np.int64) for kind, members in by_kind.items()}
-    allowed: dict[object, NDArray[np.bool_]] = {}
-    of: list[Ints] = []
-    on: list[Ints] = []
-    shapes: list[Ints] = []
-    for number, demanded in enumerate(demands):
-        policy = demanded.deployment.policy
-        key = (
-            policy.clouds,
-            policy.regions,
-            policy.residency_zones,
-            policy.capacity_classes,
-            policy.latency,
-            demanded.pools,
-        )
-        if key not in allowed:
-            allowed[key] = _allowed(demanded, pools, latencies)
-        for index, shape in enumerate(demanded.deployment.revision.shapes):
-            members = of_kind.get(shape.accelerator)
-            if members is None:
-                continue
-            members = members[allowed[key][members]]
-            of.append(np.full(len(members), number, np.int64))
-            on.append(members)
-            shapes.append(np.full(len(members), index, np.int64))
-    nothing = [np.zeros(0, np.int64)]
-    return tuple(np.concatenate(part or nothing) for part in (of, on, shapes))  # type: ignore[return-value]
-
-
-def _allowed(
-    demanded: DemandedDeployment, pools: Sequence[Pool], latencies: Latencies
-) -> NDArray[np.bool_]:
-    policy = demanded.deployment.policy
-    named = None if demanded.pools is None else set(demanded.pools)
-    return np.array(
-        [
-            resides(pool.plane.residency_zones, policy.residency_zones)
-            and (not policy.clouds or pool.plane.cloud in policy.clouds)
-            and (not policy.regions or pool.plane.region in policy.regions)
-            and (
-                not policy.capacity_classes
-                or pool.terms.capacity_class.value in policy.capacity_classes
-            )
-            and (named is None or pool.name in named)
-            and (not policy.latency or not too_far(demanded.deployment, pool, latencies))
-            for pool in pools
-        ],
-        dtype=np.bool_,
-    )
-
-
-def _columns(
-    problem: PlacementProblem,
-    demands: Sequence[DemandedDeployment],
-    pools: Sequence[Pool],
-    pairs: tuple[Ints, Ints, Ints],
-) -> tuple[ColumnArrays, Ints]:
-    of, on, shape_of = pairs
-    widest = max((len(d.deployment.revision.shapes) for d in demands), default=1)
-    table = np.zeros((3, len(demands), widest))
-    for number, demanded in enumerate(demands):
-        for index, shape in enumerate(demanded.deployment.revision.shapes):
-            thousandths = math.ceil(ratio(shape, demanded) * _scale(demanded) - 1e-9)
-            table[:, number, index] = (
-                shape.accelerators,
-                shape.host_memory_bytes,
-                max(1, thousandths),
-            )
-    accelerators, host_memory, throughput = table[:, of, shape_of]
-    per_node = _ints(pool.shape.accelerators_per_node for pool in pools)[on]
-    nodes = _ints(pool.shape.nodes for pool in pools)[on]
-    node_memory = _floats(pool.shape.host_memory_bytes for pool in pools)[on]
-    whole = np.where(accelerators > per_node, -(-accelerators // per_node), 0.0)
-    share = np.ceil(host_memory / np.maximum(whole, 1.0))
-    fits = (share <= node_memory) & ((whole == 0) | (accelerators % per_node == 0))
-    shared = np.floor(nodes * per_node / np.maximum(accelerators, 1.0))
-    alone = np.where(whole > 0, nodes // np.maximum(whole, 1.0), shared)
-    most = _ints(d.deployment.scaling.max_replicas for d in demands)[of]
-    prices = _floats(pool.terms.price_per_accelerator_hour or 0.0 for pool in pools)[on]
-    reserved = _ints(pool.terms.capacity_class is CapacityClass.RESERVED for pool in pools)[on]
-    prices = np.where(reserved == 1, prices * problem.reserved_price_share, prices)
-    spot = _ints(pool.terms.capacity_class is CapacityClass.SPOT for pool in pools)[on]
-    current, closed = _current(problem, demands, pools, (of, on))
-    start = problem.move_cost_dollars / problem.move_horizon_hours
-    columns = ColumnArrays(
-        deployment=of,
-        pool=on,
-        accelerators=accelerators,
-        memory=np.where(whole > 0, whole * node_memory, host_memory),
-        load_memory=host_memory,
-        throughput=throughput,
-        price=np.round(prices * accelerators * MICRODOLLARS) / MICRODOLLARS,
-        move_price=np.full(len(of), start),
-        current=current,
-        limit=np.where(fits, np.minimum(most, alone), 0).astype(np.int64),
-        spot=spot,
-    )
-    return columns, closed
-
-
-def _current(
-    problem: PlacementProblem,
-    demands: Sequence[DemandedDeployment],
-    pools: Sequence[Pool],
-    pairs: tuple[Ints, Ints],
-) -> tuple[Ints, Ints]:
-    """Return what runs per pair, and which pools are closed; what ran on a lost pool is gone."""
-    of, on = pairs
-    bars = bars_by_pool(problem.bars)
-    closed = _ints(nothing_new(pool, bars.get(pool.name)) is not None for pool in pools)
-    gone = {name for name, bar in bars.items() if not bar.keeps_current}
-    deployment_ids = {d.deployment.name: number for number, d in enumerate(demands)}
-    pool_ids = {pool.name: number for number, pool in enumerate(pools)}
-    running = np.zeros(len(demands) * len(pools), np.int64)
-    for placement in problem.current:
-        if placement.deployment in deployment_ids and placement.pool not in gone:
-            at = deployment_ids[placement.deployment] * len(pools) + pool_ids[placement.pool]
-            running[at] = placement.count
-    return running[of * len(pools) + on], closed
-
-
-def _scale(demanded: DemandedDeployment) -> int:
-    if demanded.tokens_per_second is not None:
-        return TOKENS_SCALE
-    even = all(ratio(shape, demanded) == 1.0 for shape in demanded.deployment.revision.shapes)
-    return 1 if even else THROUGHPUT_SCALE
-
-
-def _ints(values: object) -> Ints:
-    return np.fromiter(values, np.int64)  # type: ignore[call-overload,no-any-return]
-
-
-def _floats(values: object) -> Floats:
-    return np.fromiter(values, np.float64)  # type: ignore[call-overload,no-any-return]

@@ -1,10 +1,10 @@
 """The pipeline for fleets the exact search cannot take: prices, whole replicas, nodes, certificate.
 
-`solve` calls `solve_large`, the control loop's repair calls `repair`; both are pure, deterministic
-and without a clock. Levels are kept apart: what can be served is fixed before its cost is lowered.
+`wide` calls `solve_large`; pure, deterministic and without a clock. Levels are kept apart: what can
+be served is fixed before its cost is lowered.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,17 +15,25 @@ from scheduler.draft import (
     dollars_now,
     draft_of,
     failing_pools,
+    loose_ones,
     lower_wants,
     overdrawing_ones,
+    part_rivals,
     recount,
-    served_now,
     tighten,
 )
-from scheduler.homeless import HARD, KEPT_SHARE, SEED, pack, place_homeless, settle_softly
+from scheduler.homeless import HARD, KEPT_SHARE, SEED, pack, place_homeless, trim_spot
 from scheduler.instance import Instance
-from scheduler.patterns import recombine
-from scheduler.prices import Ascent, Climb, Prices, ascend, typical_prices
-from scheduler.relaxation import Levels, alone, at_most, judge, levels_of_counts, served_and_short
+from scheduler.prices import Climb, Prices, ascend, no_prices, typical_prices
+from scheduler.pricing import CAREFUL, QUICK, Care
+from scheduler.relaxation import (
+    Levels,
+    Possible,
+    alone,
+    judge,
+    levels_of_counts,
+    served_and_short,
+)
 from scheduler.rounding import Tariff, negotiate, settle
 
 # Surcharge on overdrawn pools, from round to round: gently enough that whoever has a way out of the
@@ -33,7 +41,14 @@ from scheduler.rounding import Tariff, negotiate, settle
 PRESSURE_FIRST, PRESSURE_LAST = 0.02, 1.0
 # What a round moves a pool's price by, over its own price and its overdraft.
 HISTORY, HISTORY_DOWN = 0.1, 0.3
-RECORDED_MAX = 60_000  # columns up to which rounds are kept for the master
+# Looking harder at each deployment took the gap of the 100 x 500 file from 6.6 to 3.3 % before any
+# master; at 700,000 columns it gained nothing (1.16 to 1.2 %) and cost 40 % more time.
+CAREFUL_COLUMNS_MAX = 60_000
+# Looks at a fresh plan as if it ran, where not everybody could be served.
+SETTLING_MAX = 4
+# Nothing that runs is moved for less of the whole cost than this: heuristics differ by as much from
+# one run to the next, and a plan that was applied must be one that stays.
+REPLAN_GAIN_MIN = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,161 +59,167 @@ class Effort:
     warm_steps: int = 30
     rounds: int = 12
     polishing: int = 4
-    master_columns_max: int = RECORDED_MAX
-    master_rounds: int = 5
+    careful_columns_max: int = CAREFUL_COLUMNS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStart:
-    """What the next call starts from, for arrays of the same shape.
+    """What the next call starts from, for arrays of the same pools and deployments.
 
-    `tight` marks pools whose nodes a sum of accelerators and memory did not describe, `taken` is
-    what a replica then counts for.
+    `tight` marks pools whose nodes a sum of accelerators and memory did not describe; `gap` is how
+    far the plan's cost was above its bound, as a share.
     """
 
     prices: Prices
-    counts: Ints
     tight: Ints
-    taken: Floats
-    bounds: Levels
+    gap: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LargeAnswer:
-    """Counts per column, what is unmet, levels with their bounds, and prices of scarce pools.
+    """Counts per column, levels with their bounds, and what the next call starts from.
 
-    `unmet` is a share of each deployment's demand; `pool_prices` in dollars per accelerator-hour.
+    `unmet` and `short` are shares of each deployment's demand, `possible` the least of both.
     """
 
     counts: Ints
     unmet: Floats
+    short: Floats
+    possible: Possible
     levels: Levels
     bounds: Levels
-    pool_prices: Floats
     warm: WarmStart
+    draft: Draft
 
     @property
     def gap(self) -> float:
         """Return how far the cost is above its bound, as a share."""
-        return self.levels.cost / self.bounds.cost - 1.0 if self.bounds.cost > 0.0 else 0.0
+        return _gap(self.levels, self.bounds)
+
+
+def _gap(levels: Levels, bounds: Levels) -> float:
+    return levels.cost / bounds.cost - 1.0 if bounds.cost > 0.0 else 0.0
 
 
 def solve_large(
     instance: Instance, *, warm: WarmStart | None = None, effort: Effort = Effort()
 ) -> LargeAnswer:
-    """Return a plan that fits all nodes, with a bound per level; from `warm` where it is given."""
+    """Return a plan that fits all nodes, with a bound per level; prices start from `warm`.
+
+    Where something runs it stays unless a level gets better, or the cost by REPLAN_GAIN_MIN.
+    """
     state = draft_of(instance)
+    care = CAREFUL if instance.size[2] <= effort.careful_columns_max else QUICK
     possible = alone(instance)
     lower_wants(state, np.flatnonzero((possible.unmet > 0.0) | (possible.survival > 0.0)))
-    if warm is None:
-        climb = Climb(steps=effort.ascent_steps, reach=1.0, sigma=0.2, fall=7000.0)
-        ascent = ascend(instance, _relaxed(state), None, climb)
-        seen = _negotiate(state, ascent, effort.rounds)
-    else:
+    climb = Climb(steps=effort.ascent_steps, reach=1.0, sigma=0.2, fall=7000.0)
+    if warm is not None:
         climb = Climb(steps=effort.warm_steps, reach=0.005, sigma=0.0, fall=50.0)
-        ascent = ascend(instance, _relaxed(state), warm.prices, climb)
-        tighten(state, warm.tight)
-        _resume(state, warm.counts)
-        seen = []
-    _finish(state, ascent.prices, effort)
-    if warm is None and instance.size[2] <= effort.master_columns_max:
-        _recombine(state, ascent.prices, effort, seen)
-    levels, bounds = judge(instance, state.counts, ascent.prices, possible)
-    return _answer(state, ascent.prices, levels, bounds)
-
-
-def _finish(state: Draft, prices: Prices, effort: Effort) -> None:
-    """Serve the homeless, lower the cost, bind to nodes; what ran stands unless it gets better."""
-    place_homeless(state, prices)
-    before = None
-    if state.market.kept.any():
+    ascent = ascend(instance, _relaxed(state), warm.prices if warm else None, climb)
+    prices = ascent.prices
+    if instance.columns.current.any():
+        if warm is not None:
+            tighten(state, warm.tight)
+        _resume(state, care)
         pack(state, prices)
-        before = state.counts.copy()
-    _polish(state, prices, effort.polishing)
+        _place_more(state, prices)
+        return _replan(state, answer_of(state, prices, possible), warm, effort, care)
+    _negotiate(state, prices, effort.rounds, care)
+    place_homeless(state, prices)
+    polish(state, prices, effort.polishing, care)
     pack(state, prices)
-    if before is not None:
-        _stand_unless_better(state, before)
+    answer = answer_of(state, prices, possible)
+    for _ in range(SETTLING_MAX):
+        if answer.levels.unmet == answer.bounds.unmet:
+            break  # nobody more can be served
+        if not _served_further(state, prices, care):
+            break
+        answer = answer_of(state, prices, possible)
+    return answer
 
 
-def _stand_unless_better(state: Draft, before: Ints) -> None:
-    if _rank(state.instance, state.counts) >= _rank(state.instance, before):
+def _place_more(state: Draft, prices: Prices) -> None:
+    """Serve who is short, with all others kept as far as can be; stand where that serves nobody."""
+    before, market = state.counts.copy(), state.market
+    state.market = market._replace(kept=before, bonus=KEPT_SHARE * market.dollars)
+    place_homeless(state, prices)
+    pack(state, prices)
+    state.market = market._replace(accelerators=state.market.accelerators)
+    if rank_of(state.instance, state.counts)[:-1] >= rank_of(state.instance, before)[:-1]:
         state.counts[:] = before
         recount(state)
 
 
-def _recombine(state: Draft, prices: Prices, effort: Effort, seen: list[Ints]) -> None:
-    """Let the master over patterns choose anew; what it finds stands where it is better."""
-    before = state.counts.copy()
-    full = state.room._replace(accelerators=state.room.capacity, memory=state.room.memory_capacity)
-    found = recombine(state.market, state.wants, full, [*seen, before], effort.master_rounds)
-    if found is None:
-        return
-    state.counts[:] = found[0]
+def _served_further(state: Draft, prices: Prices, care: Care) -> bool:
+    """Look at a plan again as if it ran: who is short may now find room; say whether one did.
+
+    The next solve would do so, and a plan that was applied must be one that stays.
+    """
+    before, market = state.counts.copy(), state.market
+    rank = rank_of(state.instance, before)
+    state.market = market._replace(runs=before)
+    _resume(state, care)
+    pack(state, prices)
+    _place_more(state, prices)
+    state.market = market._replace(accelerators=state.market.accelerators)
+    if rank_of(state.instance, state.counts)[:-1] < rank[:-1]:
+        return True
+    state.counts[:] = before
     recount(state)
-    sharper = replace(prices, accelerator=found[1], memory=found[2])
-    settle_softly(state, sharper, overdrawing_ones(state), 0)
-    _finish(state, prices, effort)
-    _stand_unless_better(state, before)
+    return False
 
 
-def _rank(instance: Instance, counts: Ints) -> tuple[float, ...]:
+def _replan(
+    state: Draft, kept: LargeAnswer, warm: WarmStart | None, effort: Effort, care: Care
+) -> LargeAnswer:
+    """Return what runs, or a better plan where one is found that is worth its moves."""
+    if warm is not None and kept.gap <= warm.gap + REPLAN_GAIN_MIN:
+        return kept
+    prices = kept.warm.prices
+    before = state.counts.copy()
+    polish(state, prices, effort.polishing, care)
+    pack(state, prices)
+    found = rank_of(state.instance, state.counts)
+    least = rank_of(state.instance, before)
+    worth = found[:-1] < least[:-1] or (
+        found[:-1] == least[:-1] and found[-1] < least[-1] * (1.0 - REPLAN_GAIN_MIN)
+    )
+    if worth:
+        return answer_of(state, prices, kept.possible)
+    state.counts[:] = before
+    recount(state)
+    return kept
+
+
+def rank_of(instance: Instance, counts: Ints) -> tuple[float, ...]:
     """Return the levels in their order, to compare two plans."""
     levels = levels_of_counts(instance, counts)
     exact = (*levels.unmet, levels.survival)
     return (*(round(value, 6) for value in exact), levels.cost)
 
 
-def repair(instance: Instance, warm: WarmStart, lost_pools: Ints) -> LargeAnswer:
-    """Return a plan without the lost pools that moves nothing healthy it need not move.
-
-    The bounds are those from before the loss: they hold, for less supply never costs less.
-    """
-    capacity = instance.pools.capacity.copy()
-    memory = instance.pools.memory.copy()
-    capacity[lost_pools] = 0.0
-    memory[lost_pools] = 0.0
-    limit = instance.columns.limit.copy()
-    counts = warm.counts.copy()
-    hit: list[Ints] = []
-    for j in lost_pools:
-        mine = instance.by_pool[instance.pool_first[j] : instance.pool_first[j + 1]]
-        hit.append(instance.columns.deployment[mine[counts[mine] > 0]])
-        limit[mine] = 0
-        counts[mine] = 0
-    less = replace(
-        instance,
-        pools=replace(instance.pools, capacity=capacity, memory=memory),
-        columns=replace(instance.columns, limit=limit),
-    )
-    state = draft_of(less)
-    state.tight = warm.tight.copy()
-    state.market = state.market._replace(
-        accelerators=warm.taken.copy(), kept=counts, bonus=KEPT_SHARE * state.market.dollars
-    )
-    _resume(state, counts, only=np.unique(np.concatenate(hit or [np.zeros(0, np.int64)])))
-    place_homeless(state, warm.prices)
-    pack(state, warm.prices, packed=warm.counts)
-    levels = levels_of_counts(less, state.counts)
-    bounds = at_most(warm.bounds, levels)
-    if (bounds.unmet, bounds.survival) != (levels.unmet, levels.survival):
-        bounds = replace(bounds, cost=0.0)  # who serves less may cost less
-    return _answer(state, warm.prices, levels, bounds)
+def place_plainly(instance: Instance) -> LargeAnswer:
+    """Return the fallback: what runs, then everybody in turn where it is cheapest, no prices."""
+    state = draft_of(instance)
+    possible = alone(instance)
+    lower_wants(state, np.flatnonzero((possible.unmet > 0.0) | (possible.survival > 0.0)))
+    none = no_prices(instance)
+    _resume(state, QUICK)
+    place_homeless(state, none)
+    pack(state, none)
+    return answer_of(state, none, possible)
 
 
 def _relaxed(state: Draft) -> tuple[Floats, Floats, Floats]:
     return state.wants.demand, state.wants.keep, state.wants.spot_max
 
 
-def _negotiate(state: Draft, ascent: Ascent, rounds: int) -> list[Ints]:
-    """Place all at the ascent's prices, in rounds with a rising surcharge on overdrawing.
-
-    Returns the counts after each round: what they overdraw, a master may recombine.
-    """
-    seen: list[Ints] = []
+def _negotiate(state: Draft, prices: Prices, rounds: int, care: Care) -> None:
+    """Place all at the ascent's prices, in rounds with a rising surcharge on overdrawing."""
     chance = np.random.default_rng(SEED)
-    market, room = state.market, state.room
+    room = state.room
     typical = typical_prices(state.instance)
-    prices = [ascent.prices.accelerator.copy(), ascent.prices.memory.copy()]
+    price = [prices.accelerator.copy(), prices.memory.copy()]
     per_byte = (
         typical * state.instance.pools.per_node / np.maximum(state.instance.pools.node_memory, 1.0)
     )
@@ -207,24 +228,18 @@ def _negotiate(state: Draft, ascent: Ascent, rounds: int) -> list[Ints]:
     for number in range(rounds):
         if number == rounds * 2 // 3:
             tighten(state, failing_pools(state, everywhere))
-            market = state.market
         share = number / max(1, rounds - 1)
         pressure = PRESSURE_FIRST * (PRESSURE_LAST / PRESSURE_FIRST) ** share
-        tariff = Tariff(accelerator=prices[0], memory=prices[1], pressure=pressure)
+        tariff = Tariff(accelerator=price[0], memory=price[1], pressure=pressure, care=care)
         turn = order if number == 0 else chance.permutation(order)
-        changed = negotiate(turn, market, state.wants, room, tariff, state.counts)
-        if state.instance.size[2] <= RECORDED_MAX:
-            seen.append(state.counts.copy())
+        changed = negotiate(turn, state.market, state.wants, room, tariff, state.counts)
         calm = not len(overdrawing_ones(state))
         if number > rounds * 2 // 3 and calm and changed < len(order) // 100:
             break
-        _remember(prices[0], room.accelerators, room.capacity, typical)
-        _remember(prices[1], room.memory, room.memory_capacity, per_byte)
-    tariff = Tariff(
-        accelerator=ascent.prices.accelerator, memory=ascent.prices.memory, pressure=HARD
-    )
-    settle(order, market, state.wants, room, tariff, state.counts)
-    return seen
+        _remember(price[0], room.accelerators, room.capacity, typical)
+        _remember(price[1], room.memory, room.memory_capacity, per_byte)
+    tariff = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD, care=care)
+    settle(order, state.market, state.wants, room, tariff, state.counts)
 
 
 def _remember(price: Floats, left: Floats, capacity: Floats, typical: Floats) -> None:
@@ -244,60 +259,70 @@ def _trust_what_packs(state: Draft) -> None:
         room.accelerators[packing] = 0.0
 
 
-def _resume(state: Draft, counts: Ints, only: Ints | None = None) -> None:
-    """Take over counts as far as they fit; place again, keeping what it holds, who falls short."""
+def _resume(state: Draft, care: Care) -> None:
+    """Keep what runs as far as it fits; place who falls short or has too much again, keeping most.
+
+    A kept replica counts a tenth of its price here, so that topping up moves nothing.
+    """
     market, room = state.market, state.room
-    held = np.minimum(counts, market.limit)
-    state.counts[:] = held
+    state.counts[:] = np.minimum(market.runs, market.limit)
+    part_rivals(state)
+    trim_spot(state)
     recount(state)
     _trust_what_packs(state)
-    keeping = market
-    if only is None:
-        keeping = market._replace(kept=held.copy(), bonus=KEPT_SHARE * market.dollars)
+    keeping = market._replace(kept=state.counts.copy(), bonus=KEPT_SHARE * market.dollars)
     none = np.zeros(len(room.capacity))
-    tariff = Tariff(accelerator=none, memory=none, pressure=HARD)
+    tariff = Tariff(accelerator=none, memory=none, pressure=HARD, care=care)
     over = overdrawing_ones(state)
     order = over[np.argsort(-state.wants.priority[over], kind="stable")]
     settle(order, keeping, state.wants, room, tariff, state.counts)
-    short = np.flatnonzero(served_now(state) == 0) if only is None else only
-    order = short[np.argsort(state.wants.priority[short], kind="stable")]
+    loose = loose_ones(state)
+    order = loose[np.argsort(state.wants.priority[loose], kind="stable")]
     negotiate(order, keeping, state.wants, room, tariff, state.counts)
 
 
-def _polish(state: Draft, prices: Prices, rounds: int) -> None:
+def polish(state: Draft, prices: Prices, rounds: int, care: Care) -> None:
     """Let each deployment move where it is cheaper in dollars, and at the pools' prices between."""
+    # Where something runs each move must pay by itself, not by what it may make room for.
+    running = bool(state.market.runs.any())
+    polish_at(state, prices, rounds, care, 0.0 if running else 0.5)
+
+
+def polish_at(state: Draft, prices: Prices, rounds: int, care: Care, share: float) -> None:
+    """Polish in turns at a share of the pools' prices and at none; no turn at none is dearer."""
     chance = np.random.default_rng(SEED + 1)
     order = by_class(state)
-    # Where something runs each move must pay by itself, not by what it may make room for.
-    running = bool(state.market.kept.any())
     for number in range(rounds):
-        weight = 0.5 if number % 2 == 0 and not running else 0.0
+        weight = share if number % 2 == 0 else 0.0
         tariff = Tariff(
-            accelerator=weight * prices.accelerator, memory=weight * prices.memory, pressure=HARD
+            accelerator=weight * prices.accelerator,
+            memory=weight * prices.memory,
+            pressure=HARD,
+            care=care,
         )
-        before = state.counts.copy(), state.room.accelerators.copy(), state.room.memory.copy()
+        before = state.counts.copy()
         cost = dollars_now(state)
         turn = chance.permutation(order)
         changed = negotiate(turn, state.market, state.wants, state.room, tariff, state.counts)
         if dollars_now(state) > cost and weight == 0.0:
-            state.counts[:], state.room.accelerators[:], state.room.memory[:] = before
+            state.counts[:] = before
+            recount(state)
         if changed == 0 and weight == 0.0:
             break
 
 
-def _answer(state: Draft, prices: Prices, levels: Levels, bounds: Levels) -> LargeAnswer:
-    unmet, _ = served_and_short(state.instance, state.counts)
+def answer_of(state: Draft, prices: Prices, possible: Possible) -> LargeAnswer:
+    """Return the answer of a draft: its levels, judged with these prices."""
+    instance, counts = state.instance, state.counts.copy()
+    unmet, short = served_and_short(instance, counts)
+    levels, bounds, possible = judge(instance, counts, prices, possible)
     return LargeAnswer(
-        counts=state.counts,
+        counts=counts,
         unmet=unmet,
+        short=short,
+        possible=possible,
         levels=levels,
         bounds=bounds,
-        pool_prices=prices.accelerator,
-        warm=WarmStart(
-            prices=prices,
-            counts=state.counts.copy(),
-            tight=state.tight,
-            taken=state.market.accelerators,
-            bounds=bounds,
-        ),
+        warm=WarmStart(prices=prices, tight=state.tight.copy(), gap=_gap(levels, bounds)),
+        draft=state,
     )

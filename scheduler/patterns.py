@@ -1,7 +1,7 @@
 """The master over whole-replica patterns: a linear program chooses one way of serving for each.
 
-`large` calls `recombine` where columns are few enough: each deployment offers several ways of being
-served whole, and the master mixes them so that the pools suffice at the least cost.
+`refine` calls `recombine` where columns are few enough: each deployment offers ways of being served
+whole, and the master mixes them so that the pools suffice at the least cost.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,14 @@ import numpy as np
 from ortools.linear_solver import pywraplp
 
 from scheduler.compiled import Floats, Ints
+from scheduler.prices import Prices
+from scheduler.pricing import CAREFUL
 from scheduler.rounding import Market, Room, Tariff, Wants, negotiate
 
 SEED = 3
-# Noise on the master's duals gives each deployment several near equals.
-NOISES = (0.0, 0.05)
+# Noise on prices gives each deployment several near equals.
+START_NOISES = (0.03, 0.03, 0.06, 0.1)
+NOISES = (0.0, 0.03)
 # What serving nobody costs in the master, over the dearest pattern: dearer than any exchange.
 ARTIFICIAL = 20.0
 # With its own scaling the simplex gave up on one instance of two, and took half again as long.
@@ -114,25 +117,32 @@ class Master:
 
 
 def recombine(
-    market: Market, wants: Wants, room: Room, starts: list[Ints], rounds: int
+    market: Market, wants: Wants, room: Room, start: Prices, known: list[Ints], rounds: int
 ) -> tuple[Ints, Floats, Floats] | None:
     """Return counts that combine patterns better, and the prices of accelerators and bytes.
 
-    Each deployment gets one pattern whole, so that pools may be overdrawn where the program split
-    it; None when the simplex gave up.
+    Patterns come from prices around `start` and from `known` plans. Each deployment gets one
+    pattern whole, so that pools may be overdrawn where the program split it; None when the simplex
+    gave up.
     """
     patterns = Patterns()
-    for counts in starts:
+    for counts in known:
         patterns.add(market, counts)
-    master = Master(market, room, patterns)
     chance = np.random.default_rng(SEED)
+    price = start.accelerator, start.memory
+    for noise in (0.0, *START_NOISES):
+        patterns.add(market, _priced(market, wants, room, price, noise, chance))
+    master = Master(market, room, patterns)
     found = master.solve()
     for _ in range(rounds):
         if found is None:
             return None
+        # The duals of few patterns swing; halfway to the last ones they find better ones.
+        price = 0.5 * (price[0] + found[1]), 0.5 * (price[1] + found[2])
         before = len(patterns.owner)
+        patterns.add(market, _priced(market, wants, room, found[1:], 0.0, chance))
         for noise in NOISES:
-            patterns.add(market, _priced(market, wants, room, found[1:], noise, chance))
+            patterns.add(market, _priced(market, wants, room, price, noise, chance))
         if len(patterns.owner) == before:
             break
         better = master.solve()
@@ -158,10 +168,12 @@ def _priced(
         memory=np.full(len(room.capacity), 1e18),
         capacity=room.capacity,
         memory_capacity=room.memory_capacity,
+        moves=np.full(1, np.inf),
     )
     rate = np.maximum(0.1, 1.0 + noise * chance.normal(size=len(market.pool)))
-    noisy = market._replace(dollars=market.dollars * rate) if noise else market
-    tariff = Tariff(accelerator=prices[0], memory=prices[1], pressure=float("inf"))
+    apart = market._replace(rival_first=np.zeros_like(market.rival_first))
+    noisy = apart._replace(dollars=market.dollars * rate) if noise else apart
+    tariff = Tariff(accelerator=prices[0], memory=prices[1], pressure=float("inf"), care=CAREFUL)
     counts = np.zeros(len(market.pool), np.int64)
     everybody = np.arange(len(market.first) - 1)
     negotiate(everybody, noisy, wants, alone, tariff, counts)

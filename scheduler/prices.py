@@ -4,6 +4,7 @@
 (theta in {1} or {q m / (m - 1)}, the m cheapest domains, each at most theta - q of the demand).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,119 +63,143 @@ def rates_of(instance: Instance) -> Rates:
 
 
 @compiled
-def respond(
+def best_by_domain(
+    d: int,
     ranges: tuple[Ints, Ints, Ints, Ints],
     rates: tuple[Floats, Floats, Floats],
-    wants: tuple[Floats, Floats, Floats],
-    prices: tuple[Floats, Floats, Floats],
-    used: tuple[Floats, Floats, Floats],
-    costs: Floats,
-    share: Floats,
-    weight: float,
-    noise: Floats,
-    sigma: float,
-    shift: int,
-) -> float:
-    """Fill usage per pool and the spot excess per deployment; return the sum of the costs.
+    told: tuple[tuple[Floats, Floats, Floats], float, bool],
+    blur: tuple[Floats, float, int],
+    best: tuple[Floats, Ints],
+) -> int:
+    """Fill the cheapest unit price of deployment d by domain, and its column; their number.
 
-    `ranges` are (first, pool, domain, spot), `wants` (demand, keep, spot_max), `used` the outputs.
-    Infinite costs never occur: a deployment without a column costs nothing here.
+    `told` is (prices, spot share, whether domains count), `blur` (noise, its share, its shift).
     """
     first, pool, domain, spot = ranges
     dollars, accelerators, memory = rates
-    demand, keep, spot_max = wants
-    lam, mu, nu = prices
-    used_accelerators, used_memory, excess = used
+    (lam, mu, nu), share, apart = told
+    noise, sigma, shift = blur
+    up, down = nu[d] * (1.0 - share), -nu[d] * share
+    domains = 0
+    for c in range(first[d], first[d + 1]):
+        j = pool[c]
+        unit = dollars[c] + lam[j] * accelerators[c] + mu[j] * memory[c]
+        unit += up if spot[c] == 1 else down
+        if sigma > 0.0:
+            unit *= 1.0 + sigma * noise[(c + shift) % len(noise)]
+        f = domain[c] if apart else 0
+        while domains <= f:
+            best[0][domains] = np.inf
+            domains += 1
+        if unit < best[0][f]:
+            best[0][f] = unit
+            best[1][f] = c
+    return domains
+
+
+@compiled
+def keep_lowest(best: tuple[Floats, Ints], domains: int, most: int, low: Floats, at: Ints) -> int:
+    """Fill the lowest prices in rising order, `most` of them, and their columns; their number."""
+    kept = 0
+    for f in range(domains):
+        value = best[0][f]
+        if value == np.inf or (kept == most and value >= low[kept - 1]):
+            continue
+        k = kept if kept < most else most - 1
+        while k > 0 and low[k - 1] > value:
+            low[k] = low[k - 1]
+            at[k] = at[k - 1]
+            k -= 1
+        low[k] = value
+        at[k] = best[1][f]
+        kept = min(kept + 1, most)
+    return kept
+
+
+@compiled
+def cheapest_mix(low: Floats, kept: int, q: float) -> tuple[float, int, float]:
+    """Return (price of the demand, domains used, most load on each) that keeps q of it.
+
+    Without a mix that keeps so much it is the cheapest domain alone, a bound all the same.
+    """
+    if q <= 0.0:
+        return low[0], 1, 1.0
+    found, m_best, cap = np.inf, 1, 1.0
+    so_far = low[0]
+    for m in range(2, kept + 1):
+        so_far += low[m - 1]
+        if q * m >= m - 1 - 1e-12:
+            value = so_far * q / (m - 1)
+            if value < found:
+                found, m_best, cap = value, m, q / (m - 1)
+    if kept * (1.0 - q) >= 1.0 - 1e-12:
+        value, left, m = 0.0, 1.0, 0
+        while left > 1e-12 and m < kept:
+            part = min(left, 1.0 - q)
+            value += part * low[m]
+            left -= part
+            m += 1
+        if value < found:
+            found, m_best, cap = value, m, 1.0 - q
+    return (found, m_best, cap) if found < np.inf else (low[0], 1, 1.0)
+
+
+@compiled
+def domains_needed(q: float) -> int:
+    """Return how many domains a mix that keeps q of the demand may use."""
+    if q <= 0.0:
+        return 1
+    least = int(np.ceil(1.0 / (1.0 - q) - 1e-9)) if q < 1.0 else DOMAINS_USED_MAX
+    return max(2, min(least, DOMAINS_USED_MAX))
+
+
+@compiled
+def respond(
+    part: tuple[int, int, int],
+    ranges: tuple[Ints, Ints, Ints, Ints],
+    rates: tuple[Floats, Floats, Floats],
+    told: tuple[tuple[Floats, Floats, Floats], tuple[Floats, Floats, Floats]],
+    blur: tuple[Floats, float, int, Floats, float],
+    found: tuple[Floats, Floats, Floats, Floats],
+) -> float:
+    """Fill usage per pool, spot excess and cost per deployment; return the sum of the costs.
+
+    `part` is (first deployment, last, most domains of any), `ranges` (first, pool, domain, spot),
+    `told` (wants, prices), `blur` (noise, its share, its shift, average use, its weight). Infinite
+    costs never occur: a deployment without a column costs nothing here.
+    """
+    _, pool, _, spot = ranges
+    (demand, keep, spot_max), prices = told
+    noise, sigma, shift, share, weight = blur
+    used_accelerators, used_memory, excess, costs = found
     used_accelerators[:] = 0.0
     used_memory[:] = 0.0
-    excess[:] = 0.0
-    width = 1
-    for d in range(len(demand)):
-        for c in range(first[d], first[d + 1]):
-            width = max(width, domain[c] + 1)
-    best = np.empty(width)
-    where = np.empty(width, np.int64)
+    best = np.empty(part[2]), np.empty(part[2], np.int64)
     low = np.empty(DOMAINS_USED_MAX + 2)
     at = np.empty(DOMAINS_USED_MAX + 2, np.int64)
-    load = np.empty(DOMAINS_USED_MAX + 2)
     total = 0.0
-    for d in range(len(demand)):
-        begin, end = first[d], first[d + 1]
+    for d in range(part[0], part[1]):
         costs[d] = 0.0
-        if begin == end or demand[d] <= 0.0:
+        excess[d] = 0.0
+        if ranges[0][d] == ranges[0][d + 1] or demand[d] <= 0.0:
             continue
         q = keep[d]
-        up, down = nu[d] * (1.0 - spot_max[d]), -nu[d] * spot_max[d]
-        domains = 0
-        for c in range(begin, end):
-            j = pool[c]
-            unit = dollars[c] + lam[j] * accelerators[c] + mu[j] * memory[c]
-            unit += up if spot[c] == 1 else down
-            if sigma > 0.0:
-                unit *= 1.0 + sigma * noise[(c + shift) % len(noise)]
-            f = domain[c] if q > 0.0 else 0
-            while domains <= f:
-                best[domains] = np.inf
-                domains += 1
-            if unit < best[f]:
-                best[f] = unit
-                where[f] = c
-        most = 1
-        if q > 0.0:
-            most = min(
-                int(np.ceil(1.0 / (1.0 - q) - 1e-9)) if q < 1.0 else DOMAINS_USED_MAX,
-                DOMAINS_USED_MAX,
-            )
-            most = max(2, most)
-        kept = 0
-        for f in range(domains):
-            value = best[f]
-            if value == np.inf or (kept == most and value >= low[kept - 1]):
-                continue
-            k = kept if kept < most else most - 1
-            while k > 0 and low[k - 1] > value:
-                low[k] = low[k - 1]
-                at[k] = at[k - 1]
-                k -= 1
-            low[k] = value
-            at[k] = where[f]
-            kept = min(kept + 1, most)
-        answer, m_best, cap = low[0], 1, 1.0
-        if q > 0.0:
-            answer, m_best, cap = low[0], 1, 1.0
-            found = np.inf
-            so_far = low[0]
-            for m in range(2, kept + 1):
-                so_far += low[m - 1]
-                if q * m >= m - 1 - 1e-12:
-                    value = so_far * q / (m - 1)
-                    if value < found:
-                        found, m_best, cap = value, m, q / (m - 1)
-            if kept * (1.0 - q) >= 1.0 - 1e-12:
-                value, left, m = 0.0, 1.0, 0
-                while left > 1e-12 and m < kept:
-                    part = min(left, 1.0 - q)
-                    value += part * low[m]
-                    left -= part
-                    m += 1
-                if value < found:
-                    found, m_best, cap = value, m, 1.0 - q
-            if found < np.inf:
-                answer = found
-        left = 1.0 if (q <= 0.0 or m_best == 1 or cap == 1.0 - q) else m_best * cap
-        for k in range(m_best):
-            load[k] = min(left, cap)
-            left -= load[k]
+        asked = prices, spot_max[d], q > 0.0
+        domains = best_by_domain(d, ranges, rates, asked, (noise, sigma, shift), best)
+        kept = keep_lowest(best, domains, domains_needed(q), low, at)
+        answer, used, cap = cheapest_mix(low, kept, q)
         costs[d] = answer * demand[d]
         total += costs[d]
-        for k in range(m_best):
-            c = at[k]
-            amount = load[k] * demand[d]
+        left = 1.0 if (q <= 0.0 or used == 1 or cap == 1.0 - q) else used * cap
+        for k in range(used):
+            c, load = at[k], min(left, cap)
+            left -= load
+            amount = load * demand[d]
             if weight > 0.0:
                 share[c] += weight * amount
-            used_accelerators[pool[c]] += amount * accelerators[c]
-            used_memory[pool[c]] += amount * memory[c]
-            excess[d] += load[k] * ((1.0 - spot_max[d]) if spot[c] == 1 else -spot_max[d])
+            used_accelerators[pool[c]] += amount * rates[1][c]
+            used_memory[pool[c]] += amount * rates[2][c]
+            excess[d] += load * ((1.0 - spot_max[d]) if spot[c] == 1 else -spot_max[d])
     return total
 
 
@@ -197,6 +222,11 @@ NOISE_LENGTH = 65_537
 NOISE_SEED = 11
 
 
+# From so many columns on two threads share the work: compiled code runs beside the interpreter.
+# Always two halves there, whatever the machine has, so that sums are added up in one order.
+SHARED_COLUMNS_MIN = 50_000
+
+
 def evaluate_dual(
     instance: Instance,
     rates: Rates,
@@ -205,26 +235,37 @@ def evaluate_dual(
     averaging: Averaging | None = None,
 ) -> tuple[float, Floats, Floats, Floats, Floats]:
     """Return (bound, used accelerators, used memory, spot excess, cost by deployment)."""
-    pools, deployments, _ = instance.size
+    pools, deployments, columns = instance.size
     how = averaging or Averaging(share=np.zeros(1), noise=np.zeros(1))
-    used = np.empty(pools), np.empty(pools), np.empty(deployments)
-    costs = np.empty(deployments)
-    total = respond(
-        (instance.first, instance.columns.pool, instance.domain, instance.columns.spot),
-        (rates.dollars, rates.accelerators, rates.memory),
-        wants,
-        (prices.accelerator, prices.memory, prices.spot),
-        used,
-        costs,
-        how.share,
-        how.weight,
-        how.noise,
-        how.sigma,
-        how.shift,
-    )
+    excess, costs = np.empty(deployments), np.empty(deployments)
+    middle = int(np.searchsorted(instance.first, columns // 2))
+    halves = [(0, middle), (middle, deployments)]
+    if columns < SHARED_COLUMNS_MIN:
+        halves = [(0, deployments)]
+
+    def answer(half: tuple[int, int]) -> tuple[float, Floats, Floats]:
+        used = np.empty(pools), np.empty(pools)
+        total = respond(
+            (*half, instance.domains_max),
+            (instance.first, instance.columns.pool, instance.domain, instance.columns.spot),
+            (rates.dollars, rates.accelerators, rates.memory),
+            (wants, (prices.accelerator, prices.memory, prices.spot)),
+            (how.noise, how.sigma, how.shift, how.share, how.weight),
+            (*used, excess, costs),
+        )
+        return total, *used
+
+    if len(halves) == 1:
+        answers = [answer(halves[0])]
+    else:
+        with ThreadPoolExecutor(max_workers=len(halves)) as threads:
+            answers = list(threads.map(answer, halves))
+    total = sum(found[0] for found in answers)
+    used_accelerators = np.add.reduce([found[1] for found in answers])
+    used_memory = np.add.reduce([found[2] for found in answers])
     owed = float((prices.accelerator * instance.pools.capacity).sum())
     owed += float((prices.memory * instance.pools.memory).sum())
-    return total - owed, *used, costs
+    return total - owed, used_accelerators, used_memory, excess, costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,12 +49,13 @@ def alone(instance: Instance) -> Possible:
     best = np.zeros(count)
     np.maximum.at(best, columns.deployment, columns.throughput)
     bounded = np.where(best > 0.0, wants.replicas_max * np.maximum(best, 1e-300), 0.0)
-    reach = np.minimum(reach, bounded)
+    everything, reach = reach, np.minimum(reach, bounded)
     demand = np.maximum(wants.demand, 1e-300)
     unmet = np.where(wants.demand > 0.0, np.maximum(0.0, 1.0 - reach / demand), 0.0)
     width = instance.domains_max
     load = np.bincount(columns.deployment * width + instance.domain, most, minlength=count * width)
-    left = reach[:, None] - load.reshape(count, width)
+    # Without the domain all others may be used, as far as the number of replicas goes.
+    left = np.minimum(everything[:, None] - load.reshape(count, width), bounded[:, None])
     left = np.maximum(left, 0.0)
     there = _domains_there(instance)
     missing = np.maximum(0.0, wants.keep[:, None] - left / demand[:, None]) * there
@@ -64,7 +65,9 @@ def alone(instance: Instance) -> Possible:
 def _domains_there(instance: Instance) -> Floats:
     count, width = instance.size[1], instance.domains_max
     there = np.zeros((count, width))
-    there[instance.columns.deployment, instance.domain] = 1.0
+    # A pool that was lost after the arrays were made holds nothing any more.
+    open_ones = np.flatnonzero(instance.columns.limit > 0)
+    there[instance.columns.deployment[open_ones], instance.domain[open_ones]] = 1.0
     return there
 
 
@@ -90,6 +93,20 @@ def served_and_short(instance: Instance, counts: Ints) -> tuple[Floats, Floats]:
     return np.where(unmet < DUST, 0.0, unmet), np.where(survival < DUST, 0.0, survival)
 
 
+def spread_missing(instance: Instance, counts: Ints) -> tuple[int, int]:
+    """Return how many domains fewer than wanted hold a replica, and the least there can be."""
+    wanted = instance.deployments.domains_min
+    if not wanted.any():
+        return 0, 0
+    found = []
+    for columns in (np.flatnonzero(counts), np.arange(instance.size[2])):
+        of = instance.columns.deployment[columns]
+        pairs = np.unique(of * instance.domains_max + instance.spread_domain[columns])
+        held = np.bincount(pairs // instance.domains_max, minlength=len(wanted))
+        found.append(int(np.maximum(0, wanted - held).sum()))
+    return found[0], found[1]
+
+
 def dollars(instance: Instance, counts: Ints) -> float:
     """Return the cost of an hour: replicas at their price, and starts spread over the horizon."""
     columns = instance.columns
@@ -102,21 +119,25 @@ def dollars(instance: Instance, counts: Ints) -> float:
 
 def judge(
     instance: Instance, counts: Ints, prices: Prices, possible: Possible
-) -> tuple[Levels, Levels]:
-    """Return the levels of the counts and the bound of each.
+) -> tuple[Levels, Levels, Possible]:
+    """Return the levels of the counts, the bound of each, and the least of each deployment.
 
     The cost's bound holds for plans that are as good in the levels before it. Where those are not
     proven it leaves out what another plan might shed instead.
     """
     values = levels_of_counts(instance, counts)
-    possible = _sharpened(instance, counts, possible)
+    anyhow, possible = possible, _sharpened(instance, counts, possible)
     classes = [instance.deployments.priority == k for k in range(PRIORITY_CLASSES)]
+    served = [float(possible.unmet[mine].sum()) for mine in classes]
+    if any(value > least + DUST for value, least in zip(values.unmet, served, strict=True)):
+        # The sharper shortfalls are of plans that serve each as far as can be: others may differ.
+        possible = Possible(unmet=possible.unmet, survival=anyhow.survival)
     least = Levels(
-        unmet=tuple(float(possible.unmet[mine].sum()) for mine in classes),
+        unmet=tuple(served),
         survival=float(possible.survival.sum()),
         cost=_cost_bound(instance, prices, possible, values),
     )
-    return values, at_most(least, values)
+    return values, at_most(least, values), possible
 
 
 def _sharpened(instance: Instance, counts: Ints, possible: Possible) -> Possible:
@@ -180,7 +201,12 @@ def _minimum(model: cp_model.CpModel, value: cp_model.LinearExpr | int) -> float
 
 def levels_of_counts(instance: Instance, counts: Ints) -> Levels:
     """Return the levels of the counts."""
-    unmet, short = served_and_short(instance, counts)
+    return levels_of(instance, counts, served_and_short(instance, counts))
+
+
+def levels_of(instance: Instance, counts: Ints, found: tuple[Floats, Floats]) -> Levels:
+    """Return the levels of counts with what each deployment lacks: unmet share, shortfall."""
+    unmet, short = found
     priority = instance.deployments.priority
     return Levels(
         unmet=tuple(float(unmet[priority == k].sum()) for k in range(PRIORITY_CLASSES)),
@@ -216,7 +242,9 @@ def _cost_bound(instance: Instance, prices: Prices, possible: Possible, values: 
         spare = values.unmet[k] - float(possible.unmet[mine].sum())
         if spare > DUST:
             bound -= float(costs[mine].sum() - plain[mine].sum())
-            bound -= _dearest(plain[mine], spare)
+            # A share of what can't all be served costs what all of it would, in proportion.
+            part = np.maximum(1.0 - possible.unmet[mine], DUST)
+            bound -= _dearest(plain[mine] / part, spare)
     return max(0.0, bound)
 
 

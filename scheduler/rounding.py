@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scheduler.compiled import Floats, Ints, compiled
-from scheduler.pricing import place_one
+from scheduler.pricing import QUICK, Care, place_one
 
 DUST = 1e-9
 # A pool overdrawn by a tenth doubles the surcharge.
@@ -20,7 +20,10 @@ ASKED_MAX = 400
 
 class Market(NamedTuple):
     """Columns: who, where, what a replica takes, yields and costs; `bonus` is off for kept ones,
-    `surcharge` is what overdrawing is measured in."""
+    `surcharge` is what overdrawing is measured in.
+
+    `runs` counts what runs now. Rivals of column c are `rivals[rival_first[c]:rival_first[c + 1]]`:
+    columns of its plane whose deployment shares no plane with its own."""
 
     first: Ints
     pool: Ints
@@ -35,6 +38,10 @@ class Market(NamedTuple):
     kept: Ints
     bonus: Floats
     surcharge: Floats
+    bill: Floats
+    runs: Ints
+    rival_first: Ints
+    rivals: Ints
 
 
 class Wants(NamedTuple):
@@ -50,20 +57,25 @@ class Wants(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What pools have left, negative where overdrawn, and what they have in all."""
+    """What pools have left, negative where overdrawn, and what they have in all.
+
+    `moves` is one number: how many more healthy replicas may go elsewhere."""
 
     accelerators: Floats
     memory: Floats
     capacity: Floats
     memory_capacity: Floats
+    moves: Floats
 
 
 class Tariff(NamedTuple):
-    """Prices per accelerator and byte, and the surcharge on overdrawing (infinite: never)."""
+    """Prices per accelerator and byte, the surcharge on overdrawing (infinite: never), and how
+    hard each deployment is looked at."""
 
     accelerator: Floats
     memory: Floats
     pressure: float
+    care: Care = QUICK
 
 
 @compiled
@@ -78,20 +90,26 @@ def take(market: Market, room: Room, begin: int, counts: Ints, sign: float) -> N
 
 @compiled
 def offers(
-    market: Market, room: Room, tariff: Tariff, begin: int, end: int
-) -> tuple[int, Ints, Floats, Ints, int]:
-    """Return (number, column, price, room, domains) of what one deployment may buy.
+    market: Market, room: Room, tariff: Tariff, d: int, counts: Ints
+) -> tuple[int, Ints, Floats, Ints]:
+    """Return (number, column, price, room) of what deployment d may buy.
 
     A column is up to three offers: replicas kept, others that fit, and overdrawn ones.
     """
+    begin, end = market.first[d], market.first[d + 1]
     n = end - begin
     column = np.empty(3 * n, np.int64)
     price = np.empty(3 * n)
     most = np.empty(3 * n, np.int64)
-    size, domains = 0, 1
+    size = 0
     for c in range(begin, end):
         j = market.pool[c]
-        domains = max(domains, market.domain[c] + 1)
+        apart = False
+        for at in range(market.rival_first[c], market.rival_first[c + 1]):
+            if counts[market.rivals[at]] > 0:
+                apart = True
+        if apart:
+            continue
         base = market.dollars[c] + tariff.accelerator[j] * market.accelerators[c]
         base += tariff.memory[j] * market.memory[c]
         fit = room.accelerators[j] / market.accelerators[c]
@@ -112,7 +130,7 @@ def offers(
             column[size], most[size] = c - begin, market.limit[c] - inside
             price[size] = base + tariff.pressure * market.surcharge[c] * (1.0 + STEEPNESS * over)
             size += 1
-    return size, column, price, most, domains
+    return size, column, price, most
 
 
 @compiled
@@ -149,21 +167,28 @@ def spread_out(
 def meets(market: Market, wants: Wants, d: int, counts: Ints) -> bool:
     """Say whether the counts of deployment d meet its demand, its survival and its spot cap."""
     begin = market.first[d]
-    total, on_spot, width = 0.0, 0.0, 1
+    total, on_spot, highest = 0.0, 0.0, 0.0
+    held = np.empty(len(counts), np.int64)
+    size = 0
     for i in range(len(counts)):
         if counts[i] > 0:
-            width = max(width, market.domain[begin + i] + 1)
-    load = np.zeros(width)
-    for i in range(len(counts)):
-        if counts[i] > 0:
+            held[size] = i
+            size += 1
             amount = counts[i] * market.throughput[begin + i]
             total += amount
-            load[market.domain[begin + i]] += amount
             on_spot += amount * market.spot[begin + i]
     eps = 1e-8 * (1.0 + wants.demand[d])
-    left = total - load.max() if wants.keep[d] > 0.0 else total
-    good = total >= wants.demand[d] - eps and left >= wants.keep[d] * wants.demand[d] - eps
-    return bool(good and on_spot <= wants.spot_max[d] * total + eps)
+    if total < wants.demand[d] - eps or on_spot > wants.spot_max[d] * total + eps:
+        return False
+    if wants.keep[d] <= 0.0:
+        return True
+    for x in range(size):
+        load = 0.0
+        for y in range(size):
+            if market.domain[begin + held[x]] == market.domain[begin + held[y]]:
+                load += counts[held[y]] * market.throughput[begin + held[y]]
+        highest = max(highest, load)
+    return bool(total - highest >= wants.keep[d] * wants.demand[d] - eps)
 
 
 @compiled
@@ -175,16 +200,89 @@ def served_of(market: Market, wants: Wants, counts: Ints, served: Ints) -> None:
 
 
 @compiled
-def buy(
-    market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts: Ints
-) -> tuple[float, float]:
-    """Fill the cheapest counts for deployment d, whose own were given back; return both prices.
+def spare_of(market: Market, wants: Wants, counts: Ints, loose: Ints) -> None:
+    """Fill 1 for each deployment that is short, or served as well with one replica less."""
+    for d in range(len(wants.demand)):
+        begin, end = market.first[d], market.first[d + 1]
+        mine = counts[begin:end]
+        loose[d] = 0 if meets(market, wants, d, mine) or wants.demand[d] <= 0.0 else 1
+        for i in range(end - begin):
+            if mine[i] > 0 and loose[d] == 0:
+                mine[i] -= 1
+                if meets(market, wants, d, mine) and wants.domains_min[d] < 2:
+                    loose[d] = 1
+                mine[i] += 1
 
-    The first is infinite where the want can't be served whole, the second is what `counts` as they
-    came would cost now.
+
+@compiled
+def moves_of(runs: Ints, counts: Ints) -> int:
+    """Return how many healthy replicas stop while others of the deployment start."""
+    started, stopped = 0, 0
+    for i in range(len(counts)):
+        started += max(0, counts[i] - runs[i])
+        stopped += max(0, runs[i] - counts[i])
+    return min(started, stopped)
+
+
+@compiled
+def afford(room: Room, runs: Ints, old: Ints, new: Ints) -> bool:
+    """Take the moves from the budget that `new` makes beyond `old`; say whether there were any."""
+    if room.moves[0] == np.inf:
+        return True
+    more = moves_of(runs, new) - moves_of(runs, old)
+    if more > room.moves[0]:
+        return False
+    room.moves[0] -= more
+    return True
+
+
+@compiled
+def value_of(
+    market: Market, wants: Wants, d: int, mine: Ints, bought: tuple[Ints, Floats, Ints]
+) -> float:
+    """Return what counts would cost now; infinite where they don't fit or don't meet the want."""
+    column, price, most = bought
+    paid = 0.0
+    rest = mine.copy()
+    for e in range(len(column)):
+        n = min(rest[column[e]], most[e])
+        paid += n * price[e]
+        rest[column[e]] -= n
+    # An incomplete plan is cheap, and no reason to stay.
+    return paid if rest.sum() == 0 and meets(market, wants, d, mine) else np.inf
+
+
+@compiled
+def within(
+    market: Market, wants: Wants, d: int, bought: tuple[Ints, Floats, Ints], fresh: Ints
+) -> bool:
+    """Say whether what is bought keeps the bounds on replicas, dollars and spot."""
+    column, _, most = bought
+    begin = market.first[d]
+    dollars, number, total, on_spot = 0.0, 0.0, 0.0, 0.0
+    for e in range(len(column)):
+        if fresh[e] > most[e]:
+            return False
+        c = begin + column[e]
+        dollars += fresh[e] * market.bill[c]
+        number += fresh[e]
+        total += fresh[e] * market.throughput[c]
+        on_spot += fresh[e] * market.throughput[c] * market.spot[c]
+    if dollars > wants.cost_max[d] + DUST or number > wants.most[d]:
+        return False
+    return bool(on_spot <= wants.spot_max[d] * total + 1e-8 * (1.0 + wants.demand[d]))
+
+
+@compiled
+def buy(market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts: Ints) -> float:
+    """Fill the cheapest counts for deployment d, whose own were given back; return their price.
+
+    What `counts` say of d as they come stays where it is no dearer. Infinite where the want can't
+    be served whole.
     """
     begin, end = market.first[d], market.first[d + 1]
-    size, column, price, most, domains = offers(market, room, tariff, begin, end)
+    mine = counts[begin:end]
+    size, column, price, most = offers(market, room, tariff, d, counts)
     column, price, most = column[:size], price[:size], most[:size]
     rate = np.empty(size)
     where = np.empty(size, np.int64)
@@ -192,36 +290,56 @@ def buy(
     for e in range(size):
         c = begin + column[e]
         rate[e], where[e], cheap[e] = market.throughput[c], market.domain[c], market.spot[c]
-    before = 0.0
-    rest = counts.copy()
-    for e in range(size):
-        n = min(rest[column[e]], most[e])
-        before += n * price[e]
-        rest[column[e]] -= n
-    if rest.sum() > 0 or not meets(market, wants, d, counts):
-        before = np.inf  # an incomplete plan is cheap, and no reason to stay
+    before = value_of(market, wants, d, mine, (column, price, most))
     fresh = np.zeros(size, np.int64)
     want = wants.demand[d], wants.keep[d], wants.spot_max[d], wants.most[d]
-    paid = place_one(price, most, (rate, where, cheap), want, domains, fresh)
-    if paid == np.inf:
-        return paid, before
-    if wants.domains_min[d] > 1:
-        bought = column, price, most
-        if not spread_out(market, begin, bought, fresh, wants.domains_min[d]):
-            return np.inf, before
-    dollars, number = 0.0, 0.0
-    paid = 0.0
-    for e in range(size):
-        dollars += fresh[e] * market.dollars[begin + column[e]]
-        number += fresh[e]
-        paid += fresh[e] * price[e]
-    if dollars > wants.cost_max[d] + DUST or number > wants.most[d]:
-        return np.inf, before
+    if place_one(price, most, (rate, where, cheap), want, tariff.care, fresh) == np.inf:
+        return np.inf
+    bought = column, price, most
+    plain = fresh.copy()
+    if wants.domains_min[d] > 1 and not spread_out(
+        market, begin, bought, fresh, wants.domains_min[d]
+    ):
+        fresh[:] = plain  # served where it can be; the spread is told as missing
+    if not within(market, wants, d, bought, fresh):
+        fresh[:] = plain
+        if not within(market, wants, d, bought, fresh):
+            return np.inf
+    paid = float((fresh * price).sum())
     if paid < before - 1e-7 * (1.0 + paid):
-        counts[:] = 0
+        mine[:] = 0
         for e in range(size):
-            counts[column[e]] += fresh[e]
-    return paid, before
+            mine[column[e]] += fresh[e]
+    return paid
+
+
+@compiled
+def replace(
+    market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts: Ints
+) -> float:
+    """Give back what d holds and buy again; return the price, infinite where nothing changed
+    because the want can't be served whole or its moves would be too many."""
+    begin, end = market.first[d], market.first[d + 1]
+    mine = counts[begin:end]
+    take(market, room, begin, mine, -1.0)
+    old = mine.copy()
+    paid = buy(market, wants, room, tariff, d, counts)
+    if paid < np.inf and not afford(room, market.runs[begin:end], old, mine):
+        mine[:] = old
+        paid = np.inf
+    take(market, room, begin, mine, 1.0)
+    return paid
+
+
+@compiled
+def empty_out(market: Market, room: Room, d: int, counts: Ints) -> None:
+    """Take all replicas of d out."""
+    begin, end = market.first[d], market.first[d + 1]
+    mine = counts[begin:end]
+    take(market, room, begin, mine, -1.0)
+    if room.moves[0] < np.inf:
+        room.moves[0] += moves_of(market.runs[begin:end], mine)
+    mine[:] = 0
 
 
 @compiled
@@ -240,16 +358,13 @@ def negotiate(
         begin, end = market.first[d], market.first[d + 1]
         if begin == end or wants.demand[d] <= 0.0:
             continue
-        mine = counts[begin:end]
-        take(market, room, begin, mine, -1.0)
-        old = mine.copy()
-        paid, _ = buy(market, wants, room, tariff, d, mine)
-        if paid < np.inf:
-            for i in range(end - begin):
-                if mine[i] != old[i]:
-                    changed += 1
-                    break
-        take(market, room, begin, mine, 1.0)
+        old = counts[begin:end].copy()
+        if replace(market, wants, room, tariff, d, counts) == np.inf:
+            continue
+        for i in range(end - begin):
+            if counts[begin + i] != old[i]:
+                changed += 1
+                break
     return changed
 
 
@@ -276,17 +391,60 @@ def settle(
     for at in range(len(order)):
         d = order[at]
         begin, end = market.first[d], market.first[d + 1]
-        mine = counts[begin:end]
-        if begin == end or overdrawn(market, room, begin, mine) < 0:
+        if begin == end or overdrawn(market, room, begin, counts[begin:end]) < 0:
             continue
-        take(market, room, begin, mine, -1.0)
-        mine[:] = 0
-        paid, _ = buy(market, wants, room, tariff, d, mine)
-        if paid == np.inf:
-            mine[:] = 0
+        empty_out(market, room, d, counts)
+        if replace(market, wants, room, tariff, d, counts) == np.inf:
             homeless += 1
-        take(market, room, begin, mine, 1.0)
     return homeless
+
+
+@compiled
+def uses(market: Market, d: int, pool: int, counts: Ints) -> bool:
+    """Say whether deployment d holds replicas on the pool."""
+    for c in range(market.first[d], market.first[d + 1]):
+        if market.pool[c] == pool and counts[c] > 0:
+            return True
+    return False
+
+
+@compiled
+def clear(
+    d: int,
+    pool: int,
+    told: tuple[Market, Wants, Room, Tariff],
+    counts: Ints,
+    moved: Ints,
+    number: int,
+) -> int:
+    """Ask others to leave an overdrawn pool, then shed who is of a lower class than d.
+
+    Fills `moved` from `number` on with who left, and returns how many did in all.
+    """
+    market, wants, room, hard = told
+    for shed in range(2):
+        for back in range(len(wants.demand)):
+            # The lowest class is asked first; ids order equals.
+            e = len(wants.demand) - 1 - back
+            if number >= len(moved) or wants.priority[e] < wants.priority[d] + shed or e == d:
+                continue
+            if not uses(market, e, pool, counts):
+                continue
+            begin, end = market.first[e], market.first[e + 1]
+            before = counts[begin:end].copy()
+            empty_out(market, room, e, counts)
+            left = replace(market, wants, room, hard, e, counts) < np.inf or shed == 1
+            if not left:
+                counts[begin:end] = before
+                take(market, room, begin, before, 1.0)
+                if room.moves[0] < np.inf:
+                    room.moves[0] -= moves_of(market.runs[begin:end], before)
+            else:
+                moved[number] = e
+                number += 1
+            if room.accelerators[pool] >= -1e-6 and room.memory[pool] >= -1.0:
+                return number
+    return number
 
 
 @compiled
@@ -300,73 +458,22 @@ def force(
     """
     soft, hard = tariffs
     begin, end = market.first[d], market.first[d + 1]
-    mine = counts[begin:end]
     if begin == end:
         return False
-    before = mine.copy()
-    take(market, room, begin, mine, -1.0)
-    mine[:] = 0
-    paid, _ = buy(market, wants, room, soft, d, mine)
-    if paid == np.inf:
-        mine[:] = before
-        take(market, room, begin, mine, 1.0)
-        return False
-    take(market, room, begin, mine, 1.0)
+    before = counts.copy()
+    room_before = room.accelerators.copy(), room.memory.copy(), room.moves.copy()
+    empty_out(market, room, d, counts)
+    worked = replace(market, wants, room, soft, d, counts) < np.inf
     moved = np.empty(ASKED_MAX, np.int64)
-    saved = [before]
     number = 0
-    worked = True
-    while True:
-        j = overdrawn(market, room, begin, mine)
+    while worked:
+        j = overdrawn(market, room, begin, counts[begin:end])
         if j < 0:
-            break
-        found = False
-        for shed in range(2):
-            for back in range(len(wants.demand)):
-                # The lowest class is asked first; ids order equals.
-                e = len(wants.demand) - 1 - back
-                if e == d or number >= ASKED_MAX or wants.priority[e] < wants.priority[d]:
-                    continue
-                if shed == 1 and wants.priority[e] <= wants.priority[d]:
-                    continue
-                lo, hi = market.first[e], market.first[e + 1]
-                uses = False
-                for c in range(lo, hi):
-                    if market.pool[c] == j and counts[c] > 0:
-                        uses = True
-                        break
-                if not uses:
-                    continue
-                theirs = counts[lo:hi]
-                copy = theirs.copy()
-                take(market, room, lo, theirs, -1.0)
-                theirs[:] = 0
-                paid, _ = buy(market, wants, room, hard, e, theirs)
-                if paid == np.inf:
-                    if shed == 1:
-                        theirs[:] = 0
-                    else:
-                        theirs[:] = copy
-                take(market, room, lo, theirs, 1.0)
-                if paid < np.inf or shed == 1:
-                    moved[number] = e
-                    saved.append(copy)
-                    number += 1
-                    found = True
-                if room.accelerators[j] >= -1e-6 and room.memory[j] >= -1.0:
-                    break
-            if room.accelerators[j] >= -1e-6 and room.memory[j] >= -1.0:
-                break
-        if not found:
-            worked = False
-            break
-    if not worked:
-        for k in range(number - 1, -1, -1):
-            lo, hi = market.first[moved[k]], market.first[moved[k] + 1]
-            take(market, room, lo, counts[lo:hi], -1.0)
-            counts[lo:hi] = saved[k + 1]
-            take(market, room, lo, counts[lo:hi], 1.0)
-        take(market, room, begin, mine, -1.0)
-        mine[:] = before
-        take(market, room, begin, mine, 1.0)
-    return worked
+            return True
+        asked = clear(d, j, (market, wants, room, hard), counts, moved, number)
+        worked = asked > number
+        number = asked
+    counts[:] = before
+    room.accelerators[:], room.memory[:] = room_before[0], room_before[1]
+    room.moves[:] = room_before[2]
+    return False

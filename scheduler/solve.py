@@ -8,18 +8,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from scheduler.check import Violation, violations
 from scheduler.envelopes import grant_envelopes
 from scheduler.exact import Answer, improve, unproven
 from scheduler.greedy import keep_running, solve_greedy
 from scheduler.grid import MICRODOLLARS, Counts, Grid, Want, build_grid
-from scheduler.levels import as_values, evaluate, unmet_of
+from scheduler.levels import COST, as_values, evaluate, unmet_of
 from scheduler.plan import PlacementPlan, PoolPrice, Rejection, Shed, Unplaced
 from scheduler.problem import PlacementProblem
 from scheduler.reasons import free_accelerators, placement_reason, unplaced_reason
 from skerry.fleet.placement import Placement
 
+if TYPE_CHECKING:
+    from scheduler.arrays import Arrays
+    from scheduler.large import LargeAnswer
+    from scheduler.wide import Start, Warm
+
+# The pipeline's start beats two seconds of search at 150 columns; below 100 all is proven anyway.
+ARRAYS_COLUMNS_MIN = 100
 # 2,000 deployments on 1,000 pools have two million pairs; a plan is stored and shown to people.
 REJECTIONS_MAX = 10_000
 
@@ -28,15 +36,19 @@ REJECTIONS_MAX = 10_000
 class SolveLimits:
     """How hard to try. `deterministic_time_max` is per level, in CP-SAT's unit of about a second.
 
-    Past `columns_max` the exact search proves nothing in that time, and greedy stands alone; up to
-    there `explained_max` deployments get ways out, each of which costs a few greedy solves. From
-    `wide_columns_min` on the pipeline for large fleets is asked first.
+    Past `columns_max` pairs that may host one another (or `pairs_max` in all) the exact search
+    proves nothing in that time and the pipeline for large fleets is asked. Up to there
+    `explained_max` deployments get ways out, each of which costs a few greedy solves. Without
+    `searches` greedy alone answers. From ARRAYS_COLUMNS_MIN on the pipeline's plan is the start,
+    cost gets `cost_time_share` of a level's time, and nobody gets ways out.
     """
 
     columns_max: int = 4_000
+    pairs_max: int = 40_000
     deterministic_time_max: float = 0.2
     explained_max: int = 5
-    wide_columns_min: int = 4_001
+    searches: bool = True
+    cost_time_share: float = 0.03
 
 
 class UnusablePlan(RuntimeError):
@@ -56,9 +68,39 @@ def solve(problem: PlacementProblem, limits: SolveLimits = SolveLimits()) -> Pla
     What fails or breaks a rule gives way to greedy, and that to keeping what runs; the plan says
     why. Raises UnusablePlan rather than return a plan that breaks a rule.
     """
-    grid = build_grid(problem)
+    return solve_from(problem, limits).plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A checked plan; the arrays and the answer it tells, where the pipeline found it; and what the
+    next solve may start from."""
+
+    plan: PlacementPlan
+    arrays: "Arrays | None" = None
+    answer: "LargeAnswer | None" = None
+    warm: "Warm | None" = None
+
+
+def solve_from(
+    problem: PlacementProblem, limits: SolveLimits, warm: "Warm | None" = None
+) -> Outcome:
+    """Return a checked plan, found from the last prices where there are any."""
+    grid = grid_if_small(problem, limits)
+    if grid is None:
+        return solve_arrays(problem, limits, warm)
+    if warm is not None and limits.searches and len(grid.columns) >= ARRAYS_COLUMNS_MIN:
+        found = solve_arrays(problem, limits, warm)
+        levels = found.plan.levels[:COST]
+        if found.answer is not None and all(v.value <= v.bound for v in levels):
+            return found
+    return _solve_grid(grid, limits)
+
+
+def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
     failures: list[str] = []
-    for solver, attempt in _attempts(grid, limits):
+    started = _start(grid, limits)
+    for solver, attempt in _attempts(grid, started, limits):
         try:
             answer = attempt()
         except Exception as error:  # a fault of one solver must not leave the fleet without a plan
@@ -67,12 +109,51 @@ def solve(problem: PlacementProblem, limits: SolveLimits = SolveLimits()) -> Pla
         if answer is None:
             failures.append(f"{solver}: found nothing that fits the nodes")
             continue
-        plan = replace(_plan(grid, answer, solver, limits), solver_reason="; ".join(failures))
+        plan = _told(grid, answer, solver, (started.pipeline, limits))
+        plan = replace(plan, solver_reason="; ".join(failures))
+        found = violations(plan, grid.problem)
+        if not found:
+            return Outcome(plan=plan, warm=started.warm)
+        failures.append(f"{solver}: {UnusablePlan(found)}")
+    return Outcome(plan=keep_what_is(grid.problem, "; ".join(failures)))
+
+
+def grid_if_small(problem: PlacementProblem, limits: SolveLimits) -> Grid | None:
+    """Return the grid of a problem that the exact search can take, None for a larger one."""
+    pools = len(problem.pools)
+    pairs = sum(pools if d.pools is None else len(d.pools) for d in problem.demands)
+    if pairs > limits.pairs_max:
+        return None
+    grid = build_grid(problem)
+    return grid if len(grid.columns) <= limits.columns_max else None
+
+
+def solve_arrays(
+    problem: PlacementProblem,
+    limits: SolveLimits = SolveLimits(),
+    warm: "Warm | None" = None,
+) -> Outcome:
+    """Return what the pipeline for large fleets finds, or what greedy does, or what runs."""
+    # Compiled code takes longer to load than small fleets take to solve.
+    from scheduler.wide import attempts, prepare, tell, warm_of
+
+    failures: list[str] = []
+    try:
+        arrays, start = prepare(problem, warm)
+    except Exception as error:
+        return Outcome(plan=keep_what_is(problem, f"arrays: {type(error).__name__}: {error}"))
+    for solver, attempt in attempts(arrays, start, searches=limits.searches):
+        try:
+            answer = attempt()
+            plan = replace(tell(arrays, answer, solver), solver_reason="; ".join(failures))
+        except Exception as error:  # as above
+            failures.append(f"{solver}: {type(error).__name__}: {error}")
+            continue
         found = violations(plan, problem)
         if not found:
-            return plan
+            return Outcome(plan=plan, arrays=arrays, answer=answer, warm=warm_of(arrays, answer))
         failures.append(f"{solver}: {UnusablePlan(found)}")
-    return keep_what_is(problem, "; ".join(failures))
+    return Outcome(plan=keep_what_is(problem, "; ".join(failures)))
 
 
 def keep_what_is(problem: PlacementProblem, reason: str = "") -> PlacementPlan:
@@ -107,32 +188,66 @@ def _both(named: tuple[str, ...] | None, running: list[str]) -> tuple[str, ...]:
     return tuple(sorted(pool for pool in running if named is None or pool in named))
 
 
-def _attempts(grid: Grid, limits: SolveLimits) -> Iterator[tuple[str, Callable[[], Answer | None]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """Counts to search from: the pipeline's from ARRAYS_COLUMNS_MIN on, or greedy's."""
+
+    best: Counts
+    pipeline: "Start | None" = None
+    warm: "Warm | None" = None
+
+
+def _start(grid: Grid, limits: SolveLimits) -> _Start:
+    if not limits.searches or len(grid.columns) < ARRAYS_COLUMNS_MIN:
+        return _Start(best=solve_greedy(grid))
+    # Compiled code takes longer to load than small fleets take to solve.
+    from scheduler.wide import start_of, warm_of
+
+    try:
+        found = start_of(grid)
+    except Exception:  # greedy's start will do; the exact search says what it finds
+        return _Start(best=solve_greedy(grid))
+    best, levels, bounds = found.counts, found.answer.levels, found.answer.bounds
+    if levels.unmet != bounds.unmet or levels.survival > bounds.survival:
+        best = min(solve_greedy(grid), best, key=partial(evaluate, grid))
+    warm = warm_of(found.arrays, found.answer)
+    return _Start(best=best, pipeline=found, warm=warm)
+
+
+def _told(
+    grid: Grid, answer: Answer, solver: str, how: "tuple[Start | None, SolveLimits]"
+) -> PlacementPlan:
+    """Return the plan of an answer, by way of the arrays where there are some."""
+    start, limits = how
+    if start is None:
+        return _plan(grid, answer, solver, limits)
+    from scheduler.wide import tell_counts
+
+    return replace(
+        tell_counts(grid, start, answer.counts, solver),
+        levels=as_values(grid, evaluate(grid, answer.counts), answer.bounds),
+        optimal=answer.optimal,
+        prices=_prices(answer),
+    )
+
+
+def _attempts(
+    grid: Grid, start: _Start, limits: SolveLimits
+) -> Iterator[tuple[str, Callable[[], Answer | None]]]:
     """Yield the solvers in the order in which they are asked."""
-    if len(grid.columns) <= limits.columns_max:
-        yield "cp-sat", partial(_exact, grid, limits)
-    elif len(grid.columns) >= limits.wide_columns_min:
-        yield "pipeline", partial(_wide, grid)
-    yield "greedy", partial(_greedy, grid)
+    if limits.searches:
+        yield "cp-sat", partial(_exact, grid, start.best, limits)
+        if start.pipeline is not None:
+            yield "pipeline", partial(unproven, grid, start.best)
+    yield "greedy", lambda: unproven(grid, solve_greedy(grid))
 
 
-def _exact(grid: Grid, limits: SolveLimits) -> Answer | None:
-    start = solve_greedy(grid)
-    answer = improve(grid, start, deterministic_time_max=limits.deterministic_time_max)
+def _exact(grid: Grid, start: Counts, limits: SolveLimits) -> Answer | None:
+    share = limits.cost_time_share if len(grid.columns) >= ARRAYS_COLUMNS_MIN else 1.0
+    answer = improve(grid, start, (limits.deterministic_time_max, share))
     if answer is None or evaluate(grid, answer.counts) > evaluate(grid, start):
         return None
     return answer
-
-
-def _wide(grid: Grid) -> Answer | None:
-    # Compiled code takes longer to load than small fleets take to solve.
-    from scheduler.wide import solve_wide
-
-    return solve_wide(grid)
-
-
-def _greedy(grid: Grid) -> Answer:
-    return unproven(grid, solve_greedy(grid))
 
 
 def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> PlacementPlan:
@@ -174,9 +289,9 @@ def _prices(answer: Answer) -> tuple[PoolPrice, ...]:
 
 def _unplaced(grid: Grid, counts: Counts, limits: SolveLimits) -> tuple[Unplaced, ...]:
     short = [want for want in grid.wants if unmet_of(grid, want, counts)]
-    first = sorted(short, key=lambda want: (want.priority, want.name))[: limits.explained_max]
-    affordable = len(grid.columns) <= limits.columns_max
-    explained = {want.name for want in first if affordable}
+    most = limits.explained_max if len(grid.columns) < ARRAYS_COLUMNS_MIN else 0
+    first = sorted(short, key=lambda want: (want.priority, want.name))[:most]
+    explained = {want.name for want in first}
     return tuple(
         Unplaced(
             deployment=want.name,

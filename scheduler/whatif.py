@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from scheduler.grid import domain_of
 from scheduler.plan import PlacementPlan, PlanDiff, Shed, Unplaced, diff
 from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
-from scheduler.solve import SolveLimits, solve
+from scheduler.session import Session
+from scheduler.solve import SolveLimits
 from skerry.fleet.deployment import REPLICAS_MAX, FailureDomain
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
@@ -76,11 +77,13 @@ def what_if(
 ) -> WhatIf:
     """Return what one or several changes at once would do; ValueError for an unknown name."""
     changes: Iterable[Change] = change if isinstance(change, Sequence) else (change,)
-    before = solve(problem, limits)
+    # The second plan starts from the first one's prices, as the control plane's next one would.
+    session = Session(limits)
+    before = session.solve(problem)
     changed = replace(problem, current=before.placements)
     for one in changes:
         changed = changed_by(changed, one)
-    after = solve(changed, limits)
+    after = session.solve(changed)
     difference = diff(after, before.placements)
     return WhatIf(
         before=before,

@@ -13,19 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
-# Debts by name, so that nothing new may join them: compiled inner loops that are still to be split,
-# and take arrays where other code would take a value.
-OVERSIZED = frozenset(
-    {
-        "benchmarks/placement_instances.py:_columns",
-        "scheduler/prices.py:respond",
-        "scheduler/pricing.py:caps_of",
-        "scheduler/pricing.py:exchange",
-        "scheduler/pricing.py:fill",
-        "scheduler/pricing.py:highest_after",
-        "scheduler/rounding.py:force",
-    }
-)
 ARGUMENTS_MAX = 6  # the aim is 4
 PACKAGES = ("skerry", "scheduler", "control_plane", "workload_plane", "tools", "migrations")
 BANNED_MODULES = frozenset({"utils", "helpers", "common", "manager", "base", "misc", "constants"})
@@ -80,16 +67,11 @@ def check_python(path: Path) -> Iterator[Finding]:
 def check_function(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
     """Yield what is wrong with one function."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
-    is_debt = f"{name}:{node.name}" in OVERSIZED
-    if lines > FUNCTION_LINES_MAX and not is_debt:
+    if lines > FUNCTION_LINES_MAX:
         yield f"{name}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}"
     arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
     counted = [a for a in arguments if a.arg not in ("self", "cls")]
-    if (
-        len(counted) > ARGUMENTS_MAX
-        and not is_debt
-        and not name.startswith(("tests/", "skerry/cli/"))
-    ):
+    if len(counted) > ARGUMENTS_MAX and not name.startswith(("tests/", "skerry/cli/")):
         yield f"{name}:{node.lineno}: {node.name} takes {len(counted)} arguments; make a value"
     public = not node.name.startswith("_") and name.startswith(PACKAGES)
     if public and not ast.get_docstring(node) and not _is_nested(node):

@@ -7,11 +7,14 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from control_plane.api import answers
 from control_plane.api.ports import Live, PlannedChange
+from control_plane.reconcile.decision import plan_of
 from control_plane.store.snapshot import StoreSnapshot
 from control_plane.store.values import (
     ApplyOutcome,
     Change,
+    Decision,
     StoredDeployment,
     StoredPlane,
     StoredPool,
@@ -238,6 +241,7 @@ def plan_to_proto(
         solver=plan.solver,
         solve_seconds=change.solve_seconds,
         optimal=plan.optimal,
+        solver_reason=plan.solver_reason,
     )
     for key in sorted(before.keys() | after.keys()):
         placement = after.get(key) or Placement(
@@ -252,30 +256,24 @@ def plan_to_proto(
             cost_per_hour=view.cost_per_hour(placement, candidate),
             reason=placement.reason,
         )
-    for refused in plan.rejections:
-        message.rejections.add(
-            deployment=refused.deployment, pool=refused.pool, reason=refused.reason
-        )
-    for left in plan.unplaced:
-        message.unplaced.add(deployment=left.deployment, replicas=left.replicas, reason=left.reason)
-    _add_certificate(message, plan)
+    answers.add_decision(message, plan)
     return message
 
 
-def _add_certificate(message: placement_pb2.Plan, plan: PlacementPlan) -> None:
-    """Add who is shed, what is proven of each level, and what scarce pools are worth."""
-    for shed in plan.shed:
-        message.shed.add(
-            deployment=shed.deployment,
-            pool=shed.pool,
-            replicas=shed.replicas,
-            taken_by=shed.taken_by,
-            reason=shed.reason,
-        )
-    for level in plan.levels:
-        message.levels.add(level=level.level, value=level.value, bound=level.bound, unit=level.unit)
-    for price in plan.prices:
-        message.prices.add(pool=price.pool, dollars_per_hour=price.dollars_per_hour)
+def decision_to_proto(view: FleetView, decision: Decision) -> placement_pb2.Plan:
+    """Return the decision in force as a plan that changes nothing any more."""
+    plan = plan_of(decision, view.store.placements)
+    held = _Held(plan=plan, before=plan.placements, solve_seconds=decision.solve_seconds)
+    return plan_to_proto(view, held, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A plan that was applied, as the change that it no longer is."""
+
+    plan: PlacementPlan
+    before: tuple[Placement, ...]
+    solve_seconds: float
 
 
 def _status_to_proto(

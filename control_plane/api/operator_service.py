@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
-from control_plane.api import convert, validation
+from control_plane.api import answers, convert, hypotheses, validation
 from control_plane.api.auth import actor_of
 from control_plane.api.pagination import Page, page_of, sequence_after, size_of, token_of
-from control_plane.api.ports import EngineCheck, Live, Reconciler
+from control_plane.api.ports import EngineCheck, Live, Questions, Reconciler
 from control_plane.api.watch import ChangeWatch
 from control_plane.store import pools
 from control_plane.store.changes import list_changes
@@ -26,6 +26,7 @@ from skerry.api.operator.v1 import (
     placement_pb2,
     plane_pb2,
     pool_pb2,
+    question_pb2,
 )
 from skerry.api.operator.v1 import (
     operator_service_pb2 as pb,
@@ -45,6 +46,7 @@ Item = TypeVar("Item")
 
 # A standby takes over within seconds; clients know the other control planes and try those too.
 RETRY_SECONDS = 2.0
+CURRENT_PLAN = "current"
 
 
 def _no_refusals(deployment: Deployment) -> tuple[FieldViolation, ...]:
@@ -61,6 +63,7 @@ class OperatorService(OperatorServiceServicer):
         clock: Clock,
         reconciler: Reconciler,
         live: Live,
+        questions: Questions,
         check_engine: EngineCheck = _no_refusals,
     ) -> None:
         """Serve this store; the reconciler is woken by every change."""
@@ -68,6 +71,7 @@ class OperatorService(OperatorServiceServicer):
         self._clock = clock
         self._reconciler = reconciler
         self._live = live
+        self._questions = questions
         self._check_engine = check_engine
         self._watch = ChangeWatch(database, clock)
 
@@ -163,6 +167,33 @@ class OperatorService(OperatorServiceServicer):
         validation.check_parent(request.parent)
         change = await self._reconciler.plan(None)
         return convert.plan_to_proto(await self._view(), change, None)
+
+    async def GetPlan(self, request: pb.GetPlanRequest, context: Any) -> placement_pb2.Plan:
+        """Return the decision in force."""
+        if validation.check_full_name(request.name, "plans") != CURRENT_PLAN:
+            raise NotFound(f"there is one plan, {CURRENT_PLAN!r}: the decision in force")
+        view = await self._view()
+        if view.store.decision is None:
+            raise NotFound("nothing was decided yet; apply a deployment, or wait for the planes")
+        return convert.decision_to_proto(view, view.store.decision)
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> question_pb2.Explanation:
+        """Return why a deployment is where it is, or is or is not on a pool."""
+        name = validation.check_full_name(request.name, "deployments")
+        pool = validation.check_pool_id(request.pool, "pool") if request.pool else None
+        return answers.explanation_to_proto(await self._questions.explain(name, pool))
+
+    async def WhatIf(self, request: pb.WhatIfRequest, context: Any) -> question_pb2.Consequences:
+        """Return what losses, prices, demand or new pools would do."""
+        validation.check_parent(request.parent)
+        changes = hypotheses.changes_of(request.changes)
+        return answers.consequences_to_proto(await self._questions.what_if(changes))
+
+    async def Survive(self, request: pb.SurviveRequest, context: Any) -> question_pb2.LossMatrix:
+        """Return what the loss of each plane, region and cloud would leave."""
+        validation.check_parent(request.parent)
+        domains = hypotheses.domains_of(request.domains)
+        return answers.losses_to_proto(await self._questions.survive(domains))
 
     async def ListPlacements(self, request: pb.ListPlacementsRequest, context: Any) -> Any:
         """Return a page of placements, by name."""

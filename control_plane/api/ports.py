@@ -1,14 +1,19 @@
 """What the operator API needs of the rest of the control plane, handed in by `main.py`."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
-from skerry.fleet.deployment import Deployment
+from scheduler.survival import Loss
+from scheduler.whatif import Change, WhatIf
+from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import FieldViolation
+
+Value_co = TypeVar("Value_co", covariant=True)
 
 # Says what the deployment's engine would refuse; empty when it would start.
 EngineCheck = Callable[[Deployment], tuple[FieldViolation, ...]]
@@ -55,6 +60,36 @@ class Reconciler(Leader, Planner, Protocol):
 
     def wake(self) -> None:
         """Hear that something changed and look at once."""
+        ...
+
+
+class Answered(Protocol[Value_co]):
+    """An answer to a question, and how long finding it took."""
+
+    @property
+    def value(self) -> Value_co:
+        """Return the answer."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took."""
+        ...
+
+
+class Questions(Protocol):
+    """Answers questions about the fleet as it is; changes nothing."""
+
+    async def explain(self, deployment: str, pool: str | None) -> Answered[Explanation]:
+        """Return why a deployment is where it is, or why it is or is not on a pool."""
+        ...
+
+    async def what_if(self, changes: tuple[Change, ...]) -> Answered[WhatIf]:
+        """Return what the changes together would do."""
+        ...
+
+    async def survive(self, domains: Sequence[FailureDomain]) -> Answered[tuple[Loss, ...]]:
+        """Return what each loss of a domain of these kinds would leave."""
         ...
 
 

@@ -13,12 +13,11 @@ from skerry.api.operator.v1 import pool_pb2
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name, parse_full_name
-from skerry.fleet.pool import CapacityClass, PoolTerms
+from skerry.fleet.pool import PRICE_MAX, CapacityClass, PoolTerms
 from skerry.plumbing.errors import AlreadyExists, FieldViolation, InvalidInput, NotFound
 from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 
 VIOLATIONS_MAX = 20  # enough to mend a file in one go; the rest shows on the next try
-PRICE_MAX = 1_000_000.0  # USD per accelerator-hour: catches cents taken for dollars, not more
 # A UUID or ULID with room to spare.
 _OPAQUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 # The fleet's own defaults, as a message to copy left-out parts from.
@@ -68,10 +67,17 @@ def check_opaque(text: str, field: str) -> str:
 
 def check_pool_name(name: str) -> str:
     """Return the fleet-wide id PLANE--POOL of a pool's full name."""
-    pool = check_full_name(name, "pools")
-    plane, _, short = pool.rpartition("--")
+    return check_pool_id(check_full_name(name, "pools"), "name")
+
+
+def check_pool_id(pool: str, field: str) -> str:
+    """Return a pool's fleet-wide id when it looks like PLANE--POOL."""
+    try:
+        plane, _, short = check_name(pool, "pool").rpartition("--")
+    except InvalidName as error:
+        raise InvalidInput(str(error), field=field) from error
     if not plane or not short:
-        raise InvalidInput(f"pool {pool!r} must look like PLANE--POOL", field="name")
+        raise InvalidInput(f"pool {pool!r} must look like PLANE--POOL", field=field)
     return pool
 
 
@@ -82,8 +88,8 @@ def check_sequence(sequence: int) -> int:
     return sequence
 
 
-def terms_of(message: pool_pb2.PoolTerms) -> PoolTerms:
-    """Return an operator's terms of a pool."""
+def terms_of(message: pool_pb2.PoolTerms, where: str = "terms") -> PoolTerms:
+    """Return an operator's terms of a pool; faults name the path `where` and their field."""
     faults = []
     price = (
         message.price_per_accelerator_hour
@@ -92,10 +98,10 @@ def terms_of(message: pool_pb2.PoolTerms) -> PoolTerms:
     )
     if price is not None and not (math.isfinite(price) and 0 <= price <= PRICE_MAX):
         text = f"{price} must be a number of USD from 0 to {PRICE_MAX:g}"
-        faults.append(FieldViolation(path="terms.price_per_accelerator_hour", message=text))
+        faults.append(FieldViolation(path=f"{where}.price_per_accelerator_hour", message=text))
     if message.capacity_class not in tuple(CapacityClass):
         text = f"{message.capacity_class[:63]!r} is none of {', '.join(CapacityClass)}"
-        faults.append(FieldViolation(path="terms.capacity_class", message=text))
+        faults.append(FieldViolation(path=f"{where}.capacity_class", message=text))
     refuse("the pool's terms are wrong", tuple(faults))
     return PoolTerms(
         capacity_class=CapacityClass(message.capacity_class),

@@ -18,6 +18,7 @@ from control_plane.reconcile.actions import (
     RemoveDeployment,
     SetCondition,
 )
+from control_plane.reconcile.decision import decision_of, with_origins
 from control_plane.reconcile.failover import is_frozen, judge
 from control_plane.reconcile.memory import Decided, Fingerprint, fingerprint
 from control_plane.reconcile.plan import plan_conditions, plan_desired
@@ -32,7 +33,7 @@ from control_plane.reconcile.summary import summarise
 from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
-from control_plane.store.placements import Decision, record_decision, replace_placements
+from control_plane.store.placements import record_decision, replace_placements
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from skerry.fleet.deployment import Deployment
@@ -95,6 +96,11 @@ class ReconcileLoop:
     def epoch(self) -> int:
         """Return the epoch this loop writes under."""
         return self._epoch
+
+    @property
+    def decided(self) -> Decided | None:
+        """Return the plan in force and what it answers; None before the first of this run."""
+        return self._decided
 
     @property
     def has_decided(self) -> bool:
@@ -168,14 +174,7 @@ class ReconcileLoop:
         changed = await self._database.run(
             replace_placements, self._context(), plan.placements, summary
         )
-        decision = Decision(
-            cost_per_hour=plan.cost_per_hour,
-            solver=plan.solver,
-            optimal=plan.optimal,
-            solve_seconds=seconds,
-            unplaced=tuple((u.deployment, u.replicas, u.reason) for u in plan.unplaced),
-            rejections=tuple((r.deployment, r.pool, r.reason) for r in plan.rejections),
-        )
+        decision = decision_of(plan, seconds)
         await self._database.run(record_decision, self._context(), decision)
         self._decided = Decided(fingerprint=seen, plan=plan)
         instruments.SOLVE_SECONDS.observe(seconds)
@@ -195,7 +194,7 @@ class ReconcileLoop:
     ) -> tuple[PlacementPlan, float]:
         problem = placement_problem(snapshot, conditions)
         started = self._clock.monotonic()
-        plan = await self._doors.solver.solve(problem)
+        plan = with_origins(await self._doors.solver.solve(problem), snapshot.placements)
         if plan.solver_reason:
             _log.warning("solver.fell-back", solver=plan.solver, reason=plan.solver_reason)
         return plan, self._clock.monotonic() - started

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scheduler.problem import RegionLatency
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcilePolicy:
@@ -18,6 +20,12 @@ class ReconcilePolicy:
     witnesses_min: int = 2
     # What starting a replica elsewhere counts for, spread over a day: no fleet moves for cents.
     move_cost_dollars: float = 1.0
+    # How many healthy replicas one plan may send elsewhere; None: as many as pay off.
+    moves_max: int | None = None
+    # Of every pool, room for surge and failover that ceilings may not use.
+    reserve_fraction: float = 0.0
+    # What is not told here is not met: a latency limit rules such a region out.
+    latencies: tuple[RegionLatency, ...] = ()
     # Above this share of silent planes we take the fault to be our own and freeze moves.
     silent_share_max: float = 0.5
 

@@ -30,6 +30,9 @@ def placement_problem(snapshot: Snapshot, conditions: Conditions) -> PlacementPr
         ),
         bars=pool_bars(snapshot, conditions),
         move_cost_dollars=snapshot.policy.move_cost_dollars,
+        moves_max=snapshot.policy.moves_max,
+        reserve_fraction=snapshot.policy.reserve_fraction,
+        latencies=snapshot.policy.latencies,
     )
 
 

@@ -79,7 +79,12 @@ class StoredTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the last decision cost and left out: (deployment, replicas or pool, reason)."""
+    """What the last decision cost, proved and left out.
+
+    `unplaced` and `rejections` are (deployment, replicas or pool, reason), `levels` (name, value,
+    bound, unit), `shed` (deployment, pool, replicas, who takes the room, reason), `prices` what one
+    more accelerator of a pool would save in dollars an hour. Rows of older releases lack some.
+    """
 
     cost_per_hour: float
     solver: str
@@ -87,6 +92,10 @@ class Decision:
     solve_seconds: float
     unplaced: tuple[tuple[str, int, str], ...] = ()
     rejections: tuple[tuple[str, str, str], ...] = ()
+    levels: tuple[tuple[str, float, float, str], ...] = ()
+    shed: tuple[tuple[str, str, int, tuple[str, ...], str], ...] = ()
+    prices: tuple[tuple[str, float], ...] = ()
+    solver_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from skerry.cli.answers import print_plan
+from skerry.cli.answers import summarise as summarise_consequences
 from skerry.cli.demo_display import Display
 from skerry.cli.demo_fleet import DemoFleet, kill, pids_of_plane
 from skerry.cli.demo_story import DOWN_SECONDS, QUIET_SECONDS, Kill, Moments
-from skerry.cli.deployments import print_plan
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME
 from skerry.cli.supervisor.readiness import grace_seconds
 from skerry.cli.up import start_only
@@ -20,9 +21,11 @@ from skerry.client.gateways import Request, RequestKind, Result
 from skerry.client.inference import InferenceClient
 from skerry.client.load import Arrival, Ledger, LoadPlan, run_load, send_one
 from skerry.client.load_summary import summarise
-from skerry.fleet.deployment import Deployment
+from skerry.client.questions import Lose
+from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.observation import PlaneState
 from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import SkerryError
 
 # What two cores serve beside nine other processes; the figures are about failures, not speed.
 RATE_PER_SECOND = 5.0
@@ -53,7 +56,8 @@ class Stage:
 async def bring_to_service(stage: Stage, deployment: Deployment) -> None:
     """Apply the deployment and wait until every gateway answers for it."""
     fleet, planes = stage.fleet, len(stage.inference.gateways)
-    print_plan(stage.display.console, deployment, await fleet.client.plan(deployment))
+    title = f"plan for deployment {deployment.name}"
+    print_plan(stage.display.console, title, await fleet.client.plan(deployment))
     await fleet.client.apply(deployment)
 
     async def served() -> bool:
@@ -95,7 +99,7 @@ async def tell_under_traffic(stage: Stage, deployment: Deployment) -> None:
         live = group.create_task(_show_figures(stage))
         await stage.clock.sleep(_STEADY_SECONDS)
         await _without_control_plane(stage, deployment)
-        await _control_plane_returns(stage)
+        await _control_plane_returns(stage, deployment)
         await _plane_dies(stage, deployment)
         await _plane_returns(stage)
         stop.set()
@@ -185,7 +189,7 @@ def _say_back(stage: Stage, key: str, what: str) -> None:
     stage.display.say(f"{what} was killed and is back after {seconds:.1f} s")
 
 
-async def _control_plane_returns(stage: Stage) -> None:
+async def _control_plane_returns(stage: Stage, deployment: Deployment) -> None:
     fleet, moments = stage.fleet, stage.moments
     stage.display.step(4, "the control plane returns")
     pids = fleet.replica_pids()
@@ -196,6 +200,7 @@ async def _control_plane_returns(stage: Stage) -> None:
 
     await fleet.until("the control plane answers", SERVING_SECONDS_MAX, answers)
     moments.control_plane_back = stage.ledger.now()
+    await _explain(stage, deployment)
 
     async def is_over() -> bool:
         states = [plane.state for plane in (await fleet.planes()).values()]
@@ -214,11 +219,33 @@ async def _control_plane_returns(stage: Stage) -> None:
     )
 
 
+async def _explain(stage: Stage, deployment: Deployment) -> None:
+    """Tell why replicas are where they are, while the grace passes anyway."""
+    try:
+        found = await stage.fleet.client.explain(deployment.name)
+    except SkerryError as error:
+        stage.display.say(f"why they run there was not answered: {error}")
+        return
+    stage.display.say(f"`skerry explain deployment {deployment.name}`: {found.reasons[0]}")
+
+
+async def _ask_before(stage: Stage, victim: str) -> None:
+    """Tell what the scheduler expects of the loss that is about to happen."""
+    lost = Lose(domain=FailureDomain.PLANE, name=victim)
+    try:
+        found = await stage.fleet.client.what_if((lost,))
+    except SkerryError as error:
+        stage.display.say(f"what would happen was not answered: {error}")
+        return
+    stage.display.say(f"`skerry what-if --lose plane/{victim}`: {summarise_consequences(found)}")
+
+
 async def _plane_dies(stage: Stage, deployment: Deployment) -> None:
     fleet, moments = stage.fleet, stage.moments
     index, victim = 1, stage.inference.gateways[1].name
     wanted = (await fleet.client.get_deployment(deployment.name)).replicas_wanted
     stage.display.step(5, f"the whole plane {victim} is killed")
+    await _ask_before(stage, victim)
     moments.plane = victim
     processes = pids_of_plane(fleet.plane(victim))
     moments.plane_killed = stage.ledger.now()

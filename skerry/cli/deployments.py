@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.files import read_deployments
+from skerry.cli.questions import check_output
 from skerry.cli.session import Session, session_of
 from skerry.plumbing.errors import DeadlineExceeded, Infeasible, SkerryError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from skerry.client.operator import OperatorClient
     from skerry.client.rows import PlanPreview
     from skerry.fleet.deployment import Deployment
@@ -43,14 +42,32 @@ def apply(
 
 def plan(
     context: typer.Context,
-    file: Files,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--file", help="Deployment file; - is stdin. Repeatable."),
+    ] = None,
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
 ) -> None:
-    """Show where replicas would go, at what cost per hour, and why; changes nothing."""
+    """Show where replicas would go, at what cost, and why; without a file, the plan in force."""
+    from skerry.cli.answers import print_plan
+    from skerry.cli.render import render_json
+
+    check_output(output)
     session = session_of(context)
-    deployments = read_deployments(file)
+    deployments = read_deployments(file or ())
     with session.operator() as client:
-        for source, deployment in deployments:
-            print_plan(session.console(), deployment, _plan_one(client, source, deployment))
+        plans = [
+            (f"plan for deployment {deployment.name}", _plan_one(client, source, deployment))
+            for source, deployment in deployments
+        ]
+        if not file:
+            plans.append(("the plan in force", client.get_plan()))
+    if output == "json":
+        found = [preview for _, preview in plans]
+        typer.echo(render_json(found if file else found[0]))
+        return
+    for title, preview in plans:
+        print_plan(session.console(), title, preview)
 
 
 @delete_app.command("deployment")
@@ -62,39 +79,6 @@ def delete_deployment(
     with session.operator() as client:
         client.delete_deployment(name)
     session.console().print(f"deployment {name} deleted")
-
-
-def print_plan(console: "Console", deployment: "Deployment", preview: "PlanPreview") -> None:
-    """Print what a plan would do."""
-    from skerry.cli.render import render_table
-
-    console.print(f"plan for deployment {deployment.name}", style="bold")
-    console.print(
-        render_table(
-            (
-                ("DEPLOYMENT", lambda r: r.deployment),
-                ("POOL", lambda r: r.pool),
-                ("REPLICAS", lambda r: f"{r.replicas_before} -> {r.replicas_after}"),
-                ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
-                ("WHY", lambda r: r.reason),
-            ),
-            preview.placements,
-        )
-    )
-    for rejection in preview.rejections:
-        console.print(f"  not {rejection.pool}: {rejection.reason}", style="dim")
-    for unplaced in preview.unplaced:
-        console.print(
-            f"  {unplaced.replicas} replicas of {unplaced.deployment} have no place:"
-            f" {unplaced.reason}",
-            style="red",
-        )
-    quality = "optimal" if preview.optimal else "feasible, not proven best"
-    console.print(
-        f"cost per hour: {preview.cost_per_hour_before:.3f} ->"
-        f" {preview.cost_per_hour_after:.3f} USD"
-        f"  ({quality}; {preview.solver}, {preview.solve_seconds * 1000:.0f} ms)"
-    )
 
 
 def _apply_one(

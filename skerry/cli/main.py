@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from skerry.cli import chat, deployments, down, get, load, logs, pools, schedule, up
+from skerry.cli import (
+    chat,
+    deployments,
+    down,
+    get,
+    load,
+    logs,
+    pools,
+    questions,
+    schedule,
+    up,
+)
 from skerry.cli.session import EXIT_FAILED, EXIT_USAGE, Session, describe, exit_code_of
 from skerry.plumbing.errors import SkerryError
 
@@ -49,6 +60,9 @@ app.command()(up.up)
 app.command()(down.down)
 app.command()(deployments.apply)
 app.command()(deployments.plan)
+app.add_typer(questions.explain_app, name="explain")
+app.command()(questions.what_if)
+app.command()(questions.survive)
 app.command()(get.get)
 app.add_typer(deployments.delete_app, name="delete")
 app.add_typer(pools.app, name="pools")

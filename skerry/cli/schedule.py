@@ -1,4 +1,4 @@
-"""`skerry schedule FILE`: place a problem from a file, with no fleet and no control plane.
+"""`skerry schedule FILE`: place a problem from a file or ask about it, with no control plane.
 
 Reads the format `skerry-placement-v0` (JSON, gzipped or not) and prints the plan, the bound of each
 level and the prices of scarce pools, so that anyone can check the scheduler on their own case.
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skerry.cli.session import UsageFault, session_of
+from skerry.cli import hypotheses
+from skerry.cli.questions import check_output
+from skerry.cli.session import Session, UsageFault, session_of
 from skerry.plumbing.errors import InvalidInput
 
 if TYPE_CHECKING:
     from scheduler.plan import PlacementPlan
     from scheduler.problem import DemandedDeployment, PlacementProblem
+    from skerry.client.questions import Hypothesis
     from skerry.fleet.pool import Pool
 
 FORMAT = "skerry-placement-v0"
@@ -33,15 +36,43 @@ Mapped = Mapping[str, Any]
 def schedule(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help=f"A problem in the format {FORMAT}.")],
+    explain: Annotated[
+        str | None, typer.Option("--explain", help="Say why this deployment is where it is.")
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="With --explain: why there, or why not there.")
+    ] = None,
+    what_if: Annotated[
+        list[str] | None, typer.Option("--what-if", help=hypotheses.WHAT_IF_HELP)
+    ] = None,
+    survive: Annotated[
+        bool, typer.Option("--survive", help="Show what the loss of each domain leaves.")
+    ] = False,
     output: Annotated[str, typer.Option("--output", "-o", help="table or json.")] = "table",
 ) -> None:
-    """Place a problem from a file; print the plan, its certified bound and its levels."""
+    """Place a problem from a file, or ask about it; print the plan, its bound and its levels."""
+    check_output(output)
+    if sum((explain is not None, bool(what_if), survive)) > 1:
+        raise UsageFault("ask one thing at a time: --explain, --what-if or --survive")
+    if pool is not None and explain is None:
+        raise UsageFault("--pool goes with --explain DEPLOYMENT")
+    changes = hypotheses.read_named(what_if or ())
+    problem = read_problem(read_file(file), str(file))
+    session = session_of(context)
+    if explain is not None:
+        _explain(session, problem, (explain, pool), output)
+    elif changes:
+        _what_if(session, problem, changes, output)
+    elif survive:
+        _survive(session, problem, output)
+    else:
+        _place(session, problem, output)
+
+
+def _place(session: Session, problem: "PlacementProblem", output: str) -> None:
     from scheduler.solve import solve
     from skerry.plumbing.clock import SystemClock
 
-    if output not in ("table", "json"):
-        raise UsageFault("--output must be table or json")
-    problem = read_problem(read_file(file), str(file))
     clock = SystemClock()
     began = clock.monotonic()
     plan = solve(problem)
@@ -49,7 +80,50 @@ def schedule(
     if output == "json":
         typer.echo(json.dumps({**describe_plan(plan), "seconds": round(seconds, 3)}, indent=1))
     else:
-        _print_tables(session_of(context).console(), plan, seconds)
+        _print_tables(session.console(), plan, seconds)
+
+
+def _explain(
+    session: Session, problem: "PlacementProblem", asked: tuple[str, str | None], output: str
+) -> None:
+    from skerry.cli.answers import print_explanation
+    from skerry.cli.offline import FileQuestions
+    from skerry.cli.render import render_json
+
+    found = FileQuestions(problem=problem).explain(*asked)
+    if output == "json":
+        typer.echo(render_json(found))
+    else:
+        print_explanation(session.console(), found)
+
+
+def _what_if(
+    session: Session,
+    problem: "PlacementProblem",
+    changes: tuple["Hypothesis", ...],
+    output: str,
+) -> None:
+    from skerry.cli.answers import print_consequences
+    from skerry.cli.offline import FileQuestions
+    from skerry.cli.render import render_json
+
+    found = FileQuestions(problem=problem).what_if(changes)
+    if output == "json":
+        typer.echo(render_json(found))
+    else:
+        print_consequences(session.console(), changes, found)
+
+
+def _survive(session: Session, problem: "PlacementProblem", output: str) -> None:
+    from skerry.cli.answers import print_losses
+    from skerry.cli.offline import FileQuestions
+    from skerry.cli.render import render_json
+
+    found = FileQuestions(problem=problem).survive()
+    if output == "json":
+        typer.echo(render_json(found))
+    else:
+        print_losses(session.console(), found)
 
 
 def read_file(path: Path) -> Mapped:

@@ -14,10 +14,10 @@ import grpc.aio
 
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
 from skerry.client import operator_calls as calls
-from skerry.client import rows
+from skerry.client import questions, rows
 from skerry.client.context import Context
 from skerry.client.operator_calls import Call, Page
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.pool import PoolTerms
 from skerry.plumbing.errors import DeadlineExceeded, NotFound, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
@@ -116,6 +116,22 @@ class OperatorClient:
         """Return what applying would do; changes nothing."""
         return self._run(calls.plan_deployment(self._project, deployment))
 
+    def get_plan(self) -> rows.PlanPreview:
+        """Return the decision in force; NotFound before the first."""
+        return self._run(calls.get_plan(self._project))
+
+    def explain(self, deployment: str, pool: str | None = None) -> questions.Explanation:
+        """Return why a deployment is where it is, or why it is or is not on a pool."""
+        return self._run(calls.explain(self._project, deployment, pool))
+
+    def what_if(self, changes: Sequence[questions.Hypothesis]) -> questions.Consequences:
+        """Return what the changes together would do to the fleet; changes nothing."""
+        return self._run(calls.what_if(self._project, changes))
+
+    def survive(self, domains: Sequence[FailureDomain] = ()) -> tuple[questions.LossRow, ...]:
+        """Return what each loss would leave; without `domains` of every kind."""
+        return self._run(calls.survive(self._project, domains))
+
     def delete_deployment(self, name: str) -> None:
         """Delete a deployment; NotFound when there is none of that name."""
         self._run(calls.delete_deployment(self._project, name, self._ids.new_id()))
@@ -213,6 +229,22 @@ class AsyncOperatorClient:
     async def plan(self, deployment: Deployment) -> rows.PlanPreview:
         """Return what applying would do; changes nothing."""
         return await self._run(calls.plan_deployment(self._project, deployment))
+
+    async def get_plan(self) -> rows.PlanPreview:
+        """Return the decision in force; NotFound before the first."""
+        return await self._run(calls.get_plan(self._project))
+
+    async def explain(self, deployment: str, pool: str | None = None) -> questions.Explanation:
+        """Return why a deployment is where it is, or why it is or is not on a pool."""
+        return await self._run(calls.explain(self._project, deployment, pool))
+
+    async def what_if(self, changes: Sequence[questions.Hypothesis]) -> questions.Consequences:
+        """Return what the changes together would do to the fleet; changes nothing."""
+        return await self._run(calls.what_if(self._project, changes))
+
+    async def survive(self, domains: Sequence[FailureDomain] = ()) -> tuple[questions.LossRow, ...]:
+        """Return what each loss would leave; without `domains` of every kind."""
+        return await self._run(calls.survive(self._project, domains))
 
     async def _pages(self, call: Callable[[str], Call[Page[Row]]]) -> tuple[Row, ...]:
         found: list[Row] = []

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from skerry.api.operator.v1 import operator_service_pb2 as messages
 from skerry.client import operator_rows as read
-from skerry.client import rows
-from skerry.fleet.deployment import Deployment
+from skerry.client import question_rows, questions, rows
+from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.names import full_name
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto
@@ -21,6 +21,8 @@ Row = TypeVar("Row")
 READ_SECONDS_MAX = 10.0
 # Planning solves a placement problem, and applying may wait for the store's only writer.
 WRITE_SECONDS_MAX = 30.0
+# A question takes up to four turns of the solver; the server ends each after 45 s, and says so.
+QUESTION_SECONDS_MAX = 200.0
 PAGE_ROWS = 500
 # 1,000 planes x 100 replicas fit twice; past that the server repeats its page tokens.
 PAGES_MAX = 400
@@ -139,6 +141,49 @@ def plan_deployment(project: str, deployment: Deployment) -> Call[rows.PlanPrevi
         request=request,
         read=read.plan_preview,
         seconds_max=WRITE_SECONDS_MAX,
+    )
+
+
+def get_plan(project: str) -> Call[rows.PlanPreview]:
+    """Return the call for the decision in force."""
+    request = messages.GetPlanRequest(name=full_name(project, "plans", "current"))
+    return Call(method="GetPlan", request=request, read=read.plan_preview)
+
+
+def explain(project: str, deployment: str, pool: str | None) -> Call[questions.Explanation]:
+    """Return the call that asks why a deployment is where it is, or is or is not on a pool."""
+    request = messages.ExplainRequest(
+        name=full_name(project, "deployments", deployment), pool=pool or ""
+    )
+    return Call(
+        method="Explain",
+        request=request,
+        read=question_rows.explanation,
+        seconds_max=QUESTION_SECONDS_MAX,
+    )
+
+
+def what_if(project: str, changes: Sequence[questions.Hypothesis]) -> Call[questions.Consequences]:
+    """Return the call that asks what some changes would do."""
+    request = messages.WhatIfRequest(
+        parent=f"projects/{project}", changes=map(question_rows.hypothesis_message, changes)
+    )
+    return Call(
+        method="WhatIf",
+        request=request,
+        read=question_rows.consequences,
+        seconds_max=QUESTION_SECONDS_MAX,
+    )
+
+
+def survive(project: str, domains: Sequence[FailureDomain]) -> Call[tuple[questions.LossRow, ...]]:
+    """Return the call that asks what each loss would leave; no domain means every kind."""
+    request = messages.SurviveRequest(parent=f"projects/{project}", domains=domains)
+    return Call(
+        method="Survive",
+        request=request,
+        read=question_rows.losses,
+        seconds_max=QUESTION_SECONDS_MAX,
     )
 
 

@@ -16,6 +16,7 @@ from skerry.api.operator.v1 import (
     pool_pb2,
 )
 from skerry.client import rows
+from skerry.client.question_rows import level_rows, shed_rows, unplaced_rows
 from skerry.fleet.observation import PeerView, PlaneState
 from skerry.fleet.pool import CapacityClass, PoolTerms
 from skerry.wire.deployments import deployment_from_proto, envelope_from_proto
@@ -165,17 +166,19 @@ def plan_preview(message: placement_pb2.Plan) -> rows.PlanPreview:
             )
             for item in message.rejections
         ),
-        unplaced=tuple(
-            rows.UnplacedRow(
-                deployment=short_name(item.deployment), replicas=item.replicas, reason=item.reason
-            )
-            for item in message.unplaced
-        ),
+        unplaced=unplaced_rows(message.unplaced),
         cost_per_hour_before=message.cost_per_hour_before,
         cost_per_hour_after=message.cost_per_hour_after,
         solver=message.solver,
         solve_seconds=message.solve_seconds,
         optimal=message.optimal,
+        shed=shed_rows(message.shed),
+        levels=level_rows(message.levels),
+        prices=tuple(
+            rows.PoolPriceRow(pool=item.pool, dollars_per_hour=item.dollars_per_hour)
+            for item in message.prices
+        ),
+        solver_reason=message.solver_reason,
     )
 
 

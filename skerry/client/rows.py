@@ -145,8 +145,42 @@ class UnplacedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShedRow:
+    """Replicas that run and are given up for lack of room, and who takes it."""
+
+    deployment: str
+    pool: str
+    replicas: int
+    taken_by: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRow:
+    """A level of the objective: what was reached, and the bound no plan can go below."""
+
+    level: str
+    value: float
+    bound: float
+    gap: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPriceRow:
+    """What one more accelerator of a scarce pool would save, in USD per hour."""
+
+    pool: str
+    dollars_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanPreview:
-    """What applying would do, and what it would cost per hour in USD."""
+    """A plan: what it would do or did, what it costs per hour in USD, and what it proves.
+
+    `shed` is in the order in which replicas are given up; `solver_reason` says why not a better
+    solver answered.
+    """
 
     placements: tuple[PlannedRow, ...]
     rejections: tuple[RejectionRow, ...]
@@ -156,3 +190,7 @@ class PlanPreview:
     solver: str
     solve_seconds: float
     optimal: bool
+    shed: tuple[ShedRow, ...] = ()
+    levels: tuple[LevelRow, ...] = ()
+    prices: tuple[PoolPriceRow, ...] = ()
+    solver_reason: str = ""

@@ -2,10 +2,14 @@
 
 The scheduler asks whether a pool's counts fit its nodes; a plane asks which node takes a replica.
 A replica on one node takes a part of it; one larger than a node takes whole, untouched nodes.
+Neighbouring nodes in the same state are one run: time goes with runs, not with ten million nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 # First-fit decreasing fails on some packable sets of odd sizes. Up to so many steps of search are
 # spent before giving up: about 10 ms, and every set of a dozen replicas on four nodes is decided.
@@ -79,25 +83,139 @@ def nodes_of_replica(accelerators: int, accelerators_per_node: int) -> int:
     return -(-accelerators // accelerators_per_node)
 
 
-def pack(nodes: Sequence[Node], loads: Sequence[Load]) -> Packing:
+def pack(nodes: Sequence[Node], loads: Iterable[Load]) -> Packing:
     """Bind replicas to nodes; the first of several orders that leaves nothing over wins.
 
     Deterministic: ties go by key and by the order of `nodes`. What cannot be bound is in `unpacked`
     of the result of the first order.
     """
     wanted = [load for load in loads if load.count > 0]
-    first: Packing | None = None
-    for order in (_by_accelerators, _by_host_memory):
-        packing = _first_fit(nodes, sorted(wanted, key=order))
-        if packing.is_complete:
-            return packing
-        first = first or packing
-    assert first is not None
-    for attempt in (_one_load_per_node, _search):
-        found = attempt(nodes, sorted(wanted, key=_by_accelerators))
-        if found is not None:
-            return found
-    return first
+    largest = max((node.accelerators for node in nodes), default=0)
+    bench, unpacked = _best_attempt(_runs_of(nodes), largest, wanted)
+    bindings = tuple(
+        Binding(
+            key=span.key,
+            nodes=tuple(nodes[at].name for at in span.nodes[begin : begin + span.width]),
+            count=span.replicas,
+        )
+        for span in bench.spans
+        for begin in range(0, len(span.nodes), span.width)
+    )
+    return Packing(bindings=bindings, unpacked=tuple(unpacked))
+
+
+def fits(
+    nodes: int, accelerators_per_node: int, host_memory_bytes: int, loads: Iterable[Load]
+) -> bool:
+    """Say whether so many empty, like nodes take the loads.
+
+    The answer of `pack(empty_nodes(...), loads).is_complete`, without making the nodes.
+    """
+    empty = _Run(0, nodes, accelerators_per_node, host_memory_bytes, True)
+    wanted = [load for load in loads if load.count > 0]
+    for load in wanted:
+        if whole := nodes_of_replica(load.accelerators, accelerators_per_node):
+            if load.host_memory_bytes > whole * host_memory_bytes:
+                return False
+            nodes -= whole * load.count
+    small = [load for load in wanted if load.accelerators <= accelerators_per_node]
+    apart = accelerators = memory = 0
+    for load in small:
+        room = empty.room(load)
+        if room < 1:
+            return False
+        apart += -(-load.count // room)
+        accelerators += load.accelerators * load.count
+        memory += load.host_memory_bytes * load.count
+    if apart <= nodes:
+        return True
+    if accelerators > nodes * accelerators_per_node or memory > nodes * host_memory_bytes:
+        return False
+    by_accelerators = sorted(small, key=_by_accelerators)
+    return (
+        _fit_first(nodes, empty, by_accelerators)
+        or _fit_first(nodes, empty, sorted(small, key=_by_host_memory))
+        or _search(_Bench([empty._replace(nodes=nodes)], accelerators_per_node), by_accelerators)
+    )
+
+
+class _Run(NamedTuple):
+    """Neighbouring nodes in one state: from number `first` on, with so much free on each."""
+
+    first: int
+    nodes: int
+    accelerators: int
+    memory: int
+    untouched: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether a replica that takes whole nodes could use it."""
+        return self.untouched and self.nodes > 0
+
+    def room(self, load: Load) -> int:
+        """Return how many replicas of the load each node takes."""
+        room = self.accelerators // load.accelerators
+        if room > 0 and load.host_memory_bytes:
+            return min(room, self.memory // load.host_memory_bytes)
+        return room
+
+
+_Unpacked = list[tuple[str, int]]
+
+
+class _Span(NamedTuple):
+    """Nodes by number: every `width` of them are a binding of so many `replicas`."""
+
+    key: str
+    nodes: Sequence[int]
+    width: int
+    replicas: int
+
+
+def _runs_of(nodes: Sequence[Node]) -> list[_Run]:
+    """Return the nodes that have accelerators free."""
+    runs: list[_Run] = []
+    states = ((n.accelerators_free, n.host_memory_bytes_free, n.is_untouched) for n in nodes)
+    for state, members in groupby(enumerate(states), key=itemgetter(1)):
+        numbers = [at for at, _ in members]
+        if state[0] > 0:
+            runs.append(_Run(numbers[0], len(numbers), *state))
+    return runs
+
+
+def _fit_first(nodes: int, empty: _Run, ordered: Sequence[Load]) -> bool:
+    """Say whether first fit takes all: `_Bench` without names, as checks of fleets wait for it."""
+    runs = [(nodes, empty.accelerators, empty.memory)]
+    for load in ordered:
+        size, share, missing = load.accelerators, load.host_memory_bytes, load.count
+        left: list[tuple[int, int, int]] = []
+        for at, run in enumerate(runs):
+            number, accelerators, memory = run
+            room = accelerators // size
+            if share and room:
+                room = min(room, memory // share)
+            if not room:
+                left.append(run)
+                continue
+            full, last = divmod(missing, room)
+            if full >= number:
+                full, last = number, 0
+            missing -= full * room + last
+            if full and accelerators > room * size:
+                left.append((full, accelerators - room * size, memory - room * share))
+            if last:
+                left.append((1, accelerators - last * size, memory - last * share))
+                full += 1
+            if full < number:
+                left.append((number - full, accelerators, memory))
+            if not missing:
+                left += runs[at + 1 :]
+                break
+        if missing:
+            return False
+        runs = left
+    return True
 
 
 def _by_accelerators(load: Load) -> tuple[int, int, str]:
@@ -109,167 +227,219 @@ def _by_host_memory(load: Load) -> tuple[int, int, str]:
 
 
 class _Bench:
-    """Free accelerators and memory while one order is tried."""
+    """What is free while one order is tried, and what went where."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self.nodes = nodes
-        self.accelerators = [node.accelerators_free for node in nodes]
-        self.memory = [node.host_memory_bytes_free for node in nodes]
-        self.bindings: list[Binding] = []
+    def __init__(self, runs: Sequence[_Run], largest: int) -> None:
+        self.runs = list(runs)
+        self.largest = largest
+        self.spans: list[_Span] = []
+        self._whole_from = 0  # runs before it have no untouched node left
 
-    def room(self, at: int, load: Load) -> int:
-        """Return how many more replicas of the load the node takes."""
-        by_accelerators = self.accelerators[at] // load.accelerators
-        if load.host_memory_bytes == 0:
-            return by_accelerators
-        return min(by_accelerators, self.memory[at] // load.host_memory_bytes)
+    def is_wide(self, load: Load) -> bool:
+        """Say whether one replica takes whole nodes."""
+        return load.accelerators > self.largest
 
-    def take(self, at: int, load: Load, count: int) -> None:
-        self.accelerators[at] -= count * load.accelerators
-        self.memory[at] -= count * load.host_memory_bytes
+    def bind(self, load: Load) -> int:
+        """Bind replicas, first fit; return how many found no node."""
+        return self._bind_whole_nodes(load) if self.is_wide(load) else self._bind_parts(load)
 
-    def bind(self, at: int, load: Load, count: int) -> None:
-        self.take(at, load, count)
-        self.bindings.append(Binding(key=load.key, nodes=(self.nodes[at].name,), count=count))
+    def skip_bound(self) -> None:
+        """Leave alone every node up to the last one that took something."""
+        last = self.spans[-1].nodes[-1]
+        self.runs = [run for run in self.runs if run.first > last]
 
-    def bind_whole_nodes(self, load: Load) -> int:
-        """Bind replicas that take whole nodes; return how many found none."""
+    def _bind_parts(self, load: Load) -> int:
         missing = load.count
-        while missing:
-            chosen = self._whole_nodes(load)
-            if chosen is None:
+        left: list[_Run] = []
+        for at, run in enumerate(self.runs):
+            if not missing:
+                left += self.runs[at:]
                 break
-            for at in chosen:
-                self.accelerators[at] = 0
-                self.memory[at] = 0
-            names = tuple(self.nodes[at].name for at in chosen)
-            self.bindings.append(Binding(key=load.key, nodes=names, count=1))
-            missing -= 1
+            room = run.room(load)
+            if room < 1:
+                left.append(run)
+                continue
+            full, last = divmod(missing, room)
+            if full >= run.nodes:
+                full, last = run.nodes, 0
+            missing -= full * room + last
+            # Full nodes, then one with the rest, then those that are as they were.
+            first = run.first
+            if full:
+                self._take_part(load, run, range(first, first + full), room, left)
+                first += full
+            if last:
+                self._take_part(load, run, range(first, first + 1), last, left)
+                first += 1
+            if nodes := run.first + run.nodes - first:
+                left.append(_Run(first, nodes, run.accelerators, run.memory, run.untouched))
+        self.runs = left
         return missing
 
-    def _whole_nodes(self, load: Load) -> list[int] | None:
-        chosen: list[int] = []
-        taken = 0
-        for at, node in enumerate(self.nodes):
-            if taken >= load.accelerators:
+    def _take_part(self, load: Load, run: _Run, nodes: range, count: int, left: list[_Run]) -> None:
+        """Bind `count` replicas to each of some nodes of the run; add what this leaves, if any."""
+        self.spans.append(_Span(load.key, nodes, 1, count))
+        if accelerators := run.accelerators - count * load.accelerators:
+            memory = run.memory - count * load.host_memory_bytes
+            left.append(_Run(nodes.start, len(nodes), accelerators, memory, False))
+
+    def _bind_whole_nodes(self, load: Load) -> int:
+        missing = load.count
+        while missing and (parts := self._whole_nodes(load)):
+            replicas = 1
+            if len(parts) == 1:
+                at, width = parts[0]
+                replicas = min(missing, self.runs[at].nodes // width)
+            taken = [self._take_whole(at, nodes * replicas) for at, nodes in parts]
+            numbers = taken[0] if len(taken) == 1 else tuple(chain.from_iterable(taken))
+            self.spans.append(_Span(load.key, numbers, len(numbers) // replicas, 1))
+            missing -= replicas
+        return missing
+
+    def _take_whole(self, at: int, nodes: int) -> range:
+        run = self.runs[at]
+        self.runs[at] = run._replace(first=run.first + nodes, nodes=run.nodes - nodes)
+        return range(run.first, run.first + nodes)
+
+    def _whole_nodes(self, load: Load) -> list[tuple[int, int]]:
+        """Return (run, nodes) for one replica on the first untouched nodes; nothing if too few."""
+        runs = self.runs
+        while self._whole_from < len(runs) and not runs[self._whole_from].is_whole:
+            self._whole_from += 1
+        chosen: list[tuple[int, int]] = []
+        lacking = load.accelerators
+        for at in range(self._whole_from, len(runs)):
+            if lacking <= 0:
                 break
-            if node.is_untouched and self.accelerators[at] == node.accelerators:
-                chosen.append(at)
-                taken += node.accelerators
-        if taken < load.accelerators:
-            return None
-        share = -(-load.host_memory_bytes // len(chosen))
-        return chosen if all(self.memory[at] >= share for at in chosen) else None
+            if runs[at].is_whole:
+                nodes = min(runs[at].nodes, -(-lacking // runs[at].accelerators))
+                chosen.append((at, nodes))
+                lacking -= nodes * runs[at].accelerators
+        if lacking > 0:
+            return []
+        share = -(-load.host_memory_bytes // sum(nodes for _, nodes in chosen))
+        return chosen if all(runs[at].memory >= share for at, _ in chosen) else []
 
 
-def _largest_node(nodes: Sequence[Node]) -> int:
-    return max((node.accelerators for node in nodes), default=0)
+def _best_attempt(
+    runs: Sequence[_Run], largest: int, loads: Sequence[Load]
+) -> tuple[_Bench, _Unpacked]:
+    """Return the first attempt that binds all, or else the first one with what it left over."""
+    by_accelerators = sorted(loads, key=_by_accelerators)
+    first: tuple[_Bench, _Unpacked] | None = None
+    for ordered in (by_accelerators, sorted(loads, key=_by_host_memory)):
+        bench = _Bench(runs, largest)
+        # Whole nodes first: once a small replica sits on a node it is whole no more.
+        whole_first = sorted(ordered, key=bench.is_wide, reverse=True)
+        missing = [(load.key, bench.bind(load)) for load in whole_first]
+        unpacked = [(key, count) for key, count in missing if count]
+        if not unpacked:
+            return bench, unpacked
+        first = first or (bench, unpacked)
+    assert first is not None
+    for attempt in (_one_load_per_node, _search):
+        bench = _Bench(runs, largest)
+        if attempt(bench, by_accelerators):
+            return bench, []
+    return first
 
 
-def _first_fit(nodes: Sequence[Node], ordered: Sequence[Load]) -> Packing:
-    bench = _Bench(nodes)
-    largest = _largest_node(nodes)
-    unpacked: list[tuple[str, int]] = []
-    # Whole nodes first: once a small replica sits on a node it is whole no more.
-    for load in sorted(ordered, key=lambda load: load.accelerators <= largest):
-        if load.accelerators > largest:
-            missing = bench.bind_whole_nodes(load)
-        else:
-            missing = _fill(bench, load, range(len(nodes)))
-        if missing:
-            unpacked.append((load.key, missing))
-    return Packing(bindings=tuple(bench.bindings), unpacked=tuple(unpacked))
-
-
-def _fill(bench: _Bench, load: Load, among: Sequence[int]) -> int:
-    missing = load.count
-    for at in among:
-        if not missing:
-            break
-        count = min(missing, bench.room(at, load))
-        if count > 0:
-            bench.bind(at, load, count)
-            missing -= count
-    return missing
-
-
-def _one_load_per_node(nodes: Sequence[Node], ordered: Sequence[Load]) -> Packing | None:
+def _one_load_per_node(bench: _Bench, ordered: Sequence[Load]) -> bool:
     """Give each load nodes of its own: what the solver's most careful row promises to fit."""
-    bench = _Bench(nodes)
-    largest = _largest_node(nodes)
-    used = 0
     for load in ordered:
-        if load.accelerators > largest:
-            if bench.bind_whole_nodes(load):
-                return None
-            while used < len(nodes) and bench.accelerators[used] == 0:
-                used += 1
-            continue
-        if _fill(bench, load, range(used, len(nodes))):
-            return None
-        last = bench.bindings[-1].nodes[0]
-        used = next(at for at, node in enumerate(nodes) if node.name == last) + 1
-    return Packing(bindings=tuple(bench.bindings), unpacked=())
+        if bench.bind(load):
+            return False
+        if not bench.is_wide(load):
+            bench.skip_bound()
+    return True
 
 
-def _search(nodes: Sequence[Node], ordered: Sequence[Load]) -> Packing | None:
+def _search(bench: _Bench, ordered: Sequence[Load]) -> bool:
     """Try placements one replica at a time, within SEARCH_STEPS_MAX."""
-    bench = _Bench(nodes)
-    largest = _largest_node(nodes)
-    for load in ordered:
-        if load.accelerators > largest and bench.bind_whole_nodes(load):
-            return None
-    units = [load for load in ordered if load.accelerators <= largest for _ in range(load.count)]
-    if len(units) > SEARCH_STEPS_MAX // 10 or not _may_fit(bench, units):
-        return None
-    chosen = _search_units(bench, units)
-    if chosen is None:
-        return None
-    spread = tuple(
-        Binding(key=load.key, nodes=(nodes[at].name,), count=1)
-        for load, at in zip(units, chosen, strict=True)
-    )
-    return Packing(bindings=(*bench.bindings, *spread), unpacked=())
-
-
-def _may_fit(bench: _Bench, units: Sequence[Load]) -> bool:
+    if any(bench.is_wide(load) and bench.bind(load) for load in ordered):
+        return False
+    small = [load for load in ordered if not bench.is_wide(load)]
+    if sum(load.count for load in small) > SEARCH_STEPS_MAX // 10:
+        return False
+    units = [load for load in small for _ in range(load.count)]
     accelerators = sum(unit.accelerators for unit in units)
     memory = sum(unit.host_memory_bytes for unit in units)
-    return accelerators <= sum(bench.accelerators) and memory <= sum(bench.memory)
+    if accelerators > sum(run.nodes * run.accelerators for run in bench.runs):
+        return False
+    if memory > sum(run.nodes * run.memory for run in bench.runs):
+        return False
+    table = _Table(bench.runs, units)
+    if not table.search():
+        return False
+    bench.spans += [
+        _Span(unit.key, (table.number[at],), 1, 1)
+        for unit, at in zip(units, table.chosen, strict=True)
+    ]
+    return True
 
 
-def _candidates(bench: _Bench, units: Sequence[Load], chosen: Sequence[int]) -> list[int]:
-    """Return nodes worth trying for the next unit: one of each state, no reordering of twins."""
-    unit = units[len(chosen)]
-    twin = bool(chosen) and units[len(chosen) - 1] is unit
-    seen: set[tuple[int, int]] = set()
-    candidates: list[int] = []
-    for at in range(chosen[-1] if twin else 0, len(bench.nodes)):
-        state = (bench.accelerators[at], bench.memory[at])
-        if state not in seen and bench.room(at, unit) > 0:
-            seen.add(state)
-            candidates.append(at)
-    return candidates
+class _Table:
+    """Single nodes and single replicas, for the search.
 
+    Nodes of a run fill up from its first one on, so no more of them are laid out than are units.
+    """
 
-def _search_units(bench: _Bench, units: Sequence[Load]) -> list[int] | None:
-    """Depth first with an explicit stack: units may outnumber Python's frames."""
-    chosen: list[int] = []
-    if not units:
-        return chosen
-    stack = [_candidates(bench, units, chosen)]
-    for _ in range(SEARCH_STEPS_MAX):
-        if stack[-1]:
-            at = stack[-1].pop(0)
-            bench.take(at, units[len(chosen)], 1)
-            chosen.append(at)
-            if len(chosen) == len(units):
-                return chosen
-            stack.append(_candidates(bench, units, chosen))
-        else:
-            stack.pop()
-            if not stack:
-                return None
-            last = chosen.pop()
-            bench.take(last, units[len(chosen)], -1)
-    return None
+    def __init__(self, runs: Sequence[_Run], units: Sequence[Load]) -> None:
+        self.units = units
+        self.chosen: list[int] = []
+        self.number: list[int] = []
+        self.accelerators: list[int] = []
+        self.memory: list[int] = []
+        self.before: list[int] = []  # accelerators free before anything is tried
+        self.next_run: list[int] = []
+        for run in runs:
+            nodes = min(run.nodes, len(units))
+            self.number += range(run.first, run.first + nodes)
+            self.accelerators += [run.accelerators] * nodes
+            self.memory += [run.memory] * nodes
+            self.next_run += [len(self.number)] * nodes
+        self.before = list(self.accelerators)
+
+    def search(self) -> bool:
+        """Go depth first with an explicit stack: units may outnumber Python's frames."""
+        if not self.units:
+            return True
+        stack = [self._candidates()]
+        for _ in range(SEARCH_STEPS_MAX):
+            if stack[-1]:
+                at = stack[-1].pop(0)
+                self._take(at, 1)
+                self.chosen.append(at)
+                if len(self.chosen) == len(self.units):
+                    return True
+                stack.append(self._candidates())
+            else:
+                stack.pop()
+                if not stack:
+                    return False
+                last = self.chosen.pop()
+                self._take(last, -1)
+        return False
+
+    def _take(self, at: int, count: int) -> None:
+        """Take the next unit's share of a node; -1 gives it back."""
+        unit = self.units[len(self.chosen)]
+        self.accelerators[at] -= count * unit.accelerators
+        self.memory[at] -= count * unit.host_memory_bytes
+
+    def _candidates(self) -> list[int]:
+        """Return nodes worth trying for the next unit: one of each state, twins in order."""
+        chosen, unit = self.chosen, self.units[len(self.chosen)]
+        twin = bool(chosen) and self.units[len(chosen) - 1] is unit
+        seen: set[tuple[int, int]] = set()
+        candidates: list[int] = []
+        at = chosen[-1] if twin else 0
+        while at < len(self.number):
+            state = (self.accelerators[at], self.memory[at])
+            fits_here = unit.accelerators <= state[0] and unit.host_memory_bytes <= state[1]
+            if fits_here and state not in seen:
+                seen.add(state)
+                candidates.append(at)
+            # After a node that is as it was before come only such of its run.
+            at = self.next_run[at] if state[0] == self.before[at] else at + 1
+        return candidates

@@ -19,6 +19,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/operating/running.md",
     "docs/operating/deployment-file.md",
+    "docs/scheduling.md",
 )
 FLEET = "/tmp/skerry-fleet"  # the directory that the documents use; a temporary one stands in
 SECONDS_MAX = 120

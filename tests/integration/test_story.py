@@ -42,6 +42,8 @@ def test_users_do_not_notice_that_the_control_plane_and_then_a_plane_dies(tmp_pa
         check=False,
     )
     assert story.returncode == 0, f"{story.stdout}\n{story.stderr}"
+    assert "`skerry explain deployment demo`: 1 on " in story.stdout
+    assert "`skerry what-if --lose plane/gcp-europe-west4`: " in story.stdout
     report = json.loads((tmp_path / "demo-report.json").read_text(encoding="utf-8"))
     assert report.keys() >= CONTRACT
     assert report["requests_total"] > 200

@@ -1,14 +1,9 @@
-"""Safety sentences about placement, on small random fleets.
+"""Safety sentences about placement, on small random fleets: the exact path."""
 
-Fleets have odd node sizes, scarce memory, several classes, spread, survival, residency, current
-placements and bars, so that every constraint binds in some of them.
-"""
-
-import random
 from dataclasses import replace
 from itertools import product
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.check import violations
@@ -17,180 +12,39 @@ from scheduler.greedy import solve_greedy
 from scheduler.grid import Counts, Grid, build_grid
 from scheduler.levels import PROOF_LEVELS, SURVIVAL, evaluate
 from scheduler.plan import PlacementPlan, diff
-from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar, RegionLatency
-from scheduler.solve import SolveLimits, solve
+from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
+from scheduler.solve import solve
 from scheduler.whatif import Lose, domains_of, what_if
-from skerry.fleet.deployment import (
-    FailureDomain,
-    LatencyLimit,
-    PlacementPolicy,
-    ResourceShape,
-    Spread,
-    Tolerate,
-)
+from skerry.fleet.deployment import FailureDomain
 from skerry.fleet.placement import Placement
-from skerry.fleet.pool import CapacityClass, Pool
-from tests.unit.scheduler.fleets import (
-    GIB,
-    a_deployment,
-    a_plane,
-    a_pool,
-    a_problem,
-    a_shape,
-    some_terms,
-    wanting,
+from tests.properties.scheduler_problems import (
+    EXACT,
+    GREEDY,
+    MODEST,
+    Case,
+    applied,
+    larger,
+    level,
+    on_cases,
+    planned,
+    problems,
+    unmet_of,
 )
 
-KINDS = ("cpu", "H100")
-ZONES = ("eu", "us")
-# "east" is near, "west" too far, and how far anything is from "moon" is not told.
-NEAR = (LatencyLimit(client_region="sea", seconds_max=0.08),)
-LATENCIES = (
-    RegionLatency(client_region="sea", plane_region="east", seconds=0.08),
-    RegionLatency(client_region="sea", plane_region="west", seconds=0.081),
-)
-modest = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-GREEDY = SolveLimits(columns_max=0)
+
+@on_cases
+def test_no_plan_breaks_a_rule_of_the_independent_checker(case: Case) -> None:
+    problem = case.problem
+    for limits in (EXACT, GREEDY):
+        assert violations(planned(problem, limits), problem) == ()
+    assert planned(problem).solver == "cp-sat"
 
 
-@st.composite
-def pools(draw: st.DrawFn, *, sizes: tuple[int, ...]) -> tuple[Pool, ...]:
-    """Draw up to four planes of two clouds with one or two pools each."""
-    found: list[Pool] = []
-    for number in range(draw(st.integers(2, 4))):
-        plane = a_plane(
-            f"plane-{number}",
-            cloud=draw(st.sampled_from(("aws", "gcp"))),
-            region=draw(st.sampled_from(("east", "west"))),
-            zones=draw(st.sampled_from(((), ("eu",), ("us",), ("eu", "us")))),
-        )
-        for kind in draw(st.sampled_from((KINDS[:1], KINDS, KINDS))):
-            shape = a_shape(
-                kind=kind,
-                nodes=draw(st.sampled_from((0, 1, 2, 2, 3, 3))),
-                per_node=draw(st.sampled_from(sizes)),
-                memory_gib=draw(st.sampled_from((6, 16, 64, 64))),
-            )
-            terms = some_terms(
-                draw(st.sampled_from((0.5, 1.0, 1.0, 1.0, 1.01, 1.01, 2.0, 2.0, 0.0, None))),
-                kind=draw(st.sampled_from(tuple(CapacityClass))),
-                cordoned=draw(st.integers(0, 9)) == 0,
-            )
-            found.append(a_pool(plane, shape, terms))
-    return tuple(found)
-
-
-@st.composite
-def policies(draw: st.DrawFn, *, simple: bool) -> PlacementPolicy:
-    domain = draw(st.sampled_from(tuple(FailureDomain)))
-    spread = Spread(domain=domain, domains_min=draw(st.integers(1, 3)))
-    tolerate = Tolerate(domain=domain, keep=draw(st.sampled_from((0.5, 0.9, 1.0))))
-    return PlacementPolicy(
-        priority=draw(st.integers(0, 3)),
-        residency_zones=draw(st.sampled_from(((), (), (), (), ("eu",), ZONES))),
-        capacity_classes=draw(st.sampled_from(((), (), (), ("on_demand", "spot")))),
-        spread=spread if not simple and draw(st.booleans()) else None,
-        tolerate=tolerate if not simple and draw(st.booleans()) else None,
-        cost_per_hour_max=draw(st.sampled_from((None, None, None, None, 4.0))),
-        # Where firm replicas are lost, healthy spot ones above their share must go too.
-        spot_share_max=None if simple else draw(st.sampled_from((None, None, 0.0, 0.34, 0.5))),
-        anti_affinity=()
-        if simple
-        else draw(st.sampled_from(((), (), ("e-0",), ("e-1", "no-one")))),
-        latency=() if simple else draw(st.sampled_from(((), (), (), NEAR))),
-    )
-
-
-@st.composite
-def demands(draw: st.DrawFn, *, simple: bool) -> tuple[DemandedDeployment, ...]:
-    found: list[DemandedDeployment] = []
-    for number in range(draw(st.integers(1, 4))):
-        kinds = draw(st.sampled_from((KINDS[:1], KINDS, KINDS)))
-        shapes = tuple(
-            ResourceShape(
-                accelerator=kind,
-                accelerators=draw(
-                    st.sampled_from((1, 1, 2, 4, 8, 16, *((3,) if not simple else ())))
-                ),
-                host_memory_bytes=0 if simple else draw(st.sampled_from((0, 1, 3, 5))) * GIB,
-                throughput_tokens_per_second=(
-                    None if simple else draw(st.sampled_from((None, 100.0, 300.0)))
-                ),
-            )
-            for kind in kinds
-        )
-        least, policy = draw(st.integers(0, 2)), draw(policies(simple=simple))
-        if number % 2:  # only the others keep apart from these
-            policy = replace(policy, anti_affinity=())
-        deployment = a_deployment(
-            f"{'de'[number % 2]}-{number // 2}",
-            shapes=shapes,
-            replicas=(least, least + draw(st.integers(0, 8))),
-            policy=policy,
-        )
-        found.append(wanting(draw(st.integers(0, 8)), deployment))
-    return tuple(found)
-
-
-@st.composite
-def problems(draw: st.DrawFn, *, simple: bool = False) -> PlacementProblem:
-    """Draw a problem; what runs is half of the time the plan of another demand.
-
-    A simple one has no promises, and sizes and memory by which a pool's total decides what fits.
-    """
-    supply = draw(pools(sizes=(1, 2, 4, 8) if simple else (1, 2, 3, 4, 8)))
-    wanted = draw(demands(simple=simple))
-    problem = a_problem(
-        supply,
-        wanted,
-        reserve_fraction=draw(st.sampled_from((0.0, 0.1, 0.5))),
-    )
-    problem = replace(
-        problem,
-        latencies=LATENCIES,
-        moves_max=None if simple else draw(st.sampled_from((None, None, 0, 1, 3))),
-    )
-    if draw(st.booleans()):
-        earlier = tuple(replace(d, replicas=draw(st.integers(0, 6))) for d in wanted)
-        running = solve(replace(problem, demands=earlier), GREEDY).placements
-        problem = replace(problem, current=running)
-    if draw(st.integers(0, 3)) == 0:
-        bar = PoolBar(
-            pool=draw(st.sampled_from([pool.name for pool in supply])),
-            reason="barred",
-            keeps_current=draw(st.booleans()),
-        )
-        problem = replace(problem, bars=(bar,))
-    return problem
-
-
-def applied(problem: PlacementProblem, plan: PlacementPlan) -> PlacementProblem:
-    return replace(problem, current=plan.placements)
-
-
-def level(plan: PlacementPlan, name: str) -> float:
-    return next(item.value for item in plan.levels if item.level == name)
-
-
-@modest
-@given(problems())
-def test_no_plan_breaks_a_rule_of_the_independent_checker(problem: PlacementProblem) -> None:
-    for limits in (SolveLimits(), GREEDY):
-        plan = solve(problem, limits)
-        assert violations(plan, problem) == ()
-    assert solve(problem).solver == "cp-sat"
-
-
-@modest
-@given(problems())
-def test_never_more_replicas_on_a_pool_than_it_has_accelerators(problem: PlacementProblem) -> None:
+@on_cases
+def test_never_more_replicas_on_a_pool_than_it_has_accelerators(case: Case) -> None:
+    problem = case.problem
     shapes = {d.deployment.name: d.deployment.revision for d in problem.demands}
-    plan = solve(problem)
+    plan = planned(problem)
     for pool in problem.pools:
         taken = 0
         for envelope in plan.envelopes:
@@ -201,68 +55,50 @@ def test_never_more_replicas_on_a_pool_than_it_has_accelerators(problem: Placeme
         assert taken <= pool.shape.accelerators
 
 
-@modest
-@given(problems())
-def test_residency_holds_for_every_placement(problem: PlacementProblem) -> None:
+@on_cases
+def test_residency_holds_for_every_placement(case: Case) -> None:
+    problem = case.problem
     zones = {pool.name: set(pool.plane.residency_zones) for pool in problem.pools}
     policies_by_name = {d.deployment.name: d.deployment.policy for d in problem.demands}
-    for placement in solve(problem).placements:
+    for placement in planned(problem).placements:
         wanted = policies_by_name[placement.deployment].residency_zones
         assert not wanted or set(wanted) & zones[placement.pool]
 
 
-@modest
-@given(problems(), st.integers(0, 2**16))
-def test_the_plan_depends_on_nothing_but_the_problem_not_on_its_order(
-    problem: PlacementProblem, seed: int
-) -> None:
-    shuffled = random.Random(seed)
-    other = replace(
-        problem,
-        pools=tuple(shuffled.sample(problem.pools, len(problem.pools))),
-        demands=tuple(shuffled.sample(problem.demands, len(problem.demands))),
-        current=tuple(shuffled.sample(problem.current, len(problem.current))),
-    )
-    assert solve(problem) == solve(problem) == solve(other)
+@on_cases
+def test_the_plan_depends_on_nothing_but_the_problem_not_on_its_order(case: Case) -> None:
+    assert planned(case.problem) == solve(case.problem) == solve(case.shuffled())
 
 
-@modest
-@given(problems())
-def test_a_plan_applied_and_solved_again_changes_nothing(problem: PlacementProblem) -> None:
-    plan = solve(problem)
+@on_cases
+def test_a_plan_applied_and_solved_again_changes_nothing(case: Case) -> None:
+    problem = case.problem
+    plan = planned(problem)
     again = solve(applied(problem, plan))
     assert diff(again, plan.placements).is_empty
     assert again.envelopes == plan.envelopes
 
 
-@modest
-@given(problems(), st.data())
-def test_more_capacity_never_leaves_more_of_class_0_unmet(
-    problem: PlacementProblem, data: st.DataObject
-) -> None:
-    grown = data.draw(st.sampled_from(problem.pools))
-    shape = replace(grown.shape, nodes=grown.shape.nodes + 1)
-    larger = replace(
-        problem,
-        pools=tuple(replace(p, shape=shape) if p is grown else p for p in problem.pools),
-    )
-    before, after = solve(problem), solve(larger)
+@on_cases
+def test_more_capacity_never_leaves_more_of_class_0_unmet(case: Case) -> None:
+    before = planned(case.problem)
+    after = solve(larger(case.problem, case.one_of(case.problem.pools)))
     assert level(after, "unmet-class-0") <= level(before, "unmet-class-0")
 
 
-@modest
-@given(problems())
-def test_exact_is_never_worse_than_greedy_level_by_level(problem: PlacementProblem) -> None:
+@on_cases
+def test_exact_is_never_worse_than_greedy_level_by_level(case: Case) -> None:
+    problem = case.problem
     grid = build_grid(problem)
     start = solve_greedy(grid)
-    answer = improve(grid, start, deterministic_time_max=2.0)
+    answer = improve(grid, start, (2.0, 1.0))
     assert answer is not None
     values = evaluate(grid, answer.counts)
     assert values <= evaluate(grid, start)
     assert all(bound <= value for bound, value in zip(answer.bounds, values, strict=True))
 
 
-@modest
+@MODEST
 @given(problems(simple=True), st.data())
 def test_losing_a_plane_moves_no_healthy_replica_unless_lost_ones_need_its_room(
     problem: PlacementProblem, data: st.DataObject
@@ -294,40 +130,30 @@ def best_counts_around(problem: PlacementProblem, held: dict[tuple[str, str], in
     start = counts_of(problem, held)
     for variable, count in zip(model.count, start, strict=True):
         model.cp.add(variable >= count)
-    return solve_levels(model, start, deterministic_time_max=2.0).counts
+    return solve_levels(model, start, (2.0, 1.0)).counts
 
 
-@modest
-@given(problems())
-def test_what_is_unplaced_is_said_with_a_reason(problem: PlacementProblem) -> None:
-    plan = solve(problem)
+@on_cases
+def test_what_is_unplaced_is_said_with_a_reason(case: Case) -> None:
+    problem = case.problem
+    plan = planned(problem)
     short = sum(item.value for item in plan.levels if item.level.startswith("unmet")) > 0
     assert short == bool(plan.unplaced)
     assert all(item.reason.startswith("needs ") for item in plan.unplaced)
 
 
-@modest
-@given(problems())
-def test_a_bigger_fleet_never_serves_less_of_a_higher_class(problem: PlacementProblem) -> None:
-    grown = tuple(
-        replace(pool, shape=replace(pool.shape, nodes=pool.shape.nodes + 1))
-        for pool in problem.pools
-    )
-    before, after = solve(problem), solve(replace(problem, pools=grown))
-    assert unmet_of(after) <= unmet_of(before)
+@on_cases
+def test_a_bigger_fleet_never_serves_less_of_a_higher_class(case: Case) -> None:
+    assert unmet_of(solve(larger(case.problem))) <= unmet_of(planned(case.problem))
 
 
-def unmet_of(plan: PlacementPlan) -> tuple[float, ...]:
-    return tuple(item.value for item in plan.levels if item.level.startswith("unmet"))
-
-
-@modest
-@given(problems(), st.data())
+@on_cases
 def test_losing_a_domain_never_breaks_residency(
-    problem: PlacementProblem, data: st.DataObject
+    case: Case,
 ) -> None:
-    domain = data.draw(st.sampled_from(tuple(FailureDomain)))
-    lost = Lose(domain=domain, name=data.draw(st.sampled_from(domains_of(problem, domain))))
+    problem = case.problem
+    domain = case.one_of(tuple(FailureDomain))
+    lost = Lose(domain=domain, name=case.one_of(domains_of(problem, domain)))
     zones = {pool.name: set(pool.plane.residency_zones) for pool in problem.pools}
     wanted = {d.deployment.name: d.deployment.policy.residency_zones for d in problem.demands}
     answer = what_if(problem, lost)
@@ -336,31 +162,32 @@ def test_losing_a_domain_never_breaks_residency(
         assert not allowed or set(allowed) & zones[placement.pool]
 
 
-@modest
-@given(problems())
-def test_greedy_is_never_lexicographically_better(problem: PlacementProblem) -> None:
-    exact, greedy = solve(problem), solve(problem, GREEDY)
+@on_cases
+def test_greedy_is_never_lexicographically_better(case: Case) -> None:
+    problem = case.problem
+    exact, greedy = planned(problem), planned(problem, GREEDY)
     values = [tuple(item.value for item in plan.levels[:PROOF_LEVELS]) for plan in (exact, greedy)]
     assert values[0] <= values[1]
 
 
-@modest
-@given(problems())
+@on_cases
 def test_every_bound_is_one_that_the_greedy_plan_does_not_go_below(
-    problem: PlacementProblem,
+    case: Case,
 ) -> None:
-    exact, greedy = solve(problem), solve(problem, GREEDY)
+    problem = case.problem
+    exact, greedy = planned(problem), planned(problem, GREEDY)
     for ours, theirs in zip(exact.levels[:PROOF_LEVELS], greedy.levels, strict=False):
         assert ours.bound <= theirs.value + 1e-6
         if theirs.value > ours.value:
             break  # a bound counts with the levels before it as they are
 
 
-@modest
-@given(problems())
+@on_cases
 def test_renaming_that_keeps_the_order_changes_nothing_but_names(
-    problem: PlacementProblem,
+    case: Case,
 ) -> None:
+    problem = case.problem
+
     def plane(name: str) -> str:
         return f"x-{name}"
 
@@ -389,7 +216,7 @@ def test_renaming_that_keeps_the_order_changes_nothing_but_names(
         ),
         bars=tuple(replace(bar, pool=pool(bar.pool)) for bar in problem.bars),
     )
-    ours, theirs = solve(problem), solve(renamed)
+    ours, theirs = planned(problem), solve(renamed)
     assert {(deployment(p.deployment), pool(p.pool), p.count) for p in ours.placements} == {
         (p.deployment, p.pool, p.count) for p in theirs.placements
     }
@@ -422,7 +249,7 @@ def tiny_problems(draw: st.DrawFn) -> PlacementProblem:
     )
 
 
-@modest
+@MODEST
 @given(tiny_problems())
 def test_on_tiny_fleets_no_plan_of_all_there_are_is_better(problem: PlacementProblem) -> None:
     grid = build_grid(problem)

@@ -1,7 +1,7 @@
 """What the processes of a data directory read at start: certificates, settings.json, config.yaml.
 
 `skerry up` writes them before the supervisor starts anything; writing the same again changes
-nothing.
+nothing, and what an operator wrote into the control plane's `scheduler` section stays.
 """
 
 import json
@@ -55,7 +55,18 @@ def _control_plane(directory: DataDirectory, layout: Layout, tls: TlsFiles) -> d
         "link_address": f"{HOST}:{layout.control_plane.link}",
         "http_address": f"{HOST}:{layout.control_plane.http}",
         "tls": _tls(tls),
+        **_kept(directory.control_plane / "settings.json"),
     }
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Return the sections of a settings file that are the operator's own."""
+    try:
+        written = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}  # the first start; or damaged, and then written anew
+    is_told = isinstance(written, dict) and "scheduler" in written
+    return {"scheduler": written["scheduler"]} if is_told else {}
 
 
 def _plane(

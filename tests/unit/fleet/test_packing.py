@@ -4,7 +4,16 @@ from itertools import product
 
 import pytest
 
-from skerry.fleet.packing import Binding, Load, Node, Packing, empty_nodes, nodes_of_replica, pack
+from skerry.fleet.packing import (
+    Binding,
+    Load,
+    Node,
+    Packing,
+    empty_nodes,
+    fits,
+    nodes_of_replica,
+    pack,
+)
 
 
 def a_load(key: str, accelerators: int, count: int = 1, memory: int = 0) -> Load:
@@ -45,6 +54,37 @@ def test_host_memory_binds_although_accelerators_are_free() -> None:
 def test_a_set_that_first_fit_decreasing_misses_is_found_by_search() -> None:
     loads = [a_load("a", 4, 2), a_load("b", 3, 2), a_load("c", 2, 3)]
     assert pack(empty_nodes(2, 10, 0), loads).is_complete
+
+
+def test_fits_says_what_pack_finds_by_first_fit_apart_and_by_search() -> None:
+    assert fits(2, 10, 0, [a_load("a", 4, 2), a_load("b", 3, 2), a_load("c", 2, 3)])
+    assert not fits(2, 10, 0, [a_load("a", 4, 2), a_load("b", 3, 2), a_load("c", 2, 4)])
+    assert fits(3, 8, 10, [a_load("wide", 16, 1, memory=20), a_load("fat", 1, 1, memory=10)])
+    assert not fits(3, 8, 10, [a_load("wide", 16, 1, memory=21)])
+    assert not fits(0, 8, 0, [a_load("one", 1)])
+    assert fits(0, 8, 0, [a_load("none", 1, 0)])
+
+
+def test_ten_million_nodes_take_ten_million_replicas_at_once() -> None:
+    # Two million nodes taken whole, five with two of 3 and one of 2, four of 2 on each of the rest.
+    loads = [a_load("wide", 16, 10**6), a_load("odd", 3, 10**7), a_load("thin", 2, 10**7)]
+    assert fits(8_250_000, 8, 0, loads)
+    assert not fits(8_249_999, 8, 0, loads)
+
+
+def test_wide_replicas_on_many_nodes_are_bound_in_one_pass() -> None:
+    nodes = empty_nodes(40_001, 8, 0)
+    packing = pack(nodes, [a_load("wide", 16, 20_000), a_load("small", 1, 8)])
+    assert packing.is_complete
+    assert packing.bindings[19_999].nodes == ("39998", "39999")
+    assert packing.bindings[20_000:] == (Binding(key="small", nodes=("40000",), count=8),)
+
+
+def test_a_wide_replica_may_lie_on_nodes_that_are_no_neighbours() -> None:
+    nodes = list(empty_nodes(5, 8, 0))
+    nodes[1] = Node(name="1", accelerators_free=2, accelerators=8, host_memory_bytes_free=0)
+    packing = pack(nodes, [a_load("wide", 16, 2), a_load("small", 1, 2)])
+    assert [binding.nodes for binding in packing.bindings] == [("0", "2"), ("3", "4"), ("1",)]
 
 
 def test_nothing_to_pack_and_nowhere_to_pack() -> None:

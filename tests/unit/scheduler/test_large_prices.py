@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.placement_instances import generate
 from scheduler.nodes import first_fit
 from scheduler.prices import Climb, ascend, evaluate_dual, no_prices, rates_of
-from scheduler.pricing import place_one
+from scheduler.pricing import QUICK, place_one
 
 
 def test_bound_rises_from_that_without_prices() -> None:
@@ -35,7 +35,7 @@ def test_one_deployment_is_placed_as_cheaply_as_by_trying_everything() -> None:
                 best = min(best, float(np.array(counts) @ price))
         found = np.zeros(4, np.int64)
         shape = (rate, domain, np.zeros(4, np.int64))
-        paid = place_one(price, np.full(4, 4), shape, (demand, keep, 1.0, np.inf), 3, found)
+        paid = place_one(price, np.full(4, 4), shape, (demand, keep, 1.0, np.inf), QUICK, found)
         load = np.bincount(domain, found * rate, minlength=3)
         assert load.sum() >= demand * (1.0 - 1e-8)
         assert load.sum() - load.max() >= keep * demand * (1.0 - 1e-8)

@@ -38,7 +38,7 @@ THREE_PLANES = (
     a_pool("fra", a_shape(per_node=4), some_terms(0.02)),
 )
 EXACT = SolveLimits()
-GREEDY = SolveLimits(columns_max=0)
+GREEDY = SolveLimits(searches=False)
 
 
 def counts(plan: PlacementPlan) -> dict[str, int]:
@@ -293,7 +293,7 @@ def test_past_the_exact_size_greedy_answers_alone_and_says_so() -> None:
 def test_without_time_the_exact_path_returns_where_it_started() -> None:
     grid = build_grid(a_problem(THREE_PLANES, (wanting(3),)))
     start = solve_greedy(grid)
-    answer = improve(grid, start, deterministic_time_max=0.0)
+    answer = improve(grid, start, (0.0, 1.0))
     assert answer is not None
     assert answer.counts == start
 

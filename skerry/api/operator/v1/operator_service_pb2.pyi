@@ -5,6 +5,7 @@ from skerry.api.operator.v1 import deployment_pb2 as _deployment_pb2_1
 from skerry.api.operator.v1 import placement_pb2 as _placement_pb2
 from skerry.api.operator.v1 import plane_pb2 as _plane_pb2
 from skerry.api.operator.v1 import pool_pb2 as _pool_pb2
+from skerry.api.operator.v1 import question_pb2 as _question_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -145,6 +146,36 @@ class PlanDeploymentRequest(_message.Message):
     parent: str
     spec: _deployment_pb2.DeploymentSpec
     def __init__(self, parent: _Optional[str] = ..., spec: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ...) -> None: ...
+
+class GetPlanRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("name", "pool")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    pool: str
+    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ...) -> None: ...
+
+class WhatIfRequest(_message.Message):
+    __slots__ = ("parent", "changes")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    changes: _containers.RepeatedCompositeFieldContainer[_question_pb2.Hypothesis]
+    def __init__(self, parent: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[_question_pb2.Hypothesis, _Mapping]]] = ...) -> None: ...
+
+class SurviveRequest(_message.Message):
+    __slots__ = ("parent", "domains")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DOMAINS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    domains: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., domains: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListPlacementsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token")

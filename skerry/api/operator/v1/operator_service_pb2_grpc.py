@@ -9,6 +9,7 @@ from skerry.api.operator.v1 import operator_service_pb2 as skerry_dot_api_dot_op
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
 from skerry.api.operator.v1 import plane_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2
 from skerry.api.operator.v1 import pool_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2
+from skerry.api.operator.v1 import question_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_question__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -88,6 +89,26 @@ class OperatorServiceStub:
                 '/skerry.api.operator.v1.OperatorService/PlanDeployment',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.PlanDeploymentRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+                _registered_method=True)
+        self.GetPlan = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetPlan',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/Explain',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Explanation.FromString,
+                _registered_method=True)
+        self.WhatIf = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/WhatIf',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WhatIfRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Consequences.FromString,
+                _registered_method=True)
+        self.Survive = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/Survive',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.SurviveRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.LossMatrix.FromString,
                 _registered_method=True)
         self.ListPlacements = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListPlacements',
@@ -177,6 +198,32 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPlan(self, request, context):
+        """The decision in force, with what it proved and left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Questions to the scheduler about the fleet as it is; they change nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhatIf(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Survive(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPlacements(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -254,6 +301,26 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.PlanDeployment,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.PlanDeploymentRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
+            ),
+            'GetPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlan,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Explanation.SerializeToString,
+            ),
+            'WhatIf': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhatIf,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WhatIfRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Consequences.SerializeToString,
+            ),
+            'Survive': grpc.unary_unary_rpc_method_handler(
+                    servicer.Survive,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.SurviveRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.LossMatrix.SerializeToString,
             ),
             'ListPlacements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPlacements,
@@ -546,6 +613,114 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/PlanDeployment',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.PlanDeploymentRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetPlan',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/Explain',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhatIf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/WhatIf',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WhatIfRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.Consequences.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Survive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/Survive',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.SurviveRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_question__pb2.LossMatrix.FromString,
             options,
             channel_credentials,
             insecure,

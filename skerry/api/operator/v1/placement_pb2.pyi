@@ -93,16 +93,18 @@ class Shed(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., taken_by: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class PlanLevel(_message.Message):
-    __slots__ = ("level", "value", "bound", "unit")
+    __slots__ = ("level", "value", "bound", "unit", "gap")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
     level: str
     value: float
     bound: float
     unit: str
-    def __init__(self, level: _Optional[str] = ..., value: _Optional[float] = ..., bound: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+    gap: float
+    def __init__(self, level: _Optional[str] = ..., value: _Optional[float] = ..., bound: _Optional[float] = ..., unit: _Optional[str] = ..., gap: _Optional[float] = ...) -> None: ...
 
 class PoolPrice(_message.Message):
     __slots__ = ("pool", "dollars_per_hour")
@@ -113,7 +115,7 @@ class PoolPrice(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., dollars_per_hour: _Optional[float] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices")
+    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     UNPLACED_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +127,7 @@ class Plan(_message.Message):
     SHED_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     PRICES_FIELD_NUMBER: _ClassVar[int]
+    SOLVER_REASON_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlannedPlacement]
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
     unplaced: _containers.RepeatedCompositeFieldContainer[Unplaced]
@@ -136,4 +139,5 @@ class Plan(_message.Message):
     shed: _containers.RepeatedCompositeFieldContainer[Shed]
     levels: _containers.RepeatedCompositeFieldContainer[PlanLevel]
     prices: _containers.RepeatedCompositeFieldContainer[PoolPrice]
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ...) -> None: ...
+    solver_reason: str
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ..., solver_reason: _Optional[str] = ...) -> None: ...

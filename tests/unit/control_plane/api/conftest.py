@@ -1,7 +1,7 @@
 """The operator API on a real gRPC server on loopback, over an empty SQLite store."""
 
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,21 @@ import grpc.aio
 import pytest
 
 from control_plane.api.operator_service import OperatorService
+from control_plane.reconcile.questions import check_changes, check_deployment
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.planes import record_report, set_condition
 from control_plane.store.schema import upgrade
+from scheduler.explain import explain
 from scheduler.plan import PlacementPlan
+from scheduler.solve import solve
+from scheduler.survival import survive
+from scheduler.whatif import Change, what_if
 from skerry.api.operator.v1.operator_service_pb2_grpc import (
     OperatorServiceStub,
     add_OperatorServiceServicer_to_server,
 )
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
@@ -27,6 +32,8 @@ from skerry.plumbing.errors import FieldViolation
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, ErrorInterceptor
 from tests.builders import a_report
 from tests.fakes.clock import START, FakeClock
+from tests.unit.scheduler.fleets import a_deployment as wanted_deployment
+from tests.unit.scheduler.fleets import a_pool, a_problem, a_shape, runs, some_terms, wanting
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,54 @@ class _Reconciler:
         return _Change(plan=plan, before=(before,))
 
 
+@dataclass(frozen=True)
+class _Answer:
+    value: Any
+    seconds: float = 0.5
+
+
+# `first` takes its room from `last`, some of which moves and some of which finds none.
+PROBLEM = a_problem(
+    (a_pool("fra", a_shape(per_node=4)), a_pool("aws", a_shape(per_node=2), some_terms(2.0))),
+    (
+        wanting(
+            3,
+            wanted_deployment(
+                "first",
+                policy=PlacementPolicy(
+                    priority=0,
+                    clouds=("cloud-fra",),
+                    tolerate=Tolerate(domain=FailureDomain.PLANE, keep=0.5),
+                ),
+            ),
+        ),
+        wanting(4, wanted_deployment("last", policy=PlacementPolicy(priority=3))),
+    ),
+    current=(runs(4, "last", "fra--cpu"),),
+)
+
+
+@dataclass
+class _Questions:
+    """Answers about PROBLEM, whatever the store holds, and remembers what it was asked."""
+
+    asked: list[Any] = field(default_factory=list)
+
+    async def explain(self, deployment: str, pool: str | None) -> Any:
+        self.asked.append((deployment, pool))
+        check_deployment(PROBLEM, deployment, "name")
+        return _Answer(explain(PROBLEM, solve(PROBLEM), deployment, pool))
+
+    async def what_if(self, changes: tuple[Change, ...]) -> Any:
+        self.asked.append(changes)
+        check_changes(PROBLEM, changes)
+        return _Answer(what_if(PROBLEM, changes))
+
+    async def survive(self, domains: Sequence[FailureDomain]) -> Any:
+        self.asked.append(domains)
+        return _Answer(survive(PROBLEM, solve(PROBLEM), domains))
+
+
 @dataclass
 class Operator:
     """A client of the API, and the parts behind it."""
@@ -101,6 +156,7 @@ class Operator:
     live: _Live
     clock: FakeClock
     refusals: list[FieldViolation]
+    questions: _Questions
 
     def write(self) -> WriteContext:
         """Return the right to write that the control plane has now."""
@@ -121,6 +177,7 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
     shutil.copyfile(empty_store, tmp_path / "skerry.db")
     database = open_database(url)
     reconciler, live, clock = _Reconciler(), _Live(), FakeClock()
+    questions = _Questions()
     reconciler.epoch = await database.run(take_leadership, "cp-1", START)
     refusals: list[FieldViolation] = []
     service = OperatorService(
@@ -128,6 +185,7 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         clock=clock,
         reconciler=reconciler,
         live=live,
+        questions=questions,
         check_engine=lambda deployment: tuple(refusals),
     )
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
@@ -137,7 +195,9 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         stub: Any = OperatorServiceStub(channel)
-        yield Operator(stub, channel, address, database, reconciler, live, clock, refusals)
+        yield Operator(
+            stub, channel, address, database, reconciler, live, clock, refusals, questions
+        )
     await server.stop(0)
     database.close()
 

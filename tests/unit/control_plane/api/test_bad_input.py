@@ -12,8 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from control_plane.store.leadership import take_leadership
 from skerry.api.common.v1 import deployment_pb2 as spec_pb
+from skerry.api.common.v1 import supply_pb2
 from skerry.api.operator.v1 import operator_service_pb2 as pb
-from skerry.api.operator.v1 import pool_pb2
+from skerry.api.operator.v1 import pool_pb2, question_pb2
 from skerry.plumbing.errors import FieldViolation
 from skerry.wire.deployments import deployment_to_proto
 from tests.builders import a_deployment
@@ -181,6 +182,28 @@ def terms(**fields: Any) -> pool_pb2.PoolTerms:
     return pool_pb2.PoolTerms(**{"capacity_class": "spot", **fields})
 
 
+def a_loss(domain: str = "plane", name: str = "fra") -> question_pb2.Hypothesis:
+    return question_pb2.Hypothesis(lose=question_pb2.LostDomain(domain=domain, name=name))
+
+
+def priced(factor: float, pool: str = "") -> question_pb2.Hypothesis:
+    return question_pb2.Hypothesis(price=question_pb2.PriceFactor(factor=factor, pool=pool))
+
+
+def loaded(factor: float, deployment: str = "") -> question_pb2.Hypothesis:
+    demand = question_pb2.DemandFactor(factor=factor, deployment=deployment)
+    return question_pb2.Hypothesis(demand=demand)
+
+
+def a_new_pool(price: float | None = None, **plane: Any) -> question_pb2.Hypothesis:
+    pool = question_pb2.NewPool(terms=terms(price_per_accelerator_hour=price))
+    pool.plane.MergeFrom(supply_pb2.PlaneIdentity(**{"name": "new", **plane}))
+    pool.shape.MergeFrom(
+        supply_pb2.PoolShape(name="cpu", accelerator="cpu", nodes=1, accelerators_per_node=4)
+    )
+    return question_pb2.Hypothesis(pool=pool)
+
+
 BAD_CALLS: list[tuple[str, Any, grpc.StatusCode, str]] = [
     ("ListPlanes", pb.ListPlanesRequest(), Code.INVALID_ARGUMENT, "parent"),
     ("ListPlanes", pb.ListPlanesRequest(parent="projects/A B"), Code.INVALID_ARGUMENT, "parent"),
@@ -258,6 +281,53 @@ BAD_CALLS: list[tuple[str, Any, grpc.StatusCode, str]] = [
         pb.ApplyDeploymentRequest(parent=PARENT),
         Code.INVALID_ARGUMENT,
         "metadata.name",
+    ),
+    (
+        "UpdatePool",
+        pb.UpdatePoolRequest(name=POOL, terms=terms(price_per_accelerator_hour=50_000)),
+        Code.INVALID_ARGUMENT,
+        "terms.price_per_accelerator_hour",
+    ),
+    ("GetPlan", pb.GetPlanRequest(name=f"{PARENT}/plans/next"), Code.NOT_FOUND, ""),
+    ("GetPlan", pb.GetPlanRequest(name=f"{PARENT}/plans/current"), Code.NOT_FOUND, ""),
+    ("GetPlan", pb.GetPlanRequest(name="current"), Code.INVALID_ARGUMENT, "name"),
+    ("Explain", pb.ExplainRequest(), Code.INVALID_ARGUMENT, "name"),
+    ("Explain", pb.ExplainRequest(name=f"{PARENT}/pools/a--b"), Code.INVALID_ARGUMENT, "name"),
+    ("Explain", pb.ExplainRequest(name=DEMO, pool="cpu"), Code.INVALID_ARGUMENT, "pool"),
+    ("Explain", pb.ExplainRequest(name=DEMO, pool="a--\x1b"), Code.INVALID_ARGUMENT, "pool"),
+    ("WhatIf", pb.WhatIfRequest(changes=[a_loss()]), Code.INVALID_ARGUMENT, "parent"),
+    ("WhatIf", pb.WhatIfRequest(parent=PARENT), Code.INVALID_ARGUMENT, "changes"),
+    *(
+        ("WhatIf", pb.WhatIfRequest(parent=PARENT, changes=changes), Code.INVALID_ARGUMENT, path)
+        for changes, path in (
+            ([a_loss()] * 17, "changes"),
+            ([a_loss(), question_pb2.Hypothesis()], "changes[1]"),
+            ([a_loss(domain="planet")], "changes[0].lose.domain"),
+            ([a_loss(name="")], "changes[0].lose.name"),
+            ([a_loss(name="a\nb")], "changes[0].lose.name"),
+            ([a_loss(name="x" * 1_000)], "changes[0].lose.name"),
+            ([priced(math.nan)], "changes[0].price.factor"),
+            ([priced(-1.0)], "changes[0].price.factor"),
+            ([priced(1e9)], "changes[0].price.factor"),
+            ([priced(2.0, pool="cpu")], "changes[0].price.pool"),
+            ([loaded(math.inf)], "changes[0].demand.factor"),
+            ([loaded(2.0, deployment="De mo")], "changes[0].demand.deployment"),
+            ([a_new_pool()], "changes[0].pool.terms.price_per_accelerator_hour"),
+            ([a_new_pool(1.0)], "changes[0].pool.plane.cloud"),
+            ([a_new_pool(1.0, cloud="c", region="r", name="A")], "changes[0].pool"),
+            ([a_new_pool(1.0, cloud="c", region="r\n")], "changes[0].pool.plane.region"),
+            (
+                [a_new_pool(math.nan, cloud="c", region="r")],
+                "changes[0].pool.terms.price_per_accelerator_hour",
+            ),
+        )
+    ),
+    ("Survive", pb.SurviveRequest(), Code.INVALID_ARGUMENT, "parent"),
+    (
+        "Survive",
+        pb.SurviveRequest(parent=PARENT, domains=["plane", "moon"]),
+        Code.INVALID_ARGUMENT,
+        "domains[1]",
     ),
 ]
 
@@ -394,8 +464,25 @@ async def test_a_closed_database_is_unavailable_and_says_when_to_come_back(
     assert error.code() is Code.UNAVAILABLE
 
 
+def damaged(good: bytes, chance: random.Random) -> bytes:
+    """Return bytes with some flipped, cut, doubled and spliced."""
+    data = bytearray(good)
+    for _ in range(chance.randrange(1, 6)):
+        place = chance.randrange(len(data))
+        match chance.randrange(4):
+            case 0:
+                data[place] = chance.randrange(256)
+            case 1:
+                del data[place : place + chance.randrange(1, 4)]
+            case 2:
+                data[place:place] = data[place : place + 8]
+            case _:
+                data[place] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
 async def test_damaged_requests_never_end_in_unknown_or_internal(fleet: Operator) -> None:
-    """A seeded fuzz: bytes of a good request flipped, cut, doubled and spliced."""
+    """A seeded fuzz of applying and planning."""
     chance = random.Random(20260101)
     spec = deployment_to_proto(a_deployment())
     spec.policy.tolerate.keep, spec.policy.tolerate.domain = 0.5, "cloud"
@@ -405,17 +492,16 @@ async def test_damaged_requests_never_end_in_unknown_or_internal(fleet: Operator
     plan: Any = fleet.channel.unary_unary(f"{SERVICE}/PlanDeployment")
     seen: set[grpc.StatusCode] = set()
     for _ in range(FUZZED_CALLS):
-        data = bytearray(good)
-        for _ in range(chance.randrange(1, 6)):
-            place = chance.randrange(len(data))
-            match chance.randrange(4):
-                case 0:
-                    data[place] = chance.randrange(256)
-                case 1:
-                    del data[place : place + chance.randrange(1, 4)]
-                case 2:
-                    data[place:place] = data[place : place + 8]
-                case _:
-                    data[place] ^= 1 << chance.randrange(8)
-        seen.add(await chance.choice((apply, plan))(bytes(data)).code())
+        seen.add(await chance.choice((apply, plan))(damaged(good, chance)).code())
     assert seen <= {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS}
+
+
+async def test_damaged_questions_never_end_in_unknown_or_internal(fleet: Operator) -> None:
+    """A seeded fuzz of what-if; few damaged ones get as far as being solved."""
+    chance = random.Random(20260102)
+    new = a_new_pool(1.0, cloud="c", region="r")
+    changes = [a_loss(), priced(2.0, "aws--cpu"), loaded(1.5, "last"), new]
+    good = pb.WhatIfRequest(parent=PARENT, changes=changes).SerializeToString()
+    ask: Any = fleet.channel.unary_unary(f"{SERVICE}/WhatIf")
+    seen = {await ask(damaged(good, chance)).code() for _ in range(FUZZED_CALLS // 2)}
+    assert seen <= {Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND}

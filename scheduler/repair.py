@@ -1,0 +1,99 @@
+"""A plan without some pools, at once: who ran there is placed again, what is healthy stays.
+
+`session` calls `repair` on the last answer; nothing is priced anew, so that it takes a tenth of a
+second where a new solve takes several.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scheduler.compiled import Ints
+from scheduler.draft import Draft, recount
+from scheduler.homeless import HARD, pack, place_homeless
+from scheduler.large import LargeAnswer
+from scheduler.relaxation import at_most, levels_of, served_and_short
+from scheduler.rounding import Tariff, negotiate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """The new answer, and which deployments and pools hold other counts than before."""
+
+    answer: LargeAnswer
+    deployments: Ints
+    pools: Ints
+
+
+def repair(answer: LargeAnswer, lost: Ints) -> Repair:
+    """Return an answer without the lost pools that moves nothing healthy it need not move.
+
+    The bounds are those from before the loss: they hold, for less supply never costs less.
+    """
+    before = answer.counts
+    state = _without(answer.draft, before, lost)
+    columns, prices = state.instance.columns, answer.warm.prices
+    hit = np.unique(columns.deployment[np.flatnonzero(state.counts != before)])
+    hit = hit[np.argsort(state.wants.priority[hit], kind="stable")]
+    tariff = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
+    negotiate(hit, state.market, state.wants, state.room, tariff, state.counts)
+    place_homeless(state, prices)
+    pack(state, prices, packed=before)
+    changed = np.flatnonzero(state.counts != before)
+    unmet, short = served_and_short(state.instance, state.counts)
+    levels = levels_of(state.instance, state.counts, (unmet, short))
+    bounds = at_most(answer.bounds, levels)
+    if (bounds.unmet, bounds.survival) != (levels.unmet, levels.survival):
+        bounds = replace(bounds, cost=0.0)  # who serves less may cost less
+    found = LargeAnswer(
+        counts=state.counts,
+        unmet=unmet,
+        short=short,
+        possible=answer.possible,
+        levels=levels,
+        bounds=bounds,
+        warm=answer.warm,
+        draft=state,
+    )
+    return Repair(
+        answer=found,
+        deployments=np.unique(columns.deployment[changed]),
+        pools=np.unique(columns.pool[changed]),
+    )
+
+
+def _without(draft: Draft, counts: Ints, lost: Ints) -> Draft:
+    """Return a draft of its own with the lost pools closed and what is left of the counts kept."""
+    instance, room = draft.instance, draft.room
+    gone = np.concatenate(
+        [instance.by_pool[instance.pool_first[j] : instance.pool_first[j + 1]] for j in lost]
+        or [np.zeros(0, np.int64)]
+    )
+    kept, limit = counts.copy(), instance.columns.limit.copy()
+    kept[gone] = 0
+    limit[gone] = 0
+    capacity, memory = room.capacity.copy(), room.memory_capacity.copy()
+    capacity[lost] = 0.0
+    memory[lost] = 0.0
+    less = replace(
+        instance,
+        pools=replace(instance.pools, capacity=capacity, memory=memory),
+        columns=replace(instance.columns, limit=limit, current=kept),
+    )
+    market = draft.market
+    state = Draft(
+        instance=less,
+        market=market._replace(limit=limit, kept=kept, bonus=np.full(len(kept), np.inf), runs=kept),
+        wants=draft.wants._replace(demand=draft.wants.demand.copy(), keep=draft.wants.keep.copy()),
+        room=room._replace(
+            accelerators=capacity.copy(),
+            memory=memory.copy(),
+            capacity=capacity,
+            memory_capacity=memory,
+            moves=room.moves.copy(),
+        ),
+        counts=kept.copy(),
+        tight=draft.tight.copy(),
+    )
+    recount(state)
+    return state

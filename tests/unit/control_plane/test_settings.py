@@ -1,0 +1,83 @@
+"""The control plane's settings: read whole or refused by field; the scheduler hears them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.reconcile.failover import judge
+from control_plane.reconcile.problem import placement_problem
+from control_plane.settings import load_settings, policy_of
+from scheduler.problem import RegionLatency
+from skerry.plumbing.errors import InvalidInput
+from tests.builders import a_demand, a_plane_view, a_snapshot
+
+GOOD: dict[str, Any] = {
+    "name": "cp",
+    "database_url": "sqlite:///x.db",
+    "operator_address": "127.0.0.1:1",
+    "link_address": "0.0.0.0:2",
+    "http_address": "127.0.0.1:3",
+    "tls": {"ca": "/ca", "certificate": "/cert", "key": "/key"},
+}
+NEAR = {"client_region": "eu", "plane_region": "fra", "milliseconds": 12.5}
+
+
+def written(path: Path, **scheduler: Any) -> Path:
+    path = path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "scheduler": scheduler}))
+    return path
+
+
+def test_the_scheduler_is_bound_by_what_the_settings_say(tmp_path: Path) -> None:
+    path = written(tmp_path, moves_max=2, reserve_fraction=0.25, region_latencies=[NEAR])
+    policy = policy_of(load_settings(path))
+    snapshot = replace(a_snapshot(a_plane_view(), demands=(a_demand(),)), policy=policy)
+    problem = placement_problem(snapshot, judge(snapshot))
+    assert problem.moves_max == 2
+    assert problem.reserve_fraction == 0.25
+    assert problem.latencies == (
+        RegionLatency(client_region="eu", plane_region="fra", seconds=0.0125),
+    )
+
+
+def test_without_a_scheduler_section_nothing_binds(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(GOOD))
+    policy = policy_of(load_settings(path))
+    assert (policy.moves_max, policy.reserve_fraction, policy.latencies) == (None, 0.0, ())
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "field"),
+    [
+        ({"moves_max": -1}, "scheduler.moves_max"),
+        ({"moves_max": 1.5}, "scheduler.moves_max"),
+        ({"moves_max": True}, "scheduler.moves_max"),
+        ({"reserve_fraction": 1.0}, "scheduler.reserve_fraction"),
+        ({"reserve_fraction": -0.1}, "scheduler.reserve_fraction"),
+        ({"reserve_fraction": float("nan")}, "scheduler.reserve_fraction"),
+        (
+            {"region_latencies": [{**NEAR, "milliseconds": float("inf")}]},
+            "scheduler.region_latencies.0.milliseconds",
+        ),
+        (
+            {"region_latencies": [{**NEAR, "milliseconds": -1}]},
+            "scheduler.region_latencies.0.milliseconds",
+        ),
+        (
+            {"region_latencies": [{**NEAR, "client_region": ""}]},
+            "scheduler.region_latencies.0.client_region",
+        ),
+        ({"region_latencies": [NEAR, NEAR]}, "scheduler.region_latencies"),
+        ({"movesmax": 1}, "scheduler.movesmax"),
+    ],
+)
+def test_a_bad_value_is_refused_at_its_field(
+    tmp_path: Path, scheduler: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidInput, match=r"settings .*settings\.json are wrong") as refused:
+        load_settings(written(tmp_path, **scheduler))
+    assert refused.value.field == field

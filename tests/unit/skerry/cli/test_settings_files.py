@@ -1,0 +1,37 @@
+"""What `skerry up` writes for the fleet's processes, and what of it is the operator's own."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from control_plane.settings import load_settings, policy_of
+from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.settings_files import write_settings
+from tests.unit.skerry.cli.test_pki import a_layout
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_what_the_operator_told_the_scheduler_stays_and_the_rest_is_written_anew(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    write_settings(directory, a_layout(), (), NOW)
+    first: dict[str, Any] = json.loads(path.read_bytes())
+    assert "scheduler" not in first
+    path.write_text(json.dumps({**first, "name": "mine", "scheduler": {"moves_max": 3}}))
+    write_settings(directory, a_layout(), (), NOW)
+    assert json.loads(path.read_bytes()) == {**first, "scheduler": {"moves_max": 3}}
+    assert policy_of(load_settings(path)).moves_max == 3
+
+
+def test_damaged_settings_are_written_anew(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    for damage in ("", "[]", "{"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(damage)
+        write_settings(directory, a_layout(), (), NOW)
+        load_settings(path)
