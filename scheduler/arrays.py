@@ -34,12 +34,15 @@ Mask = NDArray[np.bool_]
 class Arrays:
     """A problem and its instance; `replicas` is each demand in replicas of the first shape.
 
-    `closed` says for each pool why nothing new may start there, None where it may.
+    `names` are the pools' and `deployments` the demands', in the arrays' order. `closed` says for
+    each pool why nothing new may start there, None where it may.
     """
 
     problem: PlacementProblem
     pools: tuple[Pool, ...]
     demands: tuple[DemandedDeployment, ...]
+    names: tuple[str, ...]
+    deployments: tuple[str, ...]
     closed: tuple[str | None, ...]
     replicas: Floats
     instance: Instance
@@ -72,9 +75,54 @@ def arrays_of(problem: PlacementProblem) -> Arrays:
         problem=problem,
         pools=pools,
         demands=demands,
+        names=tuple(pool.name for pool in pools),
+        deployments=tuple(demanded.deployment.name for demanded in demands),
         closed=closed,
         replicas=_floats(demanded.demand_replicas for demanded in demands),
         instance=_with_rivals(instance, demands),
+    )
+
+
+def updated(arrays: Arrays, problem: PlacementProblem) -> Arrays | None:
+    """Return the arrays of a problem that differs in demand, in what runs or in what a start costs.
+
+    None where more differs: then all is made anew. Whoever plans again and again changes a few
+    numbers, and making 700,000 columns takes half a second.
+    """
+    before = arrays.problem
+    demands = tuple(sorted(problem.demands, key=lambda d: d.deployment.name))
+    same = (
+        problem.pools == before.pools
+        and problem.bars == before.bars
+        and not any(arrays.closed)
+        and problem.latencies == before.latencies
+        and problem.moves_max == before.moves_max
+        and problem.reserved_price_share == before.reserved_price_share
+        and len(demands) == len(arrays.demands)
+        and all(
+            new.deployment == old.deployment
+            and new.pools == old.pools
+            and (new.tokens_per_second is None) == (old.tokens_per_second is None)
+            for new, old in zip(demands, arrays.demands, strict=True)
+        )
+    )
+    wants = _deployment_arrays(demands, [scale_of(demanded) for demanded in demands])
+    instance = arrays.instance
+    if not same or ((wants.demand > 0.0) != (instance.deployments.demand > 0.0)).any():
+        return None
+    columns = replace(
+        instance.columns,
+        current=running_of(
+            problem, demands, arrays.pools, (instance.columns.deployment, instance.columns.pool)
+        ),
+        move_price=np.full(instance.size[2], move_microdollars(problem) / MICRODOLLARS),
+    )
+    return replace(
+        arrays,
+        problem=problem,
+        demands=demands,
+        replicas=_floats(demanded.demand_replicas for demanded in demands),
+        instance=replace(instance, deployments=wants, columns=columns),
     )
 
 

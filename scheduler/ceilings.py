@@ -4,6 +4,8 @@
 cheapest columns first, and never more than the nodes hold.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from scheduler.compiled import Floats, Ints, compiled
@@ -20,53 +22,71 @@ def grow_ceilings(instance: Instance, counts: Ints, *, is_open: Ints, reserve: F
     `is_open` is 1 for pools that take something new, `reserve` the accelerators of each pool that
     ceilings may not use.
     """
-    columns, wants, pools = instance.columns, instance.deployments, instance.pools
-    held = np.flatnonzero((counts > 0) & (is_open[columns.pool] == 1))
-    ceilings = counts.copy()
-    deployments = instance.size[1]
-    firm = np.where(columns.spot == 0, columns.throughput * counts, 0.0)
-    firm = np.bincount(columns.deployment, firm, minlength=deployments)
-    by_cost = held[np.lexsort((held, columns.price[held], columns.deployment[held]))]
+    wants, pools, deployments = instance.deployments, instance.pools, instance.size[1]
+    held = np.flatnonzero(counts > 0)
+    held = held[np.lexsort((instance.columns.price[held], instance.columns.pool[held]))]
+    here = _Held(
+        **{name: getattr(instance.columns, name)[held] for name in _Held._fields[:-1]},
+        bill=instance.bill[held],
+    )
+    start = np.searchsorted(here.pool, np.arange(len(pools.nodes) + 1)).astype(np.int64)
+    grows = is_open[here.pool] == 1
+    ceilings = counts[held]
+    firm = _sums(here.deployment, (here.spot == 0) * here.throughput * ceilings, deployments)
+    by_cost = np.lexsort((np.arange(len(held)), here.price, here.deployment))
     for priority in range(PRIORITY_CLASSES):
-        mine = by_cost[wants.priority[columns.deployment[by_cost]] == priority]
+        mine = by_cost[(wants.priority[here.deployment] == priority)[by_cost] & grows[by_cost]]
         if not len(mine):
             continue
-        left = pools.capacity - reserve - _taken(instance, columns.accelerators, ceilings)
-        memory = pools.memory - _taken(instance, columns.memory, ceilings)
-        replicas = wants.replicas_max - np.bincount(
-            columns.deployment, ceilings, minlength=deployments
+        spot = _sums(here.deployment, (here.spot == 1) * here.throughput * ceilings, deployments)
+        left = (
+            pools.capacity - reserve - _sums(here.pool, here.accelerators * ceilings, len(reserve)),
+            pools.memory - _sums(here.pool, here.memory * ceilings, len(reserve)),
+            wants.replicas_max - _sums(here.deployment, ceilings, deployments),
+            wants.cost_max - _sums(here.deployment, here.bill * ceilings, deployments),
+            wants.spot_max * firm - (1.0 - wants.spot_max) * spot,
+            wants.spot_max,
         )
-        money = wants.cost_max - np.bincount(
-            columns.deployment, ceilings * instance.bill, minlength=deployments
-        )
-        spot = np.where(columns.spot == 1, columns.throughput * ceilings, 0.0)
-        spot = np.bincount(columns.deployment, spot, minlength=deployments)
-        spare = wants.spot_max * firm - (1.0 - wants.spot_max) * spot
-        extra = np.zeros(len(counts), np.int64)
+        extra, granted = np.zeros(len(held), np.int64), np.zeros(len(held), np.int64)
         share_out(
             mine,
-            (columns.deployment, columns.pool, columns.spot, columns.limit),
-            (columns.accelerators, columns.memory, columns.throughput, instance.bill),
-            (left, memory, replicas, money, spare, wants.spot_max),
+            (here.deployment, here.pool, here.spot, here.limit),
+            (here.accelerators, here.memory, here.throughput, here.bill),
+            left,
             ceilings,
             extra,
         )
-        granted = np.zeros(len(counts), np.int64)
         grow_pools(
-            (instance.pool_first, instance.by_pool),
-            (columns.accelerators, columns.load_memory),
+            (start, np.arange(len(held))),
+            (here.accelerators, here.load_memory),
             (pools.nodes, pools.per_node, pools.node_memory),
             ceilings,
             extra,
             granted,
         )
         ceilings += granted
-    return ceilings
+    everything = counts.copy()
+    everything[held] = ceilings
+    return everything
 
 
-def _taken(instance: Instance, size: Floats, counts: Ints) -> Floats:
-    pools = instance.size[0]
-    return np.bincount(instance.columns.pool, size * counts, minlength=pools).astype(np.float64)
+class _Held(NamedTuple):
+    """Columns that hold replicas, sorted by pool and price."""
+
+    deployment: Ints
+    pool: Ints
+    accelerators: Floats
+    memory: Floats
+    load_memory: Floats
+    throughput: Floats
+    price: Floats
+    limit: Ints
+    spot: Ints
+    bill: Floats
+
+
+def _sums(ids: Ints, amounts: Floats | Ints, number: int) -> Floats:
+    return np.bincount(ids, amounts, minlength=number).astype(np.float64)
 
 
 @compiled

@@ -95,9 +95,10 @@ def tighten(state: Draft, tight: Ints) -> None:
     The plain sums let about 3 % of the replicas through that no node takes; on all pools this would
     cost up to two points.
     """
+    fresh = np.flatnonzero((tight == 1) & (state.tight == 0))
     state.tight = np.maximum(state.tight, tight)
     market, pools, memory = state.market, state.instance.pools, state.instance.columns.load_memory
-    for j in np.flatnonzero(state.tight):
+    for j in fresh:
         mine = state.instance.by_pool[
             state.instance.pool_first[j] : state.instance.pool_first[j + 1]
         ]

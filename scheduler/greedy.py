@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scheduler.grid import SPOT_UNITS, Counts, Grid, Want
+from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, packs
 from scheduler.levels import (
     moves_of,
     spread_shortfall,
@@ -49,9 +49,14 @@ def solve_greedy(grid: Grid) -> Counts:
 
 def keep_running(grid: Grid) -> Counts:
     """Return what runs, as far as it is wanted and may stay, the higher classes first."""
-    room = Room(grid, grid.nothing, {})
-    for want in sorted(grid.wants, key=lambda want: (want.priority, want.name)):
+    current = [column.current for column in grid.columns]
+    fitting = frozenset(pool for pool in grid.pools if packs(grid, pool, current))
+    room = Room(grid, grid.nothing, {}, fitting=fitting)
+    order = sorted(grid.wants, key=lambda want: (want.priority, want.name))
+    for want in order:
         _keep(room, want)
+    for want in order:
+        _keep_promises(room, want)
     return room.result
 
 
@@ -98,6 +103,23 @@ def _keep(room: Room, want: Want) -> None:
     for index in order:
         wanted = min(grid.columns[index].current, _missing(room, want, index))
         room.add(index, room.more(want, index, wanted))
+
+
+def _keep_promises(room: Room, want: Want) -> None:
+    """Keep what runs beyond the demand as far as it is what a loss is to be survived with."""
+    grid = room.grid
+    for index in sorted(want.columns, key=lambda i: (_price(grid, i), i)):
+        while room.counts[index] < grid.columns[index].current and room.more(want, index, 1):
+            before = _broken(room, want)
+            room.add(index, 1)
+            if _broken(room, want) >= before:
+                room.add(index, -1)
+                break
+
+
+def _broken(room: Room, want: Want) -> tuple[int, int]:
+    counts = room.counts
+    return survival_of(room.grid, want, counts), spread_shortfall(want, counts)
 
 
 def _fill(room: Room, want: Want) -> None:

@@ -166,8 +166,8 @@ def domain_of(pool: Pool, domain: FailureDomain) -> str:
             return pool.plane.cloud
 
 
-def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
-    """Say whether the counts of one pool fit its nodes."""
+def packs(grid: Grid, pool: str, counts: Sequence[int], *, searches: bool = True) -> bool:
+    """Say whether the counts of one pool fit its nodes; without `searches` some are overlooked."""
     shape = grid.pools[pool].shape
     return fits(
         shape.nodes,
@@ -183,6 +183,7 @@ def packs(grid: Grid, pool: str, counts: Sequence[int]) -> bool:
             for i in grid.on_pool[pool]
             if counts[i]
         ),
+        searches=searches,
     )
 
 

@@ -33,10 +33,15 @@ SETTLING_FIRST, SETTLING_LAST = 0.05, 3.0
 ATTEMPTS = 8
 STUCK_MAX = 3
 FORCED_MAX = 6
+GENTLY_FORCED_MAX = 60
 
 
-def place_homeless(state: Draft, prices: Prices) -> None:
-    """Serve who found no room: by class, others moved aside, lower classes shed as the last way."""
+def place_homeless(state: Draft, prices: Prices, *, gently: bool = False) -> None:
+    """Serve who found no room: by class, others moved aside, lower classes shed as the last way.
+
+    Gently each homeless one pushes aside as few as it can, before all may settle it together.
+    """
+    forced_max, forced_times = (GENTLY_FORCED_MAX, 2) if gently else (FORCED_MAX, 1)
     market, wants, room, counts = state.market, state.wants, state.room, state.counts
     hard = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     soft = hard._replace(pressure=FORCE_PRESSURE)
@@ -50,7 +55,7 @@ def place_homeless(state: Draft, prices: Prices) -> None:
             homeless = homeless_ones(state)
         if not len(homeless):
             return
-        if len(homeless) > FORCED_MAX or attempt > 0:
+        if len(homeless) > forced_max or attempt >= forced_times:
             renegotiate(state, prices, homeless, attempt)
         for d in homeless_ones(state):
             force(int(d), market, wants, room, (soft, hard), counts)

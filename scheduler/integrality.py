@@ -21,7 +21,7 @@ PRICE_UNITS = 1_000_000
 THROUGHPUT_UNITS = 10_000
 SPOT_UNITS = 10_000
 # Effort on one deployment, and the gap at which its bound is good enough.
-DETERMINISTIC_TIME_MAX = 0.15
+DETERMINISTIC_TIME_MAX = 0.1
 GAP_ENOUGH = 0.0003
 SEED = 1
 

@@ -59,6 +59,7 @@ class Effort:
     warm_steps: int = 30
     rounds: int = 12
     polishing: int = 4
+    warm_polishing: int = 2
     careful_columns_max: int = CAREFUL_COLUMNS_MAX
 
 
@@ -142,7 +143,7 @@ def _place_more(state: Draft, prices: Prices) -> None:
     """Serve who is short, with all others kept as far as can be; stand where that serves nobody."""
     before, market = state.counts.copy(), state.market
     state.market = market._replace(kept=before, bonus=KEPT_SHARE * market.dollars)
-    place_homeless(state, prices)
+    place_homeless(state, prices, gently=True)
     pack(state, prices)
     state.market = market._replace(accelerators=state.market.accelerators)
     if rank_of(state.instance, state.counts)[:-1] >= rank_of(state.instance, before)[:-1]:
@@ -177,7 +178,8 @@ def _replan(
         return kept
     prices = kept.warm.prices
     before = state.counts.copy()
-    polish(state, prices, effort.polishing, care)
+    rounds = effort.polishing if warm is None else effort.warm_polishing
+    polish(state, prices, rounds, care)
     pack(state, prices)
     found = rank_of(state.instance, state.counts)
     least = rank_of(state.instance, before)

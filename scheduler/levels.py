@@ -51,11 +51,11 @@ PROOF_LEVELS = COST + 1
 def evaluate(grid: Grid, counts: Counts) -> tuple[int, ...]:
     """Return every level's value in the solver's units."""
     unmet = [0] * PRIORITY_CLASSES
-    survival = 0
+    survival, scale = 0, survival_scale(grid)
     for want in grid.wants:
         unmet[want.priority] += unmet_weight(want) * unmet_of(grid, want, counts)
-        survival += survival_of(grid, want, counts) * survival_weight(grid, want)
-        survival += spread_shortfall(want, counts) * survival_scale(grid)
+        survival += survival_of(grid, want, counts) * (scale // want.scale)
+        survival += spread_shortfall(want, counts) * scale
     columns = list(zip(grid.columns, counts, strict=True))
     started = sum(max(0, count - column.current) for column, count in columns)
     cost = sum(column.cost_microdollars * count for column, count in columns)
@@ -146,11 +146,11 @@ def starts_weight(grid: Grid) -> int:
 def floors(grid: Grid) -> tuple[int, ...]:
     """Return a bound for each level that needs no solver: a level that meets it is done."""
     unmet = [0] * PRIORITY_CLASSES
-    survival = 0
+    survival, scale = 0, survival_scale(grid)
     most = tuple(column.count_max for column in grid.columns)
     for want in grid.wants:
         unmet[want.priority] += unmet_weight(want) * unmet_of(grid, want, most)
         if len(want.domains) == 1:  # losing the only domain loses everything
-            survival += want.kept_demand * survival_weight(grid, want)
-        survival += spread_shortfall(want, most) * survival_scale(grid)
+            survival += want.kept_demand * (scale // want.scale)
+        survival += spread_shortfall(want, most) * scale
     return (*unmet, survival, 0, 0, 0)

@@ -6,6 +6,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -227,6 +228,11 @@ NOISE_SEED = 11
 SHARED_COLUMNS_MIN = 50_000
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="prices")
+
+
 def evaluate_dual(
     instance: Instance,
     rates: Rates,
@@ -255,11 +261,7 @@ def evaluate_dual(
         )
         return total, *used
 
-    if len(halves) == 1:
-        answers = [answer(halves[0])]
-    else:
-        with ThreadPoolExecutor(max_workers=len(halves)) as threads:
-            answers = list(threads.map(answer, halves))
+    answers = list(map(answer, halves) if len(halves) == 1 else _threads().map(answer, halves))
     total = sum(found[0] for found in answers)
     used_accelerators = np.add.reduce([found[1] for found in answers])
     used_memory = np.add.reduce([found[2] for found in answers])

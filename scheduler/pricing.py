@@ -37,11 +37,12 @@ def fill(
     need: tuple[float, float, float, float],
     best: Ints,
     work: tuple[Ints, Floats],
+    least: float,
 ) -> float:
-    """Fill in order under a cap per domain; leave the cheapest completion in `best`.
+    """Fill in order under a cap per domain; leave the cheapest completion below `least` in `best`.
 
     `offer` is (order, price, room), `need` (load wanted, cap per domain, cap of spot, most
-    replicas). Returns the price, infinite where the load wanted is not reached.
+    replicas). Returns the price, `least` where no completion is cheaper.
     """
     order, price, room = offer
     throughput, domain, spot = shape
@@ -51,7 +52,6 @@ def fill(
     load[:] = 0.0
     left, paid, on_spot, number = wanted, 0.0, 0.0, 0.0
     eps = DUST * (1.0 + wanted)
-    least = np.inf
     for at in range(len(order)):
         i = order[at]
         if room[i] <= 0:
@@ -229,9 +229,8 @@ def balance_spot(
         else:
             high, above = middle, tried
     for side in range(2):
-        trial[:] = 0
         way = below if side == 0 else above
-        paid = fill((way, price, room), shape, need, trial, (rest, load))
+        paid = fill((way, price, room), shape, need, trial, (rest, load), best[0][-1])
         insert(paid, trial, best[0], best[1])
 
 
@@ -257,8 +256,11 @@ def sweep(
     chosen, paid_at = np.zeros((care.loads, 1), np.int64), np.full(care.loads, np.inf)
     which = np.empty(1, np.int64)
     for k in range(number):
-        trial[:] = 0
-        paid = fill((order, price, room), shape, need_of(want, caps[k]), trial, (rest, load))
+        need = need_of(want, caps[k])
+        known = max(best[0][-1], paid_at[-1])  # what is dearer is kept by nobody
+        paid = fill((order, price, room), shape, need, trial, (rest, load), known)
+        if paid == known:
+            continue
         insert(paid, trial, best[0], best[1])
         which[0] = k
         insert(paid, which, paid_at, chosen)
@@ -273,8 +275,7 @@ def sweep(
         for widened in (1.0, 1.25):
             wanted = keep * demand + widened * cap
             need = wanted, widened * cap, spot_max * wanted + DUST, want[3]
-            trial[:] = 0
-            paid = fill((order, price, room), shape, need, trial, (rest, load))
+            paid = fill((order, price, room), shape, need, trial, (rest, load), best[0][-1])
             insert(paid, trial, best[0], best[1])
 
 

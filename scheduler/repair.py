@@ -37,7 +37,7 @@ def repair(answer: LargeAnswer, lost: Ints) -> Repair:
     hit = hit[np.argsort(state.wants.priority[hit], kind="stable")]
     tariff = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     negotiate(hit, state.market, state.wants, state.room, tariff, state.counts)
-    place_homeless(state, prices)
+    place_homeless(state, prices, gently=True)
     pack(state, prices, packed=before)
     changed = np.flatnonzero(state.counts != before)
     unmet, short = served_and_short(state.instance, state.counts)
@@ -83,7 +83,13 @@ def _without(draft: Draft, counts: Ints, lost: Ints) -> Draft:
     market = draft.market
     state = Draft(
         instance=less,
-        market=market._replace(limit=limit, kept=kept, bonus=np.full(len(kept), np.inf), runs=kept),
+        market=market._replace(
+            limit=limit,
+            kept=kept,
+            bonus=np.full(len(kept), np.inf),
+            runs=kept,
+            accelerators=market.accelerators.copy(),
+        ),
         wants=draft.wants._replace(demand=draft.wants.demand.copy(), keep=draft.wants.keep.copy()),
         room=room._replace(
             accelerators=capacity.copy(),

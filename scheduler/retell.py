@@ -22,20 +22,20 @@ from skerry.fleet.placement import Envelope, Placement
 
 def touched_by(arrays: Arrays, repaired: Repair) -> Touched:
     """Return the names of what a repair changed."""
-    names = {arrays.demands[d].deployment.name for d in repaired.deployments.tolist()}
+    names = {arrays.deployments[d] for d in repaired.deployments.tolist()}
     for demanded in arrays.demands:
         if not names.isdisjoint(demanded.deployment.policy.anti_affinity):
             names.add(demanded.deployment.name)
     return Touched(
         deployments=frozenset(names),
-        pools=frozenset(arrays.pools[j].name for j in repaired.pools.tolist()),
+        pools=frozenset(arrays.names[j] for j in repaired.pools.tolist()),
     )
 
 
 def retell(arrays: Arrays, before: PlacementPlan, repaired: Repair) -> PlacementPlan:
     """Return the plan of a repair; `before` is the plan of the counts that it started from."""
     touched = touched_by(arrays, repaired)
-    changed = frozenset(arrays.demands[d].deployment.name for d in repaired.deployments.tolist())
+    changed = frozenset(arrays.deployments[d] for d in repaired.deployments.tolist())
     placed = _placements(arrays, before, repaired, changed)
     answer = repaired.answer
     short = bool((answer.unmet > 0.0).any())
@@ -88,8 +88,9 @@ def _columns_of(instance: Instance, repaired: Repair) -> Ints:
 
 def _names(arrays: Arrays, column: int) -> tuple[str, str]:
     columns = arrays.instance.columns
-    deployment = arrays.demands[int(columns.deployment[column])].deployment
-    return deployment.name, arrays.pools[int(columns.pool[column])].name
+    return arrays.deployments[int(columns.deployment[column])], arrays.names[
+        int(columns.pool[column])
+    ]
 
 
 def _envelopes(
@@ -100,7 +101,7 @@ def _envelopes(
     Others give up what the replacements took of their ceilings' room, the lowest class first.
     """
     instance, counts = arrays.instance, repaired.answer.counts
-    pools = {arrays.pools[j].name for j in repaired.pools.tolist()}
+    pools = {arrays.names[j] for j in repaired.pools.tolist()}
     extra = np.zeros(len(counts), np.int64)
     former = {(e.deployment, e.pool): e for e in before.envelopes if e.pool in pools}
     by_pool: dict[int, list[int]] = defaultdict(list)
@@ -167,17 +168,21 @@ def _bill(
     touched: Touched,
 ) -> float:
     """Return the bill: the one before, less what the touched ones cost, and what they cost now."""
-    dollars = {p.name: p.terms.price_per_accelerator_hour or 0.0 for p in arrays.pools}
-    kinds = {p.name: p.shape.accelerator for p in arrays.pools}
-    revisions = {d.deployment.name: d.deployment.revision for d in arrays.demands}
+    pools = dict(zip(arrays.names, arrays.pools, strict=True))
+    revisions = {
+        name: demanded.deployment.revision
+        for name, demanded in zip(arrays.deployments, arrays.demands, strict=True)
+    }
 
     def cost(placements: tuple[Placement, ...]) -> float:
         total = []
         for p in placements:
             if p.deployment in touched.deployments:
-                shape = revisions[p.deployment].shape_on(kinds[p.pool])
+                pool = pools[p.pool]
+                shape = revisions[p.deployment].shape_on(pool.shape.accelerator)
                 assert shape is not None, "a checked plan places only where a shape fits"
-                total.append(dollars[p.pool] * shape.accelerators * p.count)
+                price = pool.terms.price_per_accelerator_hour or 0.0
+                total.append(price * shape.accelerators * p.count)
         return math.fsum(total)
 
     return before.cost_per_hour - cost(before.placements) + cost(placed)

@@ -3,7 +3,7 @@
 `greedy` places with it and `envelopes` raises ceilings with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, packs, totals_suffice
 
@@ -13,7 +13,8 @@ class Room:
 
     `reserves` holds accelerators per pool that may not be taken. What counts against spot shares
     beside the spot replicas is `sure`: with ceilings the counts below them, else the counts as
-    they are.
+    they are. Without `searches` what only a search would pack does not fit. On pools that are
+    `fitting` the nodes are known to take all that will be asked for.
     """
 
     def __init__(
@@ -23,15 +24,18 @@ class Room:
         reserves: Mapping[str, int],
         *,
         sure: Counts | None = None,
+        searches: bool = True,
+        fitting: Collection[str] = (),
     ) -> None:
         self.grid = grid
+        self._searches = searches
         self.counts = list(counts)
         self.sure = self.counts if sure is None else sure
         # A column that its nodes can't take one more of stays so until something is given back.
         self._full: dict[int, int] = {}
         self._given_back = dict.fromkeys(grid.pools, 0)
         self._wants = {index: want for want in grid.wants for index in want.columns}
-        self._simple = {pool: totals_suffice(grid, pool) for pool in grid.pools}
+        self._simple = {pool: pool in fitting or totals_suffice(grid, pool) for pool in grid.pools}
         self._left = {
             name: pool.shape.accelerators - reserves.get(name, 0)
             for name, pool in grid.pools.items()
@@ -118,7 +122,7 @@ class Room:
         while low < high:
             middle = (low + high + 1) // 2
             self.counts[index] += middle
-            fits = packs(self.grid, pool, self.counts)
+            fits = packs(self.grid, pool, self.counts, searches=self._searches)
             self.counts[index] -= middle
             low, high = (middle, high) if fits else (low, middle - 1)
         if not low:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOST = "lost"
 # Behind a plan of the exact path: some tens of seconds a level, all of them for cost too.
-THOROUGH_TIME_MAX = 10.0
+THOROUGH_TIME_MAX = 6.0
 
 
 class Session:
@@ -36,7 +36,8 @@ class Session:
 
     def solve(self, problem: PlacementProblem) -> PlacementPlan:
         """Return a checked plan, from the last prices where the fleet is nearly the same."""
-        self._keep(problem, solve_from(problem, self._limits, self._warm))
+        former = self._outcome.arrays if self._outcome else None
+        self._keep(problem, solve_from(problem, self._limits, self._warm, former))
         assert self._outcome is not None
         return self._outcome.plan
 
@@ -140,7 +141,7 @@ def _repaired(problem: PlacementProblem, outcome: Outcome, lost: Collection[str]
     arrays, answer = outcome.arrays, outcome.answer
     assert arrays is not None
     assert answer is not None
-    number_of = {pool.name: number for number, pool in enumerate(arrays.pools)}
+    number_of = {name: number for number, name in enumerate(arrays.names)}
     repaired = repair(answer, np.array(sorted(number_of[name] for name in set(lost)), np.int64))
     closed = list(arrays.closed)
     for name in lost:

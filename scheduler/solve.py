@@ -48,7 +48,7 @@ class SolveLimits:
     deterministic_time_max: float = 0.2
     explained_max: int = 5
     searches: bool = True
-    cost_time_share: float = 0.03
+    cost_time_share: float = 0.015
 
 
 class UnusablePlan(RuntimeError):
@@ -83,12 +83,15 @@ class Outcome:
 
 
 def solve_from(
-    problem: PlacementProblem, limits: SolveLimits, warm: "Warm | None" = None
+    problem: PlacementProblem,
+    limits: SolveLimits,
+    warm: "Warm | None" = None,
+    former: "Arrays | None" = None,
 ) -> Outcome:
-    """Return a checked plan, found from the last prices where there are any."""
+    """Return a checked plan, found from the last prices and arrays where there are any."""
     grid = grid_if_small(problem, limits)
     if grid is None:
-        return solve_arrays(problem, limits, warm)
+        return solve_arrays(problem, limits, warm, former)
     if warm is not None and limits.searches and len(grid.columns) >= ARRAYS_COLUMNS_MIN:
         found = solve_arrays(problem, limits, warm)
         levels = found.plan.levels[:COST]
@@ -99,7 +102,7 @@ def solve_from(
 
 def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
     failures: list[str] = []
-    started = _start(grid, limits)
+    started = _start(grid, limits, failures)
     for solver, attempt in _attempts(grid, started, limits):
         try:
             answer = attempt()
@@ -121,7 +124,7 @@ def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
 def grid_if_small(problem: PlacementProblem, limits: SolveLimits) -> Grid | None:
     """Return the grid of a problem that the exact search can take, None for a larger one."""
     pools = len(problem.pools)
-    pairs = sum(pools if d.pools is None else len(d.pools) for d in problem.demands)
+    pairs = sum(pools if d.pools is None else min(len(d.pools), pools) for d in problem.demands)
     if pairs > limits.pairs_max:
         return None
     grid = build_grid(problem)
@@ -132,14 +135,15 @@ def solve_arrays(
     problem: PlacementProblem,
     limits: SolveLimits = SolveLimits(),
     warm: "Warm | None" = None,
+    former: "Arrays | None" = None,
 ) -> Outcome:
     """Return what the pipeline for large fleets finds, or what greedy does, or what runs."""
-    # Compiled code takes longer to load than small fleets take to solve.
-    from scheduler.wide import attempts, prepare, tell, warm_of
-
     failures: list[str] = []
     try:
-        arrays, start = prepare(problem, warm)
+        # Compiled code takes longer to load than small fleets take to solve.
+        from scheduler.wide import attempts, prepare, tell, warm_of
+
+        arrays, start = prepare(problem, warm, former)
     except Exception as error:
         return Outcome(plan=keep_what_is(problem, f"arrays: {type(error).__name__}: {error}"))
     for solver, attempt in attempts(arrays, start, searches=limits.searches):
@@ -197,15 +201,16 @@ class _Start:
     warm: "Warm | None" = None
 
 
-def _start(grid: Grid, limits: SolveLimits) -> _Start:
+def _start(grid: Grid, limits: SolveLimits, failures: list[str]) -> _Start:
     if not limits.searches or len(grid.columns) < ARRAYS_COLUMNS_MIN:
         return _Start(best=solve_greedy(grid))
-    # Compiled code takes longer to load than small fleets take to solve.
-    from scheduler.wide import start_of, warm_of
-
     try:
+        # Compiled code takes longer to load than small fleets take to solve.
+        from scheduler.wide import start_of, warm_of
+
         found = start_of(grid)
-    except Exception:  # greedy's start will do; the exact search says what it finds
+    except Exception as error:  # greedy's start will do for the exact search
+        failures.append(f"pipeline: {type(error).__name__}: {error}")
         return _Start(best=solve_greedy(grid))
     best, levels, bounds = found.counts, found.answer.levels, found.answer.bounds
     if levels.unmet != bounds.unmet or levels.survival > bounds.survival:

@@ -36,6 +36,7 @@ def warm_up() -> None:
     problem = _problem()
     session = Session(ARRAYS)
     session.solve(problem)
+    session.refine()
     plan = session.solve(problem)
     plan = session.repair(plan, (problem.pools[0].name,))
     Session(PLAIN).solve(problem)

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from scheduler.arrays import Arrays, arrays_of
+from scheduler.arrays import Arrays, arrays_of, updated
 from scheduler.ceilings import grow_ceilings
 from scheduler.compiled import Ints
 from scheduler.draft import recount
@@ -58,8 +58,8 @@ class Warm:
 
 def warm_of(arrays: Arrays, answer: LargeAnswer) -> Warm:
     """Return what the next solve may start from."""
-    names = [pool.name for pool in arrays.pools]
-    deployments = [demanded.deployment.name for demanded in arrays.demands]
+    names = arrays.names
+    deployments = arrays.deployments
     prices = answer.warm.prices
     return Warm(
         accelerator=dict(zip(names, prices.accelerator.tolist(), strict=True)),
@@ -86,7 +86,7 @@ def start_of(grid: Grid) -> Start:
     columns = arrays.instance.columns
     held = np.flatnonzero(answer.counts)
     names = [
-        (arrays.demands[d].deployment.name, arrays.pools[j].name)
+        (arrays.deployments[d], arrays.names[j])
         for d, j in zip(columns.deployment[held].tolist(), columns.pool[held].tolist(), strict=True)
     ]
     placed = dict(zip(names, answer.counts[held].tolist(), strict=True))
@@ -97,8 +97,8 @@ def start_of(grid: Grid) -> Start:
 def tell_counts(grid: Grid, start: Start, counts: Counts, solver: str) -> PlacementPlan:
     """Return the plan of a grid's counts, told as the pipeline's are: in milliseconds."""
     arrays, instance = start.arrays, start.arrays.instance
-    deployments = {d.deployment.name: number for number, d in enumerate(arrays.demands)}
-    pools = {pool.name: number for number, pool in enumerate(arrays.pools)}
+    deployments = {name: number for number, name in enumerate(arrays.deployments)}
+    pools = {name: number for number, name in enumerate(arrays.names)}
     table = np.zeros((len(deployments), len(pools)), np.int64)
     for column, count in zip(grid.columns, counts, strict=True):
         table[deployments[column.deployment], pools[column.pool]] = count
@@ -109,16 +109,19 @@ def tell_counts(grid: Grid, start: Start, counts: Counts, solver: str) -> Placem
     return tell(arrays, answer, solver)
 
 
-def prepare(problem: PlacementProblem, warm: Warm | None) -> tuple[Arrays, WarmStart | None]:
-    """Return the arrays of a problem, and the last prices in their order.
+def prepare(
+    problem: PlacementProblem, warm: Warm | None, former: Arrays | None = None
+) -> tuple[Arrays, WarmStart | None]:
+    """Return the arrays of a problem (from `former` ones where little changed), and the last prices
+    in their order.
 
     None where less than KNOWN_SHARE of the pools or deployments were there: that is another fleet.
     """
-    arrays = arrays_of(problem)
+    arrays = (updated(former, problem) if former else None) or arrays_of(problem)
     if warm is None:
         return arrays, None
-    names = [pool.name for pool in arrays.pools]
-    deployments = [demanded.deployment.name for demanded in arrays.demands]
+    names = arrays.names
+    deployments = arrays.deployments
     known = sum(name in warm.accelerator for name in names)
     seen = sum(name in warm.spot for name in deployments)
     if known < KNOWN_SHARE * len(names) or seen < KNOWN_SHARE * len(deployments):
@@ -188,8 +191,8 @@ def _cost_per_hour(arrays: Arrays, held: Ints, counts: Ints) -> float:
 
 def _placements(told: _Told, held: Ints, codes: Ints, cheaper: Ints) -> tuple[Placement, ...]:
     columns, arrays = told.arrays.instance.columns, told.arrays
-    names = [pool.name for pool in arrays.pools]
-    deployments = [demanded.deployment.name for demanded in arrays.demands]
+    names = arrays.names
+    deployments = arrays.deployments
     promises = [_promise(demanded.deployment.policy) for demanded in arrays.demands]
     order = np.lexsort((columns.pool[held], columns.deployment[held])).tolist()
     rows = list(
@@ -256,8 +259,8 @@ def _envelopes(told: _Told, held: Ints) -> tuple[Envelope, ...]:
     order = held[np.lexsort((columns.pool[held], columns.deployment[held]))]
     return tuple(
         Envelope(
-            deployment=arrays.demands[d].deployment.name,
-            pool=arrays.pools[j].name,
+            deployment=arrays.deployments[d],
+            pool=arrays.names[j],
             floor=count,
             target=count,
             ceiling=ceiling,
@@ -309,7 +312,7 @@ def _prices(told: _Told) -> tuple[PoolPrice, ...]:
     worth = told.answer.warm.prices.accelerator
     full = room.accelerators < np.maximum(1.0, 0.02 * room.capacity)
     return tuple(
-        PoolPrice(pool=arrays.pools[j].name, dollars_per_hour=round(float(worth[j]), DIGITS))
+        PoolPrice(pool=arrays.names[j], dollars_per_hour=round(float(worth[j]), DIGITS))
         for j in np.flatnonzero((worth > PRICE_MIN) & full & (told.is_open == 1)).tolist()
     )
 
@@ -339,8 +342,7 @@ def unplaced_told(arrays: Arrays, answer: LargeAnswer) -> tuple[Unplaced, ...]:
             reason = f"{needs}; no pool may host it"
         else:
             where = [
-                f"{arrays.pools[j].name} {max(0, int(left[j]))} of"
-                f" {arrays.pools[j].shape.accelerators}"
+                f"{arrays.names[j]} {max(0, int(left[j]))} of {arrays.pools[j].shape.accelerators}"
                 for j in mine[:POOLS_NAMED_MAX]
             ]
             more = len(mine) - POOLS_NAMED_MAX
@@ -401,10 +403,10 @@ def shed_told(arrays: Arrays, answer: LargeAnswer) -> tuple[Shed, ...]:
                 reason = f"class {priority[d]} gives way to class {least}"
             found.append(
                 Shed(
-                    deployment=arrays.demands[d].deployment.name,
-                    pool=arrays.pools[int(columns.pool[c])].name,
+                    deployment=arrays.deployments[d],
+                    pool=arrays.names[int(columns.pool[c])],
                     replicas=stopped,
-                    taken_by=tuple(arrays.demands[t].deployment.name for t in above),
+                    taken_by=tuple(arrays.deployments[t] for t in above),
                     reason=reason,
                 )
             )

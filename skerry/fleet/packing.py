@@ -105,11 +105,17 @@ def pack(nodes: Sequence[Node], loads: Iterable[Load]) -> Packing:
 
 
 def fits(
-    nodes: int, accelerators_per_node: int, host_memory_bytes: int, loads: Iterable[Load]
+    nodes: int,
+    accelerators_per_node: int,
+    host_memory_bytes: int,
+    loads: Iterable[Load],
+    *,
+    searches: bool = True,
 ) -> bool:
     """Say whether so many empty, like nodes take the loads.
 
-    The answer of `pack(empty_nodes(...), loads).is_complete`, without making the nodes.
+    The answer of `pack(empty_nodes(...), loads).is_complete`, without making the nodes. Without
+    `searches` some sets that only a search would pack are said not to fit.
     """
     empty = _Run(0, nodes, accelerators_per_node, host_memory_bytes, True)
     wanted = [load for load in loads if load.count > 0]
@@ -135,7 +141,12 @@ def fits(
     return (
         _fit_first(nodes, empty, by_accelerators)
         or _fit_first(nodes, empty, sorted(small, key=_by_host_memory))
-        or _search(_Bench([empty._replace(nodes=nodes)], accelerators_per_node), by_accelerators)
+        or (
+            searches
+            and _search(
+                _Bench([empty._replace(nodes=nodes)], accelerators_per_node), by_accelerators
+            )
+        )
     )
 
 

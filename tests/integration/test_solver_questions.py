@@ -67,7 +67,7 @@ async def test_a_killed_child_fails_one_question_at_most() -> None:
 async def test_nothing_but_the_pure_functions_can_be_asked_for() -> None:
     async with SolverProcess() as solver:
         with pytest.raises(AssertionError, match="system"):
-            await solver.ask("system", "true")
+            await solver.ask("system", PROBLEM)
         assert solver.pid is None
 
 

@@ -131,7 +131,6 @@ def test_a_plan_that_falls_short_is_not_moved_about_when_it_is_looked_at_again()
     assert diff(again, plan.placements).is_empty
 
 
-@pytest.mark.xfail(reason="what runs is kept though its spot share is too high: greedy answers")
 def test_spot_that_is_left_alone_above_its_share_is_given_up_by_the_pipeline_itself() -> None:
     firm = a_pool("firm")
     spot = a_pool("spot", terms=some_terms(0.1, kind=CapacityClass.SPOT))

@@ -278,7 +278,6 @@ def test_what_is_no_number_of_anything_is_refused_with_what_is_wrong(
 
 
 @BOTH
-@pytest.mark.xfail(reason="the reason names all hundred thousand: 1.4 MB for every pair")
 def test_a_reason_stays_a_sentence_however_much_a_policy_names(solver: str) -> None:
     policy = PlacementPolicy(regions=tuple(f"region-{number}" for number in range(MANY)))
     plan = checked(a_problem((FIRM,), (wanting(1, a_deployment(policy=policy)),)), solver)
