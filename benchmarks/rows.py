@@ -72,12 +72,6 @@ def timed(run: Callable[[], Result]) -> tuple[Result, float]:
     return result, seconds
 
 
-def refine(session: Session) -> tuple[PlacementPlan, float] | None:
-    """Return the refined plan and its seconds, None while sessions can't refine."""
-    method = getattr(session, "refine", None)
-    return None if method is None else timed(method)
-
-
 def peak_mb() -> float:
     """Return the most memory this program had resident; what ran before `exec` is not counted."""
     told = Path("/proc/self/status")
@@ -96,7 +90,7 @@ def warm_up(*, thorough: bool) -> float:
         again = session.solve(replace(problem, current=plan.placements))
         session.repair(again, lost=(problem.pools[0].name,))
         if thorough:
-            refine(session)
+            session.refine()
             greedy(arrays_of(values))
     return time.perf_counter() - began
 
@@ -130,11 +124,11 @@ def skerry_row(size: str, seed: str) -> Row:
         "machine_load": machine_load,
     }
     plans = [("cold", cold)]
-    if found := refine(session):
-        plans.append(("refined", Timed(plan=found[0], seconds=found[1], values=values)))
-        row.update(_refined(cold.plan, *found))
-        if size in CERTIFIED_SIZES:
-            row.update(_certified(cold.plan, *timed(session.certify)))
+    refined, seconds = timed(session.refine)
+    plans.append(("refined", Timed(plan=refined, seconds=seconds, values=values)))
+    row.update(_refined(cold.plan, refined, seconds))
+    if size in CERTIFIED_SIZES:
+        row.update(_certified(cold.plan, *timed(session.certify)))
     del session
     plans += _afterwards(cold, problem, row)
     row["peak_mb"] = peak_mb()
@@ -264,10 +258,10 @@ def _lost(session: Session, running: Timed, row: Row) -> list[tuple[str, Timed]]
     row["repair_cost_increase"] = round(repaired.cost_per_hour / cost - 1.0, 6)
     rest = changed(values, lost=gone)
     plans = [("repair", Timed(plan=repaired, seconds=seconds, values=rest))]
-    if found := refine(session):
-        row["repair_refine_s"] = round(found[1], 3)
-        row["repair_refined_cost_increase"] = round(found[0].cost_per_hour / cost - 1.0, 6)
-        plans.append(("repair_refined", Timed(plan=found[0], seconds=found[1], values=rest)))
+    refined, refine_seconds = timed(session.refine)
+    row["repair_refine_s"] = round(refine_seconds, 3)
+    row["repair_refined_cost_increase"] = round(refined.cost_per_hour / cost - 1.0, 6)
+    plans.append(("repair_refined", Timed(plan=refined, seconds=refine_seconds, values=rest)))
     return plans
 
 

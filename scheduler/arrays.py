@@ -6,7 +6,7 @@ demands are in the order of their names, whatever order the problem tells them i
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -351,11 +351,6 @@ def _with_rivals(instance: Instance, demands: Sequence[DemandedDeployment]) -> I
     count = instance.size[2]
     first = np.searchsorted(left[order], np.arange(count + 1)).astype(np.int64)
     return replace(instance, rival_first=first, rivals=right[order].astype(np.int64))
-
-
-def current_by_name(arrays: Arrays) -> Mapping[tuple[str, str], int]:
-    """Return what runs by (deployment, pool), as the problem tells it."""
-    return {(p.deployment, p.pool): p.count for p in arrays.problem.current if p.count}
 
 
 def _ints(values: Iterable[object]) -> Ints:

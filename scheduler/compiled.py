@@ -1,7 +1,7 @@
 """The one door to the compiler of inner loops: pure functions on arrays, cached on disk.
 
-Used by `prices`, `pricing`, `rounding` and `nodes`. Compiled code drops the interpreter's lock and
-reads no clock; the first call ever of a function costs its compilation, later processes load it.
+Used by the modules that COMPILED names, and by benchmarks. Compiled code drops the interpreter's
+lock and reads no clock; the first call ever of a function compiles it, later processes load it.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ from ortools.sat.python import cp_model
 from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, too_far
 from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, cost_microdollars, ratio
 from skerry.fleet.deployment import ResourceShape
-from skerry.fleet.packing import nodes_of_replica
+from skerry.fleet.packing import Load, fits, nodes_of_replica
 from skerry.fleet.pool import CapacityClass, Pool, resides
 
 DETERMINISTIC_TIME_MAX = 0.2  # of one question; the model has one integer for each pool
@@ -153,9 +153,35 @@ def _how_many(
     else:
         model.when(Family.POOLS, count <= fit * size.nodes)
     others = [i for i in grid.on_pool[pool.name] if grid.columns[i].deployment != want.name]
-    taken = sum(grid.columns[i].accelerators * counts[i] for i in others)
-    if taken:
-        model.when(Family.OTHERS, shape.accelerators * count <= size.accelerators - taken)
+    if any(counts[i] for i in others):
+        model.when(Family.OTHERS, count <= _fits_beside(grid, want, counts, (pool, shape)))
+
+
+def _fits_beside(grid: Grid, want: Want, counts: Counts, on: tuple[Pool, ResourceShape]) -> int:
+    """Return how many replicas the pool's nodes take beside those of others."""
+    pool, shape = on
+    others = [
+        Load(
+            key=grid.columns[i].deployment,
+            accelerators=grid.columns[i].accelerators,
+            host_memory_bytes=grid.columns[i].host_memory_bytes,
+            count=counts[i],
+        )
+        for i in grid.on_pool[pool.name]
+        if counts[i] and grid.columns[i].deployment != want.name
+    ]
+    node = pool.shape.nodes, pool.shape.accelerators_per_node, pool.shape.host_memory_bytes
+    low, high = 0, min(want.replicas_max, pool.shape.accelerators // shape.accelerators)
+    while low < high:
+        middle = (low + high + 1) // 2
+        mine = Load(
+            key=want.name,
+            accelerators=shape.accelerators,
+            host_memory_bytes=shape.host_memory_bytes,
+            count=middle,
+        )
+        low, high = (middle, high) if fits(*node, [*others, mine]) else (low, middle - 1)
+    return low
 
 
 def _in_all(model: _Model, grid: Grid, want: Want, rates: Sequence[tuple[Pool, int]]) -> None:

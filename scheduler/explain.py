@@ -14,9 +14,11 @@ from scheduler.grid import Counts, Grid, Want, build_grid
 from scheduler.levels import unmet_of
 from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
-from scheduler.reasons import Way, ways_out
+from scheduler.reasons import WAYS_OUT_MAX, Way, ways_out
 from scheduler.solve import SolveLimits, grid_if_small, solve
 
+# Changes that help are all tried up to so many, so that the cheapest of them come first.
+WAYS_TRIED_MAX = 12
 LIMITS = SolveLimits(explained_max=0)
 # Of a large fleet one deployment is placed anew: greedy does it, and no grid is needed for it.
 _FOCUSED = SolveLimits(explained_max=0, searches=False, pairs_max=0)
@@ -107,9 +109,8 @@ def _want_of(grid: Grid, name: str) -> Want:
 
 def _cheapest_first(grid: Grid, want: Want, counts: Counts) -> tuple[Way, ...]:
     assert unmet_of(grid, want, counts)
-    return tuple(
-        sorted(ways_out(grid, want, counts), key=lambda way: (way.dollars_per_hour, way.change))
-    )
+    ways = ways_out(grid, want, counts, WAYS_TRIED_MAX)
+    return tuple(sorted(ways, key=lambda way: (way.dollars_per_hour, way.change))[:WAYS_OUT_MAX])
 
 
 def _counts(grid: Grid, plan: PlacementPlan) -> Counts:

@@ -1,6 +1,6 @@
 """First answer and fallback: keep what runs, then the cheapest room, in order of priority.
 
-`solve` starts the exact search from it and uses it alone past the exact search's size.
+`solve` starts the exact search of the smallest fleets from it; ways out are tried with it.
 """
 
 from collections.abc import Mapping

@@ -87,13 +87,13 @@ def renegotiate(state: Draft, prices: Prices, homeless: Ints, attempt: int) -> N
     What was there before comes back where that serves fewer, class by class.
     """
     market, wants, room, counts = state.market, state.wants, state.room, state.counts
-    before = counts.copy(), room.accelerators.copy(), room.memory.copy()
+    before = counts.copy(), room.accelerators.copy(), room.memory.copy(), room.moves.copy()
     shortest = shed_by_class(state)
     hard = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     settle_softly(state, prices, homeless, attempt)
     negotiate(homeless_ones(state), market, wants, room, hard, counts)
     if shed_by_class(state) > shortest:
-        counts[:], room.accelerators[:], room.memory[:] = before
+        counts[:], room.accelerators[:], room.memory[:], room.moves[:] = before
 
 
 def settle_softly(state: Draft, prices: Prices, who: Ints, attempt: int) -> None:

@@ -53,11 +53,15 @@ REPLAN_GAIN_MIN = 0.002
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How hard to try, in steps (never in seconds: the same input gives the same plan)."""
+    """How hard to try, in steps (never in seconds: the same input gives the same plan).
+
+    At 700,000 columns 8 rounds take a second less than 12, for 0.03 % of gap.
+    """
 
     ascent_steps: int = 250
     warm_steps: int = 30
     rounds: int = 12
+    rounds_wide: int = 8
     polishing: int = 4
     warm_polishing: int = 2
     careful_columns_max: int = CAREFUL_COLUMNS_MAX
@@ -125,7 +129,8 @@ def solve_large(
         pack(state, prices)
         _place_more(state, prices)
         return _replan(state, answer_of(state, prices, possible), warm, effort, care)
-    _negotiate(state, prices, effort.rounds, care)
+    rounds = effort.rounds if care is CAREFUL else effort.rounds_wide
+    _negotiate(state, prices, rounds, care)
     place_homeless(state, prices)
     polish(state, prices, effort.polishing, care)
     pack(state, prices)

@@ -43,7 +43,6 @@ def levels_of(grid: Grid) -> tuple[Level, ...]:
 SURVIVAL = PRIORITY_CLASSES
 COST = SURVIVAL + 1
 STARTS = COST + 1
-FRAGMENTATION = STARTS + 1
 # Above these the order of equals: proof there costs time and changes nothing an operator pays for.
 PROOF_LEVELS = COST + 1
 

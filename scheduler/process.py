@@ -19,7 +19,7 @@ from typing import Any
 from scheduler.child import LENGTH, QUESTIONS, READY, Kind
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
-from scheduler.solve import ARRAYS_COLUMNS_MIN, SolveLimits, keep_what_is
+from scheduler.solve import ARRAYS_COLUMNS_MIN, SolveLimits, keep_what_is, pairs_of
 
 GIB = 2**30
 # Importing OR-Tools takes under a second; a machine that swaps may need many times that.
@@ -251,7 +251,6 @@ def _because(plan: Any, failures: list[str]) -> PlacementPlan:
 
 def _needs_compiling(problem: PlacementProblem, limits: SolveLimits) -> bool:
     """Say whether there are so many pairs that compiled loops may be used for them."""
-    pools = len(problem.pools)
-    pairs = sum(pools if d.pools is None else len(d.pools) for d in problem.demands)
+    pairs = pairs_of(problem)
     exact_max = min(limits.columns_max, limits.pairs_max)
     return pairs > exact_max or (limits.searches and pairs >= ARRAYS_COLUMNS_MIN)

@@ -112,14 +112,14 @@ class Way:
     dollars_per_hour: float
 
 
-def ways_out(grid: Grid, want: Want, counts: Counts) -> Iterator[Way]:
-    """Yield up to WAYS_OUT_MAX changes that would place all of it, each verified by solving again.
+def ways_out(grid: Grid, want: Want, counts: Counts, most: int = WAYS_OUT_MAX) -> Iterator[Way]:
+    """Yield up to `most` changes that would place all of it, each verified by solving again.
 
     The rest of the plan is held where it is; a way that would take from others is not one.
     """
     found = 0
     for text, changed in _candidates(grid, want, counts):
-        if found == WAYS_OUT_MAX:
+        if found == most:
             return
         dollars = _cost_of(grid, want, counts, changed)
         if dollars is not None:

@@ -53,15 +53,15 @@ class Session:
         if outcome.answer is None or outcome.arrays is None:
             found = Outcome(plan=solve(problem, replace(self._limits, searches=False)))
         else:
-            found = _repaired(problem, outcome, lost)
+            found = _repaired(problem, outcome, lost, self._limits)
         self._keep(problem, found)
         return found.plan
 
     def refine(self) -> PlacementPlan:
         """Return a better plan of the last problem where some seconds find one, or the same.
 
-        Small fleets are searched until their optimum is proven or the effort is spent; larger ones
-        are recombined and searched in groups.
+        What the exact path found is searched until its optimum is proven or the effort is spent;
+        what the pipeline found is recombined and searched in groups.
         """
         if self._problem is None or self._outcome is None:
             raise ValueError("refine speaks of the last plan of this session: solve first")
@@ -131,7 +131,9 @@ def without(
     return replace(problem, current=plan.placements, bars=(*problem.bars, *bars))
 
 
-def _repaired(problem: PlacementProblem, outcome: Outcome, lost: Collection[str]) -> Outcome:
+def _repaired(
+    problem: PlacementProblem, outcome: Outcome, lost: Collection[str], limits: SolveLimits
+) -> Outcome:
     """Return the repaired plan, a solved one where it would break a rule."""
     import numpy as np
 
@@ -150,7 +152,8 @@ def _repaired(problem: PlacementProblem, outcome: Outcome, lost: Collection[str]
     after = replace(arrays, problem=problem, closed=tuple(closed), instance=instance)
     plan = retell(after, outcome.plan, repaired)
     if found := violations(plan, problem, touched_by(after, repaired)):
-        reason = f"repair: {UnusablePlan(found)}"
-        other = solve_arrays(problem)
+        other = solve_arrays(problem, limits, outcome.warm)
+        reasons = [f"repair: {UnusablePlan(found)}", other.plan.solver_reason]
+        reason = "; ".join(filter(None, reasons))
         return replace(other, plan=replace(other.plan, solver_reason=reason))
     return Outcome(plan=plan, arrays=after, answer=repaired.answer)

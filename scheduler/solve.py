@@ -1,6 +1,7 @@
-"""The pipeline: grid, greedy start, exact search, check, envelopes, reasons.
+"""From a problem to a checked plan: the exact path for small fleets, the arrays for large ones.
 
-The only entrance for callers. Deterministic and without a clock: the caller measures the time.
+`solve` for one problem, `session.Session` for one fleet again and again; `process` holds a session.
+Deterministic and without a clock: the caller measures the time.
 """
 
 import math
@@ -121,11 +122,15 @@ def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
     return Outcome(plan=keep_what_is(grid.problem, "; ".join(failures)))
 
 
+def pairs_of(problem: PlacementProblem) -> int:
+    """Return how many pairs of a deployment and a pool the demands speak of."""
+    pools = len(problem.pools)
+    return sum(pools if d.pools is None else min(len(d.pools), pools) for d in problem.demands)
+
+
 def grid_if_small(problem: PlacementProblem, limits: SolveLimits) -> Grid | None:
     """Return the grid of a problem that the exact search can take, None for a larger one."""
-    pools = len(problem.pools)
-    pairs = sum(pools if d.pools is None else min(len(d.pools), pools) for d in problem.demands)
-    if pairs > limits.pairs_max:
+    if pairs_of(problem) > limits.pairs_max:
         return None
     grid = build_grid(problem)
     return grid if len(grid.columns) <= limits.columns_max else None

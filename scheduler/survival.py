@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from scheduler.grid import domain_of, ratio
 from scheduler.plan import PlacementPlan, Shed
 from scheduler.problem import DemandedDeployment, PlacementProblem
-from scheduler.solve import SolveLimits, solve
+from scheduler.solve import SolveLimits, pairs_of, solve
 from scheduler.whatif import Lose, changed_by, domains_of
 from skerry.fleet.deployment import FailureDomain
 from skerry.fleet.pool import Pool
@@ -70,16 +70,11 @@ def survive(
     found: list[Loss] = []
     for domain in domains:
         names = domains_of(problem, domain)
-        solved = len(names) * _pairs(problem) <= SOLVED_PAIRS_MAX
+        solved = len(names) * pairs_of(problem) <= SOLVED_PAIRS_MAX
         for name, survivors in _left_by_loss(problem, held, domain).items():
             loss = Loss(domain=domain, name=name, survivors=survivors, shed=(), solved=False)
             found.append(_solved(problem, plan, loss, limits) if solved else loss)
     return tuple(found)
-
-
-def _pairs(problem: PlacementProblem) -> int:
-    pools = len(problem.pools)
-    return sum(pools if d.pools is None else len(d.pools) for d in problem.demands)
 
 
 _Held = Mapping[str, Sequence[tuple[Pool, float]]]

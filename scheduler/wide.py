@@ -1,6 +1,6 @@
 """Plans of the large pipeline: counts of arrays told with names, levels, bounds and reasons.
 
-`solve` and `session` call `tell` on what `large` and `repair` answer.
+`solve` and `session` call `tell` on what `large` and `refine` answer; repairs are told by `retell`.
 """
 
 import math
@@ -27,6 +27,7 @@ from scheduler.problem import PlacementProblem
 from scheduler.refine import Refinement, own_draft, refine_large
 from scheduler.relaxation import spread_missing
 from scheduler.verdicts import CHEAPEST, KEPT, PROMISE, ROOM, fits_one_more, judge_columns
+from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.placement import Envelope, Placement
 
 # Pairs that may not host one another are told for what is unplaced only; the rest can be asked.
@@ -222,8 +223,8 @@ def _placements(told: _Told, held: Ints, codes: Ints, cheaper: Ints) -> tuple[Pl
     return tuple(found)
 
 
-def _promise(policy: object) -> str:
-    tolerate, spread = policy.tolerate, policy.spread  # type: ignore[attr-defined]
+def _promise(policy: PlacementPolicy) -> str:
+    tolerate, spread = policy.tolerate, policy.spread
     if tolerate:
         return f"survives loss of any one {tolerate.domain} ({tolerate.keep:.0%} kept)"
     return f"spread over {spread.domain}s" if spread else ""

@@ -251,12 +251,28 @@ def describe_plan(plan: "PlacementPlan") -> dict[str, Any]:
             for level in plan.levels
         ],
         "placements": [
-            {"deployment": p.deployment, "pool": p.pool, "replicas": p.count}
-            for p in plan.placements
+            {
+                "deployment": p.deployment,
+                "pool": p.pool,
+                "replicas": p.count,
+                "ceiling": e.ceiling,
+                "reason": p.reason,
+            }
+            for p, e in zip(plan.placements, plan.envelopes, strict=True)
         ],
         "unplaced": [
             {"deployment": u.deployment, "replicas": u.replicas, "reason": u.reason}
             for u in plan.unplaced
+        ],
+        "shed": [
+            {
+                "deployment": s.deployment,
+                "pool": s.pool,
+                "replicas": s.replicas,
+                "taken_by": list(s.taken_by),
+                "reason": s.reason,
+            }
+            for s in plan.shed
         ],
         "prices": {price.pool: price.dollars_per_hour for price in plan.prices},
     }
