@@ -1,6 +1,7 @@
 """Safety and liveness of convergence, for any plane and any history of failures."""
 
 import dataclasses
+from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,12 +87,13 @@ def applied(observed: Observed, actions: tuple[Action, ...], now: float) -> Obse
     """Return the plane after the actions, each done at once and in full."""
     seen = {replica.name: replica for replica in observed.replicas}
     backoffs = {(b.deployment, b.revision): b for b in observed.backoffs}
-    for index, action in enumerate(actions):
+    for action in actions:
         match action:
             case StartReplica():
                 if action.replaces is not None:
                     del seen[action.replaces]
-                name = f"new-{now}-{index}"
+                # A plane never gives a name twice, nor does this: the second would be the first.
+                name = next(n for i in count() if (n := f"new-{now}-{i}") not in seen)
                 seen[name] = SeenReplica(
                     name=name,
                     deployment=action.deployment,
