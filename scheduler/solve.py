@@ -45,7 +45,7 @@ class SolveLimits:
     """
 
     columns_max: int = 4_000
-    pairs_max: int = 40_000
+    pairs_max: int = 10_000
     deterministic_time_max: float = 0.2
     explained_max: int = 5
     searches: bool = True
