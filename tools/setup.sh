@@ -20,6 +20,6 @@ echo "installing what requirements.lock names into .venv"
 .venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
 # Else the first large fleet would wait for the compiler; a second where all is compiled already.
-echo "compiling the scheduler's inner loops: up to a minute, once for each version of them"
+echo "compiling the scheduler's inner loops: a minute or two, once for each version of them"
 .venv/bin/python -m scheduler.warmup
 touch .venv/.ready
