@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from benchmarks.bench_scheduler import machine
 from benchmarks.placement_instances import SIZES, Values, problem_of, values_of
-from scheduler.process import GIB, ProcessLimits, SolverProcess, pack, unpack
+from scheduler.process import GIB, ProcessLimits, SolverProcess, decode, encode
 from scheduler.solve import keep_what_is
 from skerry.plumbing.clock import SystemClock
 
@@ -109,9 +109,9 @@ async def measure(size: str, seed: str) -> dict[str, Any]:
         _, phases["repair"] = await during(process.repair(lost))
     _, phases["keep what is"] = await during(asyncio.to_thread(keep_what_is, applied))
     # The same that `SolverProcess` does in threads, each by itself.
-    packed, phases["pack the problem"] = await during(asyncio.to_thread(pack, problem))
-    answer = pack(plan)
-    _, phases["unpack the plan"] = await during(asyncio.to_thread(unpack, answer))
+    packed, phases["pack the problem"] = await during(asyncio.to_thread(encode, problem))
+    answer = encode(plan)
+    _, phases["unpack the plan"] = await during(asyncio.to_thread(decode, answer))
     worst = {
         name: max(phase[f"every_{interval:g}_s"].get("late_ms_max", 0.0)
                   for interval in INTERVALS_SECONDS)

@@ -84,7 +84,7 @@ def _point(axes: Axes, row: Row) -> None:
     _, colour, marker = METHODS[row["method"]]
     seconds, at = max(row["cold_s"], SECONDS_MIN), _height(row)
     axes.plot(seconds, at, marker, color=colour, markersize=8, alpha=0.85, zorder=3)
-    refined = row.get("refined_gap_5s")
+    refined = row.get("refined_gap")
     if refined is not None and row.get("refine_s") is not None:
         later = seconds + row["refine_s"]
         lower = max(100 * refined, GAP_PERCENT_MIN)

@@ -1,7 +1,7 @@
 """A placement problem as arrays, with the names to read them by.
 
-`wide` solves and tells on them; `instance_of` is for who wants the numbers only. Pools and
-demands are in the order of their names, whatever order the problem tells them in.
+`wide` solves and tells on them. Pools and demands are in the order of their names, whatever order
+the problem tells them in.
 """
 
 import math
@@ -46,11 +46,6 @@ class Arrays:
     closed: tuple[str | None, ...]
     replicas: Floats
     instance: Instance
-
-
-def instance_of(problem: PlacementProblem) -> Instance:
-    """Return the arrays of a problem: deployments and pools in the order of their names."""
-    return arrays_of(problem).instance
 
 
 def arrays_of(problem: PlacementProblem) -> Arrays:

@@ -4,9 +4,10 @@
 cost level. The relaxation is read from the very model that CP-SAT solves, so it is never another.
 """
 
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ortools.linear_solver import pywraplp
 from ortools.sat.python import cp_model
@@ -33,37 +34,59 @@ class Relaxation:
     values: Sequence[float]
 
 
+@dataclass(slots=True, kw_only=True)
+class Relaxer:
+    """The linear relaxation of a growing model: each question reads only what is new in it."""
+
+    model: cp_model.CpModel
+    solver: pywraplp.Solver = field(default_factory=lambda: _glop())
+    variables: list[pywraplp.Variable] = field(default_factory=list)
+    rows: list[tuple[pywraplp.Constraint, float]] = field(default_factory=list)
+
+    def relax(self, rows: Collection[int], bounded: Collection[int]) -> Relaxation | None:
+        """Return the relaxation of a model with linear rows, None when GLOP has no answer.
+
+        `rows` are the indices of rows whose duals are wanted, `bounded` those of variables whose
+        bounds' worth is.
+        """
+        proto, infinity = self.model.proto, self.solver.infinity()
+        for variable in itertools.islice(proto.variables, len(self.variables), None):
+            domain = list(variable.domain)
+            self.variables.append(self.solver.NumVar(float(domain[0]), float(domain[-1]), ""))
+        for constraint in itertools.islice(proto.constraints, len(self.rows), None):
+            row = constraint.linear
+            domain, coefficients = list(row.domain), list(row.coeffs)
+            # Rows mix microdollars and replicas: each is brought to coefficients of at most 1.
+            scale = float(max((abs(value) for value in coefficients), default=1)) or 1.0
+            low = -infinity if domain[0] < -UNBOUNDED else domain[0] / scale
+            high = infinity if domain[-1] > UNBOUNDED else domain[-1] / scale
+            made = self.solver.Constraint(low, high)
+            for index, value in _added(row.vars, coefficients).items():
+                made.SetCoefficient(self.variables[index], value / scale)
+            self.rows.append((made, scale))
+        asked = {number: self.rows[number] for number in rows}
+        return _solved(self.solver, proto, (self.variables, bounded), asked)
+
+
 def relax(
     model: cp_model.CpModel, rows: Collection[int], bounded: Collection[int]
 ) -> Relaxation | None:
-    """Return the relaxation of a model with linear rows, None when GLOP has no answer.
+    """Return the relaxation of a model that is asked about once."""
+    return Relaxer(model=model).relax(rows, bounded)
 
-    `rows` are the indices of rows whose duals are wanted, `bounded` those of variables whose
-    bounds' worth is.
-    """
-    proto = model.proto
+
+def _glop() -> pywraplp.Solver:
     solver = pywraplp.Solver.CreateSolver("GLOP")
     solver.SetSolverSpecificParametersAsString(GLOP_PARAMETERS)
-    infinity = solver.infinity()
-    variables = []
-    for variable in proto.variables:
-        domain = list(variable.domain)
-        variables.append(solver.NumVar(float(domain[0]), float(domain[-1]), ""))
-    asked: dict[int, tuple[pywraplp.Constraint, float]] = {}
-    for number, constraint in enumerate(proto.constraints):
-        row = constraint.linear
-        domain, coefficients = list(row.domain), list(row.coeffs)
-        # Rows mix microdollars and replicas: each is brought to coefficients of at most 1.
-        scale = float(max((abs(value) for value in coefficients), default=1)) or 1.0
-        low = -infinity if domain[0] < -UNBOUNDED else domain[0] / scale
-        high = infinity if domain[-1] > UNBOUNDED else domain[-1] / scale
-        made = solver.Constraint(low, high)
-        for index, value in zip(list(row.vars), coefficients, strict=True):
-            at = variables[index]
-            made.SetCoefficient(at, made.GetCoefficient(at) + value / scale)
-        if number in rows:
-            asked[number] = (made, scale)
-    return _solved(solver, proto, (variables, bounded), asked)
+    return solver
+
+
+def _added(indices: Iterable[int], values: Iterable[int]) -> Mapping[int, int]:
+    """Return the sum of the values of each index: a row may name a variable twice."""
+    found: dict[int, int] = {}
+    for index, value in zip(indices, values, strict=True):
+        found[index] = found.get(index, 0) + value
+    return found
 
 
 def _solved(
@@ -76,9 +99,9 @@ def _solved(
     coefficients = list(proto.objective.coeffs)
     scale = float(max((abs(value) for value in coefficients), default=1)) or 1.0
     objective = solver.Objective()
-    for index, value in zip(list(proto.objective.vars), coefficients, strict=True):
-        at = variables[index]
-        objective.SetCoefficient(at, objective.GetCoefficient(at) + value / scale)
+    objective.Clear()
+    for index, value in _added(proto.objective.vars, coefficients).items():
+        objective.SetCoefficient(variables[index], value / scale)
     objective.SetMinimization()
     if solver.Solve() != pywraplp.Solver.OPTIMAL:
         return None

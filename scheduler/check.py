@@ -151,7 +151,11 @@ def violations(
         on[pair.pool].append(pair)
     if touched is not None:
         on = {name: found for name, found in on.items() if name in touched.pools}
-    broken = {key: tuple(_broken_rules(pair, latencies)) for key, pair in pairs.items()}
+    broken = {
+        key: tuple(_broken_rules(pair, latencies))
+        for key, pair in pairs.items()
+        if pair.deployment in asked
+    }
     case = _Case(
         plan=plan,
         problem=problem,
@@ -230,16 +234,9 @@ def _pairs(
             asked, supply = wanted[deployment], pools[pool]
             shape = asked.shapes.get(supply.shape.accelerator)
             count, ceiling = counts.get(key, 0), ceilings.get(key, 0)
-            pairs[key] = _Pair(
-                deployment=deployment,
-                pool=pool,
-                wanted=asked,
-                supply=supply,
-                shape=shape,
-                placed=count,
-                allowed=max(count, ceiling),
-                running=running.get(key, 0),
-            )
+            allowed, runs = max(count, ceiling), running.get(key, 0)
+            # By position, as thousands of them are made in a tenth of a second.
+            pairs[key] = _Pair(deployment, pool, asked, supply, shape, count, allowed, runs)
     return pairs
 
 
@@ -391,12 +388,23 @@ def _spot_shares(case: _Case) -> Iterator[Violation]:
         pairs = case.of[name]
         if not any(pair.is_spot for pair in pairs):
             continue
-        held = math.fsum(pair.placed * pair.worth for pair in pairs if not pair.is_spot)
+        worths = [pair.worth for pair in pairs]
         counts = [pair.placed for pair in pairs]
         ceilings = [pair.allowed for pair in pairs]
-        for what, amounts in (("counts", counts), ("ceilings", ceilings)):
-            worths = zip(pairs, amounts, strict=True)
-            spot = math.fsum(n * pair.worth for pair, n in worths if pair.is_spot)
+        held = math.fsum(
+            n * worth
+            for pair, n, worth in zip(pairs, counts, worths, strict=True)
+            if not pair.is_spot
+        )
+        told = [("counts", counts)]
+        if ceilings != counts:
+            told.append(("ceilings", ceilings))
+        for what, amounts in told:
+            spot = math.fsum(
+                n * worth
+                for pair, n, worth in zip(pairs, amounts, worths, strict=True)
+                if pair.is_spot
+            )
             number = sum(counts) + sum(amounts)
             if spot > share * (held + spot) + REPLICA_TOLERANCE * (1 + number):
                 yield _violation(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from scheduler.explain import explain
 from scheduler.plan import PlacementPlan
-from scheduler.problem import PlacementProblem
+from scheduler.problem import BadQuestion, PlacementProblem
 from scheduler.session import Session
 from scheduler.solve import SolveLimits, keep_what_is, solve
 from scheduler.survival import survive
@@ -38,7 +38,7 @@ QUESTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 
 class Kind(StrEnum):
-    """What an answer is, `NOTHING` that of a repair without a plan.
+    """What an answer is: `REFUSED` that of a bad question, `NOTHING` of a repair without a plan.
 
     Told as its value: there this module has another name.
     """
@@ -63,6 +63,7 @@ class Planner:
         self._session: Session | None = None
         self._limits = SolveLimits()
         self._plan: PlacementPlan | None = None
+        self._pools: frozenset[str] = frozenset()
 
     def plan(self, problem: PlacementProblem, limits: SolveLimits) -> PlacementPlan:
         """Return a plan; the session goes on while the limits are the same."""
@@ -71,6 +72,7 @@ class Planner:
             session = Session(limits)
         plan = session.solve(problem)
         self._session, self._limits, self._plan = session, limits, plan
+        self._pools = frozenset(pool.name for pool in problem.pools)
         return plan
 
     def keep(self, problem: PlacementProblem) -> PlacementPlan:
@@ -79,9 +81,11 @@ class Planner:
         return keep_what_is(problem)
 
     def repair(self, lost: Sequence[str]) -> PlacementPlan:
-        """Return the last plan without these pools; ValueError for an unknown one, or NoPlan."""
+        """Return the last plan without these pools; BadQuestion for an unknown one, or NoPlan."""
         if self._session is None or self._plan is None:
             raise NoPlan("this process has no plan: nothing was solved, or the last try failed")
+        if unknown := sorted(set(lost) - self._pools):
+            raise BadQuestion(f"pool {unknown[0]!r} is not among the {len(self._pools)} pools")
         self._plan = self._session.repair(self._plan, lost)
         return self._plan
 
@@ -140,7 +144,7 @@ def _answer(calls: Mapping[str, Callable[..., Any]], question: bytes) -> bytes:
         return pickle.dumps((Kind.ANSWER.value, calls[name](*arguments)))
     except NoPlan as error:
         return pickle.dumps((Kind.NOTHING.value, str(error)))
-    except ValueError as error:
+    except BadQuestion as error:
         return pickle.dumps((Kind.REFUSED.value, str(error)))
     except Exception as error:  # whatever it is, the caller has a fallback and must be told
         return pickle.dumps((Kind.ERROR.value, f"{type(error).__name__}: {error}"))

@@ -12,6 +12,7 @@ from ortools.sat.python import cp_model
 
 from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, too_far
 from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, cost_microdollars, ratio
+from scheduler.levels import moves_of
 from skerry.fleet.deployment import ResourceShape
 from skerry.fleet.packing import Load, fits, nodes_of_replica
 from skerry.fleet.pool import CapacityClass, Pool, resides
@@ -36,6 +37,7 @@ class Family(StrEnum):
     SPOT = "spot share"
     COST = "cost ceiling"
     REPLICAS = "max_replicas"
+    MOVES = "movement budget"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,11 +48,16 @@ class _Model:
     count: dict[str, cp_model.IntVar] = field(default_factory=dict)
     literal: dict[Family, cp_model.IntVar] = field(default_factory=dict)
 
-    def when(self, family: Family, row: cp_model.BoundedLinearExpression | bool) -> None:
-        """Add a row that holds while the family does."""
+    def when(
+        self,
+        family: Family,
+        row: cp_model.BoundedLinearExpression | bool,
+        *also: cp_model.LiteralT,
+    ) -> None:
+        """Add a row that holds while the family does, and the other literals with it."""
         if family not in self.literal:
             self.literal[family] = self.cp.new_bool_var(family.value)
-        self.cp.add(row).only_enforce_if(self.literal[family])
+        self.cp.add(row).only_enforce_if(self.literal[family], *also)
 
 
 def conflict(grid: Grid, want: Want, counts: Counts) -> tuple[Family, ...]:
@@ -106,6 +113,7 @@ def _build(grid: Grid, want: Want, counts: Counts) -> _Model:
             model.when(Family.APART, count == 0)
     model.cp.add(cp_model.LinearExpr.sum(served) >= want.demand)
     _in_all(model, grid, want, rates)
+    _moved(model, grid, want, counts)
     return model
 
 
@@ -204,6 +212,28 @@ def _in_all(model: _Model, grid: Grid, want: Want, rates: Sequence[tuple[Pool, i
             weight = SPOT_UNITS * is_spot - want.spot_units_max
             excess.append(worth * weight * model.count[pool.name])
         model.when(Family.SPOT, cp_model.LinearExpr.sum(excess) <= 0)
+
+
+def _moved(model: _Model, grid: Grid, want: Want, counts: Counts) -> None:
+    """Limit how many replicas stop while others start to what the others' moves leave."""
+    runs = {grid.columns[i].pool: grid.columns[i].current for i in want.columns}
+    budget = grid.problem.moves_max
+    if budget is None or not any(runs.values()):
+        return
+    others = (other for other in grid.wants if other.name != want.name)
+    left = max(0, budget - sum(moves_of(grid, other, counts) for other in others))
+    started, stopped = [], []
+    for pool, count in model.count.items():
+        running = runs.get(pool, 0)
+        more = model.cp.new_int_var(0, max(1, want.demand), f"more-{pool}")
+        fewer = model.cp.new_int_var(0, running, f"fewer-{pool}")
+        model.cp.add(more >= count - running)
+        model.cp.add(fewer >= running - count)
+        started.append(more)
+        stopped.append(fewer)
+    few_start = model.cp.new_bool_var("few start")
+    model.when(Family.MOVES, cp_model.LinearExpr.sum(started) <= left, few_start)
+    model.when(Family.MOVES, cp_model.LinearExpr.sum(stopped) <= left, ~few_start)
 
 
 def _is_on(grid: Grid, index: int, pool: Pool) -> bool:

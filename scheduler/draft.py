@@ -13,7 +13,7 @@ from scheduler.compiled import Floats, Ints
 from scheduler.instance import NO_LIMIT, Instance
 from scheduler.nodes import pack_pools
 from scheduler.pricing import QUICK, place_one
-from scheduler.rounding import Market, Room, Wants, served_of, spare_of
+from scheduler.rounding import Market, PoolRoom, Wants, served_of, spare_of
 from skerry.fleet.deployment import PRIORITY_CLASSES
 
 BISECTIONS = 12
@@ -26,7 +26,7 @@ class Draft:
     instance: Instance
     market: Market
     wants: Wants
-    room: Room
+    room: PoolRoom
     counts: Ints
     tight: Ints
 
@@ -62,7 +62,7 @@ def draft_of(instance: Instance) -> Draft:
         domains_min=spread_possible(instance),
         priority=wanted.priority,
     )
-    room = Room(
+    room = PoolRoom(
         accelerators=instance.pools.capacity.copy(),
         memory=instance.pools.memory.copy(),
         capacity=instance.pools.capacity,
@@ -258,8 +258,12 @@ def overdrawing_ones(state: Draft) -> Ints:
 
 def shed_by_class(state: Draft) -> tuple[int, ...]:
     """Return how many are not served as far as possible, by class."""
-    priority = state.wants.priority[homeless_ones(state)]
-    return tuple(np.bincount(priority, minlength=PRIORITY_CLASSES).tolist())
+    return class_sizes(state, homeless_ones(state))
+
+
+def class_sizes(state: Draft, which: Ints) -> tuple[int, ...]:
+    """Return how many of some deployments are of each class."""
+    return tuple(np.bincount(state.wants.priority[which], minlength=PRIORITY_CLASSES).tolist())
 
 
 def by_class(state: Draft) -> Ints:

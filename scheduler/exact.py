@@ -14,11 +14,13 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
-from scheduler.certificate import relax
+from scheduler.certificate import Relaxer
 from scheduler.grid import MIB, SPOT_UNITS, Counts, Grid, Want, packs, totals_suffice
 from scheduler.levels import (
     COST,
+    EVERYTHING,
     PROOF_LEVELS,
+    Scope,
     evaluate,
     floors,
     loss_shortfall,
@@ -49,6 +51,9 @@ NEAR_COLUMNS_MIN = 100
 NEAR_REPLICAS = 1
 NEAR_ROUNDS = 2
 NEAR_TIME_SHARE = 0.33
+# Searches this short are presolved once over: at 10 planes and 50 deployments all of it took 80 ms,
+# the search 15, and both ended with the same bound.
+LIGHT_TIME_MAX = 0.01
 # The levels that only order equals get this share of a level's time.
 TIE_TIME_SHARE = 0.2
 
@@ -81,6 +86,8 @@ class Model:
     started: dict[int, Expression] = field(default_factory=dict)
     opened: list[cp_model.IntVar] = field(default_factory=list)
     levels: list[list[Expression]] = field(default_factory=list)
+    relaxer: Relaxer | None = None
+    scope: Scope = EVERYTHING
     pool_rows: dict[int, str] = field(default_factory=dict)
     hints: list[tuple[cp_model.IntVar, Valued]] = field(default_factory=list)
 
@@ -98,7 +105,9 @@ class Model:
             self.cp.add_hint(variable, value(counts))
 
 
-def improve(grid: Grid, start: Counts, effort: tuple[float, float]) -> Answer | None:
+def improve(
+    grid: Grid, start: Counts, effort: tuple[float, float], scope: Scope = EVERYTHING
+) -> Answer | None:
     """Return the best counts found from `start` on, None when none of them fits the nodes.
 
     `effort` is CP-SAT's deterministic time per level, and the share of it that cost gets.
@@ -111,14 +120,15 @@ def improve(grid: Grid, start: Counts, effort: tuple[float, float]) -> Answer | 
     relaxed: Answer | None = None
     for _ in range(ROUNDS_MAX):
         model = build_model(grid, by_node, by_owner)
-        answer = solve_levels(model, start, effort)
+        answer = solve_levels(model, start, effort, scope)
         if not by_owner:
             relaxed = answer
         failed = {pool for pool in grid.pools if not packs(grid, pool, answer.counts)}
         if not failed:
             return answer if not by_owner else certified(grid, answer.counts, relaxed)
         for pool in failed:
-            fits = _node_integers(grid, pool) <= NODE_INTEGERS_MAX and pool not in by_node
+            few = _node_integers(grid, pool) <= NODE_INTEGERS_MAX and scope.reach is None
+            fits = few and pool not in by_node
             (by_node if fits else by_owner).add(pool)
         by_node -= by_owner
     return None
@@ -166,19 +176,24 @@ def build_model(grid: Grid, by_node: Collection[str] = (), by_owner: Collection[
         if pool in by_owner:
             nodes_owned_by_one_deployment(model, pool)
     unmet: list[list[Expression]] = [[] for _ in range(PRIORITY_CLASSES)]
-    survival: list[Expression] = []
     for want in grid.wants:
         replicas_max(model, want)
         cost_ceiling(model, want)
         spot_share(model, want)
         unmet[want.priority].append(demand(model, want))
-        survival.extend(survival_of_each_domain(model, want))
-        survival.extend(spread_over_domains(model, want))
     anti_affinity(model)
-    spent = cost(model)
+    count_starts(model)
     movement_budget(model)
-    model.levels = [*unmet, survival, spent, starts(model), fragmentation(model)]
+    model.levels = unmet
     return model
+
+
+def level_terms(model: Model, number: int) -> list[Expression]:
+    """Return what a level sums up; variables and rows that no earlier one needs come with it."""
+    following = (survival, cost, starts, fragmentation)
+    while len(model.levels) <= number:
+        model.levels.append(following[len(model.levels) - PRIORITY_CLASSES](model))
+    return model.levels[number]
 
 
 def replica_counts(model: Model) -> None:
@@ -359,11 +374,18 @@ def spread_over_domains(model: Model, want: Want) -> list[Expression]:
     return [survival_scale(model.grid) * missing]
 
 
-def cost(model: Model) -> list[Expression]:
-    """Price per hour of all replicas, and of each start its cost spread over the horizon."""
+def survival(model: Model) -> list[Expression]:
+    """What is missing of promises to survive and to spread."""
     terms: list[Expression] = []
+    for want in model.grid.wants:
+        terms.extend(survival_of_each_domain(model, want))
+        terms.extend(spread_over_domains(model, want))
+    return terms
+
+
+def count_starts(model: Model) -> None:
+    """What each column has more than runs there."""
     for index, column in enumerate(model.grid.columns):
-        terms.append(column.cost_microdollars * model.count[index])
         if column.current == 0:
             model.started[index] = model.count[index]
         elif column.count_max > column.current:
@@ -374,6 +396,12 @@ def cost(model: Model) -> list[Expression]:
             )
             model.cp.add(begun >= model.count[index] - column.current)
             model.started[index] = begun
+
+
+def cost(model: Model) -> list[Expression]:
+    """Price per hour of all replicas, and of each start its cost spread over the horizon."""
+    priced = zip(model.grid.columns, model.count, strict=True)
+    terms: list[Expression] = [column.cost_microdollars * count for column, count in priced]
     terms.extend(model.grid.move_microdollars * begun for begun in model.started.values())
     return terms
 
@@ -425,36 +453,50 @@ def _node_integers(grid: Grid, pool: str) -> int:
     return grid.pools[pool].shape.nodes * (1 + len(grid.on_pool[pool]))
 
 
-def solve_levels(model: Model, start: Counts, effort: tuple[float, float]) -> Answer:
+def solve_levels(
+    model: Model, start: Counts, effort: tuple[float, float], scope: Scope = EVERYTHING
+) -> Answer:
     """Minimise level by level from `start` on, holding each level where it got to."""
     counts = start
     bounds: list[int] = []
     prices: Mapping[str, float] = {}
     near: Sequence[float] = ()
     proven: list[bool] = []
-    known = floors(model.grid)
-    for number, terms in enumerate(model.levels):
+    known = (*scope.bounds, *floors(model.grid)[len(scope.bounds) :])
+    model.scope = scope
+    if scope.reach is not None:
+        _stay_near(model, counts, scope.reach)
+    for number in range(len(known)):
         value, bound = evaluate(model.grid, counts)[number], known[number]
         # Ordering equals is for proven plans: before, the next solve finds another cost anyway.
-        worthwhile = number < PROOF_LEVELS or all(proven[:PROOF_LEVELS])
-        if terms and number < PROOF_LEVELS and (value > bound or number == COST):
+        proves = number < PROOF_LEVELS or all(proven[:PROOF_LEVELS])
+        worthwhile = proves and number < scope.end
+        terms = level_terms(model, number) if worthwhile else []
+        is_asked = bool(terms) and number >= scope.first
+        is_relaxed = is_asked and number < PROOF_LEVELS
+        is_relaxed = is_relaxed and not scope.is_part and scope.reach is None
+        if is_relaxed and (value > bound or number == COST):
             bound, prices, near = _relaxed(model, _sum(terms), bound)
-        if value > bound and terms and worthwhile:
-            seconds = effort[0] * (1.0 if number < PROOF_LEVELS else TIE_TIME_SHARE)
-            seconds *= effort[1] if number == COST else 1.0
+        share = TIE_TIME_SHARE if number >= PROOF_LEVELS else effort[1] if number == COST else 1.0
+        if value > bound and is_asked and share:
+            seconds = effort[0] * share
             is_large = number < COST and bool(near) and len(counts) >= NEAR_COLUMNS_MIN
             if is_large:
                 seconds *= NEAR_TIME_SHARE
             found, searched = _minimise(model, counts, _sum(terms), seconds)
-            counts = _better(model.grid, found, counts, number)
-            bound = max(bound, searched)
+            if scope.reach is None:
+                bound = max(bound, searched)
+                counts = _better(model.grid, found, counts, number)
+            elif found and evaluate(model.grid, found)[number] < value:
+                counts = _better(model.grid, found, counts, number)  # none that runs moves in vain
             for _ in range(NEAR_ROUNDS if is_large else 0):
                 if evaluate(model.grid, counts)[number] > bound:
                     counts = _search_near(model, counts, number, near, seconds)
             value = evaluate(model.grid, counts)[number]
         bounds.append(min(bound, value))
         proven.append(value <= bound)
-        model.cp.add(_sum(terms) <= value)
+        if worthwhile:
+            model.cp.add(_sum(terms) <= value)
     return Answer(
         counts=counts, bounds=tuple(bounds), optimal=all(proven[:PROOF_LEVELS]), prices=prices
     )
@@ -466,6 +508,15 @@ def _better(grid: Grid, found: Counts | None, counts: Counts, number: int) -> Co
         return counts
     ours, theirs = evaluate(grid, counts), evaluate(grid, found)
     return found if theirs[: number + 1] <= ours[: number + 1] else counts
+
+
+def _stay_near(model: Model, counts: Counts, reach: int) -> None:
+    """Leave to each count only what is near a given one."""
+    variables = model.cp.proto.variables
+    for variable, count in zip(model.count, counts, strict=True):
+        most = list(variables[variable.index].domain)[-1]
+        ends = [min(most, max(0, count - reach)), min(most, count + reach)]
+        _set_domain(variables, variable.index, ends)
 
 
 def _search_near(
@@ -508,7 +559,8 @@ def _relaxed(
         if model.grid.columns[i].count_max < want.replicas_max
         and model.grid.columns[i].nothing_new is None
     }
-    relaxation = relax(model.cp, model.pool_rows, filling)
+    model.relaxer = model.relaxer or Relaxer(model=model.cp)
+    relaxation = model.relaxer.relax(model.pool_rows, filling)
     if relaxation is None:
         return known, {}, ()
     prices = {model.pool_rows[row]: dual for row, dual in relaxation.duals.items()}
@@ -531,6 +583,14 @@ def _minimise(
     solver.parameters.random_seed = SEED
     solver.parameters.linearization_level = LINEARIZATION
     solver.parameters.max_deterministic_time = deterministic_time_max
+    if deterministic_time_max <= LIGHT_TIME_MAX:
+        solver.parameters.max_presolve_iterations = 1
+        solver.parameters.cp_model_probing_level = 0
+        solver.parameters.symmetry_level = 0
+    elif model.scope.is_part:
+        solver.parameters.add_lp_constraints_lazily = False  # proves in 0.15 s, not 0.2
+    if model.scope.reach is not None:
+        solver.parameters.cut_level = 0  # they sharpen bounds; none comes of it
     status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None, 0

@@ -11,14 +11,16 @@ from scheduler.conflicts import Family, conflict
 from scheduler.feasibility import bars_by_pool, latency_table, rejections
 from scheduler.focus import beside_others, of_its_kinds, where_it_may_help
 from scheduler.grid import Counts, Grid, Want, build_grid
-from scheduler.levels import unmet_of
+from scheduler.levels import moves_of, unmet_of
 from scheduler.plan import PlacementPlan
-from scheduler.problem import DemandedDeployment, PlacementProblem
+from scheduler.problem import BadQuestion, DemandedDeployment, PlacementProblem
 from scheduler.reasons import WAYS_OUT_MAX, Way, ways_out
 from scheduler.solve import SolveLimits, grid_if_small, solve
 
 # Changes that help are all tried up to so many, so that the cheapest of them come first.
 WAYS_TRIED_MAX = 12
+# A larger movement budget is sought by halving what is between, each step a whole solve.
+BUDGETS_TRIED_MAX = 4
 LIMITS = SolveLimits(explained_max=0)
 # Of a large fleet one deployment is placed anew: greedy does it, and no grid is needed for it.
 _FOCUSED = SolveLimits(explained_max=0, searches=False, pairs_max=0)
@@ -50,13 +52,13 @@ def explain(
 ) -> Explanation:
     """Return why the deployment is where it is, or why it is not on a pool, or not placed.
 
-    Raises ValueError when the problem names no such deployment or pool.
+    Raises BadQuestion when the problem names no such deployment or pool.
     """
     demanded = next((d for d in problem.demands if d.deployment.name == deployment), None)
     if demanded is None:
-        raise ValueError(f"no deployment {deployment!r} in the problem")
+        raise BadQuestion(f"no deployment {deployment!r} in the problem")
     if pool is not None and all(other.name != pool for other in problem.pools):
-        raise ValueError(f"no pool {pool!r} in the problem")
+        raise BadQuestion(f"no pool {pool!r} in the problem")
     placed = {p.pool: p for p in plan.placements if p.deployment == deployment}
     if pool is None:
         return _of_all(problem, plan, demanded, limits)
@@ -92,7 +94,11 @@ def _of_all(
             grid = build_grid(where_it_may_help(problem, plan, demanded))
             want = _want_of(grid, name)
             reasons.append(f"ways out sought on {len(grid.pools)} pools, {_HELD}")
-        ways = _cheapest_first(grid, want, _counts(grid, plan))
+        # In a large fleet the others are held, so there is no budget that they could share.
+        budget = _larger_budget(whole, plan, name, limits) if whole is not None else None
+        if budget is not None and Family.MOVES not in found:
+            found = (*found, Family.MOVES)  # it is what keeps the others where they are
+        ways = _cheapest_first(grid, want, _counts(grid, plan), budget)
     return Explanation(
         deployment=name,
         pool=None,
@@ -107,10 +113,51 @@ def _want_of(grid: Grid, name: str) -> Want:
     return next(want for want in grid.wants if want.name == name)
 
 
-def _cheapest_first(grid: Grid, want: Want, counts: Counts) -> tuple[Way, ...]:
+def _cheapest_first(grid: Grid, want: Want, counts: Counts, budget: Way | None) -> tuple[Way, ...]:
     assert unmet_of(grid, want, counts)
-    ways = ways_out(grid, want, counts, WAYS_TRIED_MAX)
-    return tuple(sorted(ways, key=lambda way: (way.dollars_per_hour, way.change))[:WAYS_OUT_MAX])
+    ways = [*ways_out(grid, want, counts, WAYS_TRIED_MAX), *([budget] if budget else [])]
+    return tuple(sorted(ways, key=_by_price)[:WAYS_OUT_MAX])
+
+
+def _by_price(way: Way) -> tuple[bool, float, str]:
+    """Order ways out by what they cost, those that nobody can price last."""
+    return way.dollars_per_hour is None, way.dollars_per_hour or 0.0, way.change
+
+
+def _larger_budget(grid: Grid, plan: PlacementPlan, name: str, limits: SolveLimits) -> Way | None:
+    """Return the least movement budget found with which all of the deployment is placed.
+
+    None where no budget helps. Each is tried by solving the whole fleet: others may have to move.
+    """
+    problem = grid.problem
+    if problem.moves_max is None:
+        return None
+    free = solve(replace(problem, moves_max=None), limits)
+    counts = _counts(grid, free)
+    low, high = problem.moves_max, sum(moves_of(grid, want, counts) for want in grid.wants)
+    if not _places_all_of(free, plan, name) or high <= low:
+        return None
+    found, tried = None, high
+    for _ in range(BUDGETS_TRIED_MAX):
+        other = solve(replace(problem, moves_max=tried), limits)
+        if _places_all_of(other, plan, name):
+            high, dollars = tried, other.cost_per_hour - plan.cost_per_hour
+            text = f"movement budget {tried} (it is {problem.moves_max})"
+            found = Way(change=text, dollars_per_hour=round(dollars, 6))
+        elif found is None:
+            return None
+        else:
+            low = tried
+        if high - low == 1:
+            break
+        tried = (low + high) // 2
+    return found
+
+
+def _places_all_of(other: PlacementPlan, plan: PlacementPlan, name: str) -> bool:
+    """Say whether the other plan places all of one deployment and no less of any."""
+    unmet = {u.deployment: u.replicas for u in plan.unplaced if u.deployment != name}
+    return all(u.replicas <= unmet.get(u.deployment, 0) for u in other.unplaced)
 
 
 def _counts(grid: Grid, plan: PlacementPlan) -> Counts:

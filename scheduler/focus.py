@@ -3,12 +3,13 @@
 `explain` asks them, where solving the whole fleet for each question would take minutes.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from scheduler.feasibility import bars_by_pool, latency_table, rejection
-from scheduler.grid import ratio
+from scheduler.grid import cheapest_prices, ratio
 from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import PlacementPolicy, Scaling
@@ -47,17 +48,25 @@ def of_its_kinds(
 def where_it_may_help(
     problem: PlacementProblem, plan: PlacementPlan, demanded: DemandedDeployment
 ) -> PlacementProblem:
-    """Return the problem of few pools: where it runs, the cheapest, and those with room."""
+    """Return the problem of few pools: where it runs, the cheapest, and those with room.
+
+    With them the cheapest of each kind, as what tells no price is counted at that.
+    """
     name, revision = demanded.deployment.name, demanded.deployment.revision
     bars, latencies = bars_by_pool(problem.bars), latency_table(problem.latencies)
-    taken = _accelerators_taken(problem, plan)
+    taken, prices = _accelerators_taken(problem, plan), cheapest_prices(problem.pools)
     open_ones: list[tuple[float, str]] = []
     roomy: list[tuple[float, str]] = []
+    cheapest: dict[str, tuple[float, str]] = {}
     for pool in problem.pools:
         shape = revision.shape_on(pool.shape.accelerator)
         if shape is None:
             continue
-        price = pool.terms.price_per_accelerator_hour or 0.0
+        kind, price = pool.shape.accelerator, pool.terms.price_per_accelerator_hour
+        if price is None:
+            price = prices.get(kind, math.inf)
+        else:
+            cheapest[kind] = min((price, pool.name), cheapest.get(kind, (price, pool.name)))
         rated = price * shape.accelerators / ratio(shape, demanded), pool.name
         bar = bars.get(pool.name)
         if rejection(demanded, pool, bar=bar, runs=0, latencies=latencies) is None:
@@ -67,6 +76,7 @@ def where_it_may_help(
     kept = {p.pool for p in plan.placements if p.deployment == name}
     kept.update(pool for _, pool in sorted(open_ones)[:POOLS_TRIED_MAX])
     kept.update(pool for _, pool in sorted(roomy)[: 2 * POOLS_TRIED_MAX])
+    kept.update(pool for _, pool in cheapest.values())
     return _held(problem, plan, demanded, kept)
 
 

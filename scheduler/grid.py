@@ -6,7 +6,7 @@ Sorting here is what makes a plan independent of the order of the input.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -251,6 +251,16 @@ def cost_microdollars(pool: Pool, accelerators: int) -> int:
     return round((pool.terms.price_per_accelerator_hour or 0.0) * accelerators * MICRODOLLARS)
 
 
+def cheapest_prices(pools: Iterable[Pool]) -> Mapping[str, float]:
+    """Return by kind the least price of an accelerator that any pool tells, in dollars an hour."""
+    found: dict[str, float] = {}
+    for pool in pools:
+        price, kind = pool.terms.price_per_accelerator_hour, pool.shape.accelerator
+        if price is not None:
+            found[kind] = min(price, found.get(kind, math.inf))
+    return found
+
+
 def _want(
     demanded: DemandedDeployment,
     scale: int,
@@ -326,3 +336,109 @@ def move_microdollars(problem: PlacementProblem) -> int:
     if problem.move_cost_dollars == 0.0:
         return 0
     return max(1, round(problem.move_cost_dollars * MICRODOLLARS / problem.move_horizon_hours))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contended:
+    """The deployments that compete, as a grid of their own, and whom a pool with room for all
+    serves anyway.
+
+    `columns` are the places of its columns in the whole grid, `settled` the counts of the others.
+    """
+
+    grid: Grid
+    columns: tuple[int, ...]
+    settled: Mapping[int, int]
+
+    def whole(self, counts: Counts, of: Grid) -> Counts:
+        """Return the whole grid's counts."""
+        found = dict(self.settled) | dict(zip(self.columns, counts, strict=True))
+        return tuple(found.get(index, 0) for index in range(len(of.columns)))
+
+
+def contended(grid: Grid) -> Contended:
+    """Return the grid without deployments that somewhere find room whatever others do.
+
+    As much of each class is unmet, and survival falls as short, as in the whole grid: those left
+    out are served whole and promise nothing more. What binds deployments to one another keeps all.
+    """
+    left = list(grid.wants)
+    room = {name: pool.shape.accelerators for name, pool in grid.pools.items()}
+    settled: dict[int, int] = {}
+    found = not grid.rivals and grid.problem.moves_max is None
+    while found:
+        ample = _ample(grid, left, room)
+        homes = {want.name: _home(grid, want, ample) for want in left}
+        for want in left:
+            index = homes[want.name]
+            if index is not None:
+                settled[index] = _most(grid, want, index)
+                room[grid.columns[index].pool] -= settled[index] * grid.columns[index].accelerators
+        left = [want for want in left if homes[want.name] is None]
+        found = any(index is not None for index in homes.values())
+    return part_of(grid, left, settled)
+
+
+def _most(grid: Grid, want: Want, index: int) -> int:
+    """Return how many replicas serve the demand from one column alone, as far as they fit."""
+    column = grid.columns[index]
+    return min(column.count_max, -(-want.demand // column.throughput))
+
+
+def _ample(grid: Grid, wants: Sequence[Want], room: Mapping[str, int]) -> set[str]:
+    """Return the pools that hold whatever all of them may want of it."""
+    asked = dict.fromkeys(room, 0)
+    for want in wants:
+        for index in want.columns:
+            column = grid.columns[index]
+            asked[column.pool] += column.accelerators * _most(grid, want, index)
+    return {name for name, most in asked.items() if most <= room[name]}
+
+
+def _home(grid: Grid, want: Want, ample: Collection[str]) -> int | None:
+    """Return the cheapest column that serves a deployment whole and takes nothing of another's."""
+    if want.kept_demand or want.domains_min or want.cost_microdollars_max is not None:
+        return None
+    spot_may_all = want.spot_units_max is None or want.spot_units_max >= SPOT_UNITS
+    homes = [
+        index
+        for index in want.columns
+        if grid.columns[index].pool in ample
+        and (spot_may_all or not grid.columns[index].is_spot)
+        and _most(grid, want, index) * grid.columns[index].throughput >= want.demand
+        and totals_suffice(grid, grid.columns[index].pool)
+    ]
+    return min(
+        homes,
+        key=lambda i: grid.columns[i].cost_microdollars * _most(grid, want, i),
+        default=None,
+    )
+
+
+def part_of(grid: Grid, wants: Sequence[Want], settled: Mapping[int, int]) -> Contended:
+    """Return the grid of some deployments; what binds them to others is left out."""
+    columns = tuple(index for want in wants for index in want.columns)
+    place = {index: number for number, index in enumerate(columns)}
+
+    def kept(of: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+        return {name: tuple(place[i] for i in of[name] if i in place) for name in of}
+
+    return Contended(
+        grid=replace(
+            grid,
+            wants=tuple(
+                replace(
+                    want,
+                    columns=tuple(place[index] for index in want.columns),
+                    domains=kept(want.domains),
+                    spread_domains=kept(want.spread_domains),
+                )
+                for want in wants
+            ),
+            columns=tuple(grid.columns[index] for index in columns),
+            on_pool=kept(grid.on_pool),
+            rivals={} if len(columns) < len(grid.columns) else grid.rivals,
+        ),
+        columns=columns,
+        settled=settled,
+    )

@@ -9,6 +9,7 @@ from scheduler.compiled import Ints
 from scheduler.draft import (
     Draft,
     bisect_part,
+    class_sizes,
     homeless_ones,
     lower_wants,
     overdrawing_ones,
@@ -45,21 +46,23 @@ def place_homeless(state: Draft, prices: Prices, *, gently: bool = False) -> Non
     market, wants, room, counts = state.market, state.wants, state.room, state.counts
     hard = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     soft = hard._replace(pressure=FORCE_PRESSURE)
-    stuck, least = 0, shed_by_class(state)
+    homeless = homeless_ones(state)
+    stuck, least = 0, class_sizes(state, homeless)
     for attempt in range(ATTEMPTS):
-        homeless = homeless_ones(state)
-        negotiate(homeless, market, wants, room, hard, counts)
-        homeless = homeless_ones(state)
-        if attempt == 0:
+        if len(homeless):
+            negotiate(homeless, market, wants, room, hard, counts)
+            homeless = homeless_ones(state)
+        if attempt == 0 and len(homeless):
             lower_wants(state, homeless)
             homeless = homeless_ones(state)
         if not len(homeless):
             return
         if len(homeless) > forced_max or attempt >= forced_times:
-            renegotiate(state, prices, homeless, attempt)
+            renegotiate(state, prices, homeless, attempt, gently=gently)
         for d in homeless_ones(state):
             force(int(d), market, wants, room, (soft, hard), counts)
-        shed = shed_by_class(state)
+        homeless = homeless_ones(state)
+        shed = class_sizes(state, homeless)
         stuck, least = (0, shed) if shed < least else (stuck + 1, least)
         if stuck >= STUCK_MAX:
             break
@@ -81,10 +84,13 @@ def _part_from_rivals(state: Draft, d: int) -> None:
                 empty_out(market, state.room, other, state.counts)
 
 
-def renegotiate(state: Draft, prices: Prices, homeless: Ints, attempt: int) -> None:
+def renegotiate(
+    state: Draft, prices: Prices, homeless: Ints, attempt: int, *, gently: bool
+) -> None:
     """Let the homeless overdraw, then let all who use overdrawn pools settle it among themselves.
 
-    What was there before comes back where that serves fewer, class by class.
+    What was there before comes back where that serves fewer, class by class; gently also where it
+    serves as many, for then others moved in vain.
     """
     market, wants, room, counts = state.market, state.wants, state.room, state.counts
     before = counts.copy(), room.accelerators.copy(), room.memory.copy(), room.moves.copy()
@@ -92,7 +98,8 @@ def renegotiate(state: Draft, prices: Prices, homeless: Ints, attempt: int) -> N
     hard = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     settle_softly(state, prices, homeless, attempt)
     negotiate(homeless_ones(state), market, wants, room, hard, counts)
-    if shed_by_class(state) > shortest:
+    shed = shed_by_class(state)
+    if shed > shortest or (gently and shed == shortest):
         counts[:], room.accelerators[:], room.memory[:], room.moves[:] = before
 
 
@@ -133,7 +140,7 @@ def serve_in_part(state: Draft, d: int, hard: Tariff) -> None:
     fits(part, kept)
 
 
-def pack(state: Draft, prices: Prices, packed: Ints | None = None) -> None:
+def pack(state: Draft, prices: Prices, packed: Ints | None = None, *, gently: bool = False) -> None:
     """Bind all replicas to nodes; what finds none goes where there is room, pool after pool.
 
     `packed` are counts whose nodes are known to take them: pools that hold the same are left out.
@@ -158,7 +165,7 @@ def pack(state: Draft, prices: Prices, packed: Ints | None = None) -> None:
         room.accelerators[full] = np.minimum(room.accelerators[full], 0.0)
         kept = state.market
         state.market = kept._replace(kept=state.counts.copy(), bonus=KEPT_SHARE * kept.dollars)
-        place_homeless(state, prices)
+        place_homeless(state, prices, gently=gently)
         state.market = kept
         wanted = np.zeros(instance.size[0], np.int64)
         wanted[market.pool[np.flatnonzero(state.counts != before)]] = 1

@@ -74,11 +74,11 @@ class Instance:
     """The arrays, with what every step needs of them: column ranges and local domain numbers.
 
     `first[d]:first[d + 1]` are the columns of deployment d, `by_pool[pool_first[j]:...]` those of
-    pool j; `domain` and `spread_domain` number
-    failure domains from 0 inside each deployment, of the kind it tolerates or spreads over.
-    Column c and its rivals `rivals[rival_first[c]:rival_first[c + 1]]`, all on its plane, are not
-    used together. `bill` is the full price of a replica by column, which cost ceilings speak of. At
-    most `moves_max` healthy replicas go elsewhere.
+    pool j; `domain` and `spread_domain` number failure domains from 0 inside each deployment, of
+    the kind it tolerates or spreads over. Column c and its rivals
+    `rivals[rival_first[c]:rival_first[c + 1]]`, all on its plane, are not used together. `bill` is
+    the full price of a replica by column, which cost ceilings speak of. At most `moves_max` healthy
+    replicas go elsewhere.
     """
 
     pools: PoolArrays
@@ -110,9 +110,8 @@ def assemble(
 ) -> Instance:
     """Return the instance of unsorted columns; `closed` pools (1) take nothing beyond `current`.
 
-    `bill` is the full price of a replica by column where that is not `price`.
-
-    Columns that can hold no replica are dropped, and spot columns of deployments without spot.
+    `bill` is the full price of a replica by column where that is not `price`. Columns that can hold
+    no replica are dropped, and spot columns of deployments without spot.
     """
     of, on = columns.deployment, columns.pool
     limit = np.where(closed[on] == 1, np.minimum(columns.limit, columns.current), columns.limit)

@@ -42,9 +42,27 @@ def levels_of(grid: Grid) -> tuple[Level, ...]:
 
 SURVIVAL = PRIORITY_CLASSES
 COST = SURVIVAL + 1
-STARTS = COST + 1
 # Above these the order of equals: proof there costs time and changes nothing an operator pays for.
 PROOF_LEVELS = COST + 1
+LEVELS = COST + 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which levels are searched, in a range; those before it have these `bounds` and stay.
+
+    With a `reach` only counts that near to the start are, and no bound comes of it. `is_part` says
+    that the grid is only of those who compete.
+    """
+
+    first: int = 0
+    end: int = LEVELS
+    bounds: tuple[int, ...] = ()
+    is_part: bool = False
+    reach: int | None = None
+
+
+EVERYTHING = Scope()
 
 
 def evaluate(grid: Grid, counts: Counts) -> tuple[int, ...]:

@@ -178,24 +178,6 @@ def better_order(loads: Loads, shape: Shape, left_over: Ints) -> tuple[int, Ints
 
 
 @compiled
-def extra_room(loads: Loads, order: Ints, shape: Shape, accelerators: float, memory: float) -> int:
-    """Return how many replicas of one more shape fit beside the loads, first-fitted in that order.
-
-    None where the loads themselves do not fit.
-    """
-    runs = empty_runs(len(order), shape)
-    missing, used = take_all(loads, order, shape, np.zeros(len(order), np.int64), runs)
-    if missing > 0:
-        return 0
-    if accelerators > shape[1]:
-        return room_whole(accelerators, memory, shape, runs, used)
-    room = 0
-    for at in range(used):
-        room += runs[0][at] * room_on(accelerators, memory, runs[1][at], runs[2][at])
-    return room
-
-
-@compiled
 def loads_of(columns: Ints, sizes: tuple[Floats, Floats], counts: Ints) -> Loads:
     """Return the loads of some columns."""
     accelerators, memory = np.zeros(len(columns)), np.zeros(len(columns))

@@ -13,7 +13,7 @@ from ortools.linear_solver import pywraplp
 from scheduler.compiled import Floats, Ints
 from scheduler.prices import Prices
 from scheduler.pricing import CAREFUL
-from scheduler.rounding import Market, Room, Tariff, Wants, negotiate
+from scheduler.rounding import Market, PoolRoom, Tariff, Wants, negotiate
 
 SEED = 3
 # Noise on prices gives each deployment several near equals.
@@ -61,7 +61,7 @@ class Patterns:
 class Master:
     """The linear program: one row per deployment, two per pool, one column per pattern."""
 
-    def __init__(self, market: Market, room: Room, patterns: Patterns) -> None:
+    def __init__(self, market: Market, room: PoolRoom, patterns: Patterns) -> None:
         self.solver = pywraplp.Solver.CreateSolver("GLOP")
         self.solver.SetSolverSpecificParametersAsString(PARAMETERS)
         self.market, self.room, self.patterns = market, room, patterns
@@ -117,7 +117,7 @@ class Master:
 
 
 def recombine(
-    market: Market, wants: Wants, room: Room, start: Prices, known: list[Ints], rounds: int
+    market: Market, wants: Wants, room: PoolRoom, start: Prices, known: list[Ints], rounds: int
 ) -> tuple[Ints, Floats, Floats] | None:
     """Return counts that combine patterns better, and the prices of accelerators and bytes.
 
@@ -157,13 +157,13 @@ def recombine(
 def _priced(
     market: Market,
     wants: Wants,
-    room: Room,
+    room: PoolRoom,
     prices: tuple[Floats, Floats],
     noise: float,
     chance: np.random.Generator,
 ) -> Ints:
     """Return what each deployment would take at these prices had it all pools to itself."""
-    alone = Room(
+    alone = PoolRoom(
         accelerators=np.full(len(room.capacity), 1e15),
         memory=np.full(len(room.capacity), 1e18),
         capacity=room.capacity,

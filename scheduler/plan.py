@@ -8,6 +8,12 @@ from dataclasses import dataclass, replace
 
 from skerry.fleet.placement import Envelope, Placement
 
+# 2,000 deployments on 1,000 pools have two million pairs that may not host one another; a plan is
+# stored and shown to people.
+REJECTIONS_MAX = 10_000
+# A reason is a sentence, not a listing: the rest is in the plan's rejections.
+POOLS_NAMED_MAX = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unplaced:

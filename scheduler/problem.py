@@ -14,6 +14,10 @@ from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
 
 
+class BadQuestion(ValueError):
+    """What was asked names something that the problem lacks, or asks for what no fleet can have."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemandedDeployment:
     """A deployment and how many replicas of its first shape are wanted now.
@@ -147,6 +151,7 @@ class PlacementProblem:
 
 
 def _refuse_duplicates(what: str, names: Iterable[object]) -> None:
-    twice = [str(name) for name, count in Counter(names).items() if count > 1]
-    if twice:
+    all_names = list(names)
+    if len(set(all_names)) < len(all_names):
+        twice = [str(name) for name, count in Counter(all_names).items() if count > 1]
         raise ValueError(f"{what} {min(twice)!r} appears twice in the placement problem")

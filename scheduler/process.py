@@ -103,7 +103,7 @@ class SolverProcess:
                 try:
                     await self._compile(problem, tried)
                 except SolverDied as error:
-                    failures.append(f"compiling: {error}")
+                    failures.append(str(error))
                     is_blocked = True
                     continue
                 try:
@@ -157,16 +157,19 @@ class SolverProcess:
         """Have compiled what the problem needs, before its own limit of time begins."""
         has_compiled = self._has_compiled and self.pid is not None
         if not has_compiled and _needs_compiling(problem, limits):
-            await self._ask("warm_up", (), COMPILE_SECONDS_MAX)
+            try:
+                await self._ask("warm_up", (), COMPILE_SECONDS_MAX)
+            except SolverDied as error:
+                raise SolverDied(f"compiling: {error}") from None
             self._has_compiled = True
 
     async def _ask(self, name: str, arguments: tuple[Any, ...], seconds_max: float) -> Any:
         try:
             child = await self._started()
-            question = await asyncio.to_thread(pack, (name, arguments))
+            question = await asyncio.to_thread(encode, (name, arguments))
             async with asyncio.timeout(seconds_max):
                 answer = await _exchange(child, question)
-            kind, value = await asyncio.to_thread(unpack, answer)
+            kind, value = await asyncio.to_thread(decode, answer)
         except TimeoutError:
             await self.close()
             raise SolverLate(f"no answer within {seconds_max:g} s") from None
@@ -199,28 +202,32 @@ class SolverProcess:
         )
         self._child, self._has_compiled = child, False
         assert child.stdout is not None
-        async with asyncio.timeout(START_SECONDS_MAX):
-            await child.stdout.readexactly(len(READY))
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await child.stdout.readexactly(len(READY))
+        except TimeoutError:
+            reason = f"its process was not ready {START_SECONDS_MAX:g} s after its start"
+            raise SolverDied(reason) from None
         return child
 
 
-def pack(value: object) -> bytes:
+def encode(value: object) -> bytes:
     """Return the value's bytes, without collecting garbage meanwhile."""
     with _no_collections():
         return pickle.dumps(value)
 
 
-def unpack(packed: bytes) -> Any:
-    """Return the value that the child packed, without collecting garbage meanwhile."""
+def decode(encoded: bytes) -> Any:
+    """Return the value that the child encoded, without collecting garbage meanwhile."""
     with _no_collections():
-        return pickle.loads(packed)
+        return pickle.loads(encoded)
 
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
     """Put collections off: among so many new objects they stop the loop, and find nothing there.
 
-    Measured with a million accelerators on two busy cores: 150 ms for one while packing.
+    Measured with a million accelerators on two busy cores: 150 ms for one while encoding.
     """
     if not gc.isenabled():
         yield

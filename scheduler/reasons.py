@@ -16,18 +16,19 @@ from scheduler.grid import (
     Grid,
     Want,
     build_grid,
+    cheapest_prices,
+    cost_microdollars,
     packs,
     ratio,
     totals_suffice,
 )
 from scheduler.levels import unmet_of
+from scheduler.plan import POOLS_NAMED_MAX
 from scheduler.problem import PlacementProblem
 from skerry.fleet.deployment import REPLICAS_MAX, Deployment, ResourceShape
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import PlaneIdentity, Pool, PoolShape, PoolTerms
 
-# A sentence, not a listing: the rest is in the plan's rejections.
-POOLS_NAMED_MAX = 3
 WAYS_OUT_MAX = 3
 # More nodes are tried one by one from the least that could do; it is nearly always among these.
 NODES_TRIED_MAX = 4
@@ -106,10 +107,22 @@ def _shortage(grid: Grid, want: Want, counts: Counts) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """A change that would place all of a deployment, and what that adds to the bill an hour."""
+    """A change that would place all of a deployment, and what that adds to the bill an hour.
+
+    None dollars where it takes accelerators of which no pool tells a price.
+    """
 
     change: str
-    dollars_per_hour: float
+    dollars_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A change that may help, the problem after it, and whether its price is known."""
+
+    text: str
+    problem: PlacementProblem
+    is_priced: bool = True
 
 
 def ways_out(grid: Grid, want: Want, counts: Counts, most: int = WAYS_OUT_MAX) -> Iterator[Way]:
@@ -118,13 +131,13 @@ def ways_out(grid: Grid, want: Want, counts: Counts, most: int = WAYS_OUT_MAX) -
     The rest of the plan is held where it is; a way that would take from others is not one.
     """
     found = 0
-    for text, changed in _candidates(grid, want, counts):
+    for change in _candidates(grid, want, counts):
         if found == most:
             return
-        dollars = _cost_of(grid, want, counts, changed)
+        dollars = _cost_of(grid, want, counts, change.problem)
         if dollars is not None:
             found += 1
-            yield Way(change=text, dollars_per_hour=dollars)
+            yield Way(change=change.text, dollars_per_hour=dollars if change.is_priced else None)
 
 
 def _helps(grid: Grid, want: Want, counts: Counts, changed: PlacementProblem) -> bool:
@@ -138,23 +151,64 @@ def _cost_of(grid: Grid, want: Want, counts: Counts, changed: PlacementProblem) 
         for column, count in zip(grid.columns, counts, strict=True)
         if count
     )
-    again = build_grid(replace(changed, current=held))
+    again = build_grid(replace(changed, current=held, moves_max=None))
     result = solve_greedy(again)
+    if changed.moves_max is not None and _moves(grid, again, result) > changed.moves_max:
+        return None
     before = {w.name: 0 if w.name == want.name else unmet_of(grid, w, counts) for w in grid.wants}
     if any(unmet_of(again, w, result) > before[w.name] for w in again.wants):
         return None
-    return round((_bill(again, result) - _bill(grid, counts)) / MICRODOLLARS, 6)
+    before_bill, after_bill = _bill(grid, counts, again.pools), _bill(again, result, again.pools)
+    return round((after_bill - before_bill) / MICRODOLLARS, 6)
 
 
-def _bill(grid: Grid, counts: Counts) -> int:
-    columns = zip(grid.columns, counts, strict=True)
-    return sum(column.price_microdollars * count for column, count in columns)
+def _moves(grid: Grid, again: Grid, result: Counts) -> int:
+    """Return how many healthy replicas move by the result from where they run in the first grid."""
+    runs = {(column.deployment, column.pool): column.current for column in grid.columns}
+    moves = 0
+    for want in again.wants:
+        pairs = [(result[i], runs.get((want.name, again.columns[i].pool), 0)) for i in want.columns]
+        started = sum(max(0, count - running) for count, running in pairs)
+        moves += min(started, sum(max(0, running - count) for count, running in pairs))
+    return moves
 
 
-def _candidates(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+def _bill(grid: Grid, counts: Counts, pools: Mapping[str, Pool]) -> int:
+    """Return the bill at the prices of these pools: telling a price adds nothing to what runs."""
+    return sum(
+        cost_microdollars(pools[column.pool], column.accelerators) * count
+        for column, count in zip(grid.columns, counts, strict=True)
+        if count
+    )
+
+
+def _candidates(grid: Grid, want: Want, counts: Counts) -> Iterator[_Change]:
+    """Yield changes that may help; those whose price nobody knows come last."""
     problem, deployment = grid.problem, want.demanded.deployment
-    for name, pool in sorted(grid.pools.items(), key=lambda item: (_rate(item[1]), item[0])):
-        yield from _opened_pools(problem, deployment, name, pool)
+    prices = cheapest_prices(grid.pools.values())
+    of_its_kinds = [
+        pool
+        for pool in grid.pools.values()
+        if deployment.revision.shape_on(pool.shape.accelerator) is not None
+    ]
+    of_its_kinds.sort(key=lambda pool: (_rate(pool, prices), pool.name))
+    unpriced = [pool for pool in of_its_kinds if pool.shape.accelerator not in prices]
+    for pool in of_its_kinds:
+        yield from _opened_pool(problem, pool, prices)
+    yield from _without_limits(problem, deployment)
+    yield from _more_replicas(problem, want)
+    yield from _more_nodes(grid, want, counts)
+    price = prices.get(deployment.revision.shapes[0].accelerator)
+    if price is not None:
+        yield from _new_pool(grid, want, counts, price)
+    for pool in unpriced:
+        yield _priced(problem, pool, None)
+    if price is None:
+        yield from _new_pool(grid, want, counts, None)
+
+
+def _without_limits(problem: PlacementProblem, deployment: Deployment) -> Iterator[_Change]:
+    """Yield the deployment without one of the limits of its policy."""
     for text, policy in (
         ("residency dropped", replace(deployment.policy, residency_zones=())),
         ("regions dropped", replace(deployment.policy, regions=())),
@@ -166,15 +220,13 @@ def _candidates(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, P
         ("anti-affinity dropped", replace(deployment.policy, anti_affinity=())),
     ):
         if policy != deployment.policy:
-            yield text, _with_deployment(problem, replace(deployment, policy=policy))
-    yield from _more_replicas(problem, want)
-    yield from _more_nodes(grid, want, counts)
-    yield from _new_pool(grid, want, counts)
+            changed = _with_deployment(problem, replace(deployment, policy=policy))
+            yield _Change(text=text, problem=changed)
 
 
-def _more_replicas(problem: PlacementProblem, want: Want) -> Iterator[tuple[str, PlacementProblem]]:
+def _more_replicas(problem: PlacementProblem, want: Want) -> Iterator[_Change]:
     """Yield a maximum that leaves room for what slower kinds need."""
-    if want.scale == 1 or problem.moves_max is not None:
+    if want.scale == 1:
         return
     deployment = want.demanded.deployment
     slowest = min(ratio(shape, want.demanded) for shape in deployment.revision.shapes)
@@ -182,23 +234,35 @@ def _more_replicas(problem: PlacementProblem, want: Want) -> Iterator[tuple[str,
     if most > want.replicas_max:
         scaling = replace(deployment.scaling, max_replicas=most)
         changed = _with_deployment(problem, replace(deployment, scaling=scaling))
-        yield f"max_replicas {most}", changed
+        yield _Change(text=f"max_replicas {most}", problem=changed)
 
 
-def _opened_pools(
-    problem: PlacementProblem, deployment: Deployment, name: str, pool: Pool
-) -> Iterator[tuple[str, PlacementProblem]]:
-    if deployment.revision.shape_on(pool.shape.accelerator) is None:
-        return
+def _opened_pool(
+    problem: PlacementProblem, pool: Pool, prices: Mapping[str, float]
+) -> Iterator[_Change]:
     if pool.terms.cordoned:
         opened = replace(pool, terms=replace(pool.terms, cordoned=False))
-        yield f"{name} uncordoned", _with_pool(problem, opened)
-    if pool.terms.price_per_accelerator_hour is None:
-        opened = replace(pool, terms=replace(pool.terms, price_per_accelerator_hour=0.0))
-        yield f"{name} had a price", _with_pool(problem, opened)
+        yield _Change(text=f"{pool.name} uncordoned", problem=_with_pool(problem, opened))
+    price = prices.get(pool.shape.accelerator)
+    if pool.terms.price_per_accelerator_hour is None and price is not None:
+        yield _priced(problem, pool, price)
 
 
-def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+def _priced(problem: PlacementProblem, pool: Pool, price: float | None) -> _Change:
+    """Return the pool at a price: the cheapest of its kind, None where none of its kind has one."""
+    terms = replace(pool.terms, price_per_accelerator_hour=price or 0.0)
+    return _Change(
+        text=f"{pool.name} had a price ({_told_price(price)})",
+        problem=_with_pool(problem, replace(pool, terms=terms)),
+        is_priced=price is not None,
+    )
+
+
+def _told_price(price: float | None) -> str:
+    return "unknown" if price is None else f"counted as ${price:g}/h an accelerator"
+
+
+def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[_Change]:
     """Yield the fewest more nodes that do, on the cheapest pool that may host it."""
     open_columns = [grid.columns[i] for i in want.columns if not grid.columns[i].nothing_new]
     for column in sorted(open_columns, key=lambda c: (_price(c), c.pool))[:WAYS_OUT_MAX]:
@@ -212,11 +276,12 @@ def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, P
             changed = _with_pool(grid.problem, grown)
             if _helps(grid, want, counts, changed):
                 more = f"+{nodes * per_node} {pool.shape.accelerator} accelerators"
-                yield f"{more} in {column.pool} ({nodes} more nodes)", changed
+                text = f"{more} in {column.pool} ({nodes} more nodes)"
+                yield _Change(text=text, problem=changed)
                 break
 
 
-def _new_pool(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, PlacementProblem]]:
+def _new_pool(grid: Grid, want: Want, counts: Counts, price: float | None) -> Iterator[_Change]:
     """Yield a plane of its own that the policy allows, where no pool may take it."""
     if any(not grid.columns[i].nothing_new for i in want.columns):
         return
@@ -239,11 +304,15 @@ def _new_pool(grid: Grid, want: Want, counts: Counts) -> Iterator[tuple[str, Pla
             accelerators_per_node=shape.accelerators,
             host_memory_bytes=shape.host_memory_bytes,
         ),
-        terms=PoolTerms(price_per_accelerator_hour=0.0),
+        terms=PoolTerms(price_per_accelerator_hour=price or 0.0),
     )
     zone = f" in {' or '.join(policy.residency_zones)}" if policy.residency_zones else ""
     text = f"a new pool of +{replicas * shape.accelerators} {shape.accelerator} accelerators{zone}"
-    yield text, replace(grid.problem, pools=(*grid.problem.pools, pool))
+    yield _Change(
+        text=f"{text} (price {_told_price(price)})",
+        problem=replace(grid.problem, pools=(*grid.problem.pools, pool)),
+        is_priced=price is not None,
+    )
 
 
 def _unused_plane_name(grid: Grid) -> str:
@@ -295,8 +364,10 @@ def _price(column: Column) -> float:
     return column.cost_microdollars / column.throughput
 
 
-def _rate(pool: Pool) -> float:
-    return pool.terms.price_per_accelerator_hour or 0.0
+def _rate(pool: Pool, prices: Mapping[str, float]) -> float:
+    """Return the pool's price; where none is told, the cheapest of its kind."""
+    price = pool.terms.price_per_accelerator_hour
+    return prices.get(pool.shape.accelerator, math.inf) if price is None else price
 
 
 def _takes(shape: ResourceShape, replicas: int) -> str:

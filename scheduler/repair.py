@@ -38,7 +38,7 @@ def repair(answer: LargeAnswer, lost: Ints) -> Repair:
     tariff = Tariff(accelerator=prices.accelerator, memory=prices.memory, pressure=HARD)
     negotiate(hit, state.market, state.wants, state.room, tariff, state.counts)
     place_homeless(state, prices, gently=True)
-    pack(state, prices, packed=before)
+    pack(state, prices, packed=before, gently=True)
     changed = np.flatnonzero(state.counts != before)
     unmet, short = served_and_short(state.instance, state.counts)
     levels = levels_of(state.instance, state.counts, (unmet, short))
@@ -102,4 +102,9 @@ def _without(draft: Draft, counts: Ints, lost: Ints) -> Draft:
         tight=draft.tight.copy(),
     )
     recount(state)
+    # Nodes are known to take what is kept, whatever the careful sums of tight pools say.
+    capacity -= np.minimum(state.room.accelerators, 0.0)
+    memory -= np.minimum(state.room.memory, 0.0)
+    np.maximum(state.room.accelerators, 0.0, out=state.room.accelerators)
+    np.maximum(state.room.memory, 0.0, out=state.room.memory)
     return state

@@ -56,7 +56,7 @@ class Wants(NamedTuple):
     priority: Ints
 
 
-class Room(NamedTuple):
+class PoolRoom(NamedTuple):
     """What pools have left, negative where overdrawn, and what they have in all.
 
     `moves` is one number: how many more healthy replicas may go elsewhere."""
@@ -79,7 +79,7 @@ class Tariff(NamedTuple):
 
 
 @compiled
-def take(market: Market, room: Room, begin: int, counts: Ints, sign: float) -> None:
+def take(market: Market, room: PoolRoom, begin: int, counts: Ints, sign: float) -> None:
     """Take (sign 1) or give back (sign -1) the room of one deployment's counts."""
     for i in range(len(counts)):
         if counts[i] != 0:
@@ -90,7 +90,7 @@ def take(market: Market, room: Room, begin: int, counts: Ints, sign: float) -> N
 
 @compiled
 def offers(
-    market: Market, room: Room, tariff: Tariff, d: int, counts: Ints
+    market: Market, room: PoolRoom, tariff: Tariff, d: int, counts: Ints
 ) -> tuple[int, Ints, Floats, Ints]:
     """Return (number, column, price, room) of what deployment d may buy.
 
@@ -225,7 +225,7 @@ def moves_of(runs: Ints, counts: Ints) -> int:
 
 
 @compiled
-def afford(room: Room, runs: Ints, old: Ints, new: Ints) -> bool:
+def afford(room: PoolRoom, runs: Ints, old: Ints, new: Ints) -> bool:
     """Take the moves from the budget that `new` makes beyond `old`; say whether there were any."""
     if room.moves[0] == np.inf:
         return True
@@ -274,7 +274,9 @@ def within(
 
 
 @compiled
-def buy(market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts: Ints) -> float:
+def buy(
+    market: Market, wants: Wants, room: PoolRoom, tariff: Tariff, d: int, counts: Ints
+) -> float:
     """Fill the cheapest counts for deployment d, whose own were given back; return their price.
 
     What `counts` say of d as they come stays where it is no dearer. Infinite where the want can't
@@ -314,8 +316,8 @@ def buy(market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts
 
 
 @compiled
-def replace(
-    market: Market, wants: Wants, room: Room, tariff: Tariff, d: int, counts: Ints
+def place_again(
+    market: Market, wants: Wants, room: PoolRoom, tariff: Tariff, d: int, counts: Ints
 ) -> float:
     """Give back what d holds and buy again; return the price, infinite where nothing changed
     because the want can't be served whole or its moves would be too many."""
@@ -332,7 +334,7 @@ def replace(
 
 
 @compiled
-def empty_out(market: Market, room: Room, d: int, counts: Ints) -> None:
+def empty_out(market: Market, room: PoolRoom, d: int, counts: Ints) -> None:
     """Take all replicas of d out."""
     begin, end = market.first[d], market.first[d + 1]
     mine = counts[begin:end]
@@ -344,7 +346,7 @@ def empty_out(market: Market, room: Room, d: int, counts: Ints) -> None:
 
 @compiled
 def negotiate(
-    order: Ints, market: Market, wants: Wants, room: Room, tariff: Tariff, counts: Ints
+    order: Ints, market: Market, wants: Wants, room: PoolRoom, tariff: Tariff, counts: Ints
 ) -> int:
     """Place each of `order` again where it is cheapest for it now; return how many changed.
 
@@ -359,7 +361,7 @@ def negotiate(
         if begin == end or wants.demand[d] <= 0.0:
             continue
         old = counts[begin:end].copy()
-        if replace(market, wants, room, tariff, d, counts) == np.inf:
+        if place_again(market, wants, room, tariff, d, counts) == np.inf:
             continue
         for i in range(end - begin):
             if counts[begin + i] != old[i]:
@@ -369,7 +371,7 @@ def negotiate(
 
 
 @compiled
-def overdrawn(market: Market, room: Room, begin: int, counts: Ints) -> int:
+def overdrawn(market: Market, room: PoolRoom, begin: int, counts: Ints) -> int:
     """Return a pool this deployment uses that has less than nothing left, -1 when there is none."""
     for i in range(len(counts)):
         if counts[i] > 0:
@@ -381,7 +383,7 @@ def overdrawn(market: Market, room: Room, begin: int, counts: Ints) -> int:
 
 @compiled
 def settle(
-    order: Ints, market: Market, wants: Wants, room: Room, tariff: Tariff, counts: Ints
+    order: Ints, market: Market, wants: Wants, room: PoolRoom, tariff: Tariff, counts: Ints
 ) -> int:
     """Take overdrawing deployments of `order` out and place them where there is room.
 
@@ -394,7 +396,7 @@ def settle(
         if begin == end or overdrawn(market, room, begin, counts[begin:end]) < 0:
             continue
         empty_out(market, room, d, counts)
-        if replace(market, wants, room, tariff, d, counts) == np.inf:
+        if place_again(market, wants, room, tariff, d, counts) == np.inf:
             homeless += 1
     return homeless
 
@@ -412,7 +414,7 @@ def uses(market: Market, d: int, pool: int, counts: Ints) -> bool:
 def clear(
     d: int,
     pool: int,
-    told: tuple[Market, Wants, Room, Tariff],
+    told: tuple[Market, Wants, PoolRoom, Tariff],
     counts: Ints,
     moved: Ints,
     number: int,
@@ -433,7 +435,7 @@ def clear(
             begin, end = market.first[e], market.first[e + 1]
             before = counts[begin:end].copy()
             empty_out(market, room, e, counts)
-            left = replace(market, wants, room, hard, e, counts) < np.inf or shed == 1
+            left = place_again(market, wants, room, hard, e, counts) < np.inf or shed == 1
             if not left:
                 counts[begin:end] = before
                 take(market, room, begin, before, 1.0)
@@ -449,7 +451,12 @@ def clear(
 
 @compiled
 def force(
-    d: int, market: Market, wants: Wants, room: Room, tariffs: tuple[Tariff, Tariff], counts: Ints
+    d: int,
+    market: Market,
+    wants: Wants,
+    room: PoolRoom,
+    tariffs: tuple[Tariff, Tariff],
+    counts: Ints,
 ) -> bool:
     """Serve d by overdrawing, then move others of its pools until nothing is overdrawn.
 
@@ -463,7 +470,7 @@ def force(
     before = counts.copy()
     room_before = room.accelerators.copy(), room.memory.copy(), room.moves.copy()
     empty_out(market, room, d, counts)
-    worked = replace(market, wants, room, soft, d, counts) < np.inf
+    worked = place_again(market, wants, room, soft, d, counts) < np.inf
     moved = np.empty(ASKED_MAX, np.int64)
     number = 0
     while worked:

@@ -6,7 +6,7 @@
 import numpy as np
 
 from scheduler.compiled import Floats, Ints, compiled
-from scheduler.rounding import Market, Room, Tariff, Wants, moves_of, replace, take
+from scheduler.rounding import Market, PoolRoom, Tariff, Wants, moves_of, place_again, take
 
 # Draws for one group before it is left smaller, and how dear pools may be against their price.
 DRAWS_PER_MEMBER = 8
@@ -56,7 +56,7 @@ def draw_group(
 
 
 @compiled
-def put_back(market: Market, room: Room, d: int, counts: Ints, saved: Ints) -> None:
+def put_back(market: Market, room: PoolRoom, d: int, counts: Ints, saved: Ints) -> None:
     """Make the counts of d what they were."""
     begin, end = market.first[d], market.first[d + 1]
     mine = counts[begin:end]
@@ -70,7 +70,7 @@ def put_back(market: Market, room: Room, d: int, counts: Ints, saved: Ints) -> N
 
 @compiled
 def recreate(
-    members: Ints, market: Market, wants: Wants, room: Room, tariff: Tariff, counts: Ints
+    members: Ints, market: Market, wants: Wants, room: PoolRoom, tariff: Tariff, counts: Ints
 ) -> bool:
     """Take the members out and place them in a random order; say whether all became cheaper.
 
@@ -90,7 +90,7 @@ def recreate(
     after = 0.0
     better = True
     for k in np.random.permutation(number):
-        if replace(market, wants, room, tariff, members[k], counts) == np.inf:
+        if place_again(market, wants, room, tariff, members[k], counts) == np.inf:
             better = False
             break
         after += dollars_of(market, members[k], counts)
@@ -110,7 +110,7 @@ def search(
     seed: int,
     steps: int,
     told: tuple[Ints, tuple[Ints, Ints], Floats, Floats, int],
-    parts: tuple[Market, Wants, Room, Tariff],
+    parts: tuple[Market, Wants, PoolRoom, Tariff],
     counts: Ints,
 ) -> int:
     """Try so many groups; return how many became cheaper.

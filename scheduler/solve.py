@@ -4,7 +4,6 @@
 Deterministic and without a clock: the caller measures the time.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,15 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scheduler.check import Violation, violations
-from scheduler.envelopes import grant_envelopes
 from scheduler.exact import Answer, improve, unproven
 from scheduler.greedy import keep_running, solve_greedy
-from scheduler.grid import MICRODOLLARS, Counts, Grid, Want, build_grid
-from scheduler.levels import COST, as_values, evaluate, unmet_of
-from scheduler.plan import PlacementPlan, PoolPrice, Rejection, Shed, Unplaced
+from scheduler.grid import Counts, Grid, build_grid
+from scheduler.gridplan import plan_of, prices_of
+from scheduler.levels import COST, Scope, as_values, evaluate, floors
+from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
-from scheduler.reasons import free_accelerators, placement_reason, unplaced_reason
-from skerry.fleet.placement import Placement
 
 if TYPE_CHECKING:
     from scheduler.arrays import Arrays
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 # The pipeline's start beats two seconds of search at 150 columns; below 100 all is proven anyway.
 ARRAYS_COLUMNS_MIN = 100
-# 2,000 deployments on 1,000 pools have two million pairs; a plan is stored and shown to people.
-REJECTIONS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +93,27 @@ def solve_from(
         levels = found.plan.levels[:COST]
         if found.answer is not None and all(v.value <= v.bound for v in levels):
             return found
-    return _solve_grid(grid, limits)
-
-
-def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
     failures: list[str] = []
+    try:
+        if former is not None and limits.searches and (near := _resumed(grid, former, limits)):
+            return near
+    except Exception as error:  # as below: all is decided again
+        failures.append(f"resumed: {type(error).__name__}: {error}")
+    return _solve_grid(grid, limits, failures)
+
+
+def _resumed(grid: Grid, former: "Arrays", limits: SolveLimits) -> Outcome | None:
+    """Return a plan near what runs for a fleet that was over-full before."""
+    from scheduler.overfull import resumed
+
+    start = resumed(grid, former)
+    if start is None:
+        return None
+    plan = _told(grid, unproven(grid, start.counts), "cp-sat", (start, limits))
+    return None if violations(plan, grid.problem) else Outcome(plan=plan, arrays=start.arrays)
+
+
+def _solve_grid(grid: Grid, limits: SolveLimits, failures: list[str]) -> Outcome:
     started = _start(grid, limits, failures)
     for solver, attempt in _attempts(grid, started, limits):
         try:
@@ -117,7 +128,8 @@ def _solve_grid(grid: Grid, limits: SolveLimits) -> Outcome:
         plan = replace(plan, solver_reason="; ".join(failures))
         found = violations(plan, grid.problem)
         if not found:
-            return Outcome(plan=plan, warm=started.warm)
+            arrays = started.pipeline.arrays if started.pipeline else None
+            return Outcome(plan=plan, arrays=arrays, warm=started.warm)
         failures.append(f"{solver}: {UnusablePlan(found)}")
     return Outcome(plan=keep_what_is(grid.problem, "; ".join(failures)))
 
@@ -181,7 +193,7 @@ def keep_what_is(problem: PlacementProblem, reason: str = "") -> PlacementPlan:
     answer = unproven(grid, keep_running(grid))
     # Of this smaller problem the bounds would be too high: they promise nothing.
     answer = replace(answer, bounds=(0,) * len(answer.bounds), optimal=False)
-    plan = _plan(grid, answer, "keep", SolveLimits(explained_max=0))
+    plan = plan_of(grid, answer, "keep", 0)
     why = f"nothing new is placed: {reason or 'what runs is kept'}"
     unplaced = tuple(
         replace(item, reason=f"needs {item.replicas} more replicas; {why}")
@@ -199,11 +211,15 @@ def _both(named: tuple[str, ...] | None, running: list[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """Counts to search from: the pipeline's from ARRAYS_COLUMNS_MIN on, or greedy's."""
+    """Counts to search from: the pipeline's from ARRAYS_COLUMNS_MIN on, or greedy's.
+
+    `bounds` are those of the first levels, where these are decided already.
+    """
 
     best: Counts
     pipeline: "Start | None" = None
     warm: "Warm | None" = None
+    bounds: tuple[int, ...] = ()
 
 
 def _start(grid: Grid, limits: SolveLimits, failures: list[str]) -> _Start:
@@ -211,8 +227,14 @@ def _start(grid: Grid, limits: SolveLimits, failures: list[str]) -> _Start:
         return _Start(best=solve_greedy(grid))
     try:
         # Compiled code takes longer to load than small fleets take to solve.
+        from scheduler.overfull import decided
         from scheduler.wide import start_of, warm_of
 
+        chosen: _Start | None = None
+        if part := decided(grid, limits.deterministic_time_max):
+            chosen = _Start(best=part.start.counts, pipeline=part.start, bounds=part.bounds)
+            if evaluate(grid, chosen.best)[:COST] == chosen.bounds:
+                return chosen
         found = start_of(grid)
     except Exception as error:  # greedy's start will do for the exact search
         failures.append(f"pipeline: {type(error).__name__}: {error}")
@@ -221,7 +243,8 @@ def _start(grid: Grid, limits: SolveLimits, failures: list[str]) -> _Start:
     if levels.unmet != bounds.unmet or levels.survival > bounds.survival:
         best = min(solve_greedy(grid), best, key=partial(evaluate, grid))
     warm = warm_of(found.arrays, found.answer)
-    return _Start(best=best, pipeline=found, warm=warm)
+    start = _Start(best=best, pipeline=found, warm=warm)
+    return _better_of(grid, chosen, start) if chosen else start
 
 
 def _told(
@@ -230,15 +253,26 @@ def _told(
     """Return the plan of an answer, by way of the arrays where there are some."""
     start, limits = how
     if start is None:
-        return _plan(grid, answer, solver, limits)
+        most = limits.explained_max if len(grid.columns) < ARRAYS_COLUMNS_MIN else 0
+        return plan_of(grid, answer, solver, most)
     from scheduler.wide import tell_counts
 
     return replace(
         tell_counts(grid, start, answer.counts, solver),
         levels=as_values(grid, evaluate(grid, answer.counts), answer.bounds),
         optimal=answer.optimal,
-        prices=_prices(answer),
+        prices=prices_of(answer),
     )
+
+
+def _better_of(grid: Grid, decided: _Start, start: _Start) -> _Start:
+    """Return the better start, with the bounds that hold for it: up to where the two differ."""
+    values, others = evaluate(grid, decided.best), evaluate(grid, start.best)
+    if values <= others:
+        return decided
+    differs = next(n for n, pair in enumerate(zip(values, others, strict=True)) if len({*pair}) > 1)
+    bounds = (*decided.bounds[: differs + 1], *floors(grid)[differs + 1 : COST])
+    return replace(start, bounds=bounds)
 
 
 def _attempts(
@@ -246,117 +280,20 @@ def _attempts(
 ) -> Iterator[tuple[str, Callable[[], Answer | None]]]:
     """Yield the solvers in the order in which they are asked."""
     if limits.searches:
-        yield "cp-sat", partial(_exact, grid, start.best, limits)
+        yield "cp-sat", partial(_exact, grid, start, limits)
         if start.pipeline is not None:
             yield "pipeline", partial(unproven, grid, start.best)
     yield "greedy", lambda: unproven(grid, solve_greedy(grid))
 
 
-def _exact(grid: Grid, start: Counts, limits: SolveLimits) -> Answer | None:
+def _exact(grid: Grid, start: _Start, limits: SolveLimits) -> Answer | None:
     share = limits.cost_time_share if len(grid.columns) >= ARRAYS_COLUMNS_MIN else 1.0
-    answer = improve(grid, start, (limits.deterministic_time_max, share))
-    if answer is None or evaluate(grid, answer.counts) > evaluate(grid, start):
+    proven = evaluate(grid, start.best)[:COST] == start.bounds
+    if proven and share < 1.0:
+        share = 0.0  # presolve takes 0.03 s, and the search found nothing
+    first = len(start.bounds) if proven or share < 1.0 else 0
+    scope = Scope(first=first, bounds=start.bounds)
+    answer = improve(grid, start.best, (limits.deterministic_time_max, share), scope)
+    if answer is None or evaluate(grid, answer.counts) > evaluate(grid, start.best):
         return None
     return answer
-
-
-def _plan(grid: Grid, answer: Answer, solver: str, limits: SolveLimits) -> PlacementPlan:
-    counts = answer.counts
-    free = free_accelerators(grid, counts)
-    placements = tuple(
-        Placement(
-            deployment=want.name,
-            pool=grid.columns[index].pool,
-            count=counts[index],
-            reason=placement_reason(grid, want, index, counts, free),
-        )
-        for want in grid.wants
-        for index in want.columns
-        if counts[index]
-    )
-    unplaced = _unplaced(grid, counts, limits)
-    return PlacementPlan(
-        placements=placements,
-        envelopes=grant_envelopes(grid, counts),
-        unplaced=unplaced,
-        rejections=_rejections(grid, unplaced),
-        levels=as_values(grid, evaluate(grid, counts), answer.bounds),
-        cost_per_hour=_cost_per_hour(grid, counts),
-        solver=solver,
-        optimal=answer.optimal,
-        shed=shed_replicas(grid, counts),
-        prices=_prices(answer),
-    )
-
-
-def _prices(answer: Answer) -> tuple[PoolPrice, ...]:
-    """Return what one more accelerator of each scarce pool would save."""
-    told = ((pool, round(dual / MICRODOLLARS, 6)) for pool, dual in sorted(answer.prices.items()))
-    return tuple(
-        PoolPrice(pool=pool, dollars_per_hour=dollars) for pool, dollars in told if dollars
-    )
-
-
-def _unplaced(grid: Grid, counts: Counts, limits: SolveLimits) -> tuple[Unplaced, ...]:
-    short = [want for want in grid.wants if unmet_of(grid, want, counts)]
-    most = limits.explained_max if len(grid.columns) < ARRAYS_COLUMNS_MIN else 0
-    first = sorted(short, key=lambda want: (want.priority, want.name))[:most]
-    explained = {want.name for want in first}
-    return tuple(
-        Unplaced(
-            deployment=want.name,
-            replicas=-(-unmet_of(grid, want, counts) // want.scale),
-            reason=unplaced_reason(grid, want, counts, with_ways=want.name in explained),
-        )
-        for want in short
-    )
-
-
-def _rejections(grid: Grid, unplaced: tuple[Unplaced, ...]) -> tuple[Rejection, ...]:
-    """Return the rejections, those of unplaced deployments first where there are too many."""
-    if len(grid.rejections) <= REJECTIONS_MAX:
-        return grid.rejections
-    short = {item.deployment for item in unplaced}
-    first = sorted(grid.rejections, key=lambda rejected: rejected.deployment not in short)
-    return tuple(sorted(first[:REJECTIONS_MAX], key=lambda r: (r.deployment, r.pool)))
-
-
-def shed_replicas(grid: Grid, counts: Counts) -> tuple[Shed, ...]:
-    """Return what is given up of deployments that are left short, the lowest class first."""
-    found: list[Shed] = []
-    for want in sorted(grid.wants, key=lambda want: (-want.priority, want.name)):
-        gain = sum(counts[i] - grid.columns[i].current for i in want.columns)
-        if gain >= 0 or not unmet_of(grid, want, counts):
-            continue
-        left = -gain
-        for index in want.columns:
-            stopped = min(left, grid.columns[index].current - counts[index])
-            if stopped > 0:
-                left -= stopped
-                found.append(_shed(grid, want, index, counts, stopped))
-    return tuple(found)
-
-
-def _shed(grid: Grid, want: Want, index: int, counts: Counts, stopped: int) -> Shed:
-    pool = grid.columns[index].pool
-    priority = {other.name: other.priority for other in grid.wants}
-    gained = [
-        grid.columns[i].deployment
-        for i in sorted({*grid.on_pool[pool], *grid.rivals.get(index, ())})
-        if i != index and counts[i] > grid.columns[i].current
-    ]
-    takers = tuple(sorted({name for name in gained if priority[name] <= want.priority}))
-    if takers:
-        reason = f"class {want.priority} gives way to class {min(priority[t] for t in takers)}"
-    else:
-        reason = "its pool, its plane or its own limits no longer hold it"
-    return Shed(deployment=want.name, pool=pool, replicas=stopped, taken_by=takers, reason=reason)
-
-
-def _cost_per_hour(grid: Grid, counts: Counts) -> float:
-    return math.fsum(
-        (grid.pools[column.pool].terms.price_per_accelerator_hour or 0.0)
-        * column.accelerators
-        * count
-        for column, count in zip(grid.columns, counts, strict=True)
-    )

@@ -1,7 +1,7 @@
 """The loss matrix: for each domain that may be lost and each deployment, what is left of it.
 
 What is left at once is arithmetic on the plan; who is shed once the rest has moved together is
-found by solving the problem without the domain, as far as there is time for so many solves.
+found by greedy on the problem without the domain, as far as there is time for so many of its plans.
 """
 
 from collections import defaultdict
@@ -28,8 +28,9 @@ class Survivor:
     """One deployment after one loss, in replicas of its first shape.
 
     `left` runs on unharmed; `promised` is what `tolerate` says must be left when it speaks of this
-    kind of domain (else 0); `shortfall` is what is missing of that; `unmet_after` is what is still
-    missing of the demand when everything that can be placed again has been (None: not solved).
+    kind of domain (else 0); `shortfall` is what is missing of that; `unmet_after` is what greedy
+    still leaves unmet of the demand when it has placed the fleet again (None: not asked). A search
+    may leave less: `whatif.what_if` with the same loss makes one.
     """
 
     deployment: str
@@ -42,7 +43,7 @@ class Survivor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """One domain lost: each deployment that ran there, and who is shed to make room for others.
+    """One domain lost: each deployment that ran there, and whom greedy sheds to make room.
 
     Not `solved` where the losses are too many to solve each: the rest of it is arithmetic.
     """
@@ -65,7 +66,11 @@ def survive(
     domains: Sequence[FailureDomain] = tuple(FailureDomain),
     limits: SolveLimits = QUICK,
 ) -> tuple[Loss, ...]:
-    """Return the matrix: every plane, region and cloud, and every deployment it would touch."""
+    """Return the matrix: every plane, region and cloud, and every deployment it would touch.
+
+    What is left at once is exact. What is unmet and shed after moves is greedy's answer with the
+    default limits: a plan that can be had, not the best one.
+    """
     held = _held(problem, plan)
     found: list[Loss] = []
     for domain in domains:
@@ -137,7 +142,7 @@ def _survivor(
 def _solved(
     problem: PlacementProblem, plan: PlacementPlan, loss: Loss, limits: SolveLimits
 ) -> Loss:
-    """Return the loss with what is still missing and who is shed once all has moved that can."""
+    """Return the loss with what is missing and who is shed once it was solved within the limits."""
     lost = Lose(domain=loss.domain, name=loss.name)
     after = solve(changed_by(replace(problem, current=plan.placements), lost), limits)
     missing = {item.deployment: item.replicas for item in after.unplaced}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from scheduler.grid import domain_of
 from scheduler.plan import PlacementPlan, PlanDiff, Shed, Unplaced, diff
-from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
+from scheduler.problem import BadQuestion, DemandedDeployment, PlacementProblem, PoolBar
 from scheduler.session import Session
 from scheduler.solve import SolveLimits
 from skerry.fleet.deployment import REPLICAS_MAX, FailureDomain
@@ -75,7 +75,7 @@ def what_if(
     change: Change | Sequence[Change],
     limits: SolveLimits = LIMITS,
 ) -> WhatIf:
-    """Return what one or several changes at once would do; ValueError for an unknown name."""
+    """Return what one or several changes at once would do; BadQuestion for an unknown name."""
     changes: Iterable[Change] = change if isinstance(change, Sequence) else (change,)
     # The second plan starts from the first one's prices, as the control plane's next one would.
     session = Session(limits)
@@ -97,7 +97,16 @@ def what_if(
 
 
 def changed_by(problem: PlacementProblem, change: Change) -> PlacementProblem:
-    """Return the problem as one change leaves it; ValueError when it names nothing there is."""
+    """Return the problem as one change leaves it; BadQuestion when no fleet could be that way."""
+    try:
+        return _changed(problem, change)
+    except BadQuestion:
+        raise
+    except ValueError as error:  # e.g. a price past any there is, or a pool that is there
+        raise BadQuestion(str(error)) from error
+
+
+def _changed(problem: PlacementProblem, change: Change) -> PlacementProblem:
     match change:
         case Lose():
             return _without(problem, change)
@@ -118,7 +127,7 @@ def _without(problem: PlacementProblem, lost: Lose) -> PlacementProblem:
     gone = [pool.name for pool in problem.pools if domain_of(pool, lost.domain) == lost.name]
     if not gone:
         known = ", ".join(domains_of(problem, lost.domain)) or "none"
-        raise ValueError(f"no {lost.domain} {lost.name!r} has a pool; known: {known}")
+        raise BadQuestion(f"no {lost.domain} {lost.name!r} has a pool; known: {known}")
     bars = tuple(
         PoolBar(pool=pool, reason=f"{lost.domain} {lost.name} is lost", keeps_current=False)
         for pool in gone
@@ -129,7 +138,7 @@ def _without(problem: PlacementProblem, lost: Lose) -> PlacementProblem:
 def _repriced(problem: PlacementProblem, change: PriceFactor) -> PlacementProblem:
     _check_factor("price", change.factor)
     if change.pool is not None and all(pool.name != change.pool for pool in problem.pools):
-        raise ValueError(f"no pool {change.pool!r} in the problem")
+        raise BadQuestion(f"no pool {change.pool!r} in the problem")
     pools = []
     for pool in problem.pools:
         price = pool.terms.price_per_accelerator_hour
@@ -145,7 +154,7 @@ def _redemanded(problem: PlacementProblem, change: DemandFactor) -> PlacementPro
     _check_factor("demand", change.factor)
     names = {demanded.deployment.name for demanded in problem.demands}
     if change.deployment is not None and change.deployment not in names:
-        raise ValueError(f"no deployment {change.deployment!r} in the problem")
+        raise BadQuestion(f"no deployment {change.deployment!r} in the problem")
     demands = tuple(
         _scaled(demanded, change.factor)
         if change.deployment in (None, demanded.deployment.name)
@@ -172,4 +181,4 @@ def _scaled(demanded: DemandedDeployment, factor: float) -> DemandedDeployment:
 
 def _check_factor(what: str, factor: float) -> None:
     if not (math.isfinite(factor) and factor >= 0.0):
-        raise ValueError(f"a {what} factor must be a number from 0 up, not {factor}")
+        raise BadQuestion(f"a {what} factor must be a number from 0 up, not {factor}")

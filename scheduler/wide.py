@@ -21,7 +21,16 @@ from scheduler.greedy import complete
 from scheduler.grid import Counts, Grid
 from scheduler.large import LargeAnswer, WarmStart, answer_of, place_plainly, solve_large
 from scheduler.levels import DIGITS
-from scheduler.plan import LevelValue, PlacementPlan, PoolPrice, Rejection, Shed, Unplaced
+from scheduler.plan import (
+    POOLS_NAMED_MAX,
+    REJECTIONS_MAX,
+    LevelValue,
+    PlacementPlan,
+    PoolPrice,
+    Rejection,
+    Shed,
+    Unplaced,
+)
 from scheduler.prices import Prices
 from scheduler.problem import PlacementProblem
 from scheduler.refine import Refinement, own_draft, refine_large
@@ -30,9 +39,6 @@ from scheduler.verdicts import CHEAPEST, KEPT, PROMISE, ROOM, fits_one_more, jud
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.placement import Envelope, Placement
 
-# Pairs that may not host one another are told for what is unplaced only; the rest can be asked.
-REJECTIONS_MAX = 10_000
-POOLS_NAMED_MAX = 3
 NEAR = 1e-6
 # What a start of a few hundred columns is worth: some tens of milliseconds.
 START = Refinement(searches=2, steps=200)

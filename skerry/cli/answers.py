@@ -52,7 +52,7 @@ _STEPS: Columns = (
     ("TO", lambda r: r[4]),
 )
 _WAYS: Columns = (
-    ("USD/H MORE", lambda r: f"{r.dollars_per_hour:.4g}"),
+    ("USD/H MORE", lambda r: "?" if (more := r.dollars_per_hour) is None else f"{more:.4g}"),
     ("IT WOULD FIT IF", lambda r: r.change),
 )
 _LOSSES: Columns = (

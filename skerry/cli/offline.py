@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scheduler.explain import explain
-from scheduler.plan import LevelValue, Shed, Unplaced
-from scheduler.problem import PlacementProblem
+from scheduler.problem import BadQuestion, PlacementProblem
 from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import Change, DemandFactor, Lose, PriceFactor, what_if
-from skerry.client import questions, rows
+from skerry.client import answer_rows, questions
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import InvalidInput
 
@@ -27,25 +26,19 @@ class FileQuestions:
         """Return why a deployment is where it is, or why it is or is not on a pool."""
         try:
             found = explain(self.problem, solve(self.problem), deployment, pool)
-        except ValueError as error:
+        except BadQuestion as error:
             raise InvalidInput(f"{error}; `-o json` of the plan lists the names") from None
-        return questions.Explanation(
-            deployment=found.deployment,
-            pool=found.pool,
-            replicas=found.replicas,
-            reasons=found.reasons,
-            conflict=tuple(family.value for family in found.conflict),
-            ways=tuple(
-                questions.WayOut(change=way.change, dollars_per_hour=way.dollars_per_hour)
-                for way in found.ways
-            ),
+        ways = (
+            questions.WayOut(change=way.change, dollars_per_hour=way.dollars_per_hour)
+            for way in found.ways
         )
+        return answer_rows.explanation(found, ways)
 
     def what_if(self, changes: Sequence[questions.Hypothesis]) -> questions.Consequences:
         """Return what the changes together would do."""
         try:
             found = what_if(self.problem, tuple(map(_change, changes)))
-        except ValueError as error:
+        except BadQuestion as error:
             raise InvalidInput(str(error)) from None
         return questions.Consequences(
             placed=_replicas(found.diff.place),
@@ -59,39 +52,19 @@ class FileQuestions:
                 for move in found.diff.move
             ),
             evicted=_replicas(found.evicted),
-            shed=_shed(found.shed),
-            unplaced=_unplaced(found.unmet),
-            unplaced_before=_unplaced(found.before.unplaced),
+            shed=answer_rows.shed_rows(found.shed),
+            unplaced=answer_rows.unplaced_rows(found.unmet),
+            unplaced_before=answer_rows.unplaced_rows(found.before.unplaced),
             cost_per_hour_before=found.before.cost_per_hour,
             cost_per_hour_after=found.plan.cost_per_hour,
-            levels=_levels(found.plan.levels),
+            levels=answer_rows.level_rows(found.plan.levels),
             solver=found.plan.solver,
             optimal=found.plan.optimal,
         )
 
     def survive(self) -> tuple[questions.LossRow, ...]:
         """Return what each loss would leave."""
-        return tuple(
-            questions.LossRow(
-                domain=loss.domain,
-                name=loss.name,
-                holds=loss.holds,
-                survivors=tuple(
-                    questions.SurvivorRow(
-                        deployment=survivor.deployment,
-                        wanted=survivor.wanted,
-                        left=survivor.left,
-                        promised=survivor.promised,
-                        shortfall=survivor.shortfall,
-                        unmet_after=survivor.unmet_after,
-                    )
-                    for survivor in loss.survivors
-                ),
-                shed=_shed(loss.shed),
-                solved=loss.solved,
-            )
-            for loss in survive(self.problem, solve(self.problem))
-        )
+        return answer_rows.loss_rows(survive(self.problem, solve(self.problem)))
 
 
 def _change(hypothesis: questions.Hypothesis) -> Change:
@@ -110,31 +83,4 @@ def _replicas(placements: Iterable[Placement]) -> tuple[questions.ReplicasRow, .
             deployment=p.deployment, pool=p.pool, replicas=p.count, reason=p.reason
         )
         for p in placements
-    )
-
-
-def _shed(found: Iterable[Shed]) -> tuple[rows.ShedRow, ...]:
-    return tuple(
-        rows.ShedRow(
-            deployment=shed.deployment,
-            pool=shed.pool,
-            replicas=shed.replicas,
-            taken_by=shed.taken_by,
-            reason=shed.reason,
-        )
-        for shed in found
-    )
-
-
-def _unplaced(found: Iterable[Unplaced]) -> tuple[rows.UnplacedRow, ...]:
-    return tuple(
-        rows.UnplacedRow(deployment=left.deployment, replicas=left.replicas, reason=left.reason)
-        for left in found
-    )
-
-
-def _levels(found: Iterable[LevelValue]) -> tuple[rows.LevelRow, ...]:
-    return tuple(
-        rows.LevelRow(level=v.level, value=v.value, bound=v.bound, gap=v.gap, unit=v.unit)
-        for v in found
     )

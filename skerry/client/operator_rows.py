@@ -16,7 +16,7 @@ from skerry.api.operator.v1 import (
     pool_pb2,
 )
 from skerry.client import rows
-from skerry.client.question_rows import level_rows, shed_rows, unplaced_rows
+from skerry.client.answer_rows import level_rows, shed_rows, unplaced_rows
 from skerry.fleet.observation import PeerView, PlaneState
 from skerry.fleet.pool import CapacityClass, PoolTerms
 from skerry.wire.deployments import deployment_from_proto, envelope_from_proto

@@ -5,9 +5,8 @@ Only `skerry.client.operator_calls` reads answers and writes questions through i
 
 from collections.abc import Iterable
 
-from skerry.api.operator.v1 import placement_pb2, question_pb2
-from skerry.client import questions, rows
-from skerry.fleet.deployment import FailureDomain
+from skerry.api.operator.v1 import question_pb2
+from skerry.client import answer_rows, questions
 
 
 def hypothesis_message(hypothesis: questions.Hypothesis) -> question_pb2.Hypothesis:
@@ -28,17 +27,14 @@ def hypothesis_message(hypothesis: questions.Hypothesis) -> question_pb2.Hypothe
 
 def explanation(message: question_pb2.Explanation) -> questions.Explanation:
     """Return why a deployment is where it is or is not."""
-    return questions.Explanation(
-        deployment=message.deployment,
-        pool=message.pool or None,
-        replicas=message.replicas,
-        reasons=tuple(message.reasons),
-        conflict=tuple(message.conflict),
-        ways=tuple(
-            questions.WayOut(change=way.change, dollars_per_hour=way.dollars_per_hour)
-            for way in message.ways
-        ),
+    ways = (
+        questions.WayOut(
+            change=way.change,
+            dollars_per_hour=way.dollars_per_hour if way.HasField("dollars_per_hour") else None,
+        )
+        for way in message.ways
     )
+    return answer_rows.explanation(message, ways)
 
 
 def consequences(message: question_pb2.Consequences) -> questions.Consequences:
@@ -55,12 +51,12 @@ def consequences(message: question_pb2.Consequences) -> questions.Consequences:
             for move in message.moved
         ),
         evicted=_replicas(message.evicted),
-        shed=shed_rows(message.shed),
-        unplaced=unplaced_rows(message.unplaced),
-        unplaced_before=unplaced_rows(message.unplaced_before),
+        shed=answer_rows.shed_rows(message.shed),
+        unplaced=answer_rows.unplaced_rows(message.unplaced),
+        unplaced_before=answer_rows.unplaced_rows(message.unplaced_before),
         cost_per_hour_before=message.cost_per_hour_before,
         cost_per_hour_after=message.cost_per_hour_after,
-        levels=level_rows(message.levels),
+        levels=answer_rows.level_rows(message.levels),
         solver=message.solver,
         optimal=message.optimal,
     )
@@ -68,59 +64,7 @@ def consequences(message: question_pb2.Consequences) -> questions.Consequences:
 
 def losses(message: question_pb2.LossMatrix) -> tuple[questions.LossRow, ...]:
     """Return what each loss would leave."""
-    return tuple(
-        questions.LossRow(
-            domain=FailureDomain(loss.domain),
-            name=loss.name,
-            holds=loss.holds,
-            survivors=tuple(
-                questions.SurvivorRow(
-                    deployment=survivor.deployment,
-                    wanted=survivor.wanted,
-                    left=survivor.left,
-                    promised=survivor.promised,
-                    shortfall=survivor.shortfall,
-                    unmet_after=survivor.unmet_after if loss.solved else None,
-                )
-                for survivor in loss.survivors
-            ),
-            shed=shed_rows(loss.shed),
-            solved=loss.solved,
-        )
-        for loss in message.losses
-    )
-
-
-def shed_rows(messages: Iterable[placement_pb2.Shed]) -> tuple[rows.ShedRow, ...]:
-    """Return the rows of what is given up."""
-    return tuple(
-        rows.ShedRow(
-            deployment=item.deployment,
-            pool=item.pool,
-            replicas=item.replicas,
-            taken_by=tuple(item.taken_by),
-            reason=item.reason,
-        )
-        for item in messages
-    )
-
-
-def level_rows(messages: Iterable[placement_pb2.PlanLevel]) -> tuple[rows.LevelRow, ...]:
-    """Return the rows of the objective's levels."""
-    return tuple(
-        rows.LevelRow(
-            level=item.level, value=item.value, bound=item.bound, gap=item.gap, unit=item.unit
-        )
-        for item in messages
-    )
-
-
-def unplaced_rows(messages: Iterable[placement_pb2.Unplaced]) -> tuple[rows.UnplacedRow, ...]:
-    """Return the rows of what finds no place."""
-    return tuple(
-        rows.UnplacedRow(deployment=item.deployment, replicas=item.replicas, reason=item.reason)
-        for item in messages
-    )
+    return answer_rows.loss_rows(message.losses)
 
 
 def _replicas(

@@ -39,10 +39,13 @@ Hypothesis = Lose | ScalePrice | ScaleDemand
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WayOut:
-    """A change that would place all of a deployment, and what it adds to the bill."""
+    """A change that would place all of a deployment, and what it adds to the bill.
+
+    None dollars where it takes accelerators of which no pool tells a price.
+    """
 
     change: str
-    dollars_per_hour: float
+    dollars_per_hour: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ class SurvivorRow:
     """One deployment after one loss, in replicas of its first shape.
 
     `left` runs on unharmed; `shortfall` is what of the promise is missing; `unmet_after` is missing
-    of the demand even when all has moved that can (None where that was not solved).
+    of the demand when greedy has placed the fleet again (None where it was not asked).
     """
 
     deployment: str

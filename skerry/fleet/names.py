@@ -4,11 +4,13 @@ Every value of the fleet carries the short id; only the API and what it prints u
 """
 
 import re
+from functools import lru_cache
 
 DEFAULT_PROJECT = "default"
 # DNS labels: an id is also a host name, a file name and a metric label.
 NAME_CHARACTERS_MAX = 63
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+POOL_NAMES_MAX = 65_536  # remembered: a fleet asks for each of its few thousand again and again
 SEPARATOR = "--"  # joins plane and pool, so it may stand in neither
 
 
@@ -48,6 +50,7 @@ def parse_full_name(text: str, collection: str) -> tuple[str, str]:
     return check_name(parts[1], "project"), check_name(parts[3], "name")
 
 
+@lru_cache(maxsize=POOL_NAMES_MAX)
 def pool_name(plane: str, pool: str) -> str:
     """Return the fleet-wide id of a plane's pool, e.g. `onprem-fra--cpu`."""
     return check_name(f"{plane}{SEPARATOR}{pool}", "pool")

@@ -148,6 +148,19 @@ async def test_what_is_kept_for_want_of_a_solver_is_no_plan_to_repair(
             await solver.repair(["aws--cpu"])
 
 
+async def test_a_process_that_starts_slowly_is_told_by_the_limit_of_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "START_SECONDS_MAX", 0.0)
+    async with SolverProcess() as solver:
+        with pytest.raises(process.SolverDied, match="was not ready 0 s after its start"):
+            await solver.ask("solve", PROBLEM)
+        plan = await solver.solve(RUNNING)
+        slow = "its process was not ready 0 s after its start"
+        assert plan.solver_reason == f"solver: {slow}; greedy: {slow}; keeping: {slow}"
+        assert solver.pid is None
+
+
 async def test_what_is_not_compiled_in_time_is_done_without_and_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,6 +171,9 @@ async def test_what_is_not_compiled_in_time_is_done_without_and_said(
         monkeypatch.setattr(process, "GREEDY", LARGE)
         plan = await solver.solve(RUNNING, LARGE)
         assert (plan.solver, plan.solver_reason) == ("keep", "compiling: no answer within 0 s")
+        monkeypatch.setattr(process, "_needs_compiling", lambda *_: True)
+        with pytest.raises(process.SolverDied, match="compiling: no answer within 0 s"):
+            await solver.ask("solve", RUNNING)
         assert violations(plan, RUNNING) == ()
 
 

@@ -47,6 +47,20 @@ async def test_a_name_that_the_problem_lacks_is_the_askers_fault_and_the_child_s
         assert solver.pid == first
 
 
+class Unreadable:
+    """Raises a ValueError of the interpreter's own in the child."""
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return int, ("no number",)
+
+
+async def test_a_fault_of_the_scheduler_is_not_the_askers_whatever_its_kind() -> None:
+    async with SolverProcess() as solver:
+        with pytest.raises(SolverDied, match="ValueError: invalid literal") as told:
+            await solver.ask("solve", PROBLEM, Unreadable())
+        assert not isinstance(told.value, QuestionRefused)
+
+
 async def test_what_takes_too_long_is_ended_and_says_so() -> None:
     async with SolverProcess(ProcessLimits(seconds_max=0.0)) as solver:
         with pytest.raises(SolverLate, match="no answer within 0 s"):

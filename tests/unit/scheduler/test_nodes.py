@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from scheduler.compiled import Floats, Ints
-from scheduler.nodes import Loads, Shape, extra_room, first_fit, grow_pools, pack_pools
+from scheduler.nodes import Loads, Shape, first_fit, grow_pools, pack_pools
 
 CASES = 150
 SIZES = (1, 2, 3, 4, 8, 12, 16)
@@ -100,25 +100,6 @@ def columns_of(shapes: list[Shape]) -> tuple[Ints, Ints, Floats]:
         np.array([int(shape[1]) for shape in shapes]),
         np.array([shape[2] for shape in shapes]),
     )
-
-
-def test_room_for_one_more_kind_is_what_the_nodes_have_left() -> None:
-    chance = np.random.default_rng(3)
-    for _ in range(CASES):
-        loads, shape = some_loads(chance, 3), some_shape(chance)
-        order, over = orders_of(loads)[0], np.zeros(3, np.int64)
-        free = fit_node_by_node(loads, order, shape, over)
-        for accelerators, memory in ((1.0, 0.0), (2.0, 7.0), (16.0, 30.0)):
-            room = extra_room(loads, order, shape, accelerators, memory)
-            assert room == (0 if over.any() else room_left(free, shape, accelerators, memory))
-
-
-def room_left(free: Floats, shape: Shape, accelerators: float, memory: float) -> int:
-    if accelerators > shape[1]:
-        each = math.ceil(accelerators / shape[1])
-        return int((free[:, 0] == shape[1]).sum()) // each * (math.ceil(memory / each) <= shape[2])
-    room = free[:, 0] // accelerators
-    return int((np.minimum(room, free[:, 1] // memory) if memory else room).sum())
 
 
 def test_granted_extras_pack_with_the_counts_and_fill_the_room_in_order() -> None:

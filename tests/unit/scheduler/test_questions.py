@@ -8,7 +8,7 @@ import pytest
 from scheduler.check import violations
 from scheduler.conflicts import Family
 from scheduler.explain import explain
-from scheduler.problem import PlacementProblem
+from scheduler.problem import BadQuestion, PlacementProblem
 from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import DemandFactor, Lose, NewPools, PriceFactor, what_if
@@ -127,6 +127,77 @@ def test_every_way_out_is_true_and_the_cheapest_comes_first() -> None:
     assert solve(dropped).unplaced == ()
 
 
+def test_what_tells_no_price_counts_at_the_cheapest_of_its_kind_that_does() -> None:
+    policy = PlacementPolicy(residency_zones=("eu",))
+    silent = a_pool(a_plane("par", zones=("eu",)), a_shape(per_node=4), some_terms(None))
+    demanded = wanting(3, a_deployment(policy=policy))
+    problem = a_problem((AWS, silent), (demanded,), current=(runs(1, "demo", "par--cpu"),))
+    found = explain(problem, solve(problem), "demo")
+    assert [(way.change, way.dollars_per_hour) for way in found.ways] == [
+        ("a new pool of +2 cpu accelerators in eu (price counted as $1/h an accelerator)", 2.0),
+        ("par--cpu had a price (counted as $1/h an accelerator)", 2.0),
+        ("residency dropped", 2.0),
+    ]
+    nowhere = a_problem((AWS,), (demanded,))
+    found = explain(nowhere, solve(nowhere), "demo")
+    assert [(way.change, way.dollars_per_hour) for way in found.ways] == [
+        ("a new pool of +3 cpu accelerators in eu (price counted as $1/h an accelerator)", 3.0),
+        ("residency dropped", 3.0),
+    ]
+
+
+def test_ways_out_at_a_price_that_nobody_knows_come_last_and_say_so() -> None:
+    policy = PlacementPolicy(clouds=("cloud-par",))
+    shapes = (ResourceShape(accelerator="cpu"), ResourceShape(accelerator="gpu"))
+    silent = a_pool(a_plane("par"), a_shape(kind="gpu", per_node=4), some_terms(None))
+    demanded = wanting(2, a_deployment(policy=policy, shapes=shapes))
+    problem = a_problem((AWS, silent), (demanded,))
+    plan = solve(problem)
+    assert [(way.change, way.dollars_per_hour) for way in explain(problem, plan, "demo").ways] == [
+        ("a new pool of +2 cpu accelerators (price counted as $1/h an accelerator)", 2.0),
+        ("clouds dropped", 2.0),
+        ("par--gpu had a price (unknown)", None),
+    ]
+    assert plan.unplaced[0].reason.endswith("| par--gpu had a price (unknown)")
+
+
+def test_a_movement_budget_that_keeps_others_in_place_is_named_with_one_that_does() -> None:
+    bound = a_deployment("bound", policy=PlacementPolicy(clouds=("cloud-fra",)))
+    others = wanting(3, a_deployment("loose"))
+    running = (runs(3, "loose", "fra--cpu"),)
+    problem = a_problem((AWS, FRA), (wanting(3, bound), others), current=running)
+    kept = replace(problem, moves_max=1)
+    plan = solve(kept)
+    assert [(u.deployment, u.replicas) for u in plan.unplaced] == [("bound", 1)]
+    found = explain(kept, plan, "bound")
+    assert found.conflict[-1] is Family.MOVES
+    way = next(way for way in found.ways if way.change.startswith("movement budget"))
+    assert way.change == "movement budget 2 (it is 1)"
+    larger = solve(replace(kept, moves_max=2))
+    assert larger.unplaced == ()
+    assert way.dollars_per_hour == pytest.approx(larger.cost_per_hour - plan.cost_per_hour)
+    enough = replace(problem, moves_max=2, pools=(AWS,), current=())
+    assert Family.MOVES not in explain(enough, solve(enough), "bound").conflict
+
+
+def test_a_movement_budget_that_binds_a_deployment_by_itself_is_part_of_its_conflict() -> None:
+    spot = a_pool(a_plane("spot"), a_shape(per_node=4), some_terms(0.1, kind=CapacityClass.SPOT))
+    capped = a_deployment(policy=PlacementPolicy(spot_share_max=0.5), replicas=(0, 4))
+    problem = replace(
+        a_problem((AWS, spot), (wanting(4, capped),), current=(runs(4, "demo", "spot--cpu"),)),
+        moves_max=1,
+    )
+    plan = solve(problem)
+    assert plan.unplaced
+    found = explain(problem, plan, "demo")
+    assert set(found.conflict) == {Family.SPOT, Family.REPLICAS, Family.MOVES}
+    # A larger pool would not help: the moves that lead there are too many.
+    assert [way.change for way in found.ways] == [
+        "spot share dropped",
+        "movement budget 2 (it is 1)",
+    ]
+
+
 def test_what_is_placed_needs_no_way_out() -> None:
     problem = a_problem((FRA,), (wanting(2),))
     found = explain(problem, solve(problem), "demo")
@@ -145,7 +216,7 @@ def test_questions_about_what_there_is_not_are_refused() -> None:
         lambda: what_if(problem, DemandFactor(factor=-1.0)),
         lambda: what_if(problem, DemandFactor(factor=1.0, deployment="nobody")),
     ):
-        with pytest.raises(ValueError, match=r"nobody|nowhere|factor"):
+        with pytest.raises(BadQuestion, match=r"nobody|nowhere|factor"):
             ask()
 
 
@@ -170,6 +241,13 @@ def test_prices_demand_and_pools_may_change_at_once() -> None:
     assert grown.unmet == ()
     assert sum(p.count for p in grown.plan.placements) == 6
     assert violations(grown.before, problem) == ()
+
+
+def test_what_no_fleet_can_have_is_a_bad_question_too() -> None:
+    problem = a_problem((AWS,), (wanting(2),))
+    for change in (NewPools(pools=(AWS,)), PriceFactor(factor=1e9)):
+        with pytest.raises(BadQuestion, match=r"twice|price"):
+            what_if(problem, change)
 
 
 def test_tokens_scale_with_demand_too() -> None:

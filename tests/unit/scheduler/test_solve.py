@@ -139,7 +139,7 @@ def test_a_missing_price_starts_nothing_and_stops_nothing() -> None:
     assert counts(plan) == {"demo aws--cpu": 1, "demo gcp--cpu": 1}
     plan = checked(a_problem(pools[:1], (wanting(2),)))
     assert [r.reason for r in plan.rejections] == ["pool has no price: `skerry pools set`"]
-    assert "would fit if: aws--cpu had a price" in plan.unplaced[0].reason
+    assert "would fit if: aws--cpu had a price (unknown)" in plan.unplaced[0].reason
 
 
 def test_residency_fails_closed() -> None:
@@ -246,7 +246,7 @@ def test_no_such_accelerator_is_said_with_the_numbers() -> None:
     plan = checked(a_problem(THREE_PLANES, (wanting(1, a_deployment(shapes=shapes)),)))
     assert plan.unplaced[0].reason == (
         "needs 8 x H100-80G; the fleet has none; it has cpu (12);"
-        " would fit if: a new pool of +8 H100-80G accelerators"
+        " would fit if: a new pool of +8 H100-80G accelerators (price unknown)"
     )
 
 

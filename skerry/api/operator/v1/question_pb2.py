@@ -27,7 +27,7 @@ from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_
 from skerry.api.operator.v1 import pool_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/operator/v1/question.proto\x12\x16skerry.api.operator.v1\x1a!skerry/api/common/v1/supply.proto\x1a&skerry/api/operator/v1/placement.proto\x1a!skerry/api/operator/v1/pool.proto\"\xa9\x01\n\x0b\x45xplanation\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12\x10\n\x08\x63onflict\x18\x05 \x03(\t\x12,\n\x04ways\x18\x06 \x03(\x0b\x32\x1e.skerry.api.operator.v1.WayOut\x12\x15\n\rsolve_seconds\x18\x07 \x01(\x01\"2\n\x06WayOut\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12\x18\n\x10\x64ollars_per_hour\x18\x02 \x01(\x01\"\xe9\x01\n\nHypothesis\x12\x32\n\x04lose\x18\x01 \x01(\x0b\x32\".skerry.api.operator.v1.LostDomainH\x00\x12\x34\n\x05price\x18\x02 \x01(\x0b\x32#.skerry.api.operator.v1.PriceFactorH\x00\x12\x36\n\x06\x64\x65mand\x18\x03 \x01(\x0b\x32$.skerry.api.operator.v1.DemandFactorH\x00\x12/\n\x04pool\x18\x04 \x01(\x0b\x32\x1f.skerry.api.operator.v1.NewPoolH\x00\x42\x08\n\x06\x63hange\"*\n\nLostDomain\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"+\n\x0bPriceFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x0c\n\x04pool\x18\x02 \x01(\t\"2\n\x0c\x44\x65mandFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x12\n\ndeployment\x18\x02 \x01(\t\"\x9f\x01\n\x07NewPool\x12\x32\n\x05plane\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\"\xf6\x03\n\x0c\x43onsequences\x12\x37\n\x06placed\x18\x01 \x03(\x0b\x32\'.skerry.api.operator.v1.PlannedReplicas\x12\x32\n\x05moved\x18\x02 \x03(\x0b\x32#.skerry.api.operator.v1.PlannedMove\x12\x38\n\x07\x65victed\x18\x03 \x03(\x0b\x32\'.skerry.api.operator.v1.PlannedReplicas\x12*\n\x04shed\x18\x04 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x32\n\x08unplaced\x18\x05 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x39\n\x0funplaced_before\x18\x06 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x1c\n\x14\x63ost_per_hour_before\x18\x07 \x01(\x01\x12\x1b\n\x13\x63ost_per_hour_after\x18\x08 \x01(\x01\x12\x31\n\x06levels\x18\t \x03(\x0b\x32!.skerry.api.operator.v1.PlanLevel\x12\x0e\n\x06solver\x18\n \x01(\t\x12\x0f\n\x07optimal\x18\x0b \x01(\x08\x12\x15\n\rsolve_seconds\x18\x0c \x01(\x01\"U\n\x0fPlannedReplicas\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\"W\n\x0bPlannedMove\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x11\n\tfrom_pool\x18\x02 \x01(\t\x12\x0f\n\x07to_pool\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\"Q\n\nLossMatrix\x12,\n\x06losses\x18\x01 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Loss\x12\x15\n\rsolve_seconds\x18\x02 \x01(\x01\"\xa4\x01\n\x04Loss\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05holds\x18\x03 \x01(\x08\x12\x33\n\tsurvivors\x18\x04 \x03(\x0b\x32 .skerry.api.operator.v1.Survivor\x12*\n\x04shed\x18\x05 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x0e\n\x06solved\x18\x06 \x01(\x08\"\x8b\x01\n\x08Survivor\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0e\n\x06wanted\x18\x02 \x01(\x01\x12\x0c\n\x04left\x18\x03 \x01(\x01\x12\x10\n\x08promised\x18\x04 \x01(\x01\x12\x11\n\tshortfall\x18\x05 \x01(\x01\x12\x18\n\x0bunmet_after\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_unmet_afterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/operator/v1/question.proto\x12\x16skerry.api.operator.v1\x1a!skerry/api/common/v1/supply.proto\x1a&skerry/api/operator/v1/placement.proto\x1a!skerry/api/operator/v1/pool.proto\"\xa9\x01\n\x0b\x45xplanation\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12\x10\n\x08\x63onflict\x18\x05 \x03(\t\x12,\n\x04ways\x18\x06 \x03(\x0b\x32\x1e.skerry.api.operator.v1.WayOut\x12\x15\n\rsolve_seconds\x18\x07 \x01(\x01\"L\n\x06WayOut\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12\x1d\n\x10\x64ollars_per_hour\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_dollars_per_hour\"\xe9\x01\n\nHypothesis\x12\x32\n\x04lose\x18\x01 \x01(\x0b\x32\".skerry.api.operator.v1.LostDomainH\x00\x12\x34\n\x05price\x18\x02 \x01(\x0b\x32#.skerry.api.operator.v1.PriceFactorH\x00\x12\x36\n\x06\x64\x65mand\x18\x03 \x01(\x0b\x32$.skerry.api.operator.v1.DemandFactorH\x00\x12/\n\x04pool\x18\x04 \x01(\x0b\x32\x1f.skerry.api.operator.v1.NewPoolH\x00\x42\x08\n\x06\x63hange\"*\n\nLostDomain\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"+\n\x0bPriceFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x0c\n\x04pool\x18\x02 \x01(\t\"2\n\x0c\x44\x65mandFactor\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01\x12\x12\n\ndeployment\x18\x02 \x01(\t\"\x9f\x01\n\x07NewPool\x12\x32\n\x05plane\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05shape\x18\x02 \x01(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\"\xf6\x03\n\x0c\x43onsequences\x12\x37\n\x06placed\x18\x01 \x03(\x0b\x32\'.skerry.api.operator.v1.PlannedReplicas\x12\x32\n\x05moved\x18\x02 \x03(\x0b\x32#.skerry.api.operator.v1.PlannedMove\x12\x38\n\x07\x65victed\x18\x03 \x03(\x0b\x32\'.skerry.api.operator.v1.PlannedReplicas\x12*\n\x04shed\x18\x04 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x32\n\x08unplaced\x18\x05 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x39\n\x0funplaced_before\x18\x06 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x1c\n\x14\x63ost_per_hour_before\x18\x07 \x01(\x01\x12\x1b\n\x13\x63ost_per_hour_after\x18\x08 \x01(\x01\x12\x31\n\x06levels\x18\t \x03(\x0b\x32!.skerry.api.operator.v1.PlanLevel\x12\x0e\n\x06solver\x18\n \x01(\t\x12\x0f\n\x07optimal\x18\x0b \x01(\x08\x12\x15\n\rsolve_seconds\x18\x0c \x01(\x01\"U\n\x0fPlannedReplicas\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\"W\n\x0bPlannedMove\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x11\n\tfrom_pool\x18\x02 \x01(\t\x12\x0f\n\x07to_pool\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\"Q\n\nLossMatrix\x12,\n\x06losses\x18\x01 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Loss\x12\x15\n\rsolve_seconds\x18\x02 \x01(\x01\"\xa4\x01\n\x04Loss\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05holds\x18\x03 \x01(\x08\x12\x33\n\tsurvivors\x18\x04 \x03(\x0b\x32 .skerry.api.operator.v1.Survivor\x12*\n\x04shed\x18\x05 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x0e\n\x06solved\x18\x06 \x01(\x08\"\x8b\x01\n\x08Survivor\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0e\n\x06wanted\x18\x02 \x01(\x01\x12\x0c\n\x04left\x18\x03 \x01(\x01\x12\x10\n\x08promised\x18\x04 \x01(\x01\x12\x11\n\tshortfall\x18\x05 \x01(\x01\x12\x18\n\x0bunmet_after\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x0e\n\x0c_unmet_afterb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,27 +37,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLANATION']._serialized_start=176
   _globals['_EXPLANATION']._serialized_end=345
   _globals['_WAYOUT']._serialized_start=347
-  _globals['_WAYOUT']._serialized_end=397
-  _globals['_HYPOTHESIS']._serialized_start=400
-  _globals['_HYPOTHESIS']._serialized_end=633
-  _globals['_LOSTDOMAIN']._serialized_start=635
-  _globals['_LOSTDOMAIN']._serialized_end=677
-  _globals['_PRICEFACTOR']._serialized_start=679
-  _globals['_PRICEFACTOR']._serialized_end=722
-  _globals['_DEMANDFACTOR']._serialized_start=724
-  _globals['_DEMANDFACTOR']._serialized_end=774
-  _globals['_NEWPOOL']._serialized_start=777
-  _globals['_NEWPOOL']._serialized_end=936
-  _globals['_CONSEQUENCES']._serialized_start=939
-  _globals['_CONSEQUENCES']._serialized_end=1441
-  _globals['_PLANNEDREPLICAS']._serialized_start=1443
-  _globals['_PLANNEDREPLICAS']._serialized_end=1528
-  _globals['_PLANNEDMOVE']._serialized_start=1530
-  _globals['_PLANNEDMOVE']._serialized_end=1617
-  _globals['_LOSSMATRIX']._serialized_start=1619
-  _globals['_LOSSMATRIX']._serialized_end=1700
-  _globals['_LOSS']._serialized_start=1703
-  _globals['_LOSS']._serialized_end=1867
-  _globals['_SURVIVOR']._serialized_start=1870
-  _globals['_SURVIVOR']._serialized_end=2009
+  _globals['_WAYOUT']._serialized_end=423
+  _globals['_HYPOTHESIS']._serialized_start=426
+  _globals['_HYPOTHESIS']._serialized_end=659
+  _globals['_LOSTDOMAIN']._serialized_start=661
+  _globals['_LOSTDOMAIN']._serialized_end=703
+  _globals['_PRICEFACTOR']._serialized_start=705
+  _globals['_PRICEFACTOR']._serialized_end=748
+  _globals['_DEMANDFACTOR']._serialized_start=750
+  _globals['_DEMANDFACTOR']._serialized_end=800
+  _globals['_NEWPOOL']._serialized_start=803
+  _globals['_NEWPOOL']._serialized_end=962
+  _globals['_CONSEQUENCES']._serialized_start=965
+  _globals['_CONSEQUENCES']._serialized_end=1467
+  _globals['_PLANNEDREPLICAS']._serialized_start=1469
+  _globals['_PLANNEDREPLICAS']._serialized_end=1554
+  _globals['_PLANNEDMOVE']._serialized_start=1556
+  _globals['_PLANNEDMOVE']._serialized_end=1643
+  _globals['_LOSSMATRIX']._serialized_start=1645
+  _globals['_LOSSMATRIX']._serialized_end=1726
+  _globals['_LOSS']._serialized_start=1729
+  _globals['_LOSS']._serialized_end=1893
+  _globals['_SURVIVOR']._serialized_start=1896
+  _globals['_SURVIVOR']._serialized_end=2035
 # @@protoc_insertion_point(module_scope)

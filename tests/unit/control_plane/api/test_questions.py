@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from control_plane.api.answers import explanation_to_proto
 from control_plane.reconcile.decision import decision_of
+from control_plane.reconcile.questions import Answered
 from control_plane.store.placements import record_decision, replace_placements
 from scheduler.explain import explain
+from scheduler.reasons import Way
 from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import DemandFactor, Lose, NewPools, PriceFactor, what_if
@@ -47,6 +50,15 @@ async def test_an_explanation_comes_back_whole(operator: Operator) -> None:
     there = question_rows.explanation(await operator.stub.Explain(request))
     assert there.pool == "aws--cpu"
     assert operator.questions.asked == [("last", None), ("last", "aws--cpu")]
+
+
+async def test_a_price_that_nobody_knows_is_not_a_price_of_nothing() -> None:
+    unknown = Way(change="par--gpu had a price (unknown)", dollars_per_hour=None)
+    free = Way(change="regions dropped", dollars_per_hour=0.0)
+    told = replace(explain(PROBLEM, solve(PROBLEM), "last"), ways=(free, unknown))
+    message = explanation_to_proto(Answered(value=told, seconds=0.5))
+    found = question_rows.explanation(message)
+    assert [way.dollars_per_hour for way in found.ways] == [0.0, None]
 
 
 async def test_every_kind_of_change_arrives_as_it_was_meant(operator: Operator) -> None:

@@ -31,7 +31,10 @@ EXPLANATION = questions.Explanation(
     replicas=2,
     reasons=("2 on fra--cpu: cheapest",),
     conflict=("residency", "size of pools"),
-    ways=(questions.WayOut(change="+4 cpu accelerators in fra--cpu", dollars_per_hour=0.4),),
+    ways=(
+        questions.WayOut(change="+4 cpu accelerators in fra--cpu", dollars_per_hour=0.4),
+        questions.WayOut(change="par--gpu had a price (unknown)", dollars_per_hour=None),
+    ),
 )
 CONSEQUENCES = questions.Consequences(
     placed=(questions.ReplicasRow(deployment="first", pool="aws--cpu", replicas=1, reason="x"),),
@@ -137,6 +140,7 @@ def test_explaining_says_reasons_conflict_and_the_ways_out(
         "ruled out together by: residency, size of pools",
         "USD/H MORE IT WOULD FIT IF",
         "0.4 +4 cpu accelerators in fra--cpu",
+        "? par--gpu had a price (unknown)",
     ]
     assert run(["explain", "deployment", "demo", "--pool", "aws--cpu"]) == 0
     assert printed(capsys)[0] == "demo on aws--cpu: 2 replicas"
