@@ -19,7 +19,8 @@ test: $(READY) lint ## everything: lint, unit, properties, contracts, store, int
 	@$(BIN)/python -m pytest
 
 test-unit: $(READY) ## the pure tests, under 30 seconds
-	@$(BIN)/python -m pytest tests/unit tests/properties tests/wire -m "not integration and not slow"
+	@SKERRY_PROPERTY_EXAMPLES=$${SKERRY_PROPERTY_EXAMPLES:-8} $(BIN)/python -m pytest -n 2 \
+	  tests/unit tests/properties tests/wire -m "not integration and not slow"
 
 lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
 	@sh tools/lint.sh
