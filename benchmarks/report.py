@@ -337,8 +337,8 @@ NOTES = """
 - **gap**: cost over the certified bound, less one. The bound holds for plans that are as good in
   all levels before the cost, so others have a gap only where they serve and survive as well as
   ours; "over bound" is their cost over the same bound, and below zero it is demand not served.
-- **integer bound**: the sharpest bound that refining proves; **over the LP** compares with the
-  linear relaxation of the full model, with unmet demand and shortfalls as ours.
+- **integer bound**: of whole replicas (`Session.certify`), taken at 100x500 only; **over the LP**
+  compares with the linear relaxation of the full model, with unmet demand and shortfalls as ours.
 - **cold**: `Session.solve(problem)` of a new session to a checked plan, reasons and envelopes
   included. For the others the clock runs from ready arrays to counts, which favours them.
 - **warm**: the plan runs, every demand changes by up to 1 %, a start costs a cent over a day;

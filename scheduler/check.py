@@ -1,4 +1,5 @@
-"""Judges a plan without the solver: every rule is written again here from its definition.
+"""Judges a plan without the solver: every rule is written again here from its definition, but for
+one: whether counts fit nodes is asked of `skerry.fleet.packing`, as planes ask it.
 
 `solve` refuses a plan with violations; tests and the control plane call it on any plan. What the
 rules ask of a deployment on a pool is looked up once per pair, so that time goes with the plan.
@@ -6,7 +7,7 @@ rules ask of a deployment on a pool is looked up once per pair, so that time goe
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -137,10 +138,11 @@ def violations(
     demands = {demanded.deployment.name: demanded for demanded in problem.demands}
     current = problem.current
     if touched is not None:
+        touched = _with_rivals(touched, demands)
         plan, current = _slice(plan, touched), _within(current, touched)
     named = {p.deployment for p in plan.placements} | {e.deployment for e in plan.envelopes}
     named |= {p.deployment for p in current}
-    asked = demands.keys() if touched is None else _judged(touched, demands)
+    asked = demands.keys() if touched is None else touched.deployments & demands.keys()
     look_up = {name: _look_up(demands[name]) for name in sorted(named | asked) if name in demands}
     pairs = _pairs(plan, current, pools, look_up)
     latencies = {(r.client_region, r.plane_region): r.seconds for r in problem.latencies}
@@ -188,15 +190,16 @@ def _within(items: tuple[Item, ...], touched: Touched) -> tuple[Item, ...]:
     return tuple(item for item in items if item.deployment in names or item.pool in pools)
 
 
-def _judged(touched: Touched, demands: Mapping[str, DemandedDeployment]) -> Set[str]:
-    """Return the touched deployments and those that share no plane with one of them."""
-    apart = {
-        name
-        for name, demanded in demands.items()
-        if not touched.deployments.isdisjoint(demanded.deployment.policy.anti_affinity)
-    }
-    assert apart <= touched.deployments, "who keeps apart from a touched one is touched"
-    return touched.deployments & demands.keys()
+def _with_rivals(touched: Touched, demands: Mapping[str, DemandedDeployment]) -> Touched:
+    """Return what is touched and who shares no plane with one of it, whoever of the two says so."""
+    names = set(touched.deployments)
+    for name, demanded in demands.items():
+        others = demanded.deployment.policy.anti_affinity
+        if name in touched.deployments:
+            names.update(others)
+        elif not touched.deployments.isdisjoint(others):
+            names.add(name)
+    return replace(touched, deployments=frozenset(names))
 
 
 def _look_up(demanded: DemandedDeployment) -> _Wanted:
@@ -519,12 +522,12 @@ def _envelopes(case: _Case) -> Iterator[Violation]:
 
 def _cost(case: _Case) -> Iterator[Violation]:
     dollars = math.fsum(pair.placed * pair.dollars for pair in case.pairs.values())
-    if abs(dollars - case.plan.cost_per_hour) > COST_TOLERANCE_DOLLARS:
+    if not abs(dollars - case.plan.cost_per_hour) <= COST_TOLERANCE_DOLLARS:
         yield _violation(
             "cost", "plan", f"${case.plan.cost_per_hour:.6f}/h told, ${dollars:.6f}/h placed"
         )
     for level in case.plan.levels:
-        if level.bound > level.value + COST_TOLERANCE_DOLLARS:
+        if not level.bound <= level.value + COST_TOLERANCE_DOLLARS:
             yield _violation("levels", level.level, f"bound {level.bound} above {level.value}")
 
 

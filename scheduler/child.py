@@ -56,7 +56,7 @@ class NoPlan(RuntimeError):
 class Planner:
     """The fleet that is planned again and again, and its last plan.
 
-    What fails leaves nothing behind: the next plan starts cold.
+    A plan that fails leaves nothing behind: the next one starts cold.
     """
 
     def __init__(self) -> None:
@@ -109,6 +109,7 @@ def main(memory_bytes_max: int, parent: int) -> None:
         "keep": planner.keep,
         "repair": planner.repair,
     }
+    gc.disable()  # but for `_collect`, while nobody waits
     _collect()
     answers.write(READY)
     answers.flush()
@@ -121,7 +122,7 @@ def main(memory_bytes_max: int, parent: int) -> None:
 
 
 def _collect() -> None:
-    """Collect garbage while nobody waits, and leave what is left to no collection meanwhile.
+    """Collect garbage while nobody waits, and never look again at what is left.
 
     With a million accelerators at hand a collection takes as long as a repair may.
     """

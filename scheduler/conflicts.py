@@ -4,6 +4,7 @@
 deployment; the core that CP-SAT names is shrunk by leaving out one family after the other.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,9 +103,10 @@ def _build(grid: Grid, want: Want, counts: Counts) -> _Model:
         shape = demanded.deployment.revision.shape_on(pool.shape.accelerator)
         if shape is None:
             continue
-        count = model.cp.new_int_var(0, max(1, want.demand), name)
+        worth = max(1, math.ceil(ratio(shape, demanded) * want.scale - 1e-9))  # as the grid has it
+        # Enough to serve all of it here: more decides nothing, and sums stay in 64 bits.
+        count = model.cp.new_int_var(0, max(1, -(-want.demand // worth)), name)
         model.count[name] = count
-        worth = max(1, round(ratio(shape, demanded) * want.scale))
         served.append(worth * count)
         rates.append((pool, worth))
         _where(model, grid, want, pool)

@@ -127,7 +127,7 @@ def improve(
         if not failed:
             return answer if not by_owner else certified(grid, answer.counts, relaxed)
         for pool in failed:
-            few = _node_integers(grid, pool) <= NODE_INTEGERS_MAX and scope.reach is None
+            few = _node_integers(grid, pool) <= NODE_INTEGERS_MAX
             fits = few and pool not in by_node
             (by_node if fits else by_owner).add(pool)
         by_node -= by_owner
@@ -464,8 +464,6 @@ def solve_levels(
     proven: list[bool] = []
     known = (*scope.bounds, *floors(model.grid)[len(scope.bounds) :])
     model.scope = scope
-    if scope.reach is not None:
-        _stay_near(model, counts, scope.reach)
     for number in range(len(known)):
         value, bound = evaluate(model.grid, counts)[number], known[number]
         # Ordering equals is for proven plans: before, the next solve finds another cost anyway.
@@ -474,7 +472,7 @@ def solve_levels(
         terms = level_terms(model, number) if worthwhile else []
         is_asked = bool(terms) and number >= scope.first
         is_relaxed = is_asked and number < PROOF_LEVELS
-        is_relaxed = is_relaxed and not scope.is_part and scope.reach is None
+        is_relaxed = is_relaxed and not scope.is_part
         if is_relaxed and (value > bound or number == COST):
             bound, prices, near = _relaxed(model, _sum(terms), bound)
         share = TIE_TIME_SHARE if number >= PROOF_LEVELS else effort[1] if number == COST else 1.0
@@ -484,11 +482,8 @@ def solve_levels(
             if is_large:
                 seconds *= NEAR_TIME_SHARE
             found, searched = _minimise(model, counts, _sum(terms), seconds)
-            if scope.reach is None:
-                bound = max(bound, searched)
-                counts = _better(model.grid, found, counts, number)
-            elif found and evaluate(model.grid, found)[number] < value:
-                counts = _better(model.grid, found, counts, number)  # none that runs moves in vain
+            bound = max(bound, searched)
+            counts = _better(model.grid, found, counts, number)
             for _ in range(NEAR_ROUNDS if is_large else 0):
                 if evaluate(model.grid, counts)[number] > bound:
                     counts = _search_near(model, counts, number, near, seconds)
@@ -508,15 +503,6 @@ def _better(grid: Grid, found: Counts | None, counts: Counts, number: int) -> Co
         return counts
     ours, theirs = evaluate(grid, counts), evaluate(grid, found)
     return found if theirs[: number + 1] <= ours[: number + 1] else counts
-
-
-def _stay_near(model: Model, counts: Counts, reach: int) -> None:
-    """Leave to each count only what is near a given one."""
-    variables = model.cp.proto.variables
-    for variable, count in zip(model.count, counts, strict=True):
-        most = list(variables[variable.index].domain)[-1]
-        ends = [min(most, max(0, count - reach)), min(most, count + reach)]
-        _set_domain(variables, variable.index, ends)
 
 
 def _search_near(
@@ -589,8 +575,6 @@ def _minimise(
         solver.parameters.symmetry_level = 0
     elif model.scope.is_part:
         solver.parameters.add_lp_constraints_lazily = False  # proves in 0.15 s, not 0.2
-    if model.scope.reach is not None:
-        solver.parameters.cut_level = 0  # they sharpen bounds; none comes of it
     status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None, 0

@@ -4,7 +4,7 @@
 be served is fixed before its cost is lowered.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -180,22 +180,26 @@ def _replan(
 ) -> LargeAnswer:
     """Return what runs, or a better plan where one is found that is worth its moves."""
     if warm is not None and kept.gap <= warm.gap + REPLAN_GAIN_MIN:
-        return kept
+        # Compared with the last plan that was looked for, or small losses would add up unseen.
+        return replace(kept, warm=replace(kept.warm, gap=min(kept.gap, warm.gap)))
     prices = kept.warm.prices
     before = state.counts.copy()
     rounds = effort.polishing if warm is None else effort.warm_polishing
     polish(state, prices, rounds, care)
     pack(state, prices)
-    found = rank_of(state.instance, state.counts)
-    least = rank_of(state.instance, before)
-    worth = found[:-1] < least[:-1] or (
-        found[:-1] == least[:-1] and found[-1] < least[-1] * (1.0 - REPLAN_GAIN_MIN)
-    )
-    if worth:
+    found, least = rank_of(state.instance, state.counts), rank_of(state.instance, before)
+    if is_worth(found, least, REPLAN_GAIN_MIN):
         return answer_of(state, prices, kept.possible)
     state.counts[:] = before
     recount(state)
     return kept
+
+
+def is_worth(found: tuple[float, ...], least: tuple[float, ...], gain_min: float) -> bool:
+    """Say whether what was found is better in a level before cost, or cheaper by that share."""
+    if found[:-1] != least[:-1]:
+        return found[:-1] < least[:-1]
+    return found[-1] < least[-1] * (1.0 - gain_min)
 
 
 def rank_of(instance: Instance, counts: Ints) -> tuple[float, ...]:

@@ -51,15 +51,13 @@ LEVELS = COST + 3
 class Scope:
     """Which levels are searched, in a range; those before it have these `bounds` and stay.
 
-    With a `reach` only counts that near to the start are, and no bound comes of it. `is_part` says
-    that the grid is only of those who compete.
+    `is_part` says that the grid is only of those who compete.
     """
 
     first: int = 0
     end: int = LEVELS
     bounds: tuple[int, ...] = ()
     is_part: bool = False
-    reach: int | None = None
 
 
 EVERYTHING = Scope()

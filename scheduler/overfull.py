@@ -1,6 +1,6 @@
 """A small fleet that can't serve everybody: whom to serve is decided among those who compete.
 
-`solve` asks `decided` before the pipeline, and `resumed` for a fleet that was over-full before.
+`solve` asks `decided` before the pipeline.
 """
 
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scheduler.arrays import Arrays, arrays_of, updated
+from scheduler.arrays import Arrays, arrays_of
 from scheduler.draft import Draft, by_class, draft_of, recount
 from scheduler.exact import improve
-from scheduler.greedy import complete, solve_greedy
+from scheduler.greedy import solve_greedy
 from scheduler.grid import Contended, Counts, Grid, contended, packs, part_of
 from scheduler.homeless import HARD
 from scheduler.large import LargeAnswer, WarmStart
@@ -31,11 +31,6 @@ ALONE_TIME_MAX = 0.005
 # Rounds in which those who are served move to cheaper pools; it is over after two or three.
 CHEAPER_ROUNDS = 8
 CHEAPER_TRIES = 4
-# An over-full fleet is searched this near to what runs while no demand is further from what it was:
-# on 50 deployments and six drifts 4 found the best set of five, 2 of one.
-RESUMED_REACH = 4
-RESUMED_DRIFT_MAX = 0.25
-RESUMED_TIME_MAX = 0.001
 
 
 class Decided(NamedTuple):
@@ -43,34 +38,6 @@ class Decided(NamedTuple):
 
     start: Start
     bounds: tuple[int, ...]
-
-
-def resumed(grid: Grid, former: Arrays) -> Start | None:
-    """Return counts near what runs, where an over-full fleet only wants a little more or less.
-
-    None where all can be served or where much is new: then whom to serve is decided again.
-    """
-    if not grid.problem.current:
-        return None
-    arrays = updated(former, grid.problem)
-    part = contended(grid)
-    if arrays is None or not _is_worth_parting(grid, part) or _has_drifted(former, arrays):
-        return None
-    runs = complete(grid, tuple(min(c.current, c.count_max) for c in grid.columns))
-    first = tuple(runs[index] for index in part.columns)
-    # Who now lacks more than demands drifted lacked something before: that much was decided.
-    if not any(unmet_of(grid, w, runs) > RESUMED_DRIFT_MAX * w.demand for w in grid.wants):
-        return None
-    scope = Scope(end=COST, is_part=True, reach=RESUMED_REACH)
-    answer = improve(part.grid, first, (RESUMED_TIME_MAX, 1.0), scope)
-    if answer is None:
-        return None
-    near = dict(zip(part.columns, answer.counts, strict=True))
-    counts = tuple(near.get(index, count) for index, count in enumerate(runs))
-    if not _all_pack(grid, counts):
-        counts = part.whole(answer.counts, grid)
-    start = _cheaper(grid, counts, arrays)
-    return start if _all_pack(grid, start.counts) else None
 
 
 def decided(grid: Grid, deterministic_time_max: float) -> Decided | None:
@@ -93,12 +60,6 @@ def decided(grid: Grid, deterministic_time_max: float) -> Decided | None:
     if not _all_pack(grid, counts):
         return None
     return Decided(_cheaper(grid, counts), answer.bounds[:COST])
-
-
-def _has_drifted(former: Arrays, arrays: Arrays) -> bool:
-    """Say whether some demand is far from what it was."""
-    pairs = zip(former.instance.deployments.demand, arrays.instance.deployments.demand, strict=True)
-    return any(abs(now - was) > RESUMED_DRIFT_MAX * was for was, now in pairs)
 
 
 def _is_worth_parting(grid: Grid, part: Contended) -> bool:
@@ -125,9 +86,9 @@ def _competes(grid: Grid, counts: Counts) -> bool:
     return evaluate(grid, counts)[SURVIVAL] > floors(grid)[SURVIVAL]
 
 
-def _cheaper(grid: Grid, counts: Counts, arrays: Arrays | None = None) -> Start:
+def _cheaper(grid: Grid, counts: Counts) -> Start:
     """Return counts in which each who is served whole moved to where it is cheapest."""
-    arrays = arrays or arrays_of(grid.problem)
+    arrays = arrays_of(grid.problem)
     instance = arrays.instance
     pairs = _pairs(arrays)
     placed = {(c.deployment, c.pool): n for c, n in zip(grid.columns, counts, strict=True)}

@@ -72,7 +72,8 @@ class PlacementPlan:
     """Where replicas go. `optimal`: unmet demand, survival and cost are proven to be the least.
 
     `shed` is in the order in which replicas are given up, the lowest class first. `prices` are of
-    full pools only, from the relaxation of the cost level. `solver_reason` says why this solver.
+    scarce pools, from the relaxation of the cost level or the ascent; after a repair they are those
+    of the plan before. `solver_reason` says why this solver.
     """
 
     placements: tuple[Placement, ...]

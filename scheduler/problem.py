@@ -74,6 +74,9 @@ class DemandedDeployment:
 MOVE_COST_DOLLARS_MAX = 1e6  # of one start; above it a cost is a typing error
 
 
+LOST = "lost"  # why a pool is barred whose plane is gone
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolBar:
     """A pool that takes nothing new, and why; without `keeps_current` what ran there is gone."""

@@ -27,7 +27,15 @@ from scheduler.plan import POOLS_NAMED_MAX
 from scheduler.problem import PlacementProblem
 from skerry.fleet.deployment import REPLICAS_MAX, Deployment, ResourceShape
 from skerry.fleet.placement import Placement
-from skerry.fleet.pool import PlaneIdentity, Pool, PoolShape, PoolTerms
+from skerry.fleet.pool import (
+    ACCELERATORS_PER_NODE_MAX,
+    NODE_HOST_MEMORY_BYTES_MAX,
+    NODES_MAX,
+    PlaneIdentity,
+    Pool,
+    PoolShape,
+    PoolTerms,
+)
 
 WAYS_OUT_MAX = 3
 # More nodes are tried one by one from the least that could do; it is nearly always among these.
@@ -271,7 +279,8 @@ def _more_nodes(grid: Grid, want: Want, counts: Counts) -> Iterator[_Change]:
         replicas = -(-unmet_of(grid, want, counts) // column.throughput)
         short = replicas * column.accelerators - _left(grid, column.pool, counts)
         least = max(1, -(-short // per_node))
-        for nodes in range(least, least + NODES_TRIED_MAX):
+        most = NODES_MAX - pool.shape.nodes  # a pool has no more, whatever would do
+        for nodes in range(least, min(least + NODES_TRIED_MAX, most + 1)):
             grown = replace(pool, shape=replace(pool.shape, nodes=pool.shape.nodes + nodes))
             changed = _with_pool(grid.problem, grown)
             if _helps(grid, want, counts, changed):
@@ -288,6 +297,12 @@ def _new_pool(grid: Grid, want: Want, counts: Counts, price: float | None) -> It
     deployment = want.demanded.deployment
     shape, policy = deployment.revision.shapes[0], deployment.policy
     replicas = -(-unmet_of(grid, want, counts) // want.scale)
+    # A replica takes one node where there are such, else whole ones of the largest there are.
+    whole = -(-shape.accelerators // ACCELERATORS_PER_NODE_MAX)
+    per_node, nodes = shape.accelerators // whole, replicas * whole
+    share = -(-shape.host_memory_bytes // whole)
+    if shape.accelerators % whole or share > NODE_HOST_MEMORY_BYTES_MAX or nodes > NODES_MAX:
+        return
     plane = PlaneIdentity(
         name=_unused_plane_name(grid),
         cloud=policy.clouds[0] if policy.clouds else "any",
@@ -300,9 +315,9 @@ def _new_pool(grid: Grid, want: Want, counts: Counts, price: float | None) -> It
             name="more",
             accelerator=shape.accelerator,
             accelerator_memory_bytes=0,
-            nodes=replicas,
-            accelerators_per_node=shape.accelerators,
-            host_memory_bytes=shape.host_memory_bytes,
+            nodes=nodes,
+            accelerators_per_node=per_node,
+            host_memory_bytes=share,
         ),
         terms=PoolTerms(price_per_accelerator_hour=price or 0.0),
     )

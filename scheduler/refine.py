@@ -10,7 +10,14 @@ import numpy as np
 from scheduler.compiled import Ints
 from scheduler.draft import Draft, overdrawing_ones, part_rivals, recount
 from scheduler.homeless import HARD, pack, place_homeless, settle_softly
-from scheduler.large import LargeAnswer, answer_of, polish_at, rank_of
+from scheduler.large import (
+    REPLAN_GAIN_MIN,
+    LargeAnswer,
+    answer_of,
+    is_worth,
+    polish_at,
+    rank_of,
+)
 from scheduler.patterns import recombine
 from scheduler.prices import Prices
 from scheduler.pricing import CAREFUL, QUICK
@@ -45,7 +52,10 @@ def refine_large(answer: LargeAnswer, how: Refinement = Refinement()) -> LargeAn
         polish_at(state, prices, how.polishing, QUICK, 0.5)
         pack(state, prices)
         _stand_unless_better(state, before)
-    if rank_of(state.instance, state.counts) >= rank_of(state.instance, answer.counts):
+    found, least = (rank_of(state.instance, c) for c in (state.counts, answer.counts))
+    runs = bool(state.instance.columns.current.any())
+    # Where something runs, a fleet does not move for what the next solve may take back.
+    if not is_worth(found, least, REPLAN_GAIN_MIN if runs else 0.0):
         return answer
     return answer_of(state, prices, answer.possible)
 

@@ -11,8 +11,9 @@ import numpy as np
 from scheduler.compiled import Ints
 from scheduler.draft import Draft, recount
 from scheduler.homeless import HARD, pack, place_homeless
+from scheduler.instance import Instance
 from scheduler.large import LargeAnswer
-from scheduler.relaxation import at_most, levels_of, served_and_short
+from scheduler.relaxation import Possible, alone, at_most, levels_of, served_and_short
 from scheduler.rounding import Tariff, negotiate
 
 
@@ -28,7 +29,8 @@ class Repair:
 def repair(answer: LargeAnswer, lost: Ints) -> Repair:
     """Return an answer without the lost pools that moves nothing healthy it need not move.
 
-    The bounds are those from before the loss: they hold, for less supply never costs less.
+    The bounds are those from before the loss, for less supply never costs less; what replicas that
+    run now cost to start is taken off, and shortfalls are counted without the lost domains.
     """
     before = answer.counts
     state = _without(answer.draft, before, lost)
@@ -42,14 +44,17 @@ def repair(answer: LargeAnswer, lost: Ints) -> Repair:
     changed = np.flatnonzero(state.counts != before)
     unmet, short = served_and_short(state.instance, state.counts)
     levels = levels_of(state.instance, state.counts, (unmet, short))
-    bounds = at_most(answer.bounds, levels)
+    possible = _possible(answer, state.instance)
+    cost = answer.bounds.cost - _starts_saved(answer.draft.instance, state.instance)
+    survival = min(answer.bounds.survival, float(possible.survival.sum()))
+    bounds = at_most(replace(answer.bounds, cost=max(0.0, cost), survival=survival), levels)
     if (bounds.unmet, bounds.survival) != (levels.unmet, levels.survival):
         bounds = replace(bounds, cost=0.0)  # who serves less may cost less
     found = LargeAnswer(
         counts=state.counts,
         unmet=unmet,
         short=short,
-        possible=answer.possible,
+        possible=possible,
         levels=levels,
         bounds=bounds,
         warm=answer.warm,
@@ -60,6 +65,21 @@ def repair(answer: LargeAnswer, lost: Ints) -> Repair:
         deployments=np.unique(columns.deployment[changed]),
         pools=np.unique(columns.pool[changed]),
     )
+
+
+def _possible(answer: LargeAnswer, left: Instance) -> Possible:
+    """Return what each deployment could get alone of what is left, at least."""
+    before = answer.possible
+    if not before.survival.any():
+        return before  # none falls short of its promise: it has no domain more to lose
+    now = alone(left)
+    return Possible(unmet=np.maximum(before.unmet, now.unmet), survival=now.survival)
+
+
+def _starts_saved(before: Instance, left: Instance) -> float:
+    """Return what the bound from before counts for starting replicas that run by now."""
+    running = np.maximum(0, left.columns.current - before.columns.current)
+    return float((before.columns.move_price * running).sum())
 
 
 def _without(draft: Draft, counts: Ints, lost: Ints) -> Draft:
@@ -77,7 +97,7 @@ def _without(draft: Draft, counts: Ints, lost: Ints) -> Draft:
     memory[lost] = 0.0
     less = replace(
         instance,
-        pools=replace(instance.pools, capacity=capacity, memory=memory),
+        pools=replace(instance.pools, capacity=capacity.copy(), memory=memory.copy()),
         columns=replace(instance.columns, limit=limit, current=kept),
     )
     market = draft.market

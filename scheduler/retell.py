@@ -16,6 +16,7 @@ from scheduler.check import Touched
 from scheduler.compiled import Ints
 from scheduler.nodes import grow_pools
 from scheduler.plan import PlacementPlan
+from scheduler.problem import LOST
 from scheduler.repair import Repair
 from scheduler.wide import levels_told, shed_told, unplaced_told
 from skerry.fleet.placement import Envelope, Placement
@@ -25,12 +26,8 @@ Item = TypeVar("Item", Placement, Envelope)
 
 def touched_by(arrays: Arrays, repaired: Repair) -> Touched:
     """Return the names of what a repair changed."""
-    names = {arrays.deployments[d] for d in repaired.deployments.tolist()}
-    for demanded in arrays.demands:
-        if not names.isdisjoint(demanded.deployment.policy.anti_affinity):
-            names.add(demanded.deployment.name)
     return Touched(
-        deployments=frozenset(names),
+        deployments=frozenset(arrays.deployments[d] for d in repaired.deployments.tolist()),
         pools=frozenset(arrays.names[j] for j in repaired.pools.tolist()),
     )
 
@@ -42,6 +39,7 @@ def retell(arrays: Arrays, before: PlacementPlan, repaired: Repair) -> Placement
     former = {(p.deployment, p.pool): p for at in spans for p in before.placements[at]}
     fresh = _fresh(arrays, repaired, former)
     answer = repaired.answer
+    lost = {name for name, why in zip(arrays.names, arrays.closed, strict=True) if why == LOST}
     short = bool((answer.unmet > 0.0).any())
     return replace(
         before,
@@ -55,7 +53,8 @@ def retell(arrays: Arrays, before: PlacementPlan, repaired: Repair) -> Placement
         solver_reason="",
         optimal=False,
         shed=shed_told(arrays, answer) if short else (),
-        prices=before.prices,
+        # As of the last solve, without pools that have nothing left to sell.
+        prices=tuple(price for price in before.prices if price.pool not in lost),
     )
 
 

@@ -8,16 +8,15 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scheduler.check import violations
+from scheduler.check import Violation, violations
 from scheduler.levels import COST
 from scheduler.plan import PlacementPlan
-from scheduler.problem import PlacementProblem, PoolBar
+from scheduler.problem import LOST, PlacementProblem, PoolBar
 from scheduler.solve import Outcome, SolveLimits, UnusablePlan, solve, solve_arrays, solve_from
 
 if TYPE_CHECKING:
     from scheduler.wide import Warm
 
-LOST = "lost"
 # Behind a plan of the exact path: some tens of seconds a level, all of them for cost too.
 THOROUGH_TIME_MAX = 6.0
 
@@ -134,7 +133,23 @@ def without(
 def _repaired(
     problem: PlacementProblem, outcome: Outcome, lost: Collection[str], limits: SolveLimits
 ) -> Outcome:
-    """Return the repaired plan, a solved one where it would break a rule."""
+    """Return the repaired plan, a solved one where it would break a rule or repairing fails."""
+    try:
+        found, broken = _repair_of(problem, outcome, lost)
+        if not broken:
+            return found
+        why = str(UnusablePlan(broken))
+    except Exception as error:  # the fleet still needs a plan
+        why = f"{type(error).__name__}: {error}"
+    other = solve_arrays(problem, limits, outcome.warm)
+    reason = "; ".join(filter(None, [f"repair: {why}", other.plan.solver_reason]))
+    return replace(other, plan=replace(other.plan, solver_reason=reason))
+
+
+def _repair_of(
+    problem: PlacementProblem, outcome: Outcome, lost: Collection[str]
+) -> tuple[Outcome, tuple[Violation, ...]]:
+    """Return the repaired plan and the rules it breaks."""
     import numpy as np
 
     from scheduler.repair import repair
@@ -151,9 +166,5 @@ def _repaired(
     instance = repaired.answer.draft.instance
     after = replace(arrays, problem=problem, closed=tuple(closed), instance=instance)
     plan = retell(after, outcome.plan, repaired)
-    if found := violations(plan, problem, touched_by(after, repaired)):
-        other = solve_arrays(problem, limits, outcome.warm)
-        reasons = [f"repair: {UnusablePlan(found)}", other.plan.solver_reason]
-        reason = "; ".join(filter(None, reasons))
-        return replace(other, plan=replace(other.plan, solver_reason=reason))
-    return Outcome(plan=plan, arrays=after, answer=repaired.answer)
+    found = Outcome(plan=plan, arrays=after, answer=repaired.answer)
+    return found, violations(plan, problem, touched_by(after, repaired))

@@ -88,29 +88,17 @@ def solve_from(
     grid = grid_if_small(problem, limits)
     if grid is None:
         return solve_arrays(problem, limits, warm, former)
-    if warm is not None and limits.searches and len(grid.columns) >= ARRAYS_COLUMNS_MIN:
-        found = solve_arrays(problem, limits, warm)
-        levels = found.plan.levels[:COST]
-        if found.answer is not None and all(v.value <= v.bound for v in levels):
-            return found
     failures: list[str] = []
-    try:
-        if former is not None and limits.searches and (near := _resumed(grid, former, limits)):
-            return near
-    except Exception as error:  # as below: all is decided again
-        failures.append(f"resumed: {type(error).__name__}: {error}")
+    if warm is not None and limits.searches and len(grid.columns) >= ARRAYS_COLUMNS_MIN:
+        try:
+            found = solve_arrays(problem, limits, warm)
+        except UnusablePlan as error:
+            failures.append(f"pipeline: {error}")
+        else:
+            levels = found.plan.levels[:COST]
+            if found.answer is not None and all(v.value <= v.bound for v in levels):
+                return found
     return _solve_grid(grid, limits, failures)
-
-
-def _resumed(grid: Grid, former: "Arrays", limits: SolveLimits) -> Outcome | None:
-    """Return a plan near what runs for a fleet that was over-full before."""
-    from scheduler.overfull import resumed
-
-    start = resumed(grid, former)
-    if start is None:
-        return None
-    plan = _told(grid, unproven(grid, start.counts), "cp-sat", (start, limits))
-    return None if violations(plan, grid.problem) else Outcome(plan=plan, arrays=start.arrays)
 
 
 def _solve_grid(grid: Grid, limits: SolveLimits, failures: list[str]) -> Outcome:
@@ -118,13 +106,13 @@ def _solve_grid(grid: Grid, limits: SolveLimits, failures: list[str]) -> Outcome
     for solver, attempt in _attempts(grid, started, limits):
         try:
             answer = attempt()
+            if answer is None:
+                failures.append(f"{solver}: found nothing better that fits the nodes")
+                continue
+            plan = _told(grid, answer, solver, (started.pipeline, limits))
         except Exception as error:  # a fault of one solver must not leave the fleet without a plan
             failures.append(f"{solver}: {type(error).__name__}: {error}")
             continue
-        if answer is None:
-            failures.append(f"{solver}: found nothing that fits the nodes")
-            continue
-        plan = _told(grid, answer, solver, (started.pipeline, limits))
         plan = replace(plan, solver_reason="; ".join(failures))
         found = violations(plan, grid.problem)
         if not found:

@@ -6,6 +6,7 @@ level and the prices of scarce pools, so that anyone can check the scheduler on 
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,7 +135,7 @@ def read_file(path: Path) -> Mapped:
             opened.seek(0)
             stream = gzip.GzipFile(fileobj=opened) if packed else opened
             text = stream.read(FILE_BYTES_MAX + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{path}: {error}") from None
     if len(text) > FILE_BYTES_MAX:
         raise InvalidInput(f"{path}: more than {FILE_BYTES_MAX} bytes")

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 from benchmarks.placement_instances import SIZES, describe, problem_of
 from scheduler.check import violations
-from scheduler.exact import improve
 from scheduler.greedy import solve_greedy
 from scheduler.grid import build_grid, contended
-from scheduler.levels import COST, Scope, evaluate
+from scheduler.levels import COST, evaluate
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.session import Session
@@ -16,7 +15,6 @@ from tests.unit.scheduler.fleets import (
     a_pool,
     a_problem,
     a_shape,
-    runs,
     some_terms,
     wanting,
 )
@@ -49,17 +47,6 @@ def test_who_finds_room_whatever_others_do_competes_with_nobody() -> None:
 def test_what_binds_deployments_to_one_another_keeps_all_of_them() -> None:
     grid = build_grid(replace(a_problem((CHEAP, DEAR), (wanting(3),)), moves_max=1))
     assert contended(grid).grid.wants == grid.wants
-
-
-def test_a_search_near_the_start_claims_no_bound() -> None:
-    grid = build_grid(
-        a_problem((CHEAP, DEAR), (wanting(4),), current=(runs(4, "demo", "dear--cpu"),))
-    )
-    start = tuple(column.current for column in grid.columns)
-    answer = improve(grid, start, (1.0, 1.0), Scope(reach=1))
-    assert answer is not None
-    assert all(abs(a - b) <= 1 for a, b in zip(answer.counts, start, strict=True))
-    assert answer.bounds[COST] == 0
 
 
 def test_an_overfull_fleet_is_proven_and_a_little_drift_moves_little() -> None:
