@@ -31,6 +31,9 @@ fmt: $(READY) ## format the code
 proto: $(READY) ## regenerate skerry/api from proto/
 	@$(BIN)/python tools/gen_proto.py
 
+reference: $(READY) ## docs/reference from the API's and the command line's definitions
+	@PYTHONPATH=. $(BIN)/python tools/gen_reference.py
+
 sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
 	@SKERRY_SEEDS=$${SKERRY_SEEDS:-200} $(BIN)/python -m pytest tests/simulation
 
@@ -50,4 +53,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-unit lint sim fmt proto bench bench-scheduler bench-openb migrate lock
+.PHONY: help setup demo test test-unit lint sim fmt proto reference bench bench-scheduler bench-openb migrate lock

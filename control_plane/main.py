@@ -11,10 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.serving import (
+    add_health_and_reflection,
+    add_operator_services,
+    service_names,
+)
+from control_plane.api.writing import Writing
 from control_plane.http import http_application, serve_http
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
@@ -25,8 +30,8 @@ from control_plane.reconcile.sight import Sight
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
+from control_plane.upkeep import Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
-from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
 from skerry.plumbing import logs
@@ -65,7 +70,8 @@ async def run(settings: ControlPlaneSettings) -> None:
         questions=FleetQuestions(sight, lambda: loop.decided, asked, clock),
         check_engine=_engine_faults,
     )
-    operator_server = await _serve_operator(service, settings)
+    catalogue = CatalogueService(database=database, writing=Writing(loop, clock))
+    operator_server = await _serve_operator(service, catalogue, settings)
     link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
     link_server = await _serve_link(link, settings)
     http = await serve_http(http_application(lambda: loop.has_decided), settings.http_address)
@@ -74,7 +80,10 @@ async def run(settings: ControlPlaneSettings) -> None:
     gc.collect()
     gc.freeze()
     try:
-        await run_until_stopped(loop.run(), stop=stop)
+        upkeep = Upkeep(
+            database=database, clock=clock, epoch=epoch, changes_kept=settings.changes_kept
+        )
+        await run_until_stopped(loop.run(), upkeep.run(), stop=stop)
     finally:
         await operator_server.stop(STOP_GRACE_SECONDS)
         await link_server.stop(STOP_GRACE_SECONDS)
@@ -121,13 +130,11 @@ class _Wake:
 
 
 async def _serve_operator(
-    service: OperatorService, settings: ControlPlaneSettings
+    service: OperatorService, catalogue: CatalogueService, settings: ControlPlaneSettings
 ) -> grpc.aio.Server:
     """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
-    name = operator_service_pb2.DESCRIPTOR.services_by_name["OperatorService"].full_name
-    await _add_health_and_reflection(server, name)
+    await add_operator_services(server, service, catalogue)
     _bind(server.add_insecure_port, settings.operator_address)
     await server.start()
     return server
@@ -137,22 +144,12 @@ async def _serve_link(link: PlaneLink, settings: ControlPlaneSettings) -> grpc.a
     """Start the link port, mTLS only."""
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
-    name = plane_service_pb2.DESCRIPTOR.services_by_name["PlaneLinkService"].full_name
-    await _add_health_and_reflection(server, name)
+    await add_health_and_reflection(server, *service_names(plane_service_pb2.DESCRIPTOR))
     tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
     credentials = server_credentials(tls)
     _bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
     await server.start()
     return server
-
-
-async def _add_health_and_reflection(server: grpc.aio.Server, service: str) -> None:
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection(
-        (service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
 
 
 def _bind(add_port: Callable[[str], int], address: str) -> None:

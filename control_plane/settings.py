@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -16,6 +16,7 @@ from skerry.plumbing.errors import FieldViolation, InvalidInput
 _STRICT = ConfigDict(extra="forbid")
 REGION_CHARACTERS_MAX = 63
 LATENCY_MILLISECONDS_MAX = 60_000.0  # a minute: past it seconds were taken for milliseconds
+CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place gone
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
@@ -41,8 +42,12 @@ class RegionLatencySettings:
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SchedulerSettings:
-    """What the scheduler is bound by beside deployments and pools."""
+    """What the scheduler is bound by beside deployments and pools.
 
+    In mode `advisory` its plans wait for an operator's approval.
+    """
+
+    mode: Literal["automatic", "advisory"] = "automatic"
     moves_max: Annotated[int, Field(strict=True, ge=0)] | None = None
     reserve_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
     region_latencies: Annotated[
@@ -63,6 +68,8 @@ class ControlPlaneSettings:
     project: str = DEFAULT_PROJECT
     reconnect_jitter_seconds: float = 2.0
     scheduler: SchedulerSettings = SchedulerSettings()
+    # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
+    changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 
 
 def load_settings(path: Path) -> ControlPlaneSettings:
@@ -94,6 +101,7 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
     return ReconcilePolicy(
         reconnect_jitter_seconds=settings.reconnect_jitter_seconds,
         moves_max=told.moves_max,
+        advisory=told.mode == "advisory",
         reserve_fraction=told.reserve_fraction,
         latencies=tuple(
             RegionLatency(

@@ -62,8 +62,9 @@ class _Wanted(NamedTuple):
 class _Pair(NamedTuple):
     """A deployment on a pool: replicas placed, those allowed, and those that run already.
 
-    Without a shape the rule of kinds is broken, and a replica counts as one accelerator.
-    `allowed` is at least `placed`: an envelope below its placement is a violation of its own.
+    Without a shape the rule of kinds is broken, and a replica counts as one accelerator. `worth` is
+    in replicas of the first shape, `dollars` what one replica costs an hour. `allowed` is at least
+    `placed`: an envelope below its placement is a violation of its own.
     """
 
     deployment: str
@@ -74,27 +75,14 @@ class _Pair(NamedTuple):
     placed: int
     allowed: int
     running: int
+    accelerators: int
+    worth: float
+    dollars: float
+    is_spot: bool
 
     @property
     def subject(self) -> str:
         return f"{self.deployment} on {self.pool}"
-
-    @property
-    def accelerators(self) -> int:
-        return self.shape.accelerators if self.shape else 1
-
-    @property
-    def worth(self) -> float:
-        return self.wanted.worth.get(self.supply.shape.accelerator, 1.0)
-
-    @property
-    def dollars(self) -> float:
-        """Return what one replica costs an hour."""
-        return (self.supply.terms.price_per_accelerator_hour or 0.0) * self.accelerators
-
-    @property
-    def is_spot(self) -> bool:
-        return self.supply.terms.capacity_class is CapacityClass.SPOT
 
     def load(self, replicas: int) -> Load:
         memory = self.shape.host_memory_bytes if self.shape else 0
@@ -235,11 +223,25 @@ def _pairs(
         deployment, pool = key
         if deployment in wanted and pool in pools:
             asked, supply = wanted[deployment], pools[pool]
-            shape = asked.shapes.get(supply.shape.accelerator)
-            count, ceiling = counts.get(key, 0), ceilings.get(key, 0)
-            allowed, runs = max(count, ceiling), running.get(key, 0)
+            kind, terms = supply.shape.accelerator, supply.terms
+            shape = asked.shapes.get(kind)
+            taken = shape.accelerators if shape else 1
+            count = counts.get(key, 0)
             # By position, as thousands of them are made in a tenth of a second.
-            pairs[key] = _Pair(deployment, pool, asked, supply, shape, count, allowed, runs)
+            pairs[key] = _Pair(
+                deployment,
+                pool,
+                asked,
+                supply,
+                shape,
+                count,
+                max(count, ceilings.get(key, 0)),
+                running.get(key, 0),
+                taken,
+                asked.worth.get(kind, 1.0),
+                (terms.price_per_accelerator_hour or 0.0) * taken,
+                terms.capacity_class is CapacityClass.SPOT,
+            )
     return pairs
 
 

@@ -15,6 +15,9 @@ if [ ! -x node_modules/.bin/buf ] && command -v npm >/dev/null 2>&1; then
 fi
 if [ -x node_modules/.bin/buf ]; then
     node_modules/.bin/buf lint
+    for released in proto/released/*.binpb; do
+        node_modules/.bin/buf breaking --against "$released"
+    done
 else
     echo "SKIPPED: buf lint: npm is missing or could not install it (on Debian: apt-get install npm)" >&2
 fi

@@ -1,4 +1,4 @@
-"""Who calls: the actor every change is recorded under, from the call's metadata."""
+"""Who calls and why, as every change is recorded: from the call's metadata."""
 
 import re
 from typing import Any
@@ -7,6 +7,9 @@ from skerry.plumbing.errors import Denied, InvalidInput
 
 ACTOR_KEY = "x-skerry-actor"
 UNKNOWN_ACTOR = "user:unknown"
+# Binary, for a reason is in the caller's language and plain metadata is ASCII.
+REASON_KEY = "x-skerry-reason-bin"
+REASON_CHARACTERS_MAX = 1_000
 # Long enough for a mail address or a service's full name; shown in every line of the change log.
 ACTOR_CHARACTERS_MAX = 128
 _ACTOR = re.compile(r"[a-z][a-z-]*:[!-~]+")
@@ -31,3 +34,21 @@ def actor_of(context: Any) -> str:
     if actor.partition(":")[0] in _OWN:
         raise Denied(f"{actor!r} names a process of Skerry's own; call as user:NAME")
     return actor
+
+
+def reason_of(context: Any) -> str:
+    """Return why the caller does it, empty when it does not say."""
+    told = [value for key, value in context.invocation_metadata() or () if key == REASON_KEY]
+    if not told:
+        return ""
+    try:
+        reason = str(told[0], "utf-8")
+    except (UnicodeDecodeError, TypeError):
+        reason = "\0"
+    if len(told) > 1 or len(reason) > REASON_CHARACTERS_MAX or not reason.isprintable():
+        raise InvalidInput(
+            f"send {REASON_KEY} once: printable UTF-8 of at most {REASON_CHARACTERS_MAX}"
+            " characters",
+            field=REASON_KEY,
+        )
+    return reason

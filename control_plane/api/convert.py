@@ -1,23 +1,24 @@
 """The fleet as stored and as reported -> the operator API's messages."""
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.api import answers
 from control_plane.api.ports import Live, PlannedChange
+from control_plane.api.views import FleetView
 from control_plane.reconcile.decision import plan_of
-from control_plane.store.snapshot import StoreSnapshot
 from control_plane.store.values import (
     ApplyOutcome,
     Change,
     Decision,
     StoredDeployment,
+    StoredPlan,
     StoredPlane,
     StoredPool,
+    StoredRevision,
     StoredTerms,
 )
 from scheduler.plan import PlacementPlan
@@ -35,10 +36,10 @@ from skerry.api.operator.v1 import (
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.fleet.observation import Observation, PlaneState, ReplicaState
+from skerry.fleet.observation import PlaneState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import PoolTerms
-from skerry.wire.deployments import deployment_to_proto
+from skerry.wire.deployments import deployment_to_proto, revision_to_proto
 from skerry.wire.observations import PEER_VERDICTS, replica_to_proto
 from skerry.wire.supply import (
     gateway_to_proto,
@@ -59,58 +60,6 @@ _OUTCOMES = {
     ApplyOutcome.UPDATED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UPDATED,
     ApplyOutcome.UNCHANGED: operator_service_pb2.ApplyDeploymentResponse.OUTCOME_UNCHANGED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetView:
-    """The store at one moment and what planes reported by then, indexed for a page's lookups."""
-
-    store: StoreSnapshot
-    observations: Mapping[str, Observation]
-    now: datetime
-    pools: Mapping[str, StoredPool]
-    deployments: Mapping[str, Deployment]
-    # READY replicas by (deployment, pool).
-    ready: Mapping[tuple[str, str], int]
-
-    def accelerators(self, placement: Placement, deployment: Deployment | None = None) -> int:
-        """Return how many accelerators a placement takes; 0 when it cannot be known."""
-        wanted = deployment or self.deployments.get(placement.deployment)
-        stored = self.pools.get(placement.pool)
-        shape = wanted and stored and wanted.revision.shape_on(stored.pool.shape.accelerator)
-        return placement.count * shape.accelerators if shape else 0
-
-    def cost_per_hour(self, placement: Placement, deployment: Deployment | None = None) -> float:
-        """Return a placement's cost in USD per hour, 0 where no price was told."""
-        stored = self.pools.get(placement.pool)
-        price = stored.pool.terms.price_per_accelerator_hour if stored else None
-        return self.accelerators(placement, deployment) * (price or 0.0)
-
-
-def view_of(
-    store: StoreSnapshot, observations: Mapping[str, Observation], now: datetime
-) -> FleetView:
-    """Return the view of the fleet; the last words of a lost plane count as nothing ready."""
-    lost = {
-        stored.identity.name
-        for stored in store.planes
-        if stored.condition is not None and stored.condition.state is PlaneState.LOST
-    }
-    ready = Counter(
-        (replica.deployment, replica.pool)
-        for plane, observation in observations.items()
-        if plane not in lost
-        for replica in observation.report.replicas
-        if replica.state is ReplicaState.READY
-    )
-    return FleetView(
-        store=store,
-        observations=observations,
-        now=now,
-        pools={stored.pool.name: stored for stored in store.pools},
-        deployments={s.deployment.name: s.deployment for s in store.deployments},
-        ready=ready,
-    )
 
 
 def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb2.Plane:
@@ -147,11 +96,8 @@ def pool_to_proto(view: FleetView, stored: StoredPool) -> pool_pb2.Pool:
         plane=pool.plane.name,
         shape=pool_shape_to_proto(pool.shape),
         terms=_terms_to_proto(pool.terms),
-        accelerators_placed=sum(
-            view.accelerators(placement)
-            for placement in view.store.placements
-            if placement.pool == pool.name
-        ),
+        effective_terms=_terms_to_proto(view.pools[pool.name].pool.terms),
+        accelerators_placed=view.accelerators_placed.get(pool.name, 0),
         etag=stored.etag,
     )
 
@@ -179,6 +125,21 @@ def deployment_to_resource(
         create_time=_time(stored.created_at),
         update_time=_time(stored.updated_at),
     )
+
+
+def revision_to_resource(
+    name: str, stored: StoredRevision, now: StoredDeployment | None
+) -> operator_deployment_pb2.DeploymentRevision:
+    """Return a revision of a deployment, and whether it is the present one."""
+    number = stored.revision.number
+    project = now.deployment.project if now else DEFAULT_PROJECT
+    message = operator_deployment_pb2.DeploymentRevision(
+        name=f"{full_name(project, 'deployments', name)}/revisions/{number}",
+        revision=revision_to_proto(stored.revision),
+        current=now is not None and now.deployment.revision.number == number,
+    )
+    message.create_time.CopyFrom(_time(stored.created_at))
+    return message
 
 
 def outcome_to_proto(
@@ -216,8 +177,9 @@ def replicas_to_proto(view: FleetView) -> tuple[placement_pb2.Replica, ...]:
 
 
 def change_to_proto(change: Change) -> change_pb2.Change:
-    """Return a committed change."""
-    return change_pb2.Change(
+    """Return a committed change; with what it did where that was read."""
+    message = change_pb2.Change(
+        name=full_name(change.project, "changes", str(change.sequence)),
         sequence=change.sequence,
         time=_time(change.time),
         actor=change.actor,
@@ -225,7 +187,13 @@ def change_to_proto(change: Change) -> change_pb2.Change:
         subject=change.subject,
         summary=change.summary,
         epoch=change.epoch,
+        reason=change.reason,
     )
+    if change.before is not None:
+        ParseDict(change.before, message.before)
+    if change.after is not None:
+        ParseDict(change.after, message.after)
+    return message
 
 
 def plan_to_proto(
@@ -267,6 +235,21 @@ def decision_to_proto(view: FleetView, decision: Decision) -> placement_pb2.Plan
     return plan_to_proto(view, held, None)
 
 
+def stored_plan_to_proto(view: FleetView, stored: StoredPlan, *, whole: bool) -> placement_pb2.Plan:
+    """Return a plan by number; whole with what it would place where it waits, and what it left."""
+    plan = plan_of(stored.decision, stored.placements)
+    if not whole:
+        plan = replace(plan, placements=(), rejections=())
+    before = view.store.placements if whole and stored.placements else ()
+    told = _Held(plan=plan, before=before, solve_seconds=stored.decision.solve_seconds)
+    message = plan_to_proto(view, told, None)
+    message.name = full_name(DEFAULT_PROJECT, "plans", str(stored.number))
+    message.state, message.inputs = stored.state.value, stored.inputs
+    message.summary = stored.summary
+    message.decide_time.CopyFrom(_time(stored.decided_at))
+    return message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
     """A plan that was applied, as the change that it no longer is."""
@@ -280,14 +263,13 @@ def _status_to_proto(
     view: FleetView, stored: StoredDeployment
 ) -> operator_deployment_pb2.DeploymentStatus:
     name = stored.deployment.name
-    mine = [p for p in view.store.placements if p.deployment == name]
-    decision = view.store.decision
-    left_out = [u for u in decision.unplaced if u[0] == name] if decision else []
+    mine = view.placements.get(name, ())
+    left_out = view.unplaced.get(name, ())
     placed = sum(p.count for p in mine)
     wanted = placed + sum(replicas for _, replicas, _ in left_out)
     return operator_deployment_pb2.DeploymentStatus(
         replicas_placed=placed,
-        replicas_ready=sum(n for (deployment, _), n in view.ready.items() if deployment == name),
+        replicas_ready=view.ready_of.get(name, 0),
         replicas_wanted=(
             0 if stored.deleting else max(wanted, stored.deployment.scaling.min_replicas)
         ),

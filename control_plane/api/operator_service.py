@@ -5,23 +5,33 @@ what is raised here into statuses.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
 from control_plane.api import answers, convert, hypotheses, validation
-from control_plane.api.auth import actor_of
-from control_plane.api.pagination import Page, page_of, sequence_after, size_of, token_of
+from control_plane.api.listing import listed
+from control_plane.api.pagination import page_of, sequence_after, size_of, token_of
 from control_plane.api.ports import EngineCheck, Live, Questions, Reconciler
+from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.watch import ChangeWatch
+from control_plane.api.writing import Writing
 from control_plane.store import pools
-from control_plane.store.changes import list_changes
-from control_plane.store.deployments import apply_deployment, mark_deleting
+from control_plane.store.changes import get_change, list_changes
+from control_plane.store.deployments import (
+    Creation,
+    apply_deployment,
+    get_revision,
+    list_revisions,
+    mark_deleting,
+    rollback_deployment,
+)
 from control_plane.store.engine import Database
-from control_plane.store.leadership import WriteContext
-from control_plane.store.snapshot import load
+from control_plane.store.plans import get_plan, list_plans, settle_plan
+from control_plane.store.values import AppliedDeployment, StoredPlan, StoredRevision
 from skerry.api.operator.v1 import (
+    change_pb2,
     deployment_pb2,
     placement_pb2,
     plane_pb2,
@@ -38,15 +48,12 @@ from skerry.plumbing.errors import (
     FieldViolation,
     InvalidInput,
     NotFound,
-    StaleGeneration,
-    Unavailable,
 )
 
 Item = TypeVar("Item")
 
-# A standby takes over within seconds; clients know the other control planes and try those too.
-RETRY_SECONDS = 2.0
 CURRENT_PLAN = "current"
+REVISIONS_MAX = 2**31  # no revision has a higher number
 
 
 def _no_refusals(deployment: Deployment) -> tuple[FieldViolation, ...]:
@@ -70,35 +77,46 @@ class OperatorService(OperatorServiceServicer):
         self._database = database
         self._clock = clock
         self._reconciler = reconciler
+        self._writing = Writing(reconciler, clock)
         self._live = live
         self._questions = questions
         self._check_engine = check_engine
         self._watch = ChangeWatch(database, clock)
+        self._views = FleetViews(database, live, clock)
 
     async def ListPlanes(self, request: pb.ListPlanesRequest, context: Any) -> Any:
         """Return a page of planes, by name."""
         validation.check_parent(request.parent)
         view = await self._view()
-        page = _page(request, view.store.planes, lambda stored: stored.identity.name)
-        planes = [convert.plane_to_proto(view, stored, self._live) for stored in page.items]
-        return pb.ListPlanesResponse(planes=planes, next_page_token=page.next_token)
+        page = listed(
+            request,
+            view.store.planes,
+            lambda stored: stored.identity.name,
+            lambda stored: convert.plane_to_proto(view, stored, self._live),
+            plane_pb2.Plane,
+        )
+        return pb.ListPlanesResponse(planes=page.items, next_page_token=page.next_token)
 
     async def GetPlane(self, request: pb.GetPlaneRequest, context: Any) -> plane_pb2.Plane:
         """Return one plane."""
         name = validation.check_full_name(request.name, "planes")
         view = await self._view()
-        for stored in view.store.planes:
-            if stored.identity.name == name:
-                return convert.plane_to_proto(view, stored, self._live)
+        if stored := view.planes.get(name):
+            return convert.plane_to_proto(view, stored, self._live)
         raise NotFound(f"plane {name!r} has not reported; `skerry get planes` lists those that did")
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
         """Return a page of reported pools, by their fleet-wide ids."""
         validation.check_parent(request.parent)
         view = await self._view()
-        page = _page(request, view.store.pools, lambda stored: stored.pool.name)
-        found = [convert.pool_to_proto(view, stored) for stored in page.items]
-        return pb.ListPoolsResponse(pools=found, next_page_token=page.next_token)
+        page = listed(
+            request,
+            view.store.pools,
+            lambda stored: stored.pool.name,
+            lambda stored: convert.pool_to_proto(view, stored),
+            pool_pb2.Pool,
+        )
+        return pb.ListPoolsResponse(pools=page.items, next_page_token=page.next_token)
 
     async def GetPool(self, request: pb.GetPoolRequest, context: Any) -> pool_pb2.Pool:
         """Return one pool; without a shape while only its terms are known."""
@@ -111,9 +129,9 @@ class OperatorService(OperatorServiceServicer):
             raise InvalidInput("say the pool's terms", field="terms")
         terms = validation.terms_of(request.terms)
         etag, request_id = _opaque(request)
-        with self._writing():
+        with self._writing.done():
             await self._database.run(
-                pools.set_terms, self._write(context), name, terms, etag, request_id
+                pools.set_terms, self._writing.context(context), name, terms, etag, request_id
             )
         return await self._pool(name)
 
@@ -121,9 +139,14 @@ class OperatorService(OperatorServiceServicer):
         """Return a page of deployments, by name."""
         validation.check_parent(request.parent)
         view = await self._view()
-        page = _page(request, view.store.deployments, lambda stored: stored.deployment.name)
-        found = [convert.deployment_to_resource(view, stored) for stored in page.items]
-        return pb.ListDeploymentsResponse(deployments=found, next_page_token=page.next_token)
+        page = listed(
+            request,
+            view.store.deployments,
+            lambda stored: stored.deployment.name,
+            lambda stored: convert.deployment_to_resource(view, stored),
+            deployment_pb2.Deployment,
+        )
+        return pb.ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_token)
 
     async def GetDeployment(
         self, request: pb.GetDeploymentRequest, context: Any
@@ -131,30 +154,88 @@ class OperatorService(OperatorServiceServicer):
         """Return one deployment."""
         name = validation.check_full_name(request.name, "deployments")
         view = await self._view()
-        for stored in view.store.deployments:
-            if stored.deployment.name == name:
-                return convert.deployment_to_resource(view, stored)
+        if stored := view.stored.get(name):
+            return convert.deployment_to_resource(view, stored)
         raise NotFound(f"deployment {name!r} does not exist; `skerry get deployments` lists them")
 
     async def ApplyDeployment(self, request: pb.ApplyDeploymentRequest, context: Any) -> Any:
         """Create the deployment or give it a new revision."""
-        wanted, _ = await self._wanted(request)
-        etag, request_id = _opaque(request)
-        with self._writing():
-            applied = await self._database.run(
-                apply_deployment, self._write(context), wanted, etag, request_id
-            )
+        applied = await self._applied(request, Creation.ALLOWED, context)
         return pb.ApplyDeploymentResponse(
             deployment=convert.deployment_to_resource(await self._view(), applied.stored),
             outcome=convert.outcome_to_proto(applied.outcome),
         )
 
+    async def CreateDeployment(
+        self, request: pb.CreateDeploymentRequest, context: Any
+    ) -> deployment_pb2.Deployment:
+        """Create a deployment of a name that is free."""
+        spec = validation.named_spec(request.deployment.spec, request.deployment_id)
+        asked = pb.ApplyDeploymentRequest(
+            parent=request.parent, spec=spec, request_id=request.request_id
+        )
+        return await self._apply(asked, Creation.ONLY, context)
+
+    async def UpdateDeployment(
+        self, request: pb.UpdateDeploymentRequest, context: Any
+    ) -> deployment_pb2.Deployment:
+        """Change a deployment, whole or the masked fields of its spec."""
+        told = request.deployment
+        name = validation.check_full_name(told.name, "deployments")
+        spec, etag = validation.named_spec(told.spec, name), told.etag
+        if request.update_mask.paths:
+            held = await self.GetDeployment(pb.GetDeploymentRequest(name=told.name), context)
+            spec = validation.masked_spec(held.spec, told.spec, request.update_mask)
+            # Of what was read: a change in between must not be undone by the fields left out.
+            etag = etag or held.etag
+        parent = told.name.rpartition("/deployments/")[0]
+        asked = pb.ApplyDeploymentRequest(
+            parent=parent, spec=spec, etag=etag, request_id=request.request_id
+        )
+        may = Creation.ALLOWED if request.allow_missing else Creation.NEVER
+        return await self._apply(asked, may, context)
+
+    async def ListRevisions(self, request: pb.ListRevisionsRequest, context: Any) -> Any:
+        """Return a page of a deployment's revisions, the newest first."""
+        name = validation.check_full_name(request.parent, "deployments", "parent")
+        found = await self._database.run_read(list_revisions, name)
+        now = (await self._view()).stored.get(name)
+        listing = f"ListRevisions {request.parent}"
+        page = page_of(found, _newest_first, listing, request.page_size, request.page_token)
+        revisions = [convert.revision_to_resource(name, one, now) for one in page.items]
+        return pb.ListRevisionsResponse(revisions=revisions, next_page_token=page.next_token)
+
+    async def GetRevision(
+        self, request: pb.GetRevisionRequest, context: Any
+    ) -> deployment_pb2.DeploymentRevision:
+        """Return one revision of a deployment."""
+        name, number = validation.check_revision_name(request.name)
+        found = await self._database.run_read(get_revision, name, number)
+        return convert.revision_to_resource(name, found, (await self._view()).stored.get(name))
+
+    async def RollbackDeployment(
+        self, request: pb.RollbackDeploymentRequest, context: Any
+    ) -> deployment_pb2.Deployment:
+        """Make an earlier revision the present one."""
+        name = validation.check_full_name(request.name, "deployments")
+        if request.revision < 0:
+            raise InvalidInput(f"revision {request.revision} is negative", field="revision")
+        etag, request_id = _opaque(request)
+        with self._writing.done():
+            write = self._writing.context(context)
+            stored = await self._database.run(
+                rollback_deployment, write, name, request.revision, etag, request_id
+            )
+        return convert.deployment_to_resource(await self._view(), stored)
+
     async def DeleteDeployment(self, request: pb.DeleteDeploymentRequest, context: Any) -> Empty:
         """Ask for a deployment's end; it is drained, then removed."""
         name = validation.check_full_name(request.name, "deployments")
         etag, request_id = _opaque(request)
-        with self._writing():
-            await self._database.run(mark_deleting, self._write(context), name, etag, request_id)
+        with self._writing.done():
+            await self._database.run(
+                mark_deleting, self._writing.context(context), name, etag, request_id
+            )
         return Empty()
 
     async def PlanDeployment(
@@ -169,13 +250,42 @@ class OperatorService(OperatorServiceServicer):
         return convert.plan_to_proto(await self._view(), change, None)
 
     async def GetPlan(self, request: pb.GetPlanRequest, context: Any) -> placement_pb2.Plan:
-        """Return the decision in force."""
-        if validation.check_full_name(request.name, "plans") != CURRENT_PLAN:
-            raise NotFound(f"there is one plan, {CURRENT_PLAN!r}: the decision in force")
+        """Return the decision in force, or another plan by its number."""
         view = await self._view()
+        if not request.name.endswith(f"/plans/{CURRENT_PLAN}"):
+            number = validation.check_numbered(request.name, "plans")
+            stored = await self._database.run_read(get_plan, number)
+            return convert.stored_plan_to_proto(view, stored, whole=True)
+        validation.check_full_name(request.name, "plans")
         if view.store.decision is None:
             raise NotFound("nothing was decided yet; apply a deployment, or wait for the planes")
         return convert.decision_to_proto(view, view.store.decision)
+
+    async def ListPlans(self, request: pb.ListPlansRequest, context: Any) -> Any:
+        """Return a page of the plans that are kept, the newest first."""
+        validation.check_parent(request.parent)
+        view = await self._view()
+        found = await self._database.run_read(list_plans)
+        listing = f"ListPlans {request.parent}"
+        page = page_of(found, _latest_first, listing, request.page_size, request.page_token)
+        plans = [convert.stored_plan_to_proto(view, plan, whole=False) for plan in page.items]
+        return pb.ListPlansResponse(plans=plans, next_page_token=page.next_token)
+
+    async def ApprovePlan(self, request: pb.ApprovePlanRequest, context: Any) -> placement_pb2.Plan:
+        """Put a plan in force that waits."""
+        return await self._settle(request, context, approved=True)
+
+    async def RejectPlan(self, request: pb.RejectPlanRequest, context: Any) -> placement_pb2.Plan:
+        """Leave things as they are."""
+        return await self._settle(request, context, approved=False)
+
+    async def _settle(self, request: Any, context: Any, *, approved: bool) -> placement_pb2.Plan:
+        number = validation.check_numbered(request.name, "plans")
+        request_id = validation.check_opaque(request.request_id, "request_id")
+        with self._writing.done():
+            write = self._writing.context(context)
+            stored = await self._database.run(settle_plan, write, number, approved, request_id)
+        return convert.stored_plan_to_proto(await self._view(), stored, whole=True)
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> question_pb2.Explanation:
         """Return why a deployment is where it is, or is or is not on a pool."""
@@ -199,14 +309,14 @@ class OperatorService(OperatorServiceServicer):
         """Return a page of placements, by name."""
         validation.check_parent(request.parent)
         placements = convert.placements_to_proto(await self._view())
-        page = _page(request, placements, lambda placement: placement.name)
+        page = listed(request, placements, _name, _itself, placement_pb2.Placement)
         return pb.ListPlacementsResponse(placements=page.items, next_page_token=page.next_token)
 
     async def ListReplicas(self, request: pb.ListReplicasRequest, context: Any) -> Any:
         """Return a page of the replicas that planes report, by plane and name."""
         validation.check_parent(request.parent)
         replicas = convert.replicas_to_proto(await self._view())
-        page = _page(request, replicas, lambda replica: f"{replica.plane} {replica.name}")
+        page = listed(request, replicas, _plane_and_name, _itself, placement_pb2.Replica)
         return pb.ListReplicasResponse(replicas=page.items, next_page_token=page.next_token)
 
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> Any:
@@ -222,6 +332,11 @@ class OperatorService(OperatorServiceServicer):
         changes = [convert.change_to_proto(change) for change in found[:size]]
         return pb.ListChangesResponse(changes=changes, next_page_token=more)
 
+    async def GetChange(self, request: pb.GetChangeRequest, context: Any) -> change_pb2.Change:
+        """Return one change with what it did."""
+        sequence = validation.check_numbered(request.name, "changes")
+        return convert.change_to_proto(await self._database.run_read(get_change, sequence))
+
     async def WatchChanges(
         self, request: pb.WatchChangesRequest, context: Any
     ) -> AsyncIterator[pb.WatchChangesResponse]:
@@ -232,13 +347,27 @@ class OperatorService(OperatorServiceServicer):
             async for change in changes:
                 yield pb.WatchChangesResponse(change=convert.change_to_proto(change))
 
-    async def _view(self) -> convert.FleetView:
-        store = await self._database.run_read(load)
-        return convert.view_of(store, self._live.observations(), self._clock.now())
+    async def _view(self) -> FleetView:
+        return await self._views.now()
+
+    async def _apply(
+        self, request: pb.ApplyDeploymentRequest, may: Creation, context: Any
+    ) -> deployment_pb2.Deployment:
+        applied = await self._applied(request, may, context)
+        return convert.deployment_to_resource(await self._view(), applied.stored)
+
+    async def _applied(
+        self, request: pb.ApplyDeploymentRequest, may: Creation, context: Any
+    ) -> AppliedDeployment:
+        wanted, _ = await self._wanted(request)
+        etag, request_id = _opaque(request)
+        with self._writing.done():
+            write = self._writing.context(context)
+            return await self._database.run(apply_deployment, write, wanted, etag, request_id, may)
 
     async def _wanted(
         self, request: pb.ApplyDeploymentRequest | pb.PlanDeploymentRequest
-    ) -> tuple[Deployment, convert.FleetView]:
+    ) -> tuple[Deployment, FleetView]:
         project = validation.check_parent(request.parent)
         view = await self._view()
         wanted = validation.deployment_of(request.spec, project, view.store, self._check_engine)
@@ -246,43 +375,35 @@ class OperatorService(OperatorServiceServicer):
 
     async def _pool(self, name: str) -> pool_pb2.Pool:
         view = await self._view()
-        if stored := view.pools.get(name):
+        if stored := view.set_pools.get(name):
             return convert.pool_to_proto(view, stored)
         if terms := await self._database.run_read(pools.get_terms, name):
             return convert.waiting_pool_to_proto(terms)
         raise NotFound(f"pool {name!r} was not reported; `skerry get pools` lists those that were")
 
-    def _write(self, context: Any) -> WriteContext:
-        if not self._reconciler.epoch:
-            raise _not_leading()
-        return WriteContext(
-            epoch=self._reconciler.epoch, actor=actor_of(context), now=self._clock.now()
-        )
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Wake the loop after a write; a deposed leader's caller is sent to the one that leads."""
-        try:
-            yield
-        except StaleGeneration:
-            raise _not_leading() from None
-        self._reconciler.wake()
+def _latest_first(stored: StoredPlan) -> str:
+    return f"{2**63 - stored.number:020d}"
 
 
-def _page(request: Any, items: Sequence[Item], key: Callable[[Item], str]) -> Page[Item]:
-    listing = f"{type(request).__name__} {request.parent}"
-    return page_of(items, key, listing, request.page_size, request.page_token)
+def _newest_first(stored: StoredRevision) -> str:
+    return f"{REVISIONS_MAX - stored.revision.number:010d}"
+
+
+def _name(message: Any) -> str:
+    return str(message.name)
+
+
+def _plane_and_name(message: Any) -> str:
+    return f"{message.plane} {message.name}"
+
+
+def _itself(message: Any) -> Any:
+    return message
 
 
 def _opaque(request: Any) -> tuple[str, str]:
     return (
         validation.check_opaque(request.etag, "etag"),
         validation.check_opaque(request.request_id, "request_id"),
-    )
-
-
-def _not_leading() -> Unavailable:
-    return Unavailable(
-        "this control plane does not lead; send the call to another one",
-        retry_after_seconds=RETRY_SECONDS,
     )

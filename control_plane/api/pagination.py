@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from control_plane.api.filters import value_at
 from skerry.plumbing.errors import InvalidInput
 
 Item = TypeVar("Item")
@@ -16,7 +17,7 @@ PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000  # more is given as 1,000: an answer of 1,000 deployments is near 2 MiB
 _TOKEN_CHARACTERS_MAX = 1_024
 _DIGEST_CHARACTERS = 16
-_SEQUENCE_DIGITS_MAX = 18  # below 2**63
+SEQUENCE_DIGITS_MAX = 18  # below 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,39 @@ def page_of(
     more = len(rest) > limit
     chosen = tuple(rest[:limit])
     return Page(items=chosen, next_token=token_of(listing, key(chosen[-1])) if more else "")
+
+
+def ordered_page_of(
+    items: Sequence[Any], order: Sequence[tuple[str, bool]], listing: str, size: int, token: str
+) -> Page[Any]:
+    """Return the page of messages in an order of fields (path, falls), equals by name.
+
+    The token names the last message of the page before; one that is gone since is an error, for
+    its place in the order is not known any more.
+    """
+    if not order:
+        return page_of(items, lambda item: str(item.name), listing, size, token)
+    found = sorted(items, key=lambda item: str(item.name))
+    for path, falls in reversed(order):
+        # A value that is not set comes first: it has no order with others.
+        found.sort(key=lambda item: _sortable(value_at(item, path)), reverse=falls)
+    limit, after = size_of(size), after_of(listing, token)
+    start = 0
+    if after is not None:
+        names = [str(item.name) for item in found]
+        if after not in names:
+            raise InvalidInput(
+                "the last item of the page before is gone; start again without page_token",
+                field="page_token",
+            )
+        start = names.index(after) + 1
+    chosen = tuple(found[start : start + limit])
+    more = len(found) > start + limit
+    return Page(items=chosen, next_token=token_of(listing, str(chosen[-1].name)) if more else "")
+
+
+def _sortable(value: Any) -> tuple[bool, Any]:
+    return (value is not None, value if value is not None else 0)
 
 
 def size_of(asked: int) -> int:
@@ -79,7 +113,7 @@ def sequence_after(listing: str, token: str) -> int | None:
     after = after_of(listing, token)
     if after is None:
         return None
-    if not (after.isascii() and after.isdigit() and len(after) <= _SEQUENCE_DIGITS_MAX):
+    if not (after.isascii() and after.isdigit() and len(after) <= SEQUENCE_DIGITS_MAX):
         raise _foreign()
     return int(after)
 

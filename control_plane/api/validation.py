@@ -4,19 +4,31 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from control_plane.api.pagination import SEQUENCE_DIGITS_MAX
 from control_plane.api.ports import EngineCheck
 from control_plane.api.violations import violations_of
 from control_plane.store.snapshot import StoreSnapshot
 from skerry.api.common.v1 import deployment_pb2
 from skerry.api.operator.v1 import pool_pb2
-from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision
+from skerry.fleet.cordon import check_domain_name
+from skerry.fleet.deployment import (
+    BaseModel,
+    Deployment,
+    FailureDomain,
+    ResourceShape,
+    Revision,
+)
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name, parse_full_name
 from skerry.fleet.pool import PRICE_MAX, CapacityClass, PoolTerms
 from skerry.plumbing.errors import AlreadyExists, FieldViolation, InvalidInput, NotFound
 from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 
+REVISION_DIGITS_MAX = 9  # below 2**31
 VIOLATIONS_MAX = 20  # enough to mend a file in one go; the rest shows on the next try
 # A UUID or ULID with room to spare.
 _OPAQUE = re.compile(r"[A-Za-z0-9._:-]{0,128}")
@@ -46,12 +58,12 @@ def check_parent(parent: str) -> str:
     return _known(project)
 
 
-def check_full_name(name: str, collection: str) -> str:
+def check_full_name(name: str, collection: str, field: str = "name") -> str:
     """Return the short id of `projects/PROJECT/COLLECTION/ID`."""
     try:
         project, short = parse_full_name(name, collection)
     except InvalidName as error:
-        raise InvalidInput(str(error), field="name") from error
+        raise InvalidInput(str(error), field=field) from error
     _known(project)
     return short
 
@@ -79,6 +91,99 @@ def check_pool_id(pool: str, field: str) -> str:
     if not plane or not short:
         raise InvalidInput(f"pool {pool!r} must look like PLANE--POOL", field=field)
     return pool
+
+
+def check_domain(full: str) -> tuple[FailureDomain, str]:
+    """Return the domain and name of `projects/PROJECT/planes/PLANE`, or of a region or cloud."""
+    parts = full.split("/")
+    domains = {f"{domain.value}s": domain for domain in FailureDomain}
+    if len(parts) < 4 or parts[0] != "projects" or parts[2] not in domains:
+        raise InvalidInput(
+            f"{full[:120]!r} must look like projects/PROJECT/planes/PLANE, .../regions/CLOUD/REGION"
+            " or .../clouds/CLOUD",
+            field="name",
+        )
+    check_parent(f"projects/{parts[1]}")
+    domain = domains[parts[2]]
+    try:
+        return domain, check_domain_name(domain, "/".join(parts[3:]))
+    except InvalidName as error:
+        raise InvalidInput(str(error), field="name") from error
+
+
+def check_price(dollars: float, field: str) -> float:
+    """Return a price in USD per accelerator-hour when it is one."""
+    if not (math.isfinite(dollars) and 0 <= dollars <= PRICE_MAX):
+        raise InvalidInput(
+            f"{dollars} must be a number of USD from 0 to {PRICE_MAX:g}", field=field
+        )
+    return dollars
+
+
+def check_revision_name(name: str) -> tuple[str, int]:
+    """Return the deployment and number of `projects/P/deployments/NAME/revisions/NUMBER`."""
+    head, _, number = name.rpartition("/revisions/")
+    if not (number.isascii() and number.isdigit() and len(number) <= REVISION_DIGITS_MAX):
+        raise InvalidInput(
+            f"{name[:120]!r} must look like projects/PROJECT/deployments/NAME/revisions/NUMBER",
+            field="name",
+        )
+    return check_full_name(head, "deployments"), int(number)
+
+
+def named_spec(spec: deployment_pb2.DeploymentSpec, name: str) -> deployment_pb2.DeploymentSpec:
+    """Return the spec under a name given beside it; InvalidInput when it says another itself."""
+    if spec.name not in ("", name):
+        raise InvalidInput(
+            f"the spec names {spec.name[:63]!r}, the call {name[:63]!r}; leave it out of the spec",
+            field="metadata.name",
+        )
+    named = deployment_pb2.DeploymentSpec()
+    named.CopyFrom(spec)
+    named.name = name
+    return named
+
+
+def masked_spec(
+    held: deployment_pb2.DeploymentSpec, told: deployment_pb2.DeploymentSpec, mask: FieldMask
+) -> deployment_pb2.DeploymentSpec:
+    """Return the held spec with what the mask names (`spec.scaling`) as it is told."""
+    inner = FieldMask()
+    for path in mask.paths:
+        head, _, rest = path.partition(".")
+        if head != "spec":
+            raise InvalidInput(
+                f"update_mask names {path[:80]!r}; what can be set is `spec` and what is below it",
+                field="update_mask",
+            )
+        if not rest:
+            return told
+        inner.paths.append(rest)
+    descriptor: Any = deployment_pb2.DeploymentSpec.DESCRIPTOR
+    if not inner.IsValidForDescriptor(descriptor):
+        raise InvalidInput(
+            f"update_mask names a field that a spec has not: {', '.join(mask.paths)[:200]}",
+            field="update_mask",
+        )
+    merged = deployment_pb2.DeploymentSpec()
+    merged.CopyFrom(held)
+    # Lists are what is told, not what is told added to what was there.
+    inner.MergeMessage(told, merged, True, True)
+    merged.name, merged.project = held.name, held.project
+    return merged
+
+
+def check_numbered(name: str, collection: str) -> int:
+    """Return the number of `projects/PROJECT/COLLECTION/NUMBER`."""
+    head, _, number = name.rpartition("/")
+    project, _, rest = head.removeprefix("projects/").partition("/")
+    digits = number.isascii() and number.isdigit() and len(number) <= SEQUENCE_DIGITS_MAX
+    if not head.startswith("projects/") or rest != collection or not digits:
+        raise InvalidInput(
+            f"{name[:120]!r} must look like projects/PROJECT/{collection}/NUMBER", field="name"
+        )
+    check_parent(f"projects/{project}")
+    return int(number)
 
 
 def check_sequence(sequence: int) -> int:

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator
 
-from control_plane.store.changes import last_sequence, list_changes
+from control_plane.store.changes import check_kept, list_changes
 from control_plane.store.engine import Database
 from control_plane.store.values import Change
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Exhausted, OutOfRange
+from skerry.plumbing.errors import Exhausted
 from skerry.plumbing.tasks import first_of
 
 # Each stream costs a read per change; dashboards and people, not machines, watch the log.
@@ -28,24 +28,22 @@ class ChangeWatch:
     async def follow(self, from_sequence: int) -> AsyncGenerator[Change, None]:
         """Yield every change above a sequence, in order, without end.
 
-        OutOfRange for a sequence from the future: the database was restored from an older backup.
+        OutOfRange for a sequence from the future (the database was restored from an older backup)
+        and for one whose next changes were forgotten.
         """
         if self._watchers >= WATCHERS_MAX:
             raise Exhausted(f"{WATCHERS_MAX} streams of changes are open; end one, or list changes")
         self._watchers += 1
         try:
-            newest = await self._database.run_read(last_sequence)
-            if from_sequence > newest:
-                raise OutOfRange(
-                    f"from_sequence {from_sequence} is above the newest change, {newest};"
-                    " start again from what you list",
-                    field="from_sequence",
-                )
+            await self._database.run_read(check_kept, from_sequence)
             sequence = from_sequence
             while True:
                 # Taken before the read: a commit in between must not be slept through.
                 committed = self._database.next_commit()
                 found = await self._database.run_read(list_changes, sequence, BATCH_CHANGES)
+                if found and found[0].sequence != sequence + 1:
+                    # Forgotten while this stream was slow: to go on would be to skip.
+                    await self._database.run_read(check_kept, sequence)
                 for change in found:
                     yield change
                     sequence = change.sequence

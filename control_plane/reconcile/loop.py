@@ -20,7 +20,14 @@ from control_plane.reconcile.actions import (
 )
 from control_plane.reconcile.decision import decision_of, with_origins
 from control_plane.reconcile.failover import is_frozen, judge
-from control_plane.reconcile.memory import Decided, Fingerprint, fingerprint
+from control_plane.reconcile.memory import (
+    Decided,
+    Fingerprint,
+    counts_of,
+    digest_of,
+    fingerprint,
+    is_answered,
+)
 from control_plane.reconcile.plan import plan_conditions, plan_desired
 from control_plane.reconcile.problem import (
     current_placements,
@@ -34,8 +41,10 @@ from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.placements import record_decision, replace_placements
+from control_plane.store.plans import drop_held, hold_plan, record_plan
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
+from scheduler.solve import keep_what_is
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
@@ -50,6 +59,7 @@ _log = logs.get_logger(__name__)
 
 TICK_SECONDS = 1.0  # leases lapse without anybody telling us
 ACTOR = "control-plane:reconcile"
+WAITS = "plans wait for an operator's approval; `skerry get plans` shows them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +149,7 @@ class ReconcileLoop:
         if snapshot.is_waiting if self._decided is None else is_frozen(snapshot):
             return  # silence decides nothing: not that of a fault of ours, not that of a start
         seen = fingerprint(snapshot, conditions)
-        if self._decided is None or self._decided.fingerprint != seen:
+        if not is_answered(self._decided, seen, snapshot):
             await self._place(snapshot, conditions, seen)
             # Solving took its time: a plane may have joined or gone meanwhile.
             snapshot = await self._sight.look()
@@ -170,12 +180,18 @@ class ReconcileLoop:
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
     ) -> None:
         plan, seconds = await self._solve(snapshot, conditions)
+        if snapshot.policy.advisory:
+            plan = await self._hold(snapshot, conditions, seen, (plan, seconds))
         summary = summarise(plan, snapshot.placements)
         changed = await self._database.run(
             replace_placements, self._context(), plan.placements, summary
         )
         decision = decision_of(plan, seconds)
         await self._database.run(record_decision, self._context(), decision)
+        if changed:
+            await self._database.run(
+                record_plan, self._context(), decision, digest_of(seen), summary
+            )
         self._decided = Decided(fingerprint=seen, plan=plan)
         instruments.SOLVE_SECONDS.observe(seconds)
         instruments.PENDING_REPLICAS.set(sum(u.replicas for u in plan.unplaced))
@@ -188,6 +204,32 @@ class ReconcileLoop:
             cost_per_hour=plan.cost_per_hour,
             unplaced=sum(u.replicas for u in plan.unplaced),
         )
+
+    async def _hold(
+        self,
+        snapshot: Snapshot,
+        conditions: Mapping[str, PlaneCondition],
+        seen: Fingerprint,
+        proposed: tuple[PlacementPlan, float],
+    ) -> PlacementPlan:
+        """Keep a plan that would change something for approval; return what stays in force."""
+        problem = placement_problem(snapshot, conditions)
+        in_force = await asyncio.to_thread(keep_what_is, problem, WAITS)
+        plan, seconds = proposed
+        if counts_of(plan.placements) == counts_of(in_force.placements):
+            await self._database.run(drop_held, self._context())
+            return in_force
+        number = await self._database.run(
+            hold_plan,
+            self._context(),
+            decision_of(plan, seconds),
+            plan.placements,
+            digest_of(seen),
+            summarise(plan, snapshot.placements),
+        )
+        if number is not None:
+            _log.info("plan.held", number=number, cost_per_hour=plan.cost_per_hour)
+        return in_force
 
     async def _solve(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]

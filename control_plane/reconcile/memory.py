@@ -4,7 +4,8 @@
 a plane changed, and never because time passed.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.reconcile.problem import pool_bars
@@ -13,6 +14,7 @@ from scheduler.plan import PlacementPlan
 from scheduler.problem import PoolBar
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
 
 
@@ -32,6 +34,28 @@ class Decided:
 
     fingerprint: Fingerprint
     plan: PlacementPlan
+
+
+def digest_of(seen: Fingerprint) -> str:
+    """Return a digest of what a placement depends on, to tell plans of the same inputs."""
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
+
+
+def is_answered(decided: Decided | None, seen: Fingerprint, snapshot: Snapshot) -> bool:
+    """Say whether the plan in force answers what is seen, and is what the store has placed.
+
+    The store has placed something else where an operator approved a plan meanwhile.
+    """
+    if decided is None or decided.fingerprint != seen:
+        return False
+    if not snapshot.policy.advisory:
+        return True
+    return counts_of(decided.plan.placements) == counts_of(snapshot.placements)
+
+
+def counts_of(placements: Iterable[Placement]) -> dict[tuple[str, str], int]:
+    """Return how many replicas are placed, by (deployment, pool)."""
+    return {(p.deployment, p.pool): p.count for p in placements if p.count}
 
 
 def fingerprint(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Fingerprint:

@@ -26,6 +26,8 @@ class ReconcilePolicy:
     reserve_fraction: float = 0.0
     # What is not told here is not met: a latency limit rules such a region out.
     latencies: tuple[RegionLatency, ...] = ()
+    # Plans wait for an operator's approval; until then what runs is kept as it is.
+    advisory: bool = False
     # Above this share of silent planes we take the fault to be our own and freeze moves.
     silent_share_max: float = 0.5
 

@@ -48,15 +48,16 @@ class Sight:
     async def look(self) -> Snapshot:
         """Return the fleet as stored and as heard, at one `now`."""
         stored = await self._database.run_read(load)
+        now = self._clock.now()
         return Snapshot(
-            now=self._clock.now(),
+            now=now,
             since_start_seconds=self._links.since_start_seconds,
             policy=self._policy,
             demands=tuple(
                 Demand(deployment=d.deployment, deleting=d.deleting) for d in stored.deployments
             ),
             planes=self._planes(stored),
-            pools=tuple(p.pool for p in stored.pools),
+            pools=tuple(p.pool for p in stored.pools_at(now)),
             placements=stored.placements,
             desired=tuple(
                 self._desired(plane, state) for plane, state in sorted(stored.desired.items())

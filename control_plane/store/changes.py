@@ -1,36 +1,91 @@
-"""The change log: append-only, one gapless number a committed change; feeds Watch and the audit."""
+"""The change log: append-only, one gapless number a committed change; feeds Watch and the audit.
 
-from sqlalchemy import insert, select, update
+Each record is chained to the one before (`chain`). Old ones may be forgotten; then Watch says from
+which number on there still are some.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
+from control_plane.store.chain import Link, Verified, digest_of_change, verify_links
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import Change
+from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.plumbing.errors import NotFound, OutOfRange
 
-# A summary is for one line on a screen; what changed in full is in the tables.
+# A summary is for one line on a screen; what changed in full is in `before` and `after`.
 SUMMARY_CHARACTERS_MAX = 1_000
+REASON_CHARACTERS_MAX = 1_000
+# Of one transaction that forgets: 10,000 rows take SQLite 40 ms, and others wait for that long.
+FORGOTTEN_AT_ONCE_MAX = 10_000
+VERIFIED_AT_ONCE = 1_000
+
+_WHOLE = ("before", "after")
+_FIELDS = tuple(field.name for field in fields(Change))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What a change did to its subject, as JSON; None where there was nothing."""
+
+    before: Any = None
+    after: Any = None
+
+
+NO_EFFECT = Effect()
 
 
 def append_change(
-    session: Session, write: WriteContext, kind: str, subject: str, summary: str
+    session: Session,
+    write: WriteContext,
+    kind: str,
+    subject: str,
+    summary: str,
+    effect: Effect = NO_EFFECT,
 ) -> int:
     """Record a change and return its number; call it last, for it locks the counter."""
     check_epoch(session, write.epoch)
     counter = tables.change_counter
     counted = update(counter).values(sequence=counter.c.sequence + 1)
-    sequence = int(session.execute(counted.returning(counter.c.sequence)).scalar_one())
-    session.execute(
-        insert(tables.changes).values(
-            sequence=sequence,
-            time=write.now,
-            actor=write.actor,
-            kind=kind,
-            subject=subject,
-            summary=summary[:SUMMARY_CHARACTERS_MAX],
-            epoch=write.epoch,
-        )
+    row = session.execute(counted.returning(counter.c.sequence, counter.c.digest)).one()
+    change = Change(
+        sequence=row.sequence,
+        time=write.now,
+        actor=write.actor,
+        kind=kind,
+        subject=subject,
+        summary=summary[:SUMMARY_CHARACTERS_MAX],
+        epoch=write.epoch,
+        project=write.project,
+        reason=write.reason[:REASON_CHARACTERS_MAX],
+        before=effect.before,
+        after=effect.after,
     )
-    return sequence
+    digest = digest_of_change(change, row.digest)
+    values = {name: getattr(change, name) for name in _FIELDS}
+    session.execute(
+        insert(tables.changes).values(**values, previous_digest=row.digest, digest=digest)
+    )
+    session.execute(update(counter).values(digest=digest))
+    return change.sequence
+
+
+def get_change(session: Session, sequence: int) -> Change:
+    """Return a change with what it did; NotFound when there is none of that number any more."""
+    query = select(tables.changes).where(tables.changes.c.sequence == sequence)
+    row = session.execute(query).mappings().one_or_none()
+    if row is None:
+        oldest = oldest_sequence(session)
+        raise NotFound(
+            f"change {sequence} does not exist; the oldest that is kept is {oldest}, the newest"
+            f" {last_sequence(session)}"
+        )
+    return _change(row)
 
 
 def list_changes(
@@ -40,15 +95,101 @@ def list_changes(
     newest_first: bool = False,
     before_sequence: int | None = None,
 ) -> tuple[Change, ...]:
-    """Return at most `limit` changes between `from_sequence` and `before_sequence`, exclusive."""
+    """Return at most `limit` changes between `from_sequence` and `before_sequence`, exclusive.
+
+    They come without `before` and `after`: a page of a thousand would be too large with them.
+    """
     table = tables.changes
     order = table.c.sequence.desc() if newest_first else table.c.sequence.asc()
-    query = select(table).where(table.c.sequence > from_sequence).order_by(order).limit(limit)
+    brief = [table.c[name] for name in _FIELDS if name not in _WHOLE]
+    query = select(*brief).where(table.c.sequence > from_sequence).order_by(order).limit(limit)
     if before_sequence is not None:
         query = query.where(table.c.sequence < before_sequence)
-    return tuple(Change(**row) for row in session.execute(query).mappings())
+    return tuple(_change(row) for row in session.execute(query).mappings())
 
 
 def last_sequence(session: Session) -> int:
     """Return the number of the newest change, 0 before the first."""
     return int(session.execute(select(tables.change_counter.c.sequence)).scalar_one())
+
+
+def oldest_sequence(session: Session) -> int:
+    """Return the number of the oldest change that was not forgotten, 1 before the first."""
+    return int(session.execute(select(tables.change_counter.c.compacted_to)).scalar_one()) + 1
+
+
+def check_kept(session: Session, from_sequence: int) -> None:
+    """Raise OutOfRange unless every change above `from_sequence` is kept or still to come."""
+    newest, oldest = last_sequence(session), oldest_sequence(session)
+    if from_sequence > newest:
+        raise OutOfRange(
+            f"from_sequence {from_sequence} is above the newest change, {newest};"
+            " start again from what you list",
+            field="from_sequence",
+        )
+    if from_sequence < oldest - 1:
+        raise OutOfRange(
+            f"changes up to {oldest - 1} were forgotten; the oldest that is kept is {oldest}: list"
+            f" what there is and watch from {oldest - 1} or later",
+            field="from_sequence",
+            hints={"oldest_sequence": str(oldest)},
+        )
+
+
+def forget_changes(session: Session, write: WriteContext, up_to: int) -> int:
+    """Forget changes up to a number, 10,000 at most at once; return how many were forgotten.
+
+    The newest change always stays. What is forgotten is itself a change.
+    """
+    check_epoch(session, write.epoch)
+    first = oldest_sequence(session)
+    last = min(up_to, last_sequence(session) - 1, first + FORGOTTEN_AT_ONCE_MAX - 1)
+    if last < first:
+        return 0
+    table = tables.changes
+    session.execute(delete(table).where(table.c.sequence <= last))
+    session.execute(update(tables.change_counter).values(compacted_to=last))
+    append_change(session, write, "changes.forgotten", "changes", f"{first} to {last}")
+    return last - first + 1
+
+
+def verify_changes(session: Session) -> Verified:
+    """Return how far the log is sound, from its oldest change on; reads all of it."""
+    counter = session.execute(select(tables.change_counter)).one()
+    found = Verified(sequence=counter.compacted_to, digest=None, checked=0, unprotected=0)
+    for links in _links(session, counter.compacted_to):
+        found = verify_links(links, found)
+        if found.fault:
+            return found
+    if found.sequence == counter.sequence and found.digest in (None, counter.digest):
+        return found
+    return Verified(
+        sequence=found.sequence,
+        digest=found.digest,
+        checked=found.checked,
+        unprotected=found.unprotected,
+        fault=f"the log ends at change {found.sequence}, the counter is at {counter.sequence}:"
+        " the newest records were removed or altered",
+    )
+
+
+def _links(session: Session, after: int) -> Iterator[list[Link]]:
+    table = tables.changes
+    while True:
+        query = select(table).where(table.c.sequence > after).order_by(table.c.sequence)
+        rows = session.execute(query.limit(VERIFIED_AT_ONCE)).mappings().all()
+        if not rows:
+            return
+        yield [
+            Link(change=_change(row), previous=row["previous_digest"], digest=row["digest"])
+            for row in rows
+        ]
+        after = rows[-1]["sequence"]
+
+
+def _change(row: RowMapping) -> Change:
+    values = {name: row[name] for name in _FIELDS if name in row}
+    # Missing from records of the first release.
+    values["project"] = values["project"] or DEFAULT_PROJECT
+    values["reason"] = values["reason"] or ""
+    return Change(**values)

@@ -5,13 +5,23 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import JSON, DateTime
+from sqlalchemy import JSON, ColumnElement, DateTime, collate
 from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
 from skerry.plumbing.errors import Corrupt, InvalidInput
 
 Value = TypeVar("Value")
+
+
+def as_python_orders(session: Session, column: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a text column to order by as Python orders text, which SQLite does by itself.
+
+    PostgreSQL's own collation may order `-` unlike Python does.
+    """
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    return collate(column, "C") if is_postgres else column
 
 
 class ValueColumn(TypeDecorator[Value], Generic[Value]):

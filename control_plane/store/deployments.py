@@ -2,6 +2,8 @@
 
 import hashlib
 from dataclasses import replace
+from enum import StrEnum
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, func, insert, select, update
@@ -9,7 +11,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.values import (
@@ -17,6 +19,7 @@ from control_plane.store.values import (
     AppliedDeployment,
     ApplyOutcome,
     StoredDeployment,
+    StoredRevision,
 )
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import full_name
@@ -26,21 +29,38 @@ _DEPLOYMENT = TypeAdapter(Deployment)
 _ETAG_CHARACTERS = 16
 
 
+class Creation(StrEnum):
+    """Whether applying may create a deployment: it may, it must, or it must not."""
+
+    ALLOWED = "allowed"
+    ONLY = "only"
+    NEVER = "never"
+
+
 def apply_deployment(
-    session: Session, write: WriteContext, deployment: Deployment, etag: str, request_id: str
+    session: Session,
+    write: WriteContext,
+    deployment: Deployment,
+    etag: str,
+    request_id: str,
+    creation: Creation = Creation.ALLOWED,
 ) -> AppliedDeployment:
     """Create the deployment or bring it to this spec; the revision's number is assigned here.
 
     Raises Conflict when `etag` is not empty and not the present one, AlreadyExists when another
-    deployment has the served name, Infeasible while the deployment is being deleted.
+    deployment has the served name, Infeasible while the deployment is being deleted; and by
+    `creation` AlreadyExists or NotFound.
     """
     check_epoch(session, write.epoch)
     unnumbered = replace(deployment, revision=replace(deployment.revision, number=1))
-    digest = digest_of("apply", _DEPLOYMENT.dump_json(unnumbered).decode(), etag)
+    # An answer that a release before the others knew is found again.
+    verb = "apply" if creation is Creation.ALLOWED else f"apply {creation.value}"
+    digest = digest_of(verb, _DEPLOYMENT.dump_json(unnumbered).decode(), etag)
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.applied is not None, "the digest names the call"
         return earlier.applied
     held = _find(session, deployment.name, lock=True)
+    _check_creation(deployment.name, held, creation)
     _check_etag(deployment.name, held, etag)
     if held is not None and held.deleting:
         raise Infeasible(
@@ -51,7 +71,8 @@ def apply_deployment(
     keep_answer(session, write, request_id, digest, Answer(applied=applied))
     if applied.outcome is not ApplyOutcome.UNCHANGED:
         summary = _summary(applied.stored.deployment, held)
-        append_change(session, write, "deployment.applied", _subject(deployment), summary)
+        effect = Effect(before=_spec(held), after=_spec(applied.stored))
+        append_change(session, write, "deployment.applied", _subject(deployment), summary, effect)
     return applied
 
 
@@ -91,8 +112,68 @@ def mark_deleting(
     keep_answer(session, write, request_id, digest, Answer(deleting=marked))
     if marked is not held:
         subject = _subject(marked.deployment)
-        append_change(session, write, "deployment.deleting", subject, "to be drained and removed")
+        effect = Effect(before=_spec(held), after=_spec(marked) | {"deleting": True})
+        told = "to be drained and removed"
+        append_change(session, write, "deployment.deleting", subject, told, effect)
     return marked
+
+
+def rollback_deployment(
+    session: Session, write: WriteContext, name: str, number: int, etag: str, request_id: str
+) -> StoredDeployment:
+    """Make an earlier revision the present one under its own number; 0: the one before.
+
+    Replicas of that revision that still run are then what is wanted, and stay. NotFound without
+    such a revision, Conflict when the etag is another, Infeasible while it is being deleted.
+    """
+    check_epoch(session, write.epoch)
+    digest = digest_of("rollback", name, str(number), etag)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        assert earlier.rolled_back is not None, "the digest names the call"
+        return earlier.rolled_back
+    held = _find(session, name, lock=True)
+    if held is None:
+        raise _no_such(name)
+    _check_etag(name, held, etag)
+    if held.deleting:
+        raise Infeasible(f"deployment {name!r} is being deleted; it has no way back")
+    present = held.deployment.revision.number
+    wanted = number or _number_before(session, name, present)
+    back = get_revision(session, name, wanted).revision
+    stored = held
+    if wanted != present:
+        stored = _next(held, replace(held.deployment, revision=back), write, deleting=False)
+        _check_served_name(session, stored.deployment)
+        _replace_row(session, held, stored)
+    keep_answer(session, write, request_id, digest, Answer(rolled_back=stored))
+    if stored is not held:
+        effect = Effect(before=_spec(held), after=_spec(stored))
+        told = f"revision {present} -> {wanted}"
+        append_change(
+            session, write, "deployment.rolled-back", _subject(held.deployment), told, effect
+        )
+    return stored
+
+
+def list_revisions(session: Session, name: str) -> tuple[StoredRevision, ...]:
+    """Return the revisions that a deployment has or had, by number; NotFound without it."""
+    if _find(session, name) is None:
+        raise _no_such(name)
+    table = tables.revisions
+    query = select(table).where(table.c.deployment == name).order_by(table.c.number)
+    return tuple(
+        StoredRevision(revision=row["revision"], created_at=row["created_at"])
+        for row in session.execute(query).mappings()
+    )
+
+
+def get_revision(session: Session, name: str, number: int) -> StoredRevision:
+    """Return one revision of a deployment; NotFound when it never had one of that number."""
+    found = {stored.revision.number: stored for stored in list_revisions(session, name)}
+    if number not in found:
+        there = ", ".join(map(str, sorted(found)[-10:]))
+        raise NotFound(f"deployment {name!r} has no revision {number}; there are {there}")
+    return found[number]
 
 
 def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
@@ -109,7 +190,8 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
     placed = tables.placements
     session.execute(delete(placed).where(placed.c.deployment == name))
     session.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
-    append_change(session, write, "deployment.removed", _subject(held.deployment), "gone")
+    effect = Effect(before=_spec(held))
+    append_change(session, write, "deployment.removed", _subject(held.deployment), "gone", effect)
     return True
 
 
@@ -131,6 +213,24 @@ def _apply(
     if wanted.revision.number != held.deployment.revision.number:
         _add_revision(session, write, wanted)
     return AppliedDeployment(stored=stored, outcome=ApplyOutcome.UPDATED)
+
+
+def _number_before(session: Session, name: str, present: int) -> int:
+    earlier = [s.revision.number for s in list_revisions(session, name)]
+    before = [number for number in earlier if number < present]
+    if not before:
+        raise NotFound(f"deployment {name!r} has no revision before {present}")
+    return max(before)
+
+
+def _check_creation(name: str, held: StoredDeployment | None, creation: Creation) -> None:
+    if creation is Creation.ONLY and held is not None:
+        raise AlreadyExists(
+            f"deployment {name!r} exists already; update it, or choose another name",
+            field="deployment_id",
+        )
+    if creation is Creation.NEVER and held is None:
+        raise _no_such(name)
 
 
 def _numbered(
@@ -242,6 +342,11 @@ def _row(stored: StoredDeployment) -> dict[str, object]:
         "created_at": stored.created_at,
         "updated_at": stored.updated_at,
     }
+
+
+def _spec(stored: StoredDeployment | None) -> Any:
+    """Return a deployment as JSON, for the change log."""
+    return None if stored is None else _DEPLOYMENT.dump_python(stored.deployment, mode="json")
 
 
 def _subject(deployment: Deployment) -> str:

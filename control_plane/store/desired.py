@@ -7,7 +7,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import StoredDesired
 from skerry.fleet.generation import Version
@@ -48,7 +48,10 @@ def put_desired(
                 " read it again and decide anew"
             )
         session.execute(insert(table).values(plane=plane, **values))
-    append_change(session, write, "desired.stored", _subject(plane), f"version {version}")
+    before = {"generation": expected_generation} if expected_generation else None
+    after = {"epoch": version.epoch, "generation": version.generation, "sha256": digest.hex()}
+    effect = Effect(before=before, after=after)
+    append_change(session, write, "desired.stored", _subject(plane), f"version {version}", effect)
     return version
 
 
@@ -80,7 +83,10 @@ def raise_generation(session: Session, write: WriteContext, plane: str, at_least
     else:
         lower = (table.c.plane == plane) & (table.c.generation < at_least)
         session.execute(update(table).where(lower).values(values))
-    append_change(session, write, "desired.generation-raised", _subject(plane), f"to {version}")
+    before = None if held is None else {"generation": held.version.generation}
+    effect = Effect(before=before, after={"epoch": write.epoch, "generation": at_least})
+    told = f"to {version}"
+    append_change(session, write, "desired.generation-raised", _subject(plane), told, effect)
     return version
 
 

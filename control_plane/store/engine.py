@@ -98,6 +98,11 @@ class Database:
         """Run `function(session, ...)` in one read transaction on the store's thread."""
         return await self._submit(lambda: self._attempt(self.read, function, *args, **kwargs))
 
+    @property
+    def commits(self) -> int:
+        """Return how many transactions of this process were committed; a number that only rises."""
+        return self._commits
+
     def next_commit(self) -> asyncio.Event:
         """Return the event of this process's next commit; take it before you read."""
         return self._committed
@@ -144,6 +149,7 @@ class Database:
             self._waiting -= 1
 
     def _announce(self) -> None:
+        self._commits += 1
         done, self._committed = self._committed, asyncio.Event()
         done.set()
 

@@ -7,16 +7,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import StaleGeneration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteContext:
-    """Under which epoch, for whom and when something is written."""
+    """Under which epoch, for whom, when, in which project and why something is written."""
 
     epoch: int
     actor: str
     now: datetime
+    project: str = DEFAULT_PROJECT
+    reason: str = ""
 
 
 def check_epoch(session: Session, epoch: int) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 
 __all__ = ["WriteContext", "check_epoch", "leading_epoch", "take_leadership"]
@@ -18,7 +18,9 @@ def take_leadership(session: Session, holder: str, now: datetime) -> int:
     taken = update(row).values(epoch=row.c.epoch + 1, holder=holder, taken_at=now)
     epoch = int(session.execute(taken.returning(row.c.epoch)).scalar_one())
     write = WriteContext(epoch=epoch, actor=f"control-plane:{holder}", now=now)
-    append_change(session, write, "leadership.taken", f"control-planes/{holder}", f"epoch {epoch}")
+    effect = Effect(before={"epoch": epoch - 1}, after={"epoch": epoch, "holder": holder})
+    subject = f"control-planes/{holder}"
+    append_change(session, write, "leadership.taken", subject, f"epoch {epoch}", effect)
     return epoch
 
 

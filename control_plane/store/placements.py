@@ -1,10 +1,13 @@
 """The last decision: where replicas go, what it cost, and what was left out and why."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
+from control_plane.store.columns import as_python_orders
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import Decision
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
@@ -17,6 +20,11 @@ __all__ = [
     "record_decision",
     "replace_placements",
 ]
+
+# Of one decision in the change log: 60 kB of names.
+PAIRS_TOLD_MAX = 1_000
+
+_Pair = tuple[str, str]
 
 
 def replace_placements(
@@ -41,20 +49,36 @@ def replace_placements(
     if _counts(held) == _counts(wanted):
         return False
     subject = full_name(DEFAULT_PROJECT, "placements", "-")
-    append_change(session, write, "placements.decided", subject, summary)
+    effect = _effect(_counts(held), _counts(wanted))
+    append_change(session, write, "placements.decided", subject, summary, effect)
     return True
+
+
+def _effect(held: Mapping[_Pair, int], wanted: Mapping[_Pair, int]) -> Effect:
+    """Return the counts that differ, by deployment and pool, before and after.
+
+    Of a decision about more than a thousand pairs the first thousand and how many there are.
+    """
+    pairs = sorted(
+        pair for pair in held.keys() | wanted.keys() if held.get(pair) != wanted.get(pair)
+    )
+    told = pairs[:PAIRS_TOLD_MAX]
+    before = {f"{name} on {pool}": held.get((name, pool), 0) for name, pool in told}
+    after = {f"{name} on {pool}": wanted.get((name, pool), 0) for name, pool in told}
+    if len(pairs) > len(told):
+        after["pairs that differ"] = len(pairs)
+    return Effect(before=before, after=after)
 
 
 def list_placements(session: Session) -> tuple[Placement, ...]:
     """Return the placements by deployment, then pool."""
     table = tables.placements
-    query = select(table).order_by(table.c.deployment, table.c.pool)
-    found = (
-        Placement(deployment=r.deployment, pool=r.pool, count=r.replicas, reason=r.reason)
-        for r in session.execute(query)
+    query = select(table.c.deployment, table.c.pool, table.c.replicas, table.c.reason)
+    query = query.order_by(*(as_python_orders(session, c) for c in table.primary_key.columns))
+    return tuple(
+        Placement(deployment=deployment, pool=pool, count=count, reason=reason)
+        for deployment, pool, count, reason in session.execute(query)
     )
-    # Sorted here too: PostgreSQL's collation may order `-` unlike Python does.
-    return tuple(sorted(found, key=lambda p: (p.deployment, p.pool)))
 
 
 def record_decision(session: Session, write: WriteContext, decision: Decision) -> None:
@@ -72,5 +96,5 @@ def last_decision(session: Session) -> Decision | None:
     return decision
 
 
-def _counts(placements: tuple[Placement, ...]) -> dict[tuple[str, str], int]:
+def _counts(placements: tuple[Placement, ...]) -> dict[_Pair, int]:
     return {(p.deployment, p.pool): p.count for p in placements}

@@ -1,16 +1,23 @@
 """Planes as they last reported themselves, and how the control plane judges them."""
 
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import StoredPlane
 from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
 from skerry.fleet.observation import PlaneCondition, PlaneReport
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing.errors import NotFound
+
+_PLANE = TypeAdapter(StoredPlane)
+_CONDITION = TypeAdapter(PlaneCondition)
 
 
 def record_report(session: Session, write: WriteContext, report: PlaneReport) -> bool:
@@ -39,7 +46,9 @@ def record_report(session: Session, write: WriteContext, report: PlaneReport) ->
             _put_shape(session, name, shape, is_new=shape.name not in known)
             changed.append(f"pool {shape.name}: {shape.nodes} nodes of {shape.accelerator}")
     if changed:
-        append_change(session, write, "plane.reported", _subject(name), "; ".join(changed))
+        effect = Effect(before=_told(held), after=_told(_find(session, name)))
+        told = "; ".join(changed)
+        append_change(session, write, "plane.reported", _subject(name), told, effect)
     return bool(changed)
 
 
@@ -58,7 +67,9 @@ def set_condition(
     session.execute(judged.values(condition=condition, updated_at=write.now))
     if held.condition is None or held.condition.state is not condition.state:
         kind = f"plane.{condition.state.value}"
-        append_change(session, write, kind, _subject(plane), condition.reason)
+        before = _CONDITION.dump_python(held.condition, mode="json") if held.condition else None
+        effect = Effect(before=before, after=_CONDITION.dump_python(condition, mode="json"))
+        append_change(session, write, kind, _subject(plane), condition.reason, effect)
     return True
 
 
@@ -78,6 +89,13 @@ def list_planes(session: Session) -> tuple[StoredPlane, ...]:
         )
         for row in rows
     )
+
+
+def _told(stored: StoredPlane | None) -> Any:
+    """Return what a plane says of itself as JSON, for the change log."""
+    if stored is None:
+        return None
+    return _PLANE.dump_python(replace(stored, condition=None), mode="json")
 
 
 def _find(session: Session, name: str) -> StoredPlane | None:

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import append_change
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.values import Answer, StoredPool, StoredTerms
@@ -43,7 +43,9 @@ def set_terms(
     _put(session, write, held, renewed)
     keep_answer(session, write, request_id, digest, Answer(terms=renewed))
     subject = full_name(DEFAULT_PROJECT, "pools", pool)
-    append_change(session, write, "pool.terms-set", subject, _summary(terms))
+    before = _TERMS.dump_python(held.terms, mode="json") if held else None
+    effect = Effect(before=before, after=_TERMS.dump_python(terms, mode="json"))
+    append_change(session, write, "pool.terms-set", subject, _summary(terms), effect)
     return get_pool(session, pool)
 
 

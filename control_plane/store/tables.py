@@ -1,10 +1,12 @@
 """The tables of the capacity database; only the functions beside this file read or write them."""
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -64,8 +66,13 @@ change_counter = Table(
         autoincrement=False,
     ),
     Column("sequence", BigInteger, nullable=False),
+    # Of the newest change: the next one is chained to it though older ones may be forgotten.
+    Column("digest", LargeBinary),
+    # The newest change that was forgotten, 0 while all are there.
+    Column("compacted_to", BigInteger, nullable=False, server_default="0"),
 )
 
+# What is nullable since 0002 is missing from changes that an older release recorded.
 changes = Table(
     "changes",
     metadata,
@@ -76,6 +83,12 @@ changes = Table(
     Column("subject", String(255), nullable=False),
     Column("summary", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    Column("project", NAME),
+    Column("reason", Text),
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
+    Column("previous_digest", LargeBinary),
+    Column("digest", LargeBinary),
 )
 
 deployments = Table(
@@ -130,6 +143,39 @@ pool_terms = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
+# Accelerator kinds, base models and reservations: a name with a value, all kept alike.
+catalogue = Table(
+    "catalogue",
+    metadata,
+    Column("kind", String(31), primary_key=True),
+    Column("name", NAME, primary_key=True),
+    Column("project", NAME, nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("etag", ETAG, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+# What an accelerator-hour of a pool costs from a moment on, until the next row of the pool.
+prices = Table(
+    "prices",
+    metadata,
+    Column("pool", POOL, primary_key=True),
+    Column("valid_from", UtcTime, primary_key=True),
+    Column("price_per_accelerator_hour", Float, nullable=False),
+)
+
+# Where nothing new is placed: a cloud, region or plane by name, and why.
+cordons = Table(
+    "cordons",
+    metadata,
+    Column("domain", String(31), primary_key=True),
+    Column("name", String(127), primary_key=True),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", UtcTime, nullable=False),
+)
+
 placements = Table(
     "placements",
     metadata,
@@ -152,6 +198,21 @@ decisions = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("decided_at", UtcTime, nullable=False),
     Column("decision", ValueColumn(Decision), nullable=False),
+)
+
+# Past plans and those that wait for an approval, the newest thousand.
+plans = Table(
+    "plans",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("state", String(15), nullable=False),
+    Column("inputs", String(64), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("decision", ValueColumn(Decision), nullable=False),
+    # Of a plan that may still be approved: (deployment, pool, count, reason).
+    Column("placements", JSON(none_as_null=True)),
 )
 
 desired_states = Table(

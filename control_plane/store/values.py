@@ -3,16 +3,25 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.observation import PlaneCondition
+from skerry.fleet.placement import Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape, PoolTerms
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One committed change: who did what to what, under which leader."""
+    """One committed change: who did what to what, under which leader, and why.
+
+    `before` and `after` are what it changed, as JSON; None where there was nothing, where the
+    subject is too large to keep twice, and in lists.
+    """
 
     sequence: int
     time: datetime
@@ -21,6 +30,10 @@ class Change:
     subject: str
     summary: str
     epoch: int
+    project: str = DEFAULT_PROJECT
+    reason: str = ""
+    before: Any = None
+    after: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +45,24 @@ class StoredDeployment:
     created_at: datetime
     updated_at: datetime
     deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry(Generic[Value]):
+    """An entry of the catalogue: its value as stored, and since when."""
+
+    value: Value
+    etag: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRevision:
+    """A revision that a deployment has or had."""
+
+    revision: Revision
+    created_at: datetime
 
 
 class ApplyOutcome(StrEnum):
@@ -98,6 +129,30 @@ class Decision:
     solver_reason: str = ""
 
 
+class PlanState(StrEnum):
+    """What became of a plan; only a held one may still be approved or rejected."""
+
+    APPLIED = "applied"
+    HELD = "held"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlan:
+    """A plan by number; `inputs` is a digest of what it answers, `placements` are a held one's."""
+
+    number: int
+    epoch: int
+    decided_at: datetime
+    state: PlanState
+    inputs: str
+    summary: str
+    decision: Decision
+    placements: tuple[Placement, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDesired:
     """A plane's desired state as pushed; an empty payload means only its generation is known."""
@@ -113,4 +168,7 @@ class Answer:
 
     applied: AppliedDeployment | None = None
     deleting: StoredDeployment | None = None
+    rolled_back: StoredDeployment | None = None
     terms: StoredTerms | None = None
+    # Its value as JSON: which kind of entry it is of, the call says.
+    entry: StoredEntry[Any] | None = None

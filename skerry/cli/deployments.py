@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from skerry.cli import catalogue
 from skerry.cli.files import read_deployments
 from skerry.cli.questions import check_output
 from skerry.cli.session import Session, session_of
@@ -70,6 +71,40 @@ def plan(
         print_plan(session.console(), title, preview)
 
 
+def approve(
+    context: typer.Context, number: Annotated[int, typer.Argument(help="The plan.", min=1)]
+) -> None:
+    """Put a plan in force that waits for it."""
+    _settle(context, number, approved=True)
+
+
+def reject(
+    context: typer.Context, number: Annotated[int, typer.Argument(help="The plan.", min=1)]
+) -> None:
+    """Refuse a plan that waits; things stay as they are until something else changes."""
+    _settle(context, number, approved=False)
+
+
+def _settle(context: typer.Context, number: int, *, approved: bool) -> None:
+    session = session_of(context)
+    with session.operator() as client:
+        row = client.settle_plan(number, approved=approved)
+    session.console().print(f"plan {row.name} is {row.state}: {row.summary}")
+
+
+def rollback(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The deployment.")],
+    to: Annotated[int, typer.Option("--to", min=0, help="The revision; 0 is the one before.")] = 0,
+) -> None:
+    """Make an earlier revision of a deployment the present one."""
+    session = session_of(context)
+    with session.operator() as client:
+        row = client.rollback(name, to)
+    number = row.deployment.revision.number
+    session.console().print(f"deployment {name} is at revision {number}")
+
+
 @delete_app.command("deployment")
 def delete_deployment(
     context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
@@ -79,6 +114,30 @@ def delete_deployment(
     with session.operator() as client:
         client.delete_deployment(name)
     session.console().print(f"deployment {name} deleted")
+
+
+@delete_app.command("reservation")
+def delete_reservation(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Delete a reservation; its pool has its own terms again."""
+    catalogue.delete_entry(context, "reservations", name)
+
+
+@delete_app.command("accelerator-kind")
+def delete_accelerator_kind(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Delete a kind of accelerator that no pool has."""
+    catalogue.delete_entry(context, "accelerator-kinds", name)
+
+
+@delete_app.command("base-model")
+def delete_base_model(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Delete a base model that no deployment serves."""
+    catalogue.delete_entry(context, "base-models", name)
 
 
 def _apply_one(

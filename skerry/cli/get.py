@@ -9,7 +9,12 @@ from skerry.cli.session import UsageFault, session_of
 if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
 
-KINDS = ("planes", "pools", "deployments", "placements", "replicas", "changes")
+ENTRIES = ("accelerator-kinds", "base-models", "reservations")
+KINDS = (
+    *("planes", "pools", "deployments", "revisions", "placements", "replicas", "plans", "changes"),
+    *ENTRIES,
+    *("prices", "cordons"),
+)
 
 
 def get(
@@ -18,7 +23,7 @@ def get(
     name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml.")] = "table",
 ) -> None:
-    """Show planes, pools, deployments, placements, replicas or changes."""
+    """Show what there is of a kind: all of it, or one by its name."""
     from skerry.cli import render
 
     plural = plural_of(kind)
@@ -26,7 +31,11 @@ def get(
         raise UsageFault(f"-o must be one of {', '.join(render.Format)}, not {output!r}")
     session = session_of(context)
     with session.operator() as client:
-        found: Any = _one(client, plural, name) if name else _all(client, plural)
+        if plural == "revisions":
+            found: Any = client.list_revisions(_deployment_of(name))
+            name = None  # which deployment's, and not one of them
+        else:
+            found = _one(client, plural, name) if name else _all(client, plural)
     console = session.console()
     if output == render.Format.TABLE:
         listed = (found,) if name else found
@@ -37,6 +46,12 @@ def get(
     else:
         text = render.render_json(found) if output == "json" else render.render_yaml(found)
         typer.echo(text)
+
+
+def _deployment_of(name: str | None) -> str:
+    if not name:
+        raise UsageFault("say of which deployment: skerry get revisions DEPLOYMENT")
+    return name
 
 
 def plural_of(kind: str) -> str:
@@ -50,6 +65,10 @@ def plural_of(kind: str) -> str:
 def _all(client: "OperatorClient", plural: str) -> Any:
     if plural == "changes":
         return client.latest_changes()
+    if plural in ENTRIES:
+        from skerry.client.catalogue_calls import ENTRY_KINDS
+
+        return client.list_entries(ENTRY_KINDS[plural])
     return getattr(client, f"list_{plural}")()
 
 
@@ -64,8 +83,19 @@ def _one(client: "OperatorClient", plural: str, name: str) -> Any:
         case "deployments":
             return client.get_deployment(name)
         case "changes":
-            numbered = [row for row in client.latest_changes() if str(row.sequence) == name]
-            return numbered[0] if numbered else find_row((), name, "change")
+            if not (name.isascii() and name.isdigit()):
+                raise UsageFault(f"a change is named by its number, not {name!r}")
+            return client.get_change(int(name))
+        case kind if kind in ENTRIES:
+            from skerry.client.catalogue_calls import ENTRY_KINDS
+
+            return client.get_entry(ENTRY_KINDS[kind], name)
+        case "plans":
+            return find_row(client.list_plans(), name, "plan")
+        case "prices":
+            raise UsageFault("prices have no name; `skerry get prices` lists them by pool")
+        case "cordons":
+            return find_row(client.list_cordons(), name, "cordon")
         case "replicas":
             return find_row(client.list_replicas(), name, "replica")
         case _:

@@ -11,16 +11,19 @@ from typing import Annotated
 import typer
 
 from skerry.cli import (
+    catalogue,
     chat,
     deployments,
     down,
     get,
     load,
     logs,
+    manifests,
     pools,
     questions,
     schedule,
     up,
+    watch,
 )
 from skerry.cli.session import EXIT_FAILED, EXIT_USAGE, Session, describe, exit_code_of
 from skerry.plumbing.errors import SkerryError
@@ -36,7 +39,7 @@ app = typer.Typer(
 )
 
 # May stand anywhere on the line, not only before the command.
-_GLOBAL_WITH_VALUE = ("--config", "--endpoint")
+_GLOBAL_WITH_VALUE = ("--config", "--endpoint", "--reason")
 EXIT_INTERRUPTED = 130  # as a shell has it for SIGINT
 _GLOBAL_FLAGS = ("--no-color",)
 
@@ -51,15 +54,21 @@ def root(
         str | None, typer.Option("--endpoint", help="HOST:PORT; or SKERRY_ENDPOINT.")
     ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why: kept with what is changed.")] = "",
 ) -> None:
     """GPUs in many clouds and regions as one pool for LLM inference."""
-    context.obj = Session(config=config, endpoint=endpoint, no_color=no_color)
+    context.obj = Session(config=config, endpoint=endpoint, no_color=no_color, reason=reason)
 
 
 app.command()(up.up)
 app.command()(down.down)
 app.command()(deployments.apply)
 app.command()(deployments.plan)
+app.command()(manifests.export)
+app.command()(manifests.diff)
+app.command()(deployments.approve)
+app.command()(deployments.reject)
+app.command()(deployments.rollback)
 app.add_typer(questions.explain_app, name="explain")
 app.command()(questions.what_if)
 app.command()(questions.survive)
@@ -67,6 +76,13 @@ app.command()(get.get)
 app.add_typer(deployments.delete_app, name="delete")
 app.add_typer(pools.app, name="pools")
 app.add_typer(pools.app, name="pool", hidden=True)
+app.add_typer(catalogue.reservations, name="reservation")
+app.add_typer(catalogue.accelerators, name="accelerator-kind")
+app.add_typer(catalogue.models, name="base-model")
+app.add_typer(catalogue.prices, name="price")
+app.command()(catalogue.cordon)
+app.command()(catalogue.uncordon)
+app.command()(watch.watch)
 app.command()(logs.logs)
 app.command()(chat.chat)
 app.command()(load.load)

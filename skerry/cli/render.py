@@ -36,6 +36,15 @@ def _witnesses(row: rows.PlaneRow) -> str:
     return ", ".join(f"{view.plane}: {view.verdict}" for view in row.witnesses)
 
 
+def _bytes(count: int) -> str:
+    return "-" if not count else f"{count / 2**30:.1f} GiB"
+
+
+def _minute(moment: datetime) -> str:
+    """Return a time in the reader's zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
 def _envelope(row: rows.PlacementRow) -> str:
     bounds = row.envelope
     return f"{bounds.floor}/{bounds.target}/{bounds.ceiling}" if bounds else "-"
@@ -91,6 +100,54 @@ COLUMNS: Mapping[str, Columns] = {
         ("HTTP", lambda r: r.observed.http),
         ("REPORTED", lambda r: f"{r.report_age_seconds:.1f} s ago"),
         ("MESSAGE", lambda r: r.observed.message),
+    ),
+    "plans": (
+        ("PLAN", lambda r: r.name),
+        ("STATE", lambda r: r.state),
+        ("DECIDED", lambda r: _minute(r.decided_at)),
+        ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
+        ("SOLVER", lambda r: r.solver),
+        ("SUMMARY", lambda r: r.summary),
+    ),
+    "revisions": (
+        ("REVISION", lambda r: r.revision.number),
+        ("CURRENT", lambda r: "yes" if r.current else ""),
+        ("CREATED", lambda r: _minute(r.created_at)),
+        ("MODEL", lambda r: r.revision.base_model.uri),
+        ("ENGINE", lambda r: r.revision.engine.name),
+        ("ACCELERATORS", lambda r: ", ".join(s.accelerator for s in r.revision.shapes)),
+    ),
+    "accelerator-kinds": (
+        ("NAME", lambda r: r.name),
+        ("VENDOR", lambda r: r.value.vendor),
+        ("MEMORY", lambda r: _bytes(r.value.memory_bytes)),
+        ("DESCRIPTION", lambda r: r.value.description),
+    ),
+    "base-models": (
+        ("NAME", lambda r: r.name),
+        ("URI", lambda r: r.value.uri),
+        ("WEIGHTS", lambda r: _bytes(r.value.weight_bytes)),
+        ("SHA256", lambda r: r.value.sha256[:12]),
+        ("DESCRIPTION", lambda r: r.value.description),
+    ),
+    "reservations": (
+        ("NAME", lambda r: r.name),
+        ("POOL", lambda r: r.value.pool),
+        ("USD/H EACH", lambda r: f"{r.value.price_per_accelerator_hour:.3f}"),
+        ("FROM", lambda r: _minute(r.value.start_time)),
+        ("TO", lambda r: _minute(r.value.end_time)),
+        ("DESCRIPTION", lambda r: r.value.description),
+    ),
+    "prices": (
+        ("POOL", lambda r: r.pool),
+        ("FROM", lambda r: _minute(r.valid_from)),
+        ("USD/H EACH", lambda r: f"{r.price_per_accelerator_hour:.3f}"),
+    ),
+    "cordons": (
+        ("NAME", lambda r: r.name),
+        ("SINCE", lambda r: _minute(r.since)),
+        ("ACTOR", lambda r: r.actor),
+        ("REASON", lambda r: r.reason),
     ),
     "changes": (
         ("SEQUENCE", lambda r: r.sequence),

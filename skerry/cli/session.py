@@ -39,6 +39,7 @@ class Session:
     config: Path | None = None
     endpoint: str | None = None
     no_color: bool = False
+    reason: str = ""
 
     def context(self) -> "Context":
         """Return the client's context; UsageFault when none can be read."""
@@ -64,7 +65,8 @@ class Session:
         from skerry.plumbing.ids import SystemIds
 
         context = self.context()
-        with OperatorClient(context, SystemIds(SystemClock()), f"user:{user_name()}") as client:
+        ids, actor = SystemIds(SystemClock()), f"user:{user_name()}"
+        with OperatorClient(context, ids, actor, self.reason) as client:
             yield client
 
 

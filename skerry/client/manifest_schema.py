@@ -22,9 +22,12 @@ _OPTIONS_MAX = 128
 _TEXT_CHARS_MAX = 256
 _URI_CHARS_MAX = 2_048
 
-Memory = Annotated[int, BeforeValidator(parse_bytes)]
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-DurationAboveZero = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+# In a file a quantity is a number or a text with its unit; editors are told both.
+_Bytes = BeforeValidator(parse_bytes, json_schema_input_type=int | str)
+_Seconds = BeforeValidator(parse_duration, json_schema_input_type=float | str)
+Memory = Annotated[int, _Bytes]
+Duration = Annotated[float, _Seconds]
+DurationAboveZero = Annotated[float, _Seconds, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=_INT32_MAX)]
 CountOrZero = Annotated[int, Field(ge=0, le=_INT32_MAX)]
 Replicas = Annotated[int, Field(ge=0, le=REPLICAS_MAX)]

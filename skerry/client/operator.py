@@ -5,46 +5,74 @@ answer; writes carry a request id, so that a repeat is one effect. Answers are r
 the kinds of `skerry.plumbing.errors`.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
 
+from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
+from skerry.client import catalogue_calls, questions, rows
 from skerry.client import operator_calls as calls
-from skerry.client import questions, rows
+from skerry.client.catalogue_calls import EntryKind
 from skerry.client.context import Context
 from skerry.client.operator_calls import Call, Page
+from skerry.client.rows import Value
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.pool import PoolTerms
 from skerry.plumbing.errors import DeadlineExceeded, NotFound, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, from_rpc_error
+from skerry.plumbing.tasks import Backoff
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
 
-_Stub: Any = OperatorServiceStub  # generated code declares no types
+# Generated code declares no types.
+_OPERATOR: Any = OperatorServiceStub
+_CATALOGUE: Any = CatalogueServiceStub
 
+
+class _Stub:
+    """The methods of both services over one channel."""
+
+    def __init__(self, channel: Any) -> None:
+        self._services = (_OPERATOR(channel), _CATALOGUE(channel))
+
+    def method(self, name: str) -> Any:
+        """Return the method of that name; the services share no name."""
+        operator, catalogue = self._services
+        return getattr(operator, name, None) or getattr(catalogue, name)
+
+
+# Together about half a minute: a control plane's standby takes over in seconds.
+WATCH_TRIES_MAX = 12
+WATCH_PAUSE = Backoff(initial_seconds=0.2, max_seconds=5.0)
 CHANGES_SHOWN = 200  # of `changes` without a bound: what fits some screens
 
 
 class OperatorClient:
     """Calls the operator API and waits for the answer; use it in a `with` block."""
 
-    def __init__(self, context: Context, ids: IdSource, actor: str) -> None:
-        """Connect lazily to the context's endpoints as `actor`, e.g. `user:root`."""
+    def __init__(self, context: Context, ids: IdSource, actor: str, reason: str = "") -> None:
+        """Connect lazily to the context's endpoints as `actor`, e.g. `user:root`.
+
+        `reason` is recorded with every change: why it is made.
+        """
         self._project = context.project
         self._ids = ids
-        self._metadata = (("x-skerry-actor", actor),)
+        self._metadata = _metadata(actor, reason)
+        self._closed = threading.Event()
         self._endpoints = context.endpoints
         self._channels = [
             grpc.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
             for endpoint in context.endpoints
         ]
-        self._stubs: list[Any] = [_Stub(channel) for channel in self._channels]
+        self._stubs = [_Stub(channel) for channel in self._channels]
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -57,6 +85,7 @@ class OperatorClient:
         trace: TracebackType | None,
     ) -> None:
         """Close the connections."""
+        self._closed.set()
         for channel in self._channels:
             channel.close()
 
@@ -92,6 +121,10 @@ class OperatorClient:
                 break
         return tuple(reversed(found[:count]))
 
+    def get_change(self, sequence: int) -> rows.ChangeRow:
+        """Return one change with what it did; NotFound when it is not kept (any more)."""
+        return self._run(calls.get_change(self._project, sequence))
+
     def get_plane(self, name: str) -> rows.PlaneRow:
         """Return one plane; NotFound when there is none of that name."""
         return self._run(calls.get_plane(self._project, name))
@@ -116,9 +149,18 @@ class OperatorClient:
         """Return what applying would do; changes nothing."""
         return self._run(calls.plan_deployment(self._project, deployment))
 
-    def get_plan(self) -> rows.PlanPreview:
-        """Return the decision in force; NotFound before the first."""
-        return self._run(calls.get_plan(self._project))
+    def get_plan(self, number: int | None = None) -> rows.PlanPreview:
+        """Return the decision in force (NotFound before the first), or a plan by its number."""
+        return self._run(calls.get_plan(self._project, number))
+
+    def list_plans(self) -> tuple[rows.PlanRow, ...]:
+        """Return the plans that are kept, the newest first."""
+        return self._pages(lambda token: calls.list_plans(self._project, token))
+
+    def settle_plan(self, number: int, *, approved: bool) -> rows.PlanRow:
+        """Approve or reject a plan that waits; Infeasible when it does not."""
+        ids = self._ids.new_id()
+        return self._run(calls.settle_plan(self._project, number, ids, approved=approved))
 
     def explain(self, deployment: str, pool: str | None = None) -> questions.Explanation:
         """Return why a deployment is where it is, or why it is or is not on a pool."""
@@ -132,9 +174,90 @@ class OperatorClient:
         """Return what each loss would leave; without `domains` of every kind."""
         return self._run(calls.survive(self._project, domains))
 
+    def list_revisions(self, name: str) -> tuple[rows.RevisionRow, ...]:
+        """Return a deployment's revisions, the newest first."""
+        return self._pages(lambda token: calls.list_revisions(self._project, name, token))
+
+    def rollback(self, name: str, revision: int = 0) -> rows.DeploymentRow:
+        """Make an earlier revision of a deployment the present one; 0: the one before."""
+        ids = self._ids.new_id()
+        return self._run(calls.rollback_deployment(self._project, name, revision, ids))
+
     def delete_deployment(self, name: str) -> None:
         """Delete a deployment; NotFound when there is none of that name."""
         self._run(calls.delete_deployment(self._project, name, self._ids.new_id()))
+
+    def list_entries(
+        self, kind: EntryKind[Value], passes: str = ""
+    ) -> tuple[rows.EntryRow[Value], ...]:
+        """Return the catalogue's entries of a kind that pass an AIP-160 filter."""
+        return self._pages(
+            lambda token: catalogue_calls.list_entries(self._project, kind, token, passes)
+        )
+
+    def get_entry(self, kind: EntryKind[Value], name: str) -> rows.EntryRow[Value]:
+        """Return one entry of the catalogue; NotFound when there is none of that name."""
+        return self._run(catalogue_calls.get_entry(self._project, kind, name))
+
+    def set_entry(
+        self, kind: EntryKind[Value], value: Value, etag: str = ""
+    ) -> rows.EntryRow[Value]:
+        """Create an entry or put the value in its place; Conflict when `etag` is another's."""
+        ids = self._ids.new_id()
+        return self._run(catalogue_calls.set_entry(self._project, kind, value, etag, ids))
+
+    def delete_entry(self, kind: EntryKind[Any], name: str) -> None:
+        """Delete an entry; Infeasible while something uses it."""
+        ids = self._ids.new_id()
+        self._run(catalogue_calls.delete_entry(self._project, kind, name, ids))
+
+    def list_prices(self) -> tuple[rows.PriceRow, ...]:
+        """Return every price by time, by pool, the earliest first."""
+        return self._pages(lambda token: catalogue_calls.list_prices(self._project, token))
+
+    def set_price(self, pool: str, valid_from: datetime, dollars: float) -> None:
+        """Say what an accelerator-hour of a pool costs from a moment on."""
+        self._run(catalogue_calls.set_price(self._project, pool, valid_from, dollars))
+
+    def delete_price(self, pool: str, valid_from: datetime) -> None:
+        """Forget a pool's price from a moment on: the one before it goes on."""
+        self._run(catalogue_calls.delete_price(self._project, pool, valid_from))
+
+    def list_cordons(self) -> tuple[rows.CordonRow, ...]:
+        """Return every domain that takes nothing new."""
+        return self._pages(lambda token: catalogue_calls.list_cordons(self._project, token))
+
+    def cordon(self, domain: str, *, cordoned: bool) -> bool:
+        """Cordon `planes/X`, `regions/CLOUD/REGION` or `clouds/X`, or end it; say if it was new."""
+        ids = self._ids.new_id()
+        return self._run(catalogue_calls.cordon(self._project, domain, ids, cordoned=cordoned))
+
+    def watch(self, from_sequence: int) -> Iterator[rows.ChangeRow]:
+        """Yield every change above a sequence, without end and without gap.
+
+        A stream that breaks is taken up where it was, at whichever control plane answers.
+        OutOfRange where the next changes were forgotten, Unavailable when nobody answers for half
+        a minute.
+        """
+        sequence, failures = from_sequence, 0
+        while True:
+            stub = self._stubs[failures % len(self._stubs)]
+            request = calls.watch_request(self._project, sequence)
+            stream = stub.method("WatchChanges")(request, metadata=self._metadata)
+            try:
+                for message in stream:
+                    change = calls.watched(message)
+                    sequence, failures = change.sequence, 0
+                    yield change
+                failures += 1  # the server ended it: it is stopping
+            except grpc.RpcError as error:
+                failures += 1
+                cause = _or_raise(from_rpc_error(error))
+                if failures >= WATCH_TRIES_MAX:
+                    raise _nobody_answers(self._endpoints, [cause]) from None
+            finally:
+                stream.cancel()
+            self._closed.wait(WATCH_PAUSE.delay(failures, self._ids.random()))
 
     def _pages(self, call: Callable[[str], Call[Page[Row]]]) -> tuple[Row, ...]:
         found: list[Row] = []
@@ -151,7 +274,7 @@ class OperatorClient:
         failures: list[SkerryError] = []
         for stub in self._stubs:
             try:
-                method = getattr(stub, call.method)
+                method = stub.method(call.method)
                 message = method(call.request, timeout=call.seconds_max, metadata=self._metadata)
             except grpc.RpcError as error:
                 failures.append(_or_raise(from_rpc_error(error)))
@@ -163,17 +286,17 @@ class OperatorClient:
 class AsyncOperatorClient:
     """The same for asyncio, with the calls that programs beside a running loop need."""
 
-    def __init__(self, context: Context, ids: IdSource, actor: str) -> None:
+    def __init__(self, context: Context, ids: IdSource, actor: str, reason: str = "") -> None:
         """Connect lazily to the context's endpoints as `actor`; needs a running loop."""
         self._project = context.project
         self._ids = ids
-        self._metadata = (("x-skerry-actor", actor),)
+        self._metadata = _metadata(actor, reason)
         self._endpoints = context.endpoints
         self._channels = [
             grpc.aio.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
             for endpoint in context.endpoints
         ]
-        self._stubs: list[Any] = [_Stub(channel) for channel in self._channels]
+        self._stubs = [_Stub(channel) for channel in self._channels]
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -261,7 +384,7 @@ class AsyncOperatorClient:
         failures: list[SkerryError] = []
         for stub in self._stubs:
             try:
-                method = getattr(stub, call.method)
+                method = stub.method(call.method)
                 message = await method(
                     call.request, timeout=call.seconds_max, metadata=self._metadata
                 )
@@ -270,6 +393,11 @@ class AsyncOperatorClient:
             else:
                 return call.read(message)
         raise _nobody_answers(self._endpoints, failures)
+
+
+def _metadata(actor: str, reason: str) -> tuple[tuple[str, str | bytes], ...]:
+    named = (("x-skerry-actor", actor),)
+    return (*named, ("x-skerry-reason-bin", reason.encode())) if reason else named
 
 
 def find_row(found: Sequence[Row], name: str, what: str) -> Row:

@@ -48,32 +48,32 @@ class Page(Generic[Row]):
 
 def list_planes(project: str, token: str) -> Call[Page[rows.PlaneRow]]:
     """Return the call for a page of planes."""
-    request = messages.ListPlanesRequest(**_page(project, token))
-    return _list("ListPlanes", request, "planes", read.plane_row)
+    request = messages.ListPlanesRequest(**page_fields(project, token))
+    return page_call("ListPlanes", request, "planes", read.plane_row)
 
 
 def list_pools(project: str, token: str) -> Call[Page[rows.PoolRow]]:
     """Return the call for a page of pools."""
-    request = messages.ListPoolsRequest(**_page(project, token))
-    return _list("ListPools", request, "pools", read.pool_row)
+    request = messages.ListPoolsRequest(**page_fields(project, token))
+    return page_call("ListPools", request, "pools", read.pool_row)
 
 
 def list_deployments(project: str, token: str) -> Call[Page[rows.DeploymentRow]]:
     """Return the call for a page of deployments."""
-    request = messages.ListDeploymentsRequest(**_page(project, token))
-    return _list("ListDeployments", request, "deployments", read.deployment_row)
+    request = messages.ListDeploymentsRequest(**page_fields(project, token))
+    return page_call("ListDeployments", request, "deployments", read.deployment_row)
 
 
 def list_placements(project: str, token: str) -> Call[Page[rows.PlacementRow]]:
     """Return the call for a page of placements."""
-    request = messages.ListPlacementsRequest(**_page(project, token))
-    return _list("ListPlacements", request, "placements", read.placement_row)
+    request = messages.ListPlacementsRequest(**page_fields(project, token))
+    return page_call("ListPlacements", request, "placements", read.placement_row)
 
 
 def list_replicas(project: str, token: str) -> Call[Page[rows.ReplicaRow]]:
     """Return the call for a page of replicas."""
-    request = messages.ListReplicasRequest(**_page(project, token))
-    return _list("ListReplicas", request, "replicas", read.replica_row)
+    request = messages.ListReplicasRequest(**page_fields(project, token))
+    return page_call("ListReplicas", request, "replicas", read.replica_row)
 
 
 def list_changes(
@@ -81,9 +81,25 @@ def list_changes(
 ) -> Call[Page[rows.ChangeRow]]:
     """Return the call for a page of changes with a higher sequence."""
     request = messages.ListChangesRequest(
-        **_page(project, token), from_sequence=from_sequence, newest_first=newest_first
+        **page_fields(project, token), from_sequence=from_sequence, newest_first=newest_first
     )
-    return _list("ListChanges", request, "changes", read.change_row)
+    return page_call("ListChanges", request, "changes", read.change_row)
+
+
+def watch_request(project: str, from_sequence: int) -> messages.WatchChangesRequest:
+    """Return the request for every change above a sequence, without end."""
+    return messages.WatchChangesRequest(parent=f"projects/{project}", from_sequence=from_sequence)
+
+
+def watched(message: messages.WatchChangesResponse) -> rows.ChangeRow:
+    """Return the change that a watch's message brings."""
+    return read.change_row(message.change)
+
+
+def get_change(project: str, sequence: int) -> Call[rows.ChangeRow]:
+    """Return the call for one change with what it did."""
+    request = messages.GetChangeRequest(name=full_name(project, "changes", str(sequence)))
+    return Call(method="GetChange", request=request, read=read.change_row)
 
 
 def get_plane(project: str, name: str) -> Call[rows.PlaneRow]:
@@ -144,10 +160,32 @@ def plan_deployment(project: str, deployment: Deployment) -> Call[rows.PlanPrevi
     )
 
 
-def get_plan(project: str) -> Call[rows.PlanPreview]:
-    """Return the call for the decision in force."""
-    request = messages.GetPlanRequest(name=full_name(project, "plans", "current"))
+def get_plan(project: str, number: int | None = None) -> Call[rows.PlanPreview]:
+    """Return the call for the decision in force, or for a plan by its number."""
+    name = full_name(project, "plans", "current" if number is None else str(number))
+    request = messages.GetPlanRequest(name=name)
     return Call(method="GetPlan", request=request, read=read.plan_preview)
+
+
+def list_plans(project: str, token: str) -> Call[Page[rows.PlanRow]]:
+    """Return the call for a page of plans, the newest first."""
+    request = messages.ListPlansRequest(**page_fields(project, token))
+    return page_call("ListPlans", request, "plans", read.plan_row)
+
+
+def settle_plan(
+    project: str, number: int, request_id: str, *, approved: bool
+) -> Call[rows.PlanRow]:
+    """Return the call that approves or rejects a plan that waits."""
+    verb = "Approve" if approved else "Reject"
+    name = full_name(project, "plans", str(number))
+    request = getattr(messages, f"{verb}PlanRequest")(name=name, request_id=request_id)
+    return Call(
+        method=f"{verb}Plan",
+        request=request,
+        read=read.plan_row,
+        seconds_max=WRITE_SECONDS_MAX,
+    )
 
 
 def explain(project: str, deployment: str, pool: str | None) -> Call[questions.Explanation]:
@@ -187,6 +225,29 @@ def survive(project: str, domains: Sequence[FailureDomain]) -> Call[tuple[questi
     )
 
 
+def list_revisions(project: str, name: str, token: str) -> Call[Page[rows.RevisionRow]]:
+    """Return the call for a page of a deployment's revisions, the newest first."""
+    request = messages.ListRevisionsRequest(
+        parent=full_name(project, "deployments", name), page_size=PAGE_ROWS, page_token=token
+    )
+    return page_call("ListRevisions", request, "revisions", read.revision_row)
+
+
+def rollback_deployment(
+    project: str, name: str, revision: int, request_id: str
+) -> Call[rows.DeploymentRow]:
+    """Return the call that makes an earlier revision the present one; 0: the one before."""
+    request = messages.RollbackDeploymentRequest(
+        name=full_name(project, "deployments", name), revision=revision, request_id=request_id
+    )
+    return Call(
+        method="RollbackDeployment",
+        request=request,
+        read=read.deployment_row,
+        seconds_max=WRITE_SECONDS_MAX,
+    )
+
+
 def delete_deployment(project: str, name: str, request_id: str) -> Call[None]:
     """Return the call that deletes a deployment."""
     request = messages.DeleteDeploymentRequest(
@@ -200,11 +261,16 @@ def delete_deployment(project: str, name: str, request_id: str) -> Call[None]:
     )
 
 
-def _page(project: str, token: str) -> dict[str, Any]:
+def page_fields(project: str, token: str) -> dict[str, Any]:
+    """Return the fields that every request for a page has."""
     return {"parent": f"projects/{project}", "page_size": PAGE_ROWS, "page_token": token}
 
 
-def _list(method: str, request: Any, field: str, read_row: Callable[[Any], Row]) -> Call[Page[Row]]:
+def page_call(
+    method: str, request: Any, field: str, read_row: Callable[[Any], Row]
+) -> Call[Page[Row]]:
+    """Return the call for a page whose rows are in that field of the answer."""
+
     def read_page(message: Any) -> Page[Row]:
         entries: Sequence[Any] = getattr(message, field)
         return Page(rows=tuple(map(read_row, entries)), next_token=message.next_page_token)

@@ -5,6 +5,7 @@ Only `skerry.client.operator_calls` reads answers through it.
 
 from datetime import UTC, datetime
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from skerry.api.operator.v1 import (
@@ -19,7 +20,11 @@ from skerry.client import rows
 from skerry.client.answer_rows import level_rows, shed_rows, unplaced_rows
 from skerry.fleet.observation import PeerView, PlaneState
 from skerry.fleet.pool import CapacityClass, PoolTerms
-from skerry.wire.deployments import deployment_from_proto, envelope_from_proto
+from skerry.wire.deployments import (
+    deployment_from_proto,
+    envelope_from_proto,
+    revision_from_proto,
+)
 from skerry.wire.enums import from_number
 from skerry.wire.observations import PEER_VERDICTS, replica_from_proto
 from skerry.wire.supply import (
@@ -131,6 +136,28 @@ def replica_row(message: placement_pb2.Replica) -> rows.ReplicaRow:
     )
 
 
+def plan_row(message: placement_pb2.Plan) -> rows.PlanRow:
+    """Return the row of a plan by number."""
+    return rows.PlanRow(
+        name=message.name.rpartition("/")[2],
+        state=message.state,
+        decided_at=_time(message.decide_time),
+        cost_per_hour=message.cost_per_hour_after,
+        solver=message.solver,
+        summary=message.summary,
+    )
+
+
+def revision_row(message: deployment_pb2.DeploymentRevision) -> rows.RevisionRow:
+    """Return the row of a deployment's revision."""
+    return rows.RevisionRow(
+        deployment=message.name.split("/")[3],
+        revision=revision_from_proto(message.revision),
+        created_at=_time(message.create_time),
+        current=message.current,
+    )
+
+
 def change_row(message: change_pb2.Change) -> rows.ChangeRow:
     """Return the row of a change."""
     return rows.ChangeRow(
@@ -141,6 +168,9 @@ def change_row(message: change_pb2.Change) -> rows.ChangeRow:
         subject=message.subject,
         summary=message.summary,
         epoch=message.epoch,
+        reason=message.reason,
+        before=MessageToDict(message.before) if message.HasField("before") else None,
+        after=MessageToDict(message.after) if message.HasField("after") else None,
     )
 
 

@@ -6,12 +6,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.catalogue import AcceleratorKind, RegisteredModel, Reservation
+from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerView, PlaneState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
+
+Value = TypeVar("Value", AcceleratorKind, RegisteredModel, Reservation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +99,11 @@ class ReplicaRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRow:
-    """A committed change: who did what, and why."""
+    """A committed change: who did what, and why.
+
+    `before` and `after` are what it changed, as JSON values; None in lists and where there was
+    nothing.
+    """
 
     sequence: int
     time: datetime
@@ -104,6 +112,70 @@ class ChangeRow:
     subject: str
     summary: str
     epoch: int
+    reason: str = ""
+    before: Any = None
+    after: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRow:
+    """An immutable revision of a deployment."""
+
+    deployment: str
+    revision: Revision
+    created_at: datetime
+    current: bool
+
+    @property
+    def name(self) -> str:
+        """Return the revision's name: its deployment and number."""
+        return f"{self.deployment}/{self.revision.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A plan by number: applied, held, approved, rejected or superseded."""
+
+    name: str
+    state: str
+    decided_at: datetime
+    cost_per_hour: float
+    solver: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow(Generic[Value]):
+    """An entry of the catalogue: an accelerator kind, a base model or a reservation."""
+
+    value: Value
+    etag: str
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def name(self) -> str:
+        """Return the entry's short id."""
+        return self.value.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRow:
+    """What an accelerator-hour of a pool costs from a moment on, in USD."""
+
+    pool: str
+    valid_from: datetime
+    price_per_accelerator_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CordonRow:
+    """A domain that takes nothing new: `planes/X`, `regions/CLOUD/REGION` or `clouds/X`."""
+
+    name: str
+    actor: str
+    reason: str
+    since: datetime
 
 
 class ApplyOutcome(StrEnum):

@@ -26,7 +26,7 @@ def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec
         project=deployment.project,
         name=deployment.name,
         labels=dict(deployment.labels),
-        revision=_revision_to_proto(deployment.revision),
+        revision=revision_to_proto(deployment.revision),
         scaling=deployment_pb2.Scaling(
             min_replicas=scaling.min_replicas,
             max_replicas=scaling.max_replicas,
@@ -46,7 +46,7 @@ def deployment_from_proto(message: deployment_pb2.DeploymentSpec) -> Deployment:
         name=message.name,
         project=message.project or DEFAULT_PROJECT,
         labels=tuple(sorted(message.labels.items())),
-        revision=_revision_from_proto(message.revision),
+        revision=revision_from_proto(message.revision),
         scaling=Scaling(
             min_replicas=scaling.min_replicas,
             max_replicas=scaling.max_replicas,
@@ -81,7 +81,8 @@ def envelope_from_proto(message: deployment_pb2.Envelope) -> Envelope:
     )
 
 
-def _revision_to_proto(revision: Revision) -> deployment_pb2.Revision:
+def revision_to_proto(revision: Revision) -> deployment_pb2.Revision:
+    """Return a revision's message."""
     return deployment_pb2.Revision(
         number=revision.number,
         base_model=deployment_pb2.BaseModel(
@@ -104,7 +105,8 @@ def _revision_to_proto(revision: Revision) -> deployment_pb2.Revision:
     )
 
 
-def _revision_from_proto(message: deployment_pb2.Revision) -> Revision:
+def revision_from_proto(message: deployment_pb2.Revision) -> Revision:
+    """Return the revision of a message; ValueError when it breaks an invariant."""
     return Revision(
         number=message.number,
         base_model=BaseModel(

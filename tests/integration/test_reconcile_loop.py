@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy.orm import Session
 
 from control_plane.link.convert import decode_desired, encode_desired
@@ -11,10 +12,11 @@ from control_plane.reconcile.loop import Doors, ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.reconcile.snapshot import Snapshot
-from control_plane.store import deployments, leadership, placements, planes, pools, schema
+from control_plane.store import deployments, leadership, placements, planes, plans, pools, schema
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.planes import list_planes
+from control_plane.store.values import PlanState
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import solve
@@ -30,11 +32,13 @@ from skerry.fleet.observation import (
     ReplicaState,
 )
 from skerry.fleet.pool import PoolTerms
-from skerry.plumbing.errors import Conflict
+from skerry.plumbing.errors import Conflict, Infeasible
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import FakeClock
 
 PLANES = ("aws", "fra", "gcp")
+AUTOMATIC = ReconcilePolicy()
+ADVISORY = ReconcilePolicy(advisory=True)
 PRICES = {"aws": 0.4, "fra": 0.1, "gcp": 0.3}
 
 
@@ -49,7 +53,8 @@ class InThisProcess:
 class Fleet:
     """A control plane's inside, and planes that do as they are told, all in one process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, policy: ReconcilePolicy = AUTOMATIC) -> None:
+        self.policy = policy
         self.clock = FakeClock()
         self.url = f"sqlite:///{directory}/skerry.db"
         schema.upgrade(self.url)
@@ -65,9 +70,7 @@ class Fleet:
         with self.database.write() as session:
             self.epoch = leadership.take_leadership(session, "cp", self.clock.now())
         self.registry = Registry(self.clock, lambda: None)
-        self.sight = Sight(
-            self.database, self.registry, self.clock, ReconcilePolicy(), decode_desired
-        )
+        self.sight = Sight(self.database, self.registry, self.clock, self.policy, decode_desired)
         doors = Doors(
             encode=encode_desired,
             push=self.push,
@@ -204,6 +207,64 @@ async def test_planning_shows_the_change_and_changes_nothing(tmp_path: Path) -> 
     assert sum(p.count for p in change.before) == 4
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
     assert ReplicaState.READY in {r.state for rs in fleet.running.values() for r in rs}
+
+
+async def test_an_advised_plan_waits_and_is_in_force_once_approved(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(5)
+    assert await fleet.counts() == {}
+    (held,) = await fleet.database.run_read(plans.list_plans)
+    assert (held.number, held.state) == (1, PlanState.HELD)
+    assert sum(p.count for p in held.placements) == 4
+    write = WriteContext(epoch=fleet.epoch, actor="user:test", now=fleet.clock.now())
+    await fleet.database.run(plans.settle_plan, write, held.number, True, "")
+    await fleet.turns(4)
+    assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
+    assert {p: len(r) for p, r in fleet.running.items()} == {"aws": 1, "fra": 2, "gcp": 1}
+    assert [p.state for p in await fleet.database.run_read(plans.list_plans)] == [
+        PlanState.APPROVED
+    ]
+
+
+async def test_a_rejected_plan_is_not_held_again_until_something_changes(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(2)
+    write = WriteContext(epoch=fleet.epoch, actor="user:test", now=fleet.clock.now())
+    await fleet.database.run(plans.settle_plan, write, 1, False, "")
+    await fleet.turns(5)
+    assert [p.state for p in await fleet.database.run_read(plans.list_plans)] == [
+        PlanState.REJECTED
+    ]
+    terms = PoolTerms(price_per_accelerator_hour=9.0)
+    await fleet.database.run(pools.set_terms, write, "fra--cpu", terms, "", "")
+    await fleet.turns(2)
+    states = [p.state for p in await fleet.database.run_read(plans.list_plans)]
+    assert states == [PlanState.HELD, PlanState.REJECTED]
+    assert await fleet.counts() == {}
+
+
+async def test_a_plan_that_is_overtaken_cannot_be_approved(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(2)
+    write = WriteContext(epoch=fleet.epoch, actor="user:test", now=fleet.clock.now())
+    terms = PoolTerms(price_per_accelerator_hour=9.0)
+    await fleet.database.run(pools.set_terms, write, "fra--cpu", terms, "", "")
+    await fleet.turns(2)
+    with pytest.raises(Infeasible, match="superseded"):
+        await fleet.database.run(plans.settle_plan, write, 1, True, "")
+
+
+async def test_every_plan_that_changed_something_is_kept(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    await fleet.apply_demo()
+    await fleet.turns(3)
+    first = await fleet.database.run_read(plans.list_plans)
+    assert [plan.state for plan in first][-1] is PlanState.APPLIED
+    await fleet.turns(5)
+    assert await fleet.database.run_read(plans.list_plans) == first
 
 
 async def test_a_plane_that_joins_while_the_solver_works_is_taken_in(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pkgutil
 import typing
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,28 +14,52 @@ from sqlalchemy import select
 
 import control_plane.store
 from control_plane.store import tables
+from control_plane.store.catalogue import ACCELERATOR_KINDS, OnlyIf, create_entry
 from control_plane.store.deployments import apply_deployment, mark_deleting
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
 from control_plane.store.planes import record_report
+from control_plane.store.plans import hold_plan
+from control_plane.store.prices import set_price
+from skerry.fleet.catalogue import AcceleratorKind
+from skerry.fleet.deployment import BaseModel, FailureDomain
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
 from skerry.plumbing.errors import StaleGeneration
 from tests.builders import T0, a_deployment, a_shape, an_identity
 
+T1 = T0 + timedelta(days=1)
 REPORT = PlaneReport(
     identity=an_identity("onprem-fra"),
     pools=(a_shape(),),
     gateway=GatewayAddresses(http="a:1", grpc="a:1", peer="a:2"),
 )
 DECISION = Decision(cost_per_hour=0.0, solver="exact", optimal=True, solve_seconds=0.0)
+PLACED = (Placement(deployment="demo", pool="p", count=1),)
 
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
     "apply_deployment": (a_deployment("other"), "", "request-1"),
+    "forget_changes": (1,),
+    "create_entry": (ACCELERATOR_KINDS, AcceleratorKind(name="h100"), "request-4"),
+    "update_entry": (
+        ACCELERATOR_KINDS,
+        AcceleratorKind(name="a100", vendor="nvidia"),
+        OnlyIf(),
+        "request-5",
+    ),
+    "delete_entry": (ACCELERATOR_KINDS, "a100", "", "request-6"),
+    "record_plan": (DECISION, "inputs", "summary"),
+    "hold_plan": (DECISION, PLACED, "other inputs", "why"),
+    "drop_held": (),
+    "settle_plan": (1, True, "request-8"),
+    "rollback_deployment": ("demo", 1, "", "request-9"),
+    "set_price": ("onprem-fra--cpu", T0, 2.0),
+    "delete_price": ("onprem-fra--cpu", T1),
+    "set_cordon": (FailureDomain.PLANE, "onprem-fra", True, "request-7"),
     "mark_deleting": ("demo", "", "request-2"),
     "remove_deployment": ("gone",),
     "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
@@ -75,6 +100,12 @@ def test_a_deposed_leaders_write_has_no_effect(
         apply_deployment(session, write, a_deployment(), "", "")
         apply_deployment(session, write, a_deployment("gone"), "", "")
         mark_deleting(session, write, "gone", "", "")
+        create_entry(session, write, ACCELERATOR_KINDS, AcceleratorKind(name="a100"), "")
+        set_price(session, write, "onprem-fra--cpu", T1, 1.0)
+        model = BaseModel(uri="builtin://other", served_name="demo")
+        other = replace(a_deployment().revision, base_model=model)
+        apply_deployment(session, write, replace(a_deployment(), revision=other), "", "")
+        hold_plan(session, write, DECISION, PLACED, "inputs", "summary")
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

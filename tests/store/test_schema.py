@@ -1,20 +1,30 @@
 """Migrations: up, drift, down, and a database that is newer than the code."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import CheckConstraint, create_engine, inspect, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, Engine, create_engine, inspect, text
 
 from control_plane.store import tables
-from control_plane.store.engine import parse_url
+from control_plane.store.changes import list_changes
+from control_plane.store.engine import open_database, parse_url
 from control_plane.store.schema import alembic_config, current, migrations_path, upgrade
 from skerry.plumbing.errors import Corrupt, Infeasible, InvalidInput
+from tests.fakes.clock import START
 
 ROOT = Path(__file__).resolve().parents[2]
+NEWEST = ScriptDirectory(str(migrations_path())).get_current_head()
+# As the release of migration 0001 records a change.
+FIRST_RELEASE = (
+    "insert into changes (sequence, time, actor, kind, subject, summary, epoch)"
+    " values (:sequence, :time, 'user:old', 'k', 's', 'old', 0)"
+)
 
 
 def test_an_empty_database_comes_up_to_date_and_a_second_upgrade_changes_nothing(url: str) -> None:
@@ -22,7 +32,7 @@ def test_an_empty_database_comes_up_to_date_and_a_second_upgrade_changes_nothing
     upgrade(url)
     first = current(url)
     upgrade(url)
-    assert first == current(url) == "0001"
+    assert first == current(url) == NEWEST
 
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(url: str) -> None:
@@ -44,6 +54,64 @@ def test_a_downgrade_leaves_no_table_and_can_be_upgraded_again(url: str) -> None
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()
     upgrade(url)
+
+
+def test_the_migrations_are_one_line(url: str) -> None:
+    assert len(ScriptDirectory(str(migrations_path())).get_heads()) == 1
+
+
+def test_what_the_first_release_wrote_survives_every_step_up_and_down(url: str) -> None:
+    upgrade(url, "0001")
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        for sequence in (1, 2):
+            connection.execute(text(FIRST_RELEASE), {"sequence": sequence, "time": START})
+        connection.execute(text("update change_counter set sequence = 2"))
+    revisions = [r.revision for r in ScriptDirectory(str(migrations_path())).walk_revisions()]
+    for revision in reversed(revisions):
+        upgrade(url, revision)
+        assert subjects(engine) == ["s", "s"]
+    for revision in revisions:
+        command.downgrade(alembic_config(url), revision)
+        assert subjects(engine) == ["s", "s"]
+    engine.dispose()
+
+
+def test_the_first_release_goes_on_writing_beside_this_one(url: str) -> None:
+    upgrade(url)
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        connection.execute(text(FIRST_RELEASE), {"sequence": 1, "time": START})
+        connection.execute(text("update change_counter set sequence = sequence + 1"))
+    engine.dispose()
+    database = open_database(url)
+    with database.read() as session:
+        assert [change.subject for change in list_changes(session, 0, 10)] == ["s"]
+    database.close()
+
+
+async def test_a_migrator_that_is_killed_leaves_the_next_one_free_to_finish(url: str) -> None:
+    program = (
+        "import os, signal, sqlalchemy\n"
+        "from sqlalchemy import event\n"
+        "@event.listens_for(sqlalchemy.Engine, 'before_cursor_execute')\n"
+        "def die(connection, cursor, statement, *rest):\n"
+        "    if 'create table catalogue' in ' '.join(statement.lower().split()):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"from control_plane.store.schema import upgrade; upgrade({url!r})"
+    )
+    migrator = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, start_new_session=True
+    )
+    assert await migrator.wait() == -signal.SIGKILL
+    assert current(url) in (None, "0003")  # SQLite takes all steps in one transaction
+    upgrade(url)
+    assert current(url) == NEWEST
+
+
+def subjects(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text("select subject from changes")).scalars())
 
 
 def test_a_database_newer_than_the_code_is_refused_with_the_remedy(url: str) -> None:
@@ -81,7 +149,7 @@ async def test_two_migrators_at_once_both_succeed(url: str) -> None:
     for migrator in migrators:
         _, complaint = await migrator.communicate()
         assert migrator.returncode == 0, complaint.decode()
-    assert current(url) == "0001"
+    assert current(url) == NEWEST
 
 
 def test_the_migrations_are_found_in_a_checkout() -> None:

@@ -39,3 +39,15 @@ class DeploymentStatus(_message.Message):
     cost_per_hour: float
     pending: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, replicas_placed: _Optional[int] = ..., replicas_ready: _Optional[int] = ..., replicas_wanted: _Optional[int] = ..., cost_per_hour: _Optional[float] = ..., pending: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DeploymentRevision(_message.Message):
+    __slots__ = ("name", "revision", "create_time", "current")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    revision: _deployment_pb2.Revision
+    create_time: _timestamp_pb2.Timestamp
+    current: bool
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[_Union[_deployment_pb2.Revision, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., current: _Optional[bool] = ...) -> None: ...

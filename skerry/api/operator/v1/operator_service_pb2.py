@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from skerry.api.common.v1 import deployment_pb2 as skerry_dot_api_dot_common_dot_v1_dot_deployment__pb2
 from skerry.api.operator.v1 import change_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_change__pb2
 from skerry.api.operator.v1 import deployment_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2
@@ -32,67 +33,89 @@ from skerry.api.operator.v1 import pool_pb2 as skerry_dot_api_dot_operator_dot_v
 from skerry.api.operator.v1 import question_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_question__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-skerry/api/operator/v1/operator_service.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a%skerry/api/common/v1/deployment.proto\x1a#skerry/api/operator/v1/change.proto\x1a\'skerry/api/operator/v1/deployment.proto\x1a&skerry/api/operator/v1/placement.proto\x1a\"skerry/api/operator/v1/plane.proto\x1a!skerry/api/operator/v1/pool.proto\x1a%skerry/api/operator/v1/question.proto\"J\n\x11ListPlanesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x12ListPlanesResponse\x12-\n\x06planes\x18\x01 \x03(\x0b\x32\x1d.skerry.api.operator.v1.Plane\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetPlaneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x11ListPoolsResponse\x12+\n\x05pools\x18\x01 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"u\n\x11UpdatePoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05terms\x18\x02 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"O\n\x16ListDeploymentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x17ListDeploymentsResponse\x12\x37\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\".skerry.api.operator.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"~\n\x16\x41pplyDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x80\x02\n\x17\x41pplyDeploymentResponse\x12\x36\n\ndeployment\x18\x01 \x01(\x0b\x32\".skerry.api.operator.v1.Deployment\x12H\n\x07outcome\x18\x02 \x01(\x0e\x32\x37.skerry.api.operator.v1.ApplyDeploymentResponse.Outcome\"c\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_UPDATED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\"I\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"[\n\x15PlanDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\",\n\x0e\x45xplainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\"T\n\rWhatIfRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x33\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\".skerry.api.operator.v1.Hypothesis\"1\n\x0eSurviveRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x64omains\x18\x02 \x03(\t\"N\n\x15ListPlacementsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x16ListPlacementsResponse\x12\x35\n\nplacements\x18\x01 \x03(\x0b\x32!.skerry.api.operator.v1.Placement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"L\n\x13ListReplicasRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x14ListReplicasResponse\x12\x31\n\x08replicas\x18\x01 \x03(\x0b\x32\x1f.skerry.api.operator.v1.Replica\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x12ListChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rfrom_sequence\x18\x04 \x01(\x03\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\"_\n\x13ListChangesResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.Change\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x13WatchChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\"F\n\x14WatchChangesResponse\x12.\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.skerry.api.operator.v1.Change2\xe3\r\n\x0fOperatorService\x12\x63\n\nListPlanes\x12).skerry.api.operator.v1.ListPlanesRequest\x1a*.skerry.api.operator.v1.ListPlanesResponse\x12R\n\x08GetPlane\x12\'.skerry.api.operator.v1.GetPlaneRequest\x1a\x1d.skerry.api.operator.v1.Plane\x12`\n\tListPools\x12(.skerry.api.operator.v1.ListPoolsRequest\x1a).skerry.api.operator.v1.ListPoolsResponse\x12O\n\x07GetPool\x12&.skerry.api.operator.v1.GetPoolRequest\x1a\x1c.skerry.api.operator.v1.Pool\x12U\n\nUpdatePool\x12).skerry.api.operator.v1.UpdatePoolRequest\x1a\x1c.skerry.api.operator.v1.Pool\x12r\n\x0fListDeployments\x12..skerry.api.operator.v1.ListDeploymentsRequest\x1a/.skerry.api.operator.v1.ListDeploymentsResponse\x12\x61\n\rGetDeployment\x12,.skerry.api.operator.v1.GetDeploymentRequest\x1a\".skerry.api.operator.v1.Deployment\x12r\n\x0f\x41pplyDeployment\x12..skerry.api.operator.v1.ApplyDeploymentRequest\x1a/.skerry.api.operator.v1.ApplyDeploymentResponse\x12[\n\x10\x44\x65leteDeployment\x12/.skerry.api.operator.v1.DeleteDeploymentRequest\x1a\x16.google.protobuf.Empty\x12]\n\x0ePlanDeployment\x12-.skerry.api.operator.v1.PlanDeploymentRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12O\n\x07GetPlan\x12&.skerry.api.operator.v1.GetPlanRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12V\n\x07\x45xplain\x12&.skerry.api.operator.v1.ExplainRequest\x1a#.skerry.api.operator.v1.Explanation\x12U\n\x06WhatIf\x12%.skerry.api.operator.v1.WhatIfRequest\x1a$.skerry.api.operator.v1.Consequences\x12U\n\x07Survive\x12&.skerry.api.operator.v1.SurviveRequest\x1a\".skerry.api.operator.v1.LossMatrix\x12o\n\x0eListPlacements\x12-.skerry.api.operator.v1.ListPlacementsRequest\x1a..skerry.api.operator.v1.ListPlacementsResponse\x12i\n\x0cListReplicas\x12+.skerry.api.operator.v1.ListReplicasRequest\x1a,.skerry.api.operator.v1.ListReplicasResponse\x12\x66\n\x0bListChanges\x12*.skerry.api.operator.v1.ListChangesRequest\x1a+.skerry.api.operator.v1.ListChangesResponse\x12k\n\x0cWatchChanges\x12+.skerry.api.operator.v1.WatchChangesRequest\x1a,.skerry.api.operator.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-skerry/api/operator/v1/operator_service.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a%skerry/api/common/v1/deployment.proto\x1a#skerry/api/operator/v1/change.proto\x1a\'skerry/api/operator/v1/deployment.proto\x1a&skerry/api/operator/v1/placement.proto\x1a\"skerry/api/operator/v1/plane.proto\x1a!skerry/api/operator/v1/pool.proto\x1a%skerry/api/operator/v1/question.proto\"l\n\x11ListPlanesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"\\\n\x12ListPlanesResponse\x12-\n\x06planes\x18\x01 \x03(\x0b\x32\x1d.skerry.api.operator.v1.Plane\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetPlaneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"k\n\x10ListPoolsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"Y\n\x11ListPoolsResponse\x12+\n\x05pools\x18\x01 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Pool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetPoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"u\n\x11UpdatePoolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x05terms\x18\x02 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"q\n\x16ListDeploymentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"k\n\x17ListDeploymentsResponse\x12\x37\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\".skerry.api.operator.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"~\n\x16\x41pplyDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x80\x02\n\x17\x41pplyDeploymentResponse\x12\x36\n\ndeployment\x18\x01 \x01(\x0b\x32\".skerry.api.operator.v1.Deployment\x12H\n\x07outcome\x18\x02 \x01(\x0e\x32\x37.skerry.api.operator.v1.ApplyDeploymentResponse.Outcome\"c\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_UPDATED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\"\x8c\x01\n\x17\x43reateDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x36\n\ndeployment\x18\x03 \x01(\x0b\x32\".skerry.api.operator.v1.Deployment\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xad\x01\n\x17UpdateDeploymentRequest\x12\x36\n\ndeployment\x18\x01 \x01(\x0b\x32\".skerry.api.operator.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"M\n\x14ListRevisionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"o\n\x15ListRevisionsResponse\x12=\n\trevisions\x18\x01 \x03(\x0b\x32*.skerry.api.operator.v1.DeploymentRevision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetRevisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x19RollbackDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"I\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"[\n\x15PlanDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\"\x1e\n\x0eGetPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x10ListPlansRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x11ListPlansResponse\x12+\n\x05plans\x18\x01 \x03(\x0b\x32\x1c.skerry.api.operator.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x12\x41pprovePlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"5\n\x11RejectPlanRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\",\n\x0e\x45xplainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\"T\n\rWhatIfRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x33\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\".skerry.api.operator.v1.Hypothesis\"1\n\x0eSurviveRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07\x64omains\x18\x02 \x03(\t\"p\n\x15ListPlacementsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"h\n\x16ListPlacementsResponse\x12\x35\n\nplacements\x18\x01 \x03(\x0b\x32!.skerry.api.operator.v1.Placement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x13ListReplicasRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"b\n\x14ListReplicasResponse\x12\x31\n\x08replicas\x18\x01 \x03(\x0b\x32\x1f.skerry.api.operator.v1.Replica\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x12ListChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x15\n\rfrom_sequence\x18\x04 \x01(\x03\x12\x14\n\x0cnewest_first\x18\x05 \x01(\x08\"_\n\x13ListChangesResponse\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.Change\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13WatchChangesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rfrom_sequence\x18\x02 \x01(\x03\"F\n\x14WatchChangesResponse\x12.\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.skerry.api.operator.v1.Change2\xe0\x14\n\x0fOperatorService\x12\x63\n\nListPlanes\x12).skerry.api.operator.v1.ListPlanesRequest\x1a*.skerry.api.operator.v1.ListPlanesResponse\x12R\n\x08GetPlane\x12\'.skerry.api.operator.v1.GetPlaneRequest\x1a\x1d.skerry.api.operator.v1.Plane\x12`\n\tListPools\x12(.skerry.api.operator.v1.ListPoolsRequest\x1a).skerry.api.operator.v1.ListPoolsResponse\x12O\n\x07GetPool\x12&.skerry.api.operator.v1.GetPoolRequest\x1a\x1c.skerry.api.operator.v1.Pool\x12U\n\nUpdatePool\x12).skerry.api.operator.v1.UpdatePoolRequest\x1a\x1c.skerry.api.operator.v1.Pool\x12r\n\x0fListDeployments\x12..skerry.api.operator.v1.ListDeploymentsRequest\x1a/.skerry.api.operator.v1.ListDeploymentsResponse\x12\x61\n\rGetDeployment\x12,.skerry.api.operator.v1.GetDeploymentRequest\x1a\".skerry.api.operator.v1.Deployment\x12r\n\x0f\x41pplyDeployment\x12..skerry.api.operator.v1.ApplyDeploymentRequest\x1a/.skerry.api.operator.v1.ApplyDeploymentResponse\x12g\n\x10\x43reateDeployment\x12/.skerry.api.operator.v1.CreateDeploymentRequest\x1a\".skerry.api.operator.v1.Deployment\x12g\n\x10UpdateDeployment\x12/.skerry.api.operator.v1.UpdateDeploymentRequest\x1a\".skerry.api.operator.v1.Deployment\x12[\n\x10\x44\x65leteDeployment\x12/.skerry.api.operator.v1.DeleteDeploymentRequest\x1a\x16.google.protobuf.Empty\x12l\n\rListRevisions\x12,.skerry.api.operator.v1.ListRevisionsRequest\x1a-.skerry.api.operator.v1.ListRevisionsResponse\x12\x65\n\x0bGetRevision\x12*.skerry.api.operator.v1.GetRevisionRequest\x1a*.skerry.api.operator.v1.DeploymentRevision\x12k\n\x12RollbackDeployment\x12\x31.skerry.api.operator.v1.RollbackDeploymentRequest\x1a\".skerry.api.operator.v1.Deployment\x12]\n\x0ePlanDeployment\x12-.skerry.api.operator.v1.PlanDeploymentRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12O\n\x07GetPlan\x12&.skerry.api.operator.v1.GetPlanRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12`\n\tListPlans\x12(.skerry.api.operator.v1.ListPlansRequest\x1a).skerry.api.operator.v1.ListPlansResponse\x12W\n\x0b\x41pprovePlan\x12*.skerry.api.operator.v1.ApprovePlanRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12U\n\nRejectPlan\x12).skerry.api.operator.v1.RejectPlanRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12V\n\x07\x45xplain\x12&.skerry.api.operator.v1.ExplainRequest\x1a#.skerry.api.operator.v1.Explanation\x12U\n\x06WhatIf\x12%.skerry.api.operator.v1.WhatIfRequest\x1a$.skerry.api.operator.v1.Consequences\x12U\n\x07Survive\x12&.skerry.api.operator.v1.SurviveRequest\x1a\".skerry.api.operator.v1.LossMatrix\x12o\n\x0eListPlacements\x12-.skerry.api.operator.v1.ListPlacementsRequest\x1a..skerry.api.operator.v1.ListPlacementsResponse\x12i\n\x0cListReplicas\x12+.skerry.api.operator.v1.ListReplicasRequest\x1a,.skerry.api.operator.v1.ListReplicasResponse\x12\x66\n\x0bListChanges\x12*.skerry.api.operator.v1.ListChangesRequest\x1a+.skerry.api.operator.v1.ListChangesResponse\x12U\n\tGetChange\x12(.skerry.api.operator.v1.GetChangeRequest\x1a\x1e.skerry.api.operator.v1.Change\x12k\n\x0cWatchChanges\x12+.skerry.api.operator.v1.WatchChangesRequest\x1a,.skerry.api.operator.v1.WatchChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.operator_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTPLANESREQUEST']._serialized_start=369
-  _globals['_LISTPLANESREQUEST']._serialized_end=443
-  _globals['_LISTPLANESRESPONSE']._serialized_start=445
-  _globals['_LISTPLANESRESPONSE']._serialized_end=537
-  _globals['_GETPLANEREQUEST']._serialized_start=539
-  _globals['_GETPLANEREQUEST']._serialized_end=570
-  _globals['_LISTPOOLSREQUEST']._serialized_start=572
-  _globals['_LISTPOOLSREQUEST']._serialized_end=645
-  _globals['_LISTPOOLSRESPONSE']._serialized_start=647
-  _globals['_LISTPOOLSRESPONSE']._serialized_end=736
-  _globals['_GETPOOLREQUEST']._serialized_start=738
-  _globals['_GETPOOLREQUEST']._serialized_end=768
-  _globals['_UPDATEPOOLREQUEST']._serialized_start=770
-  _globals['_UPDATEPOOLREQUEST']._serialized_end=887
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=889
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=968
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=970
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1077
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=1079
-  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=1115
-  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_start=1117
-  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_end=1243
-  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_start=1246
-  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_end=1502
-  _globals['_APPLYDEPLOYMENTRESPONSE_OUTCOME']._serialized_start=1403
-  _globals['_APPLYDEPLOYMENTRESPONSE_OUTCOME']._serialized_end=1502
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1504
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1577
-  _globals['_PLANDEPLOYMENTREQUEST']._serialized_start=1579
-  _globals['_PLANDEPLOYMENTREQUEST']._serialized_end=1670
-  _globals['_GETPLANREQUEST']._serialized_start=1672
-  _globals['_GETPLANREQUEST']._serialized_end=1702
-  _globals['_EXPLAINREQUEST']._serialized_start=1704
-  _globals['_EXPLAINREQUEST']._serialized_end=1748
-  _globals['_WHATIFREQUEST']._serialized_start=1750
-  _globals['_WHATIFREQUEST']._serialized_end=1834
-  _globals['_SURVIVEREQUEST']._serialized_start=1836
-  _globals['_SURVIVEREQUEST']._serialized_end=1885
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=1887
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=1965
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=1967
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=2071
-  _globals['_LISTREPLICASREQUEST']._serialized_start=2073
-  _globals['_LISTREPLICASREQUEST']._serialized_end=2149
-  _globals['_LISTREPLICASRESPONSE']._serialized_start=2151
-  _globals['_LISTREPLICASRESPONSE']._serialized_end=2249
-  _globals['_LISTCHANGESREQUEST']._serialized_start=2251
-  _globals['_LISTCHANGESREQUEST']._serialized_end=2371
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=2373
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=2468
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=2470
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=2530
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=2532
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=2602
-  _globals['_OPERATORSERVICE']._serialized_start=2605
-  _globals['_OPERATORSERVICE']._serialized_end=4368
+  _globals['_LISTPLANESREQUEST']._serialized_start=403
+  _globals['_LISTPLANESREQUEST']._serialized_end=511
+  _globals['_LISTPLANESRESPONSE']._serialized_start=513
+  _globals['_LISTPLANESRESPONSE']._serialized_end=605
+  _globals['_GETPLANEREQUEST']._serialized_start=607
+  _globals['_GETPLANEREQUEST']._serialized_end=638
+  _globals['_LISTPOOLSREQUEST']._serialized_start=640
+  _globals['_LISTPOOLSREQUEST']._serialized_end=747
+  _globals['_LISTPOOLSRESPONSE']._serialized_start=749
+  _globals['_LISTPOOLSRESPONSE']._serialized_end=838
+  _globals['_GETPOOLREQUEST']._serialized_start=840
+  _globals['_GETPOOLREQUEST']._serialized_end=870
+  _globals['_UPDATEPOOLREQUEST']._serialized_start=872
+  _globals['_UPDATEPOOLREQUEST']._serialized_end=989
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=991
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=1104
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=1106
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1213
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_start=1215
+  _globals['_GETDEPLOYMENTREQUEST']._serialized_end=1251
+  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_start=1253
+  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_end=1379
+  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_start=1382
+  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_end=1638
+  _globals['_APPLYDEPLOYMENTRESPONSE_OUTCOME']._serialized_start=1539
+  _globals['_APPLYDEPLOYMENTRESPONSE_OUTCOME']._serialized_end=1638
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_start=1641
+  _globals['_CREATEDEPLOYMENTREQUEST']._serialized_end=1781
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=1784
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=1957
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=1959
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=2036
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=2038
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=2149
+  _globals['_GETREVISIONREQUEST']._serialized_start=2151
+  _globals['_GETREVISIONREQUEST']._serialized_end=2185
+  _globals['_ROLLBACKDEPLOYMENTREQUEST']._serialized_start=2187
+  _globals['_ROLLBACKDEPLOYMENTREQUEST']._serialized_end=2280
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=2282
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=2355
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_start=2357
+  _globals['_PLANDEPLOYMENTREQUEST']._serialized_end=2448
+  _globals['_GETPLANREQUEST']._serialized_start=2450
+  _globals['_GETPLANREQUEST']._serialized_end=2480
+  _globals['_LISTPLANSREQUEST']._serialized_start=2482
+  _globals['_LISTPLANSREQUEST']._serialized_end=2555
+  _globals['_LISTPLANSRESPONSE']._serialized_start=2557
+  _globals['_LISTPLANSRESPONSE']._serialized_end=2646
+  _globals['_APPROVEPLANREQUEST']._serialized_start=2648
+  _globals['_APPROVEPLANREQUEST']._serialized_end=2702
+  _globals['_REJECTPLANREQUEST']._serialized_start=2704
+  _globals['_REJECTPLANREQUEST']._serialized_end=2757
+  _globals['_EXPLAINREQUEST']._serialized_start=2759
+  _globals['_EXPLAINREQUEST']._serialized_end=2803
+  _globals['_WHATIFREQUEST']._serialized_start=2805
+  _globals['_WHATIFREQUEST']._serialized_end=2889
+  _globals['_SURVIVEREQUEST']._serialized_start=2891
+  _globals['_SURVIVEREQUEST']._serialized_end=2940
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=2942
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=3054
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=3056
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=3160
+  _globals['_LISTREPLICASREQUEST']._serialized_start=3162
+  _globals['_LISTREPLICASREQUEST']._serialized_end=3272
+  _globals['_LISTREPLICASRESPONSE']._serialized_start=3274
+  _globals['_LISTREPLICASRESPONSE']._serialized_end=3372
+  _globals['_LISTCHANGESREQUEST']._serialized_start=3374
+  _globals['_LISTCHANGESREQUEST']._serialized_end=3494
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=3496
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=3591
+  _globals['_GETCHANGEREQUEST']._serialized_start=3593
+  _globals['_GETCHANGEREQUEST']._serialized_end=3625
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=3627
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=3687
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=3689
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=3759
+  _globals['_OPERATORSERVICE']._serialized_start=3762
+  _globals['_OPERATORSERVICE']._serialized_end=6418
 # @@protoc_insertion_point(module_scope)

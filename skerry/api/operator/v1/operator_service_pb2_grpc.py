@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from skerry.api.operator.v1 import change_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_change__pb2
 from skerry.api.operator.v1 import deployment_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2
 from skerry.api.operator.v1 import operator_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
@@ -80,10 +81,35 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentResponse.FromString,
                 _registered_method=True)
+        self.CreateDeployment = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/CreateDeployment',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.CreateDeploymentRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+                _registered_method=True)
+        self.UpdateDeployment = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/UpdateDeployment',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+                _registered_method=True)
         self.DeleteDeployment = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/DeleteDeployment',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.DeleteDeploymentRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListRevisions = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ListRevisions',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsResponse.FromString,
+                _registered_method=True)
+        self.GetRevision = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetRevision',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetRevisionRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.DeploymentRevision.FromString,
+                _registered_method=True)
+        self.RollbackDeployment = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/RollbackDeployment',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RollbackDeploymentRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
                 _registered_method=True)
         self.PlanDeployment = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/PlanDeployment',
@@ -93,6 +119,21 @@ class OperatorServiceStub:
         self.GetPlan = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/GetPlan',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+                _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ListPlans',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
+        self.ApprovePlan = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ApprovePlan',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApprovePlanRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+                _registered_method=True)
+        self.RejectPlan = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/RejectPlan',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RejectPlanRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
                 _registered_method=True)
         self.Explain = channel.unary_unary(
@@ -124,6 +165,11 @@ class OperatorServiceStub:
                 '/skerry.api.operator.v1.OperatorService/ListChanges',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
+        self.GetChange = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetChange',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetChangeRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_change__pb2.Change.FromString,
                 _registered_method=True)
         self.WatchChanges = channel.unary_stream(
                 '/skerry.api.operator.v1.OperatorService/WatchChanges',
@@ -185,8 +231,41 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateDeployment(self, request, context):
+        """As apply does, but only where there is none of that name yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateDeployment(self, request, context):
+        """As apply does, but only what the mask names, and only where it exists unless `allow_missing`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDeployment(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevisions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRevision(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackDeployment(self, request, context):
+        """Makes an earlier revision the present one, under its own number: what still runs of it stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -199,7 +278,28 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPlan(self, request, context):
-        """The decision in force, with what it proved and left out.
+        """A plan by its number, or `current`: the decision in force, with what it proved and left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlans(self, request, context):
+        """The newest first, without placements and rejections.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePlan(self, request, context):
+        """Puts a plan in force that waits (`scheduler.mode: advisory`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectPlan(self, request, context):
+        """Leaves things as they are until something else changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,13 +337,21 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListChanges(self, request, context):
+        """Without `before` and `after`: those are of one change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChange(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchChanges(self, request, context):
-        """Streams changes with a sequence above `from_sequence`, without end.
+        """Streams changes with a sequence above `from_sequence`, without end. OUT_OF_RANGE, with the
+        oldest number as `oldest_sequence` in ErrorInfo, where the next ones were forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,10 +400,35 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentResponse.SerializeToString,
             ),
+            'CreateDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDeployment,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.CreateDeploymentRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
+            ),
+            'UpdateDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDeployment,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
+            ),
             'DeleteDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDeployment,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.DeleteDeploymentRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevisions,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsResponse.SerializeToString,
+            ),
+            'GetRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRevision,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetRevisionRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.DeploymentRevision.SerializeToString,
+            ),
+            'RollbackDeployment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackDeployment,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RollbackDeploymentRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
             ),
             'PlanDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanDeployment,
@@ -305,6 +438,21 @@ def add_OperatorServiceServicer_to_server(servicer, server):
             'GetPlan': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPlan,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansResponse.SerializeToString,
+            ),
+            'ApprovePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePlan,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApprovePlanRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
+            ),
+            'RejectPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectPlan,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RejectPlanRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
@@ -336,6 +484,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ListChanges,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'GetChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChange,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetChangeRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_change__pb2.Change.SerializeToString,
             ),
             'WatchChanges': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchChanges,
@@ -570,6 +723,60 @@ class OperatorService:
             _registered_method=True)
 
     @staticmethod
+    def CreateDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/CreateDeployment',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.CreateDeploymentRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/UpdateDeployment',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteDeployment(request,
             target,
             options=(),
@@ -586,6 +793,87 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/DeleteDeployment',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.DeleteDeploymentRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ListRevisions',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetRevision',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetRevisionRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.DeploymentRevision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackDeployment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/RollbackDeployment',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RollbackDeploymentRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -639,6 +927,87 @@ class OperatorService:
             target,
             '/skerry.api.operator.v1.OperatorService/GetPlan',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlanRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ListPlans',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ApprovePlan',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApprovePlanRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/RejectPlan',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.RejectPlanRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
             options,
             channel_credentials,
@@ -802,6 +1171,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/ListChanges',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetChange',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetChangeRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_change__pb2.Change.FromString,
             options,
             channel_credentials,
             insecure,

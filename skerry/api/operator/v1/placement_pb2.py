@@ -22,33 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from skerry.api.common.v1 import deployment_pb2 as skerry_dot_api_dot_common_dot_v1_dot_deployment__pb2
 from skerry.api.common.v1 import replica_pb2 as skerry_dot_api_dot_common_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&skerry/api/operator/v1/placement.proto\x12\x16skerry.api.operator.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\"\xcd\x01\n\tPlacement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\r\n\x05plane\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x10\n\x08replicas\x18\x05 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x30\n\x08\x65nvelope\x18\x08 \x01(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0ereplicas_ready\x18\t \x01(\x05\"{\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x37\n\x08observed\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12\x1a\n\x12report_age_seconds\x18\x04 \x01(\x01\"\x8c\x01\n\x10PlannedPlacement\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x17\n\x0freplicas_before\x18\x03 \x01(\x05\x12\x16\n\x0ereplicas_after\x18\x04 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"=\n\tRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"@\n\x08Unplaced\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\\\n\x04Shed\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x10\n\x08taken_by\x18\x04 \x03(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"S\n\tPlanLevel\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05\x62ound\x18\x03 \x01(\x01\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0b\n\x03gap\x18\x05 \x01(\x01\"3\n\tPoolPrice\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x18\n\x10\x64ollars_per_hour\x18\x02 \x01(\x01\"\xcb\x03\n\x04Plan\x12<\n\nplacements\x18\x01 \x03(\x0b\x32(.skerry.api.operator.v1.PlannedPlacement\x12\x35\n\nrejections\x18\x02 \x03(\x0b\x32!.skerry.api.operator.v1.Rejection\x12\x32\n\x08unplaced\x18\x03 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x1c\n\x14\x63ost_per_hour_before\x18\x04 \x01(\x01\x12\x1b\n\x13\x63ost_per_hour_after\x18\x05 \x01(\x01\x12\x0e\n\x06solver\x18\x06 \x01(\t\x12\x15\n\rsolve_seconds\x18\x07 \x01(\x01\x12\x0f\n\x07optimal\x18\x08 \x01(\x08\x12*\n\x04shed\x18\t \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x31\n\x06levels\x18\n \x03(\x0b\x32!.skerry.api.operator.v1.PlanLevel\x12\x31\n\x06prices\x18\x0b \x03(\x0b\x32!.skerry.api.operator.v1.PoolPrice\x12\x15\n\rsolver_reason\x18\x0c \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&skerry/api/operator/v1/placement.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\"\xcd\x01\n\tPlacement\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\r\n\x05plane\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x10\n\x08replicas\x18\x05 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x06 \x01(\x01\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x30\n\x08\x65nvelope\x18\x08 \x01(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0ereplicas_ready\x18\t \x01(\x05\"{\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x37\n\x08observed\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12\x1a\n\x12report_age_seconds\x18\x04 \x01(\x01\"\x8c\x01\n\x10PlannedPlacement\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x17\n\x0freplicas_before\x18\x03 \x01(\x05\x12\x16\n\x0ereplicas_after\x18\x04 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\t\"=\n\tRejection\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"@\n\x08Unplaced\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\\\n\x04Shed\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x10\n\x08replicas\x18\x03 \x01(\x05\x12\x10\n\x08taken_by\x18\x04 \x03(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"S\n\tPlanLevel\x12\r\n\x05level\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05\x62ound\x18\x03 \x01(\x01\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0b\n\x03gap\x18\x05 \x01(\x01\"3\n\tPoolPrice\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x18\n\x10\x64ollars_per_hour\x18\x02 \x01(\x01\"\xba\x04\n\x04Plan\x12<\n\nplacements\x18\x01 \x03(\x0b\x32(.skerry.api.operator.v1.PlannedPlacement\x12\x35\n\nrejections\x18\x02 \x03(\x0b\x32!.skerry.api.operator.v1.Rejection\x12\x32\n\x08unplaced\x18\x03 \x03(\x0b\x32 .skerry.api.operator.v1.Unplaced\x12\x1c\n\x14\x63ost_per_hour_before\x18\x04 \x01(\x01\x12\x1b\n\x13\x63ost_per_hour_after\x18\x05 \x01(\x01\x12\x0e\n\x06solver\x18\x06 \x01(\t\x12\x15\n\rsolve_seconds\x18\x07 \x01(\x01\x12\x0f\n\x07optimal\x18\x08 \x01(\x08\x12*\n\x04shed\x18\t \x03(\x0b\x32\x1c.skerry.api.operator.v1.Shed\x12\x31\n\x06levels\x18\n \x03(\x0b\x32!.skerry.api.operator.v1.PlanLevel\x12\x31\n\x06prices\x18\x0b \x03(\x0b\x32!.skerry.api.operator.v1.PoolPrice\x12\x15\n\rsolver_reason\x18\x0c \x01(\t\x12\x0c\n\x04name\x18\r \x01(\t\x12\r\n\x05state\x18\x0e \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06inputs\x18\x10 \x01(\t\x12\x0f\n\x07summary\x18\x11 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.placement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLACEMENT']._serialized_start=142
-  _globals['_PLACEMENT']._serialized_end=347
-  _globals['_REPLICA']._serialized_start=349
-  _globals['_REPLICA']._serialized_end=472
-  _globals['_PLANNEDPLACEMENT']._serialized_start=475
-  _globals['_PLANNEDPLACEMENT']._serialized_end=615
-  _globals['_REJECTION']._serialized_start=617
-  _globals['_REJECTION']._serialized_end=678
-  _globals['_UNPLACED']._serialized_start=680
-  _globals['_UNPLACED']._serialized_end=744
-  _globals['_SHED']._serialized_start=746
-  _globals['_SHED']._serialized_end=838
-  _globals['_PLANLEVEL']._serialized_start=840
-  _globals['_PLANLEVEL']._serialized_end=923
-  _globals['_POOLPRICE']._serialized_start=925
-  _globals['_POOLPRICE']._serialized_end=976
-  _globals['_PLAN']._serialized_start=979
-  _globals['_PLAN']._serialized_end=1438
+  _globals['_PLACEMENT']._serialized_start=175
+  _globals['_PLACEMENT']._serialized_end=380
+  _globals['_REPLICA']._serialized_start=382
+  _globals['_REPLICA']._serialized_end=505
+  _globals['_PLANNEDPLACEMENT']._serialized_start=508
+  _globals['_PLANNEDPLACEMENT']._serialized_end=648
+  _globals['_REJECTION']._serialized_start=650
+  _globals['_REJECTION']._serialized_end=711
+  _globals['_UNPLACED']._serialized_start=713
+  _globals['_UNPLACED']._serialized_end=777
+  _globals['_SHED']._serialized_start=779
+  _globals['_SHED']._serialized_end=871
+  _globals['_PLANLEVEL']._serialized_start=873
+  _globals['_PLANLEVEL']._serialized_end=956
+  _globals['_POOLPRICE']._serialized_start=958
+  _globals['_POOLPRICE']._serialized_end=1009
+  _globals['_PLAN']._serialized_start=1012
+  _globals['_PLAN']._serialized_end=1582
 # @@protoc_insertion_point(module_scope)

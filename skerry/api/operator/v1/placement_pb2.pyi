@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.common.v1 import replica_pb2 as _replica_pb2
 from google.protobuf.internal import containers as _containers
@@ -115,7 +118,7 @@ class PoolPrice(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., dollars_per_hour: _Optional[float] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason")
+    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason", "name", "state", "decide_time", "inputs", "summary")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     UNPLACED_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +131,11 @@ class Plan(_message.Message):
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     PRICES_FIELD_NUMBER: _ClassVar[int]
     SOLVER_REASON_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlannedPlacement]
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
     unplaced: _containers.RepeatedCompositeFieldContainer[Unplaced]
@@ -140,4 +148,9 @@ class Plan(_message.Message):
     levels: _containers.RepeatedCompositeFieldContainer[PlanLevel]
     prices: _containers.RepeatedCompositeFieldContainer[PoolPrice]
     solver_reason: str
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ..., solver_reason: _Optional[str] = ...) -> None: ...
+    name: str
+    state: str
+    decide_time: _timestamp_pb2.Timestamp
+    inputs: str
+    summary: str
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ..., solver_reason: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[str] = ..., summary: _Optional[str] = ...) -> None: ...

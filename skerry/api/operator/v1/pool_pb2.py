@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from skerry.api.common.v1 import supply_pb2 as skerry_dot_api_dot_common_dot_v1_dot_supply__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/pool.proto\x12\x16skerry.api.operator.v1\x1a!skerry/api/common/v1/supply.proto\"\xb0\x01\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12.\n\x05shape\x18\x03 \x01(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x30\n\x05terms\x18\x04 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\x12\x1b\n\x13\x61\x63\x63\x65lerators_placed\x18\x05 \x01(\x05\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\"}\n\tPoolTerms\x12\x16\n\x0e\x63\x61pacity_class\x18\x01 \x01(\t\x12\'\n\x1aprice_per_accelerator_hour\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x42\x1d\n\x1b_price_per_accelerator_hourb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/pool.proto\x12\x16skerry.api.operator.v1\x1a!skerry/api/common/v1/supply.proto\"\xec\x01\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12.\n\x05shape\x18\x03 \x01(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x30\n\x05terms\x18\x04 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\x12\x1b\n\x13\x61\x63\x63\x65lerators_placed\x18\x05 \x01(\x05\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12:\n\x0f\x65\x66\x66\x65\x63tive_terms\x18\x07 \x01(\x0b\x32!.skerry.api.operator.v1.PoolTerms\"}\n\tPoolTerms\x12\x16\n\x0e\x63\x61pacity_class\x18\x01 \x01(\t\x12\'\n\x1aprice_per_accelerator_hour\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x63ordoned\x18\x03 \x01(\x08\x42\x1d\n\x1b_price_per_accelerator_hourb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.pool
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POOL']._serialized_start=97
-  _globals['_POOL']._serialized_end=273
-  _globals['_POOLTERMS']._serialized_start=275
-  _globals['_POOLTERMS']._serialized_end=400
+  _globals['_POOL']._serialized_end=333
+  _globals['_POOLTERMS']._serialized_start=335
+  _globals['_POOLTERMS']._serialized_end=460
 # @@protoc_insertion_point(module_scope)

@@ -7,20 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Pool(_message.Message):
-    __slots__ = ("name", "plane", "shape", "terms", "accelerators_placed", "etag")
+    __slots__ = ("name", "plane", "shape", "terms", "accelerators_placed", "etag", "effective_terms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PLANE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     ACCELERATORS_PLACED_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_TERMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     plane: str
     shape: _supply_pb2.PoolShape
     terms: PoolTerms
     accelerators_placed: int
     etag: str
-    def __init__(self, name: _Optional[str] = ..., plane: _Optional[str] = ..., shape: _Optional[_Union[_supply_pb2.PoolShape, _Mapping]] = ..., terms: _Optional[_Union[PoolTerms, _Mapping]] = ..., accelerators_placed: _Optional[int] = ..., etag: _Optional[str] = ...) -> None: ...
+    effective_terms: PoolTerms
+    def __init__(self, name: _Optional[str] = ..., plane: _Optional[str] = ..., shape: _Optional[_Union[_supply_pb2.PoolShape, _Mapping]] = ..., terms: _Optional[_Union[PoolTerms, _Mapping]] = ..., accelerators_placed: _Optional[int] = ..., etag: _Optional[str] = ..., effective_terms: _Optional[_Union[PoolTerms, _Mapping]] = ...) -> None: ...
 
 class PoolTerms(_message.Message):
     __slots__ = ("capacity_class", "price_per_accelerator_hour", "cordoned")

@@ -9,7 +9,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.serving import add_operator_services
+from control_plane.api.writing import Writing
 from control_plane.reconcile.questions import check_changes, check_deployment
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
@@ -20,10 +23,8 @@ from scheduler.plan import PlacementPlan
 from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import Change, what_if
-from skerry.api.operator.v1.operator_service_pb2_grpc import (
-    OperatorServiceStub,
-    add_OperatorServiceServicer_to_server,
-)
+from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
 from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
@@ -149,6 +150,7 @@ class Operator:
     """A client of the API, and the parts behind it."""
 
     stub: Any
+    catalogue: Any
     channel: grpc.aio.Channel
     address: str
     database: Database
@@ -189,14 +191,25 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         check_engine=lambda deployment: tuple(refusals),
     )
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    add_OperatorServiceServicer_to_server(service, server)
+    catalogue = CatalogueService(database=database, writing=Writing(reconciler, clock))
+    await add_operator_services(server, service, catalogue)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         stub: Any = OperatorServiceStub(channel)
+        catalogue_stub: Any = CatalogueServiceStub(channel)
         yield Operator(
-            stub, channel, address, database, reconciler, live, clock, refusals, questions
+            stub=stub,
+            catalogue=catalogue_stub,
+            channel=channel,
+            address=address,
+            database=database,
+            reconciler=reconciler,
+            live=live,
+            clock=clock,
+            refusals=refusals,
+            questions=questions,
         )
     await server.stop(0)
     database.close()

@@ -4,14 +4,18 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from control_plane.api.watch import WATCHERS_MAX, ChangeWatch
 from control_plane.store.deployments import apply_deployment
 from control_plane.store.desired import put_desired
 from control_plane.store.placements import Decision, record_decision, replace_placements
 from control_plane.store.planes import set_condition
+from control_plane.store.plans import hold_plan
 from skerry.api.common.v1 import deployment_pb2 as spec_pb
+from skerry.api.operator.v1 import deployment_pb2 as operator_deployment_pb2
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.api.operator.v1 import plane_pb2, pool_pb2
 from skerry.api.plane.v1 import plane_service_pb2
@@ -254,5 +258,122 @@ def terms(**fields: Any) -> pool_pb2.PoolTerms:
 
 
 def hear(fleet: Operator, plane: str, **fields: Any) -> None:
+    fleet.clock.advance(1.0)  # a view is shared for a moment
     observation = fleet.live.reports[plane]
-    fleet.live.reports[plane] = replace(observation, report=a_report(plane, **fields))
+    report = a_report(plane, **fields)
+    fleet.live.reports[plane] = replace(observation, report=report, received_at=fleet.clock.now())
+
+
+def spec_of(**scaling: int) -> Any:
+    spec = deployment_to_proto(a_deployment())
+    for name, value in scaling.items():
+        setattr(spec.scaling, name, value)
+    return spec
+
+
+async def test_a_deployment_is_created_once(fleet: Operator) -> None:
+    spec = spec_of()
+    request = pb.CreateDeploymentRequest(
+        parent=PARENT,
+        deployment_id="demo",
+        deployment=operator_deployment_pb2.Deployment(spec=spec),
+    )
+    assert (await fleet.stub.CreateDeployment(request)).name == f"{PARENT}/deployments/demo"
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await fleet.stub.CreateDeployment(request)
+    assert error.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_masked_update_leaves_the_rest_alone(fleet: Operator) -> None:
+    await fleet.stub.ApplyDeployment(
+        pb.ApplyDeploymentRequest(parent=PARENT, spec=spec_of(max_replicas=5))
+    )
+    changed = operator_deployment_pb2.Deployment(name=f"{PARENT}/deployments/demo")
+    changed.spec.scaling.max_replicas = 7
+    changed.spec.policy.priority = 3
+    found = await fleet.stub.UpdateDeployment(
+        pb.UpdateDeploymentRequest(
+            deployment=changed, update_mask=FieldMask(paths=["spec.scaling.max_replicas"])
+        )
+    )
+    assert found.spec.scaling.max_replicas == 7
+    assert found.spec.policy.priority == 1
+    assert found.spec.revision.number == 1
+
+
+async def test_what_does_not_exist_is_updated_only_when_allowed(fleet: Operator) -> None:
+    told = operator_deployment_pb2.Deployment(name=f"{PARENT}/deployments/demo", spec=spec_of())
+    request = pb.UpdateDeploymentRequest(deployment=told)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await fleet.stub.UpdateDeployment(request)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    request.allow_missing = True
+    assert (await fleet.stub.UpdateDeployment(request)).name == told.name
+
+
+@pytest.mark.parametrize("path", ["status", "spec.nothing", "name", "spec..scaling"])
+async def test_a_mask_of_no_part_of_the_spec_is_refused(fleet: Operator, path: str) -> None:
+    await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec_of()))
+    told = operator_deployment_pb2.Deployment(name=f"{PARENT}/deployments/demo")
+    request = pb.UpdateDeploymentRequest(deployment=told, update_mask=FieldMask(paths=[path]))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await fleet.stub.UpdateDeployment(request)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_rollback_brings_a_revision_back_under_its_own_number(fleet: Operator) -> None:
+    for uri in ("builtin://one", "builtin://two", "builtin://three"):
+        spec = spec_of()
+        spec.revision.base_model.uri = uri
+        await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    name = f"{PARENT}/deployments/demo"
+    back = await fleet.stub.RollbackDeployment(pb.RollbackDeploymentRequest(name=name))
+    assert (back.spec.revision.number, back.spec.revision.base_model.uri) == (2, "builtin://two")
+    first = pb.RollbackDeploymentRequest(name=name, revision=1, request_id="once")
+    assert (await fleet.stub.RollbackDeployment(first)).spec.revision.number == 1
+    assert (await fleet.stub.RollbackDeployment(first)).spec.revision.number == 1
+    found = await fleet.stub.ListRevisions(pb.ListRevisionsRequest(parent=name))
+    assert [(r.revision.number, r.current) for r in found.revisions] == [
+        (3, False),
+        (2, False),
+        (1, True),
+    ]
+    one = await fleet.stub.GetRevision(pb.GetRevisionRequest(name=f"{name}/revisions/3"))
+    assert one.revision.base_model.uri == "builtin://three"
+    for request in (
+        pb.RollbackDeploymentRequest(name=name),
+        pb.RollbackDeploymentRequest(name=name, revision=9),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await fleet.stub.RollbackDeployment(request)
+        assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    spec = spec_of()
+    spec.revision.base_model.uri = "builtin://four"
+    applied = await fleet.stub.ApplyDeployment(pb.ApplyDeploymentRequest(parent=PARENT, spec=spec))
+    assert applied.deployment.spec.revision.number == 4
+
+
+async def test_lists_are_filtered_and_ordered(fleet: Operator) -> None:
+    request = pb.ListPoolsRequest(parent=PARENT, filter="plane = gcp-x")
+    assert [p.plane for p in (await fleet.stub.ListPools(request)).pools] == ["gcp-x"]
+    planes = pb.ListPlanesRequest(parent=PARENT, order_by="name desc", filter="state = CONNECTED")
+    found = [p.identity.name for p in (await fleet.stub.ListPlanes(planes)).planes]
+    assert found == ["onprem-fra", "gcp-x"]
+
+
+async def test_a_waiting_plan_is_shown_and_approved(fleet: Operator) -> None:
+    decision = Decision(cost_per_hour=1.5, solver="exact", optimal=True, solve_seconds=0.1)
+    placed = (Placement(deployment="demo", pool="gcp-x--cpu", count=2, reason="cheapest"),)
+    await fleet.database.run(hold_plan, fleet.write(), decision, placed, "inputs", "demo moves")
+    found = await fleet.stub.ListPlans(pb.ListPlansRequest(parent=PARENT))
+    assert [(p.state, p.summary) for p in found.plans] == [("held", "demo moves")]
+    assert not found.plans[0].placements
+    whole = await fleet.stub.GetPlan(pb.GetPlanRequest(name=found.plans[0].name))
+    assert [(p.pool, p.replicas_after) for p in whole.placements] == [("gcp-x--cpu", 2)]
+    approved = await fleet.stub.ApprovePlan(pb.ApprovePlanRequest(name=whole.name))
+    assert approved.state == "approved"
+    placements = await fleet.stub.ListPlacements(pb.ListPlacementsRequest(parent=PARENT))
+    assert [(p.pool, p.replicas) for p in placements.placements] == [("gcp-x--cpu", 2)]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await fleet.stub.RejectPlan(pb.RejectPlanRequest(name=whole.name))
+    assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -1,0 +1,164 @@
+"""Plans by number: what was decided when, and what waits for an operator's approval."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from control_plane.store.changes import Effect, append_change
+from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.placements import replace_placements
+from control_plane.store.requests import digest_of, earlier_answer, keep_answer
+from control_plane.store.values import Answer, Decision, PlanState, StoredPlan
+from skerry.fleet.names import full_name
+from skerry.fleet.placement import Placement
+from skerry.plumbing.errors import Infeasible, NotFound
+
+PLANS_KEPT = 1_000
+
+
+def record_plan(
+    session: Session, write: WriteContext, decision: Decision, inputs: str, summary: str
+) -> int:
+    """Keep a plan that was applied; return its number. What waited for approval is superseded."""
+    check_epoch(session, write.epoch)
+    _supersede(session)
+    return _insert(session, write, (decision, inputs, summary), PlanState.APPLIED, None)
+
+
+def hold_plan(
+    session: Session,
+    write: WriteContext,
+    decision: Decision,
+    placements: Sequence[Placement],
+    inputs: str,
+    summary: str,
+) -> int | None:
+    """Keep a plan until an operator approves it; return its number, None where nothing is new.
+
+    A plan from the same inputs that waits already, or was rejected, is not held again.
+    """
+    check_epoch(session, write.epoch)
+    newest = _newest(session)
+    asked = (PlanState.HELD, PlanState.REJECTED)
+    if newest is not None and newest.inputs == inputs and newest.state in asked:
+        return None
+    _supersede(session)
+    rows = [[p.deployment, p.pool, p.count, p.reason] for p in placements]
+    number = _insert(session, write, (decision, inputs, summary), PlanState.HELD, rows)
+    append_change(session, write, "plan.held", _subject(write, number), summary)
+    return number
+
+
+def drop_held(session: Session, write: WriteContext) -> bool:
+    """Supersede what waits for approval: it would change nothing any more; say if there was any."""
+    check_epoch(session, write.epoch)
+    return _supersede(session)
+
+
+def settle_plan(
+    session: Session, write: WriteContext, number: int, approved: bool, request_id: str
+) -> StoredPlan:
+    """Approve a plan that waits, so that its placements are in force, or reject it.
+
+    NotFound without such a plan, Infeasible when it does not wait (any more).
+    """
+    check_epoch(session, write.epoch)
+    digest = digest_of("settle-plan", str(number), str(approved))
+    if earlier_answer(session, write, request_id, digest) is not None:
+        return get_plan(session, number)
+    found = get_plan(session, number)
+    if found.state is not PlanState.HELD:
+        raise Infeasible(
+            f"plan {number} is {found.state.value}; only one that waits is approved or rejected:"
+            " `skerry get plans` shows which does"
+        )
+    state = PlanState.APPROVED if approved else PlanState.REJECTED
+    table = tables.plans
+    settled = update(table).where(table.c.number == number)
+    session.execute(settled.values(state=state.value, placements=None))
+    keep_answer(session, write, request_id, digest, Answer())
+    if approved:
+        replace_placements(session, write, found.placements, found.summary)
+    effect = Effect(before={"state": found.state.value}, after={"state": state.value})
+    subject = _subject(write, number)
+    append_change(session, write, f"plan.{state.value}", subject, found.summary, effect)
+    return get_plan(session, number)
+
+
+def get_plan(session: Session, number: int) -> StoredPlan:
+    """Return a plan by its number; NotFound when there is none of it (any more)."""
+    query = select(tables.plans).where(tables.plans.c.number == number)
+    row = session.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(
+            f"plan {number} does not exist; `skerry get plans` lists those that are kept"
+        )
+    return _stored(row)
+
+
+def list_plans(session: Session) -> tuple[StoredPlan, ...]:
+    """Return the plans that are kept, the newest first."""
+    query = select(tables.plans).order_by(tables.plans.c.number.desc())
+    return tuple(_stored(row) for row in session.execute(query).mappings())
+
+
+def _insert(
+    session: Session,
+    write: WriteContext,
+    told: tuple[Decision, str, str],
+    state: PlanState,
+    placements: list[list[object]] | None,
+) -> int:
+    decision, inputs, summary = told
+    table = tables.plans
+    number = int(session.execute(select(func.max(table.c.number))).scalar() or 0) + 1
+    session.execute(
+        insert(table).values(
+            number=number,
+            epoch=write.epoch,
+            decided_at=write.now,
+            state=state.value,
+            inputs=inputs,
+            summary=summary,
+            decision=decision,
+            placements=placements,
+        )
+    )
+    session.execute(delete(table).where(table.c.number <= number - PLANS_KEPT))
+    return number
+
+
+def _supersede(session: Session) -> bool:
+    table = tables.plans
+    waiting = update(table).where(table.c.state == PlanState.HELD.value)
+    gone = waiting.values(state=PlanState.SUPERSEDED.value, placements=None)
+    return bool(session.execute(gone.returning(table.c.number)).all())
+
+
+def _newest(session: Session) -> StoredPlan | None:
+    query = select(tables.plans).order_by(tables.plans.c.number.desc()).limit(1)
+    row = session.execute(query).mappings().one_or_none()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: RowMapping) -> StoredPlan:
+    placements = tuple(
+        Placement(deployment=deployment, pool=pool, count=count, reason=reason)
+        for deployment, pool, count, reason in row["placements"] or ()
+    )
+    return StoredPlan(
+        number=row["number"],
+        epoch=row["epoch"],
+        decided_at=row["decided_at"],
+        state=PlanState(row["state"]),
+        inputs=row["inputs"],
+        summary=row["summary"],
+        decision=row["decision"],
+        placements=placements,
+    )
+
+
+def _subject(write: WriteContext, number: int) -> str:
+    return full_name(write.project, "plans", str(number))

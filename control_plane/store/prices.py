@@ -1,0 +1,76 @@
+"""Prices by time: what an accelerator-hour of a pool costs from a moment on, told ahead."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from control_plane.store.changes import Effect, append_change
+from control_plane.store.fencing import WriteContext, check_epoch
+from skerry.fleet.names import full_name
+from skerry.plumbing.errors import Exhausted, NotFound
+
+PRICES_OF_POOL_MAX = 1_000  # hourly for a month and more
+
+Price = tuple[datetime, float]  # valid from, USD per accelerator-hour
+
+
+def set_price(
+    session: Session, write: WriteContext, pool: str, valid_from: datetime, price: float
+) -> bool:
+    """Say what a pool costs from a moment on, until its next price; return whether that is new."""
+    check_epoch(session, write.epoch)
+    table = tables.prices
+    same = (table.c.pool == pool) & (table.c.valid_from == valid_from)
+    query = select(table.c.price_per_accelerator_hour).where(same).with_for_update()
+    held = session.execute(query).scalar_one_or_none()
+    if held == price:
+        return False
+    counted = select(func.count()).select_from(table).where(table.c.pool == pool)
+    if held is None and session.execute(counted).scalar_one() >= PRICES_OF_POOL_MAX:
+        raise Exhausted(
+            f"pool {pool!r} has {PRICES_OF_POOL_MAX} prices, as many as are kept; delete those"
+            " that are over"
+        )
+    session.execute(delete(table).where(same))
+    session.execute(
+        insert(table).values(pool=pool, valid_from=valid_from, price_per_accelerator_hour=price)
+    )
+    told = f"{price:g} USD per accelerator-hour from {valid_from.isoformat()}"
+    effect = Effect(before=_told(valid_from, held), after=_told(valid_from, price))
+    append_change(session, write, "price.set", _subject(write, pool), told, effect)
+    return True
+
+
+def delete_price(session: Session, write: WriteContext, pool: str, valid_from: datetime) -> None:
+    """Forget a pool's price from a moment on: the one before it goes on; NotFound without one."""
+    check_epoch(session, write.epoch)
+    table = tables.prices
+    gone = delete(table).where(table.c.pool == pool, table.c.valid_from == valid_from)
+    price = session.execute(gone.returning(table.c.price_per_accelerator_hour)).scalar_one_or_none()
+    if price is None:
+        raise NotFound(f"pool {pool!r} has no price from {valid_from.isoformat()} on")
+    effect = Effect(before=_told(valid_from, price))
+    told = f"from {valid_from.isoformat()}"
+    append_change(session, write, "price.deleted", _subject(write, pool), told, effect)
+
+
+def list_prices(session: Session) -> Mapping[str, tuple[Price, ...]]:
+    """Return every price by pool, the earliest first."""
+    table = tables.prices
+    found: dict[str, list[Price]] = {}
+    for row in session.execute(select(table).order_by(table.c.pool, table.c.valid_from)):
+        found.setdefault(row.pool, []).append((row.valid_from, row.price_per_accelerator_hour))
+    return {pool: tuple(prices) for pool, prices in found.items()}
+
+
+def _told(valid_from: datetime, price: float | None) -> dict[str, object] | None:
+    if price is None:
+        return None
+    return {"valid_from": valid_from.isoformat(), "price_per_accelerator_hour": price}
+
+
+def _subject(write: WriteContext, pool: str) -> str:
+    return full_name(write.project, "pools", pool)
