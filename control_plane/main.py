@@ -30,7 +30,7 @@ from control_plane.reconcile.sight import Sight
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
-from control_plane.upkeep import Upkeep
+from control_plane.upkeep import LeaseFlush, Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
@@ -83,7 +83,8 @@ async def run(settings: ControlPlaneSettings) -> None:
         upkeep = Upkeep(
             database=database, clock=clock, epoch=epoch, changes_kept=settings.changes_kept
         )
-        await run_until_stopped(loop.run(), upkeep.run(), stop=stop)
+        flush = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=registry)
+        await run_until_stopped(loop.run(), upkeep.run(), flush.run(), stop=stop)
     finally:
         await operator_server.stop(STOP_GRACE_SECONDS)
         await link_server.stop(STOP_GRACE_SECONDS)

@@ -1,13 +1,19 @@
-"""What the leader tidies away now and then: changes past the number that are kept.
+"""What the leader does beside deciding: old changes are forgotten, reports flushed once a second.
 
-`main.py` runs it beside the reconcile loop.
+`main.py` runs both beside the reconcile loop.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
 from control_plane.store.changes import forget_changes, last_sequence, oldest_sequence
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
+from control_plane.store.leases import flush_leases
+from control_plane.store.values import StoredLease
+from skerry.fleet.observation import Observation, ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, StaleGeneration
@@ -15,6 +21,7 @@ from skerry.plumbing.errors import SkerryError, StaleGeneration
 _log = logs.get_logger(__name__)
 
 LOOK_SECONDS = 60.0
+FLUSH_SECONDS = 1.0
 ACTOR = "control-plane:upkeep"
 
 
@@ -62,3 +69,60 @@ class Upkeep:
             forgotten += piece
             if not piece:
                 return forgotten
+
+
+class Reports(Protocol):
+    """What planes said last; control_plane.link.registry.Registry is the real one."""
+
+    def observations(self) -> Mapping[str, Observation]:
+        """Return the newest observation of every plane heard, by name."""
+
+
+def renewed(
+    observations: Mapping[str, Observation], flushed: Mapping[str, datetime]
+) -> tuple[StoredLease, ...]:
+    """Return the leases of planes that said something since they were flushed last."""
+    return tuple(
+        StoredLease(
+            plane=plane,
+            heard_at=observation.received_at,
+            held=observation.report.held,
+            replicas_ready=sum(
+                replica.state is ReplicaState.READY for replica in observation.report.replicas
+            ),
+        )
+        for plane, observation in observations.items()
+        if flushed.get(plane) != observation.received_at
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class LeaseFlush:
+    """Writes down, once a second and in one batch, when planes were heard."""
+
+    database: Database
+    clock: Clock
+    epoch: int
+    reports: Reports
+    flushed: dict[str, datetime] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Flush for ever; what could not be written is written with the next batch."""
+        while True:
+            await self.clock.sleep(FLUSH_SECONDS)
+            try:
+                await self.flush()
+            except StaleGeneration:
+                raise
+            except SkerryError as error:
+                _log.warning("leases.not-flushed", error=str(error))
+
+    async def flush(self) -> int:
+        """Write what is new; return how many planes that were."""
+        leases = renewed(self.reports.observations(), self.flushed)
+        if not leases:
+            return 0
+        write = WriteContext(epoch=self.epoch, actor=ACTOR, now=self.clock.now())
+        count = await self.database.run(flush_leases, write, leases)
+        self.flushed.update({lease.plane: lease.heard_at for lease in leases})
+        return count

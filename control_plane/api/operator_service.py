@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
-from control_plane.api import answers, convert, hypotheses, validation
+from control_plane.api import answers, applying, convert, hypotheses, validation
 from control_plane.api.listing import listed
 from control_plane.api.pagination import page_of, sequence_after, size_of, token_of
 from control_plane.api.ports import EngineCheck, Live, Questions, Reconciler
@@ -22,9 +22,11 @@ from control_plane.store.changes import get_change, list_changes
 from control_plane.store.deployments import (
     Creation,
     apply_deployment,
+    apply_deployments,
     get_revision,
     list_revisions,
     mark_deleting,
+    preview_deployments,
     rollback_deployment,
 )
 from control_plane.store.engine import Database
@@ -165,6 +167,22 @@ class OperatorService(OperatorServiceServicer):
             deployment=convert.deployment_to_resource(await self._view(), applied.stored),
             outcome=convert.outcome_to_proto(applied.outcome),
         )
+
+    async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyResponse:
+        """Apply several deployments in one transaction, or say what that would do."""
+        project = validation.check_parent(request.parent)
+        request_id = validation.check_opaque(request.request_id, "request_id")
+        view = await self._view()
+        wanted = applying.wanted_of(request, project, view.store, self._check_engine)
+        etags = applying.etags_of(request)
+        if request.validate_only:
+            now = self._clock.now()
+            done = await self._database.run_read(preview_deployments, wanted, now, etags)
+            return applying.applied_to_proto(view, done)
+        with self._writing.done():
+            write = self._writing.context(context)
+            done = await self._database.run(apply_deployments, write, wanted, request_id, etags)
+        return applying.applied_to_proto(await self._view(), done)
 
     async def CreateDeployment(
         self, request: pb.CreateDeploymentRequest, context: Any

@@ -1,117 +1,234 @@
 """The fleet as stored and as reported at one moment, indexed for lookups; made anew when it moved.
 
 Every call of the API looks through one. Reading and indexing 100,000 placements takes longer than a
-caller waits, so a view is shared until something was committed or reported.
+caller waits: a view is shared until something was committed or reported, only what moved is read
+and indexed again, and callers keep the view there is meanwhile, for a second at most.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from typing import Any
 
 from control_plane.api.ports import Live
 from control_plane.store.engine import Database
-from control_plane.store.snapshot import StoreSnapshot, load
+from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import StoredDeployment, StoredPlane, StoredPool
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.observation import Observation, PlaneState, ReplicaState
+from skerry.fleet.observation import Observation, PlaneReport, PlaneState, ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.plumbing.clock import Clock
 
 # Another control plane's commits are not heard of here; nor do prices by time announce themselves.
 STORE_SECONDS_MAX = 1.0
+# From this age on one caller looks for them, and the others do not wait for it.
+STORE_SECONDS = 0.8
 # Reports of a thousand planes come in all the time; a person sees no difference.
 REPORTS_SECONDS_MAX = 0.2
 
 
-@dataclass(frozen=True, kw_only=True)
-class FleetView:
-    """The store at one moment and what planes reported by then; indexes are made when asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A deployment as `convert` made it of what is stored, `StoreIndex.told` and what is ready."""
+
+    stored: StoredDeployment
+    told: object
+    ready: int
+    made: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreIndex:
+    """The store at one moment by what callers look for; parts that did not move are shared."""
 
     store: StoreSnapshot
+    pools: Mapping[str, StoredPool]
+    set_pools: Mapping[str, StoredPool]
+    planes: Mapping[str, StoredPlane]
+    stored: Mapping[str, StoredDeployment]
+    deployments: Mapping[str, Deployment]
+    placements: Mapping[str, Sequence[Placement]]
+    accelerators_placed: Mapping[str, int]
+    unplaced: Mapping[str, Sequence[tuple[str, int, str]]]
+    lost: frozenset[str]
+    # Another one when what a deployment's message tells beside the deployment itself has moved.
+    told: object
+    messages: dict[str, Message]
+
+
+def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) -> StoreIndex:
+    """Return the index of a store with the terms that hold now; what `held` has is not made again.
+
+    Takes as long as there are placements that moved: 0.2 s for 100,000.
+    """
+    pools: Mapping[str, StoredPool] = {one.pool.name: one for one in store.pools_at(now)}
+    stored = {one.deployment.name: one for one in store.deployments}
+    deployments = {name: one.deployment for name, one in stored.items()}
+    placed = told = by_deployment = None
+    messages: dict[str, Message] = {}
+    if held is not None:
+        pools = held.pools if pools == held.pools else pools
+        messages = {name: one for name, one in held.messages.copy().items() if name in stored}
+        if store.placements is held.store.placements:
+            by_deployment = held.placements
+            if pools is held.pools and store.deployments is held.store.deployments:
+                placed = held.accelerators_placed
+            if pools is held.pools and store.decision is held.store.decision:
+                told = held.told
+    return StoreIndex(
+        store=store,
+        pools=pools,
+        set_pools={one.pool.name: one for one in store.pools},
+        planes={one.identity.name: one for one in store.planes},
+        stored=stored,
+        deployments=deployments,
+        placements=_by_deployment(store) if by_deployment is None else by_deployment,
+        accelerators_placed=(
+            _accelerators_placed(store, deployments, pools) if placed is None else placed
+        ),
+        unplaced=_unplaced(store),
+        lost=_lost(store),
+        told=told or object(),
+        messages=messages,
+    )
+
+
+def _by_deployment(store: StoreSnapshot) -> Mapping[str, Sequence[Placement]]:
+    found: dict[str, list[Placement]] = defaultdict(list)
+    for placement in store.placements:
+        found[placement.deployment].append(placement)
+    return found
+
+
+def _accelerators_placed(
+    store: StoreSnapshot,
+    deployments: Mapping[str, Deployment],
+    pools: Mapping[str, StoredPool],
+) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for placement in store.placements:
+        wanted, stored = deployments.get(placement.deployment), pools.get(placement.pool)
+        found[placement.pool] += _accelerators(placement, wanted, stored)
+    return found
+
+
+def _accelerators(
+    placement: Placement, wanted: Deployment | None, stored: StoredPool | None
+) -> int:
+    shape = wanted and stored and wanted.revision.shape_on(stored.pool.shape.accelerator)
+    return placement.count * shape.accelerators if shape else 0
+
+
+def _unplaced(store: StoreSnapshot) -> Mapping[str, Sequence[tuple[str, int, str]]]:
+    found: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    for left_out in store.decision.unplaced if store.decision else ():
+        found[left_out[0]].append(left_out)
+    return found
+
+
+def _lost(store: StoreSnapshot) -> frozenset[str]:
+    return frozenset(
+        stored.identity.name
+        for stored in store.planes
+        if stored.condition is not None and stored.condition.state is PlaneState.LOST
+    )
+
+
+class ReadyCounts:
+    """READY replicas as reported; counts only the planes that have reported since it last did."""
+
+    def __init__(self) -> None:
+        """Have nothing counted."""
+        self._counted: dict[str, PlaneReport] = {}
+        self._ready: Counter[tuple[str, str]] = Counter()
+        self._of: Counter[str] = Counter()
+
+    def follow(
+        self, observations: Mapping[str, Observation], lost: frozenset[str]
+    ) -> tuple[Mapping[tuple[str, str], int], Mapping[str, int]]:
+        """Return READY replicas by (deployment, pool) and by deployment; none of a lost plane."""
+        for plane in self._counted.keys() - (observations.keys() - lost):
+            self._add(self._counted.pop(plane), -1)
+        for plane, observation in observations.items():
+            before = self._counted.get(plane)
+            if before is observation.report or plane in lost:
+                continue
+            if before is not None:
+                self._add(before, -1)
+            self._add(observation.report, 1)
+            self._counted[plane] = observation.report
+        return dict(self._ready), dict(self._of)
+
+    def _add(self, report: PlaneReport, number: int) -> None:
+        for replica in report.replicas:
+            if replica.state is ReplicaState.READY:
+                _count(self._ready, (replica.deployment, replica.pool), number)
+                _count(self._of, replica.deployment, number)
+
+
+def _count(counts: Counter[Any], key: Any, number: int) -> None:
+    counts[key] += number
+    if not counts[key]:
+        del counts[key]  # else what is gone would be kept for ever
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """The store at one moment and what planes reported by then."""
+
+    index: StoreIndex
     observations: Mapping[str, Observation]
     now: datetime
+    # READY replicas by (deployment, pool), and by deployment; none of a lost plane's last words.
+    ready: Mapping[tuple[str, str], int]
+    ready_of: Mapping[str, int]
 
-    @cached_property
+    @property
+    def store(self) -> StoreSnapshot:
+        """Return all that is stored."""
+        return self.index.store
+
+    @property
     def pools(self) -> Mapping[str, StoredPool]:
         """Return the pools by name, with the terms that hold now."""
-        return {stored.pool.name: stored for stored in self.store.pools_at(self.now)}
+        return self.index.pools
 
-    @cached_property
+    @property
     def set_pools(self) -> Mapping[str, StoredPool]:
         """Return the pools by name, with the terms that were set."""
-        return {stored.pool.name: stored for stored in self.store.pools}
+        return self.index.set_pools
 
-    @cached_property
+    @property
     def planes(self) -> Mapping[str, StoredPlane]:
         """Return the planes by name."""
-        return {stored.identity.name: stored for stored in self.store.planes}
+        return self.index.planes
 
-    @cached_property
+    @property
     def stored(self) -> Mapping[str, StoredDeployment]:
         """Return the deployments as stored by name."""
-        return {stored.deployment.name: stored for stored in self.store.deployments}
+        return self.index.stored
 
-    @cached_property
-    def deployments(self) -> Mapping[str, Deployment]:
-        """Return the deployments by name."""
-        return {name: stored.deployment for name, stored in self.stored.items()}
-
-    @cached_property
+    @property
     def placements(self) -> Mapping[str, Sequence[Placement]]:
         """Return the placements by deployment."""
-        found: dict[str, list[Placement]] = defaultdict(list)
-        for placement in self.store.placements:
-            found[placement.deployment].append(placement)
-        return found
+        return self.index.placements
 
-    @cached_property
+    @property
     def accelerators_placed(self) -> Mapping[str, int]:
         """Return how many accelerators placements take, by pool."""
-        found: Counter[str] = Counter()
-        for placement in self.store.placements:
-            found[placement.pool] += self.accelerators(placement)
-        return found
+        return self.index.accelerators_placed
 
-    @cached_property
+    @property
     def unplaced(self) -> Mapping[str, Sequence[tuple[str, int, str]]]:
         """Return what the last decision left out, by deployment: (name, replicas, reason)."""
-        found: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-        for left_out in self.store.decision.unplaced if self.store.decision else ():
-            found[left_out[0]].append(left_out)
-        return found
-
-    @cached_property
-    def ready(self) -> Mapping[tuple[str, str], int]:
-        """Return READY replicas by (deployment, pool); none of a lost plane's last words."""
-        lost = {
-            stored.identity.name
-            for stored in self.store.planes
-            if stored.condition is not None and stored.condition.state is PlaneState.LOST
-        }
-        return Counter(
-            (replica.deployment, replica.pool)
-            for plane, observation in self.observations.items()
-            if plane not in lost
-            for replica in observation.report.replicas
-            if replica.state is ReplicaState.READY
-        )
-
-    @cached_property
-    def ready_of(self) -> Mapping[str, int]:
-        """Return READY replicas by deployment."""
-        found: Counter[str] = Counter()
-        for (deployment, _), number in self.ready.items():
-            found[deployment] += number
-        return found
+        return self.index.unplaced
 
     def accelerators(self, placement: Placement, deployment: Deployment | None = None) -> int:
         """Return how many accelerators a placement takes; 0 when it cannot be known."""
-        wanted = deployment or self.deployments.get(placement.deployment)
-        stored = self.pools.get(placement.pool)
-        shape = wanted and stored and wanted.revision.shape_on(stored.pool.shape.accelerator)
-        return placement.count * shape.accelerators if shape else 0
+        wanted = deployment or self.index.deployments.get(placement.deployment)
+        return _accelerators(placement, wanted, self.pools.get(placement.pool))
 
     def cost_per_hour(self, placement: Placement, deployment: Deployment | None = None) -> float:
         """Return a placement's cost in USD per hour, 0 where no price was told."""
@@ -128,21 +245,53 @@ class FleetViews:
         self._database = database
         self._live = live
         self._clock = clock
-        self._view: FleetView | None = None
+        self._reading = asyncio.Lock()
+        self._index: StoreIndex | None = None
         self._commits = -1
         self._read_at = self._made_at = 0.0
+        self._ready = ReadyCounts()
+        self._view: FleetView | None = None
 
     async def now(self) -> FleetView:
         """Return the fleet as it is: own commits at once, the rest within a second."""
         commits, moment = self._database.commits, self._clock.monotonic()
-        view = self._view if commits == self._commits else None
-        if view is not None and moment - self._made_at < REPORTS_SECONDS_MAX:
+        index = self._index
+        if index is None or self._is_behind(commits, moment):
+            async with self._reading:
+                # Whoever read while this caller waited may have read what it needs.
+                if self._index is None or self._is_behind(commits, moment):
+                    await self._read()
+        elif moment - self._read_at >= STORE_SECONDS and not self._reading.locked():
+            async with self._reading:
+                await self._read()
+        assert self._index is not None, "it was read"
+        return self._look(self._index)
+
+    def _is_behind(self, commits: int, moment: float) -> bool:
+        return self._commits < commits or moment - self._read_at >= STORE_SECONDS_MAX
+
+    async def _read(self) -> None:
+        commits, moment, now = self._database.commits, self._clock.monotonic(), self._clock.now()
+        held = self._index
+        store = await self._database.run_read(renew, held.store if held else None)
+        if held is None or store is not held.store or store.prices or store.reservations:
+            # On another thread than the store's: both the loop and the store have callers.
+            self._index = await asyncio.to_thread(index_store, store, now, held)
+        self._commits, self._read_at = commits, moment
+
+    def _look(self, index: StoreIndex) -> FleetView:
+        moment, view = self._clock.monotonic(), self._view
+        if (
+            view is not None
+            and view.index is index
+            and moment - self._made_at < REPORTS_SECONDS_MAX
+        ):
             return view
-        store = view.store if view else None
-        if store is None or moment - self._read_at >= STORE_SECONDS_MAX:
-            store = await self._database.run_read(load)
-            self._read_at = moment
         observations = dict(self._live.observations())
-        self._view = FleetView(store=store, observations=observations, now=self._clock.now())
-        self._commits, self._made_at = commits, moment
+        ready, ready_of = self._ready.follow(observations, index.lost)
+        now = self._clock.now()
+        self._view = FleetView(
+            index=index, observations=observations, now=now, ready=ready, ready_of=ready_of
+        )
+        self._made_at = moment
         return self._view

@@ -1,12 +1,16 @@
 """Deployments and their revisions: applying, deleting, removing, reading."""
 
+import contextlib
 import hashlib
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.orm import Session
 
@@ -19,14 +23,23 @@ from control_plane.store.values import (
     AppliedDeployment,
     ApplyOutcome,
     StoredDeployment,
+    StoredEntry,
     StoredRevision,
 )
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import full_name
-from skerry.plumbing.errors import AlreadyExists, Conflict, Infeasible, NotFound
+from skerry.plumbing.errors import (
+    AlreadyExists,
+    Conflict,
+    FieldViolation,
+    Infeasible,
+    InvalidInput,
+    NotFound,
+)
 
 _DEPLOYMENT = TypeAdapter(Deployment)
 _ETAG_CHARACTERS = 16
+_NO_ETAGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Creation(StrEnum):
@@ -35,6 +48,17 @@ class Creation(StrEnum):
     ALLOWED = "allowed"
     ONLY = "only"
     NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedOver:
+    """What applying did, or would do, and the deployment that was there before, if any."""
+
+    applied: AppliedDeployment
+    before: Deployment | None
+
+
+_APPLIED_OVER = TypeAdapter(tuple[AppliedOver, ...])
 
 
 def apply_deployment(
@@ -52,28 +76,95 @@ def apply_deployment(
     `creation` AlreadyExists or NotFound.
     """
     check_epoch(session, write.epoch)
-    unnumbered = replace(deployment, revision=replace(deployment.revision, number=1))
     # An answer that a release before the others knew is found again.
     verb = "apply" if creation is Creation.ALLOWED else f"apply {creation.value}"
-    digest = digest_of(verb, _DEPLOYMENT.dump_json(unnumbered).decode(), etag)
+    digest = digest_of(verb, _unnumbered(deployment), etag)
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.applied is not None, "the digest names the call"
         return earlier.applied
     held = _find(session, deployment.name, lock=True)
     _check_creation(deployment.name, held, creation)
     _check_etag(deployment.name, held, etag)
-    if held is not None and held.deleting:
-        raise Infeasible(
-            f"deployment {deployment.name!r} is being deleted; apply it again once it is gone"
-        )
+    _check_wanted(deployment.name, held)
     _check_served_name(session, deployment)
-    applied = _apply(session, write, _numbered(session, deployment, held), held)
+    applied = _apply_and_tell(session, write, deployment, held)
     keep_answer(session, write, request_id, digest, Answer(applied=applied))
-    if applied.outcome is not ApplyOutcome.UNCHANGED:
-        summary = _summary(applied.stored.deployment, held)
-        effect = Effect(before=_spec(held), after=_spec(applied.stored))
-        append_change(session, write, "deployment.applied", _subject(deployment), summary, effect)
     return applied
+
+
+def apply_deployments(
+    session: Session,
+    write: WriteContext,
+    deployments: Sequence[Deployment],
+    request_id: str,
+    etags: Mapping[str, str] = _NO_ETAGS,
+) -> tuple[AppliedOver, ...]:
+    """Apply all of them as `apply_deployment` does, or none; `etags` are by name.
+
+    Their order says nothing: served names may go round among them. Raises what
+    `apply_deployment` raises, `specs[i]` being which it is about, and InvalidInput for a name or
+    served name that two have.
+    """
+    check_epoch(session, write.epoch)
+    told = [text for one in deployments for text in (_unnumbered(one), etags.get(one.name, ""))]
+    digest = digest_of("apply all", *told)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        assert earlier.entry is not None, "the digest names the call"
+        return _APPLIED_OVER.validate_python(earlier.entry.value)
+    held = _check_all(session, deployments, etags, lock=True)
+    _free_served_names(session, deployments, held)
+    done = tuple(
+        AppliedOver(
+            applied=_apply_and_tell(session, write, one, held[one.name]),
+            before=_deployment(held[one.name]),
+        )
+        for one in deployments
+    )
+    # One row for all: kept as JSON, as the catalogue's answers are.
+    kept = StoredEntry(
+        value=_APPLIED_OVER.dump_python(done, mode="json"),
+        etag="",
+        created_at=write.now,
+        updated_at=write.now,
+    )
+    keep_answer(session, write, request_id, digest, Answer(entry=kept))
+    return done
+
+
+def preview_deployments(
+    session: Session,
+    deployments: Sequence[Deployment],
+    now: datetime,
+    etags: Mapping[str, str] = _NO_ETAGS,
+) -> tuple[AppliedOver, ...]:
+    """Return what `apply_deployments` would do; raises what it raises, changes nothing."""
+    held = _check_all(session, deployments, etags)
+    return tuple(
+        AppliedOver(
+            applied=_preview(_numbered(session, one, held[one.name]), held[one.name], now),
+            before=_deployment(held[one.name]),
+        )
+        for one in deployments
+    )
+
+
+def repeated_names(
+    deployments: Iterable[tuple[int, Deployment]],
+) -> tuple[FieldViolation, ...]:
+    """Return a violation for each (index, deployment) whose name or served name came before."""
+    names: dict[str, int] = {}
+    served: dict[str, int] = {}
+    faults = []
+    for index, one in deployments:
+        served_name = one.revision.base_model.served_name
+        for seen, name, field in (
+            (names, one.name, "metadata.name"),
+            (served, served_name, "spec.baseModel.servedName"),
+        ):
+            if (first := seen.setdefault(name, index)) != index:
+                told = f"{name!r} is that of specs[{first}] too; apply each once"
+                faults.append(FieldViolation(path=f"specs[{index}].{field}", message=told))
+    return tuple(faults)
 
 
 def get_deployment(session: Session, name: str) -> StoredDeployment:
@@ -195,6 +286,80 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
     return True
 
 
+def _apply_and_tell(
+    session: Session, write: WriteContext, deployment: Deployment, held: StoredDeployment | None
+) -> AppliedDeployment:
+    applied = _apply(session, write, _numbered(session, deployment, held), held)
+    if applied.outcome is not ApplyOutcome.UNCHANGED:
+        summary = _summary(applied.stored.deployment, held)
+        effect = Effect(before=_spec(held), after=_spec(applied.stored))
+        append_change(session, write, "deployment.applied", _subject(deployment), summary, effect)
+    return applied
+
+
+def _check_all(
+    session: Session,
+    deployments: Sequence[Deployment],
+    etags: Mapping[str, str],
+    *,
+    lock: bool = False,
+) -> dict[str, StoredDeployment | None]:
+    """Return what is stored of each, by name, when all of them can be applied together."""
+    if faults := repeated_names(enumerate(deployments)):
+        raise InvalidInput(f"{faults[0].path}: {faults[0].message}", violations=faults)
+    # In one order, whoever asks: two that lock the same rows never wait for each other.
+    names = sorted(one.name for one in deployments)
+    held = {name: _find(session, name, lock=lock) for name in names}
+    for index, one in enumerate(deployments):
+        with _telling_which(index):
+            _check_etag(one.name, held[one.name], etags.get(one.name, ""))
+            _check_wanted(one.name, held[one.name])
+            _check_served_name(session, one, names)
+    return held
+
+
+@contextlib.contextmanager
+def _telling_which(index: int) -> Iterator[None]:
+    """Add to a refusal which of several specs it is about."""
+    spec = f"specs[{index}]"
+    try:
+        yield
+    except (AlreadyExists, Conflict, Infeasible) as error:
+        violations = tuple(replace(v, path=f"{spec}.{v.path}") for v in error.violations)
+        raise type(error)(
+            f"{spec}: {error.message}",
+            violations=violations or (FieldViolation(path=spec, message=error.message),),
+        ) from None
+
+
+def _free_served_names(
+    session: Session,
+    deployments: Sequence[Deployment],
+    held: Mapping[str, StoredDeployment | None],
+) -> None:
+    """Take the served names from those that get others, so that these can go round."""
+    changing = [
+        one.name
+        for one in deployments
+        if (before := _deployment(held[one.name])) is not None
+        and before.revision.base_model.served_name != one.revision.base_model.served_name
+    ]
+    table = tables.deployments
+    # No served name begins with a space, and each of these rows is written again before the end.
+    nobodys = literal(" ") + table.c.name
+    session.execute(update(table).where(table.c.name.in_(changing)).values(served_name=nobodys))
+
+
+def _preview(wanted: Deployment, held: StoredDeployment | None, now: datetime) -> AppliedDeployment:
+    if held is None:
+        stored = StoredDeployment(deployment=wanted, etag="", created_at=now, updated_at=now)
+        return AppliedDeployment(stored=stored, outcome=ApplyOutcome.CREATED)
+    if held.deployment == wanted:
+        return AppliedDeployment(stored=held, outcome=ApplyOutcome.UNCHANGED)
+    stored = replace(held, deployment=wanted)
+    return AppliedDeployment(stored=stored, outcome=ApplyOutcome.UPDATED)
+
+
 def _apply(
     session: Session, write: WriteContext, wanted: Deployment, held: StoredDeployment | None
 ) -> AppliedDeployment:
@@ -271,11 +436,19 @@ def _check_etag(name: str, held: StoredDeployment | None, etag: str) -> None:
         raise Conflict(f"deployment {name!r} {now}; read it again and decide anew", field="etag")
 
 
-def _check_served_name(session: Session, deployment: Deployment) -> None:
+def _check_wanted(name: str, held: StoredDeployment | None) -> None:
+    if held is not None and held.deleting:
+        raise Infeasible(f"deployment {name!r} is being deleted; apply it again once it is gone")
+
+
+def _check_served_name(
+    session: Session, deployment: Deployment, besides: Sequence[str] = ()
+) -> None:
+    """Raise AlreadyExists when another deployment, not among `besides`, has the served name."""
     table = tables.deployments
     served = deployment.revision.base_model.served_name
     query = select(table.c.name).where(
-        table.c.served_name == served, table.c.name != deployment.name
+        table.c.served_name == served, table.c.name.not_in((deployment.name, *besides))
     )
     other = session.execute(query).scalar()
     if other is not None:
@@ -342,6 +515,16 @@ def _row(stored: StoredDeployment) -> dict[str, object]:
         "created_at": stored.created_at,
         "updated_at": stored.updated_at,
     }
+
+
+def _deployment(stored: StoredDeployment | None) -> Deployment | None:
+    return None if stored is None else stored.deployment
+
+
+def _unnumbered(deployment: Deployment) -> str:
+    """Return a deployment as text that is the same whatever its revision's number."""
+    unnumbered = replace(deployment, revision=replace(deployment.revision, number=1))
+    return _DEPLOYMENT.dump_json(unnumbered).decode()
 
 
 def _spec(stored: StoredDeployment | None) -> Any:

@@ -1,13 +1,20 @@
-"""Everything a decision needs from the store, as of one read transaction."""
+"""Everything a decision needs from the store, as of one read transaction.
 
-from collections.abc import Mapping
+`renew` reads again only what the change log says has moved since.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from control_plane.store import tables
 from control_plane.store.catalogue import RESERVATIONS, list_entries
-from control_plane.store.changes import last_sequence
+from control_plane.store.changes import last_sequence, oldest_sequence
+from control_plane.store.columns import driver_rows
 from control_plane.store.cordons import list_cordons
 from control_plane.store.deployments import list_deployments
 from control_plane.store.desired import list_desired
@@ -29,6 +36,17 @@ from skerry.fleet.terms import pool_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unlogged:
+    """When that was last written which is written without a change in the log.
+
+    New reasons for the same placements come with a decision, new evidence with its plane's time.
+    """
+
+    decisions: Sequence[tuple[Any, ...]]
+    planes: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSnapshot:
     """The store at change `sequence`; `desired` is by plane, `prices` by pool.
 
@@ -45,6 +63,7 @@ class StoreSnapshot:
     prices: Mapping[str, tuple[Price, ...]]
     reservations: tuple[Reservation, ...]
     cordons: tuple[Cordon, ...]
+    unlogged: Unlogged
 
     def pools_at(self, now: datetime) -> tuple[StoredPool, ...]:
         """Return the pools with what prices by time, reservations and cordons make of them."""
@@ -61,17 +80,78 @@ class StoreSnapshot:
         return tuple(found)
 
 
+_PARTS: Mapping[str, Callable[[Session], Any]] = {
+    "deployments": list_deployments,
+    "pools": list_pools,
+    "planes": list_planes,
+    "placements": list_placements,
+    "desired": list_desired,
+    "decision": last_decision,
+    "prices": list_prices,
+    "reservations": lambda s: tuple(entry.value for entry in list_entries(s, RESERVATIONS)),
+    "cordons": list_cordons,
+}
+# What a change may have written, by the first word of its kind; all parts by one not named here.
+_WRITTEN: Mapping[str, frozenset[str]] = {
+    "changes": frozenset(),
+    "deployment": frozenset({"deployments"}),
+    "desired": frozenset({"desired"}),
+    "domain": frozenset({"cordons"}),
+    "leadership": frozenset(),
+    "placements": frozenset({"placements"}),
+    "plan": frozenset({"placements", "decision"}),
+    "plane": frozenset({"planes", "pools"}),
+    "pool": frozenset({"pools"}),
+    "price": frozenset({"prices"}),
+    "reservation": frozenset({"reservations"}),
+}
+
+
 def load(session: Session) -> StoreSnapshot:
     """Return the whole store; run it in one read transaction."""
-    return StoreSnapshot(
-        deployments=list_deployments(session),
-        pools=list_pools(session),
-        planes=list_planes(session),
-        placements=list_placements(session),
-        desired=list_desired(session),
-        sequence=last_sequence(session),
-        decision=last_decision(session),
-        prices=list_prices(session),
-        reservations=tuple(entry.value for entry in list_entries(session, RESERVATIONS)),
-        cordons=list_cordons(session),
+    parts = {name: read(session) for name, read in _PARTS.items()}
+    return StoreSnapshot(sequence=last_sequence(session), unlogged=_unlogged(session), **parts)
+
+
+def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
+    """Return the whole store as `load` does; parts that did not move are those of `held`.
+
+    It is `held` itself when nothing moved, and a deployment that did not move is the one of
+    `held`. Run it in one read transaction.
+    """
+    if held is None:
+        return load(session)
+    sequence, unlogged = last_sequence(session), _unlogged(session)
+    moved: set[str] = set()
+    if sequence != held.sequence:
+        moved |= _moved(session, held.sequence, sequence)
+    if unlogged.decisions != held.unlogged.decisions:
+        moved |= {"placements", "decision"}
+    if unlogged.planes != held.unlogged.planes:
+        moved |= {"planes", "pools"}
+    if not moved and (sequence, unlogged) == (held.sequence, held.unlogged):
+        return held
+    parts = {name: _PARTS[name](session) for name in moved}
+    if "deployments" in parts:
+        known = {one.deployment.name: one for one in held.deployments}
+        found = ((known.get(one.deployment.name), one) for one in parts["deployments"])
+        parts["deployments"] = tuple(before if before == one else one for before, one in found)
+    return replace(held, sequence=sequence, unlogged=unlogged, **parts)
+
+
+def _moved(session: Session, after: int, newest: int) -> set[str]:
+    """Return the parts that the changes after a number may have written."""
+    if newest < after or after < oldest_sequence(session) - 1:
+        return set(_PARTS)  # another database, or changes that were forgotten
+    table = tables.changes
+    kinds = session.execute(select(table.c.kind).distinct().where(table.c.sequence > after))
+    written = (_WRITTEN.get(kind.partition(".")[0], _PARTS.keys()) for kind in kinds.scalars())
+    return set().union(*written)
+
+
+def _unlogged(session: Session) -> Unlogged:
+    decisions, planes = tables.decisions, tables.planes
+    return Unlogged(
+        decisions=driver_rows(session, select(decisions.c.epoch, decisions.c.decided_at)),
+        planes=driver_rows(session, select(planes.c.updated_at).order_by(planes.c.name)),
     )

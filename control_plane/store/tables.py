@@ -215,6 +215,19 @@ plans = Table(
     Column("placements", JSON(none_as_null=True)),
 )
 
+# When each plane was last heard, as the leader flushes it once a second: what a successor and other
+# control planes may know. Liveness itself is judged in memory, on the monotonic clock.
+leases = Table(
+    "leases",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("heard_at", UtcTime, nullable=False),
+    Column("held_epoch", BigInteger, nullable=False),
+    Column("held_generation", BigInteger, nullable=False),
+    Column("replicas_ready", Integer, nullable=False),
+)
+
 desired_states = Table(
     "desired_states",
     metadata,

@@ -129,6 +129,16 @@ class Decision:
     solver_reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLease:
+    """When a plane was last heard, what it held then and how many replicas were READY."""
+
+    plane: str
+    heard_at: datetime
+    held: Version
+    replicas_ready: int
+
+
 class PlanState(StrEnum):
     """What became of a plan; only a held one may still be approved or rejected."""
 

@@ -1,5 +1,8 @@
 """`skerry apply`, `skerry plan` and `skerry delete deployment`: what is to be served."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,14 +10,15 @@ import typer
 from skerry.cli import catalogue
 from skerry.cli.files import read_deployments
 from skerry.cli.questions import check_output
-from skerry.cli.session import Session, session_of
-from skerry.plumbing.errors import DeadlineExceeded, Infeasible, SkerryError
+from skerry.cli.session import session_of
+from skerry.plumbing.errors import AlreadyExists, DeadlineExceeded, Infeasible, SkerryError
 
 if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
-    from skerry.client.rows import PlanPreview
+    from skerry.client.rows import AppliedRow, PlanPreview
     from skerry.fleet.deployment import Deployment
 
+Sourced = Sequence[tuple[str, "Deployment"]]  # each with the file that it is from
 Files = Annotated[
     list[str], typer.Option("-f", "--file", help="Deployment file; - is stdin. Repeatable.")
 ]
@@ -28,17 +32,24 @@ def apply(
     force: Annotated[
         bool, typer.Option("--force", help="Apply also what no pool of the fleet can host.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
+    ] = False,
 ) -> None:
-    """Create deployments or give them a new revision; a bad file changes nothing."""
+    """Create deployments or give them a new revision: all those of all files, or none."""
     session = session_of(context)
     deployments = read_deployments(file)
     with session.operator() as client:
-        # The server refuses one at a time: none is applied before all would be accepted.
+        # What is wrong with any of them is told before the scheduler is asked about each.
+        done = _apply_all(client, deployments, validate_only=True)
         pending = [_check_one(client, source, one, force) for source, one in deployments]
-        for (source, deployment), warnings in zip(deployments, pending, strict=True):
-            _apply_one(client, source, deployment, session)
-            for text in warnings:
-                session.console().print(f"  warning: pending: {text}")
+        if not dry_run:
+            done = _apply_all(client, deployments)
+    for row, warnings in zip(done, pending, strict=True):
+        for text in _lines(row, dry_run=dry_run):
+            session.console().print(text)
+        for text in warnings:
+            session.console().print(f"  warning: pending: {text}")
 
 
 def plan(
@@ -140,15 +151,25 @@ def delete_base_model(
     catalogue.delete_entry(context, "base-models", name)
 
 
-def _apply_one(
-    client: "OperatorClient", source: str, deployment: "Deployment", session: Session
-) -> None:
+def _apply_all(
+    client: "OperatorClient", deployments: Sourced, *, validate_only: bool = False
+) -> "tuple[AppliedRow, ...]":
     try:
-        row, outcome = client.apply(deployment)
+        return client.apply_all([one for _, one in deployments], validate_only=validate_only)
     except SkerryError as error:
-        raise _in_file(source, error) from None
-    number = row.deployment.revision.number
-    session.console().print(f"deployment {row.name} {outcome} (revision {number})")
+        raise _in_files(deployments, error) from None
+
+
+def _lines(row: "AppliedRow", *, dry_run: bool) -> list[str]:
+    """Return what people read of an applied deployment; the fields only of a dry run."""
+    told = row.outcome.value
+    if dry_run:
+        told = "is unchanged" if told == "unchanged" else f"would be {told}"
+    number = row.deployment.deployment.revision.number
+    lines = [f"deployment {row.deployment.name} {told} (revision {number})"]
+    if dry_run:
+        lines += [f"  {d.path}: {d.before or '-'} -> {d.after or '-'}" for d in row.diffs]
+    return lines
 
 
 def _check_one(
@@ -161,6 +182,9 @@ def _check_one(
         preview = _plan_one(client, source, deployment)
     except DeadlineExceeded:
         return ("where it will run was not found out in time; see `skerry get deployments`",)
+    except AlreadyExists:
+        # All together they are fine: another of them gives up the served name.
+        return ("where it will run shows once it has its served name",)
     if fit.is_placed(preview, deployment.name):
         return fit.describe_pending(preview, deployment.name)
     reasons = fit.lasting_rejections(deployment, client.list_planes(), client.list_pools())
@@ -177,6 +201,30 @@ def _plan_one(client: "OperatorClient", source: str, deployment: "Deployment") -
         return client.plan(deployment)
     except SkerryError as error:
         raise _in_file(source, error) from None
+
+
+def _in_files(deployments: Sourced, error: SkerryError) -> SkerryError:
+    """Return the server's refusal of several specs with the files and deployments named."""
+
+    def named(text: str) -> str:
+        return re.sub(r"\bspecs\[(\d{1,3})\]\.?", _source, text)
+
+    def _source(found: re.Match[str]) -> str:
+        index = int(found[1])
+        if index >= len(deployments):
+            return found[0]
+        source, one = deployments[index]
+        dot = ": " if found[0].endswith(".") else ""
+        return f"{source}: deployment {one.name!r}{dot}"
+
+    return type(error)(
+        named(error.message),
+        violations=tuple(
+            replace(v, path=named(v.path), message=named(v.message)) for v in error.violations
+        ),
+        retry_after_seconds=error.retry_after_seconds,
+        hints=error.hints,
+    )
 
 
 def _in_file(source: str, error: SkerryError) -> SkerryError:

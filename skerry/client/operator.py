@@ -145,6 +145,15 @@ class OperatorClient:
         """Create the deployment or give it a new revision; the same again changes nothing."""
         return self._run(calls.apply_deployment(self._project, deployment, self._ids.new_id()))
 
+    def apply_all(
+        self, deployments: Sequence[Deployment], *, validate_only: bool = False
+    ) -> tuple[rows.AppliedRow, ...]:
+        """Apply all deployments or none; with `validate_only` say what that would do."""
+        ids = self._ids.new_id()
+        return self._run(
+            calls.apply_all(self._project, deployments, ids, validate_only=validate_only)
+        )
+
     def plan(self, deployment: Deployment) -> rows.PlanPreview:
         """Return what applying would do; changes nothing."""
         return self._run(calls.plan_deployment(self._project, deployment))
@@ -347,6 +356,15 @@ class AsyncOperatorClient:
         """Create the deployment or give it a new revision; the same again changes nothing."""
         return await self._run(
             calls.apply_deployment(self._project, deployment, self._ids.new_id())
+        )
+
+    async def apply_all(
+        self, deployments: Sequence[Deployment], *, validate_only: bool = False
+    ) -> tuple[rows.AppliedRow, ...]:
+        """Apply all deployments or none; with `validate_only` say what that would do."""
+        ids = self._ids.new_id()
+        return await self._run(
+            calls.apply_all(self._project, deployments, ids, validate_only=validate_only)
         )
 
     async def plan(self, deployment: Deployment) -> rows.PlanPreview:

@@ -14,6 +14,7 @@ from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.names import full_name
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto
+from skerry.wire.enums import from_number
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
@@ -144,6 +145,21 @@ def apply_deployment(
     )
     return Call(
         method="ApplyDeployment", request=request, read=_applied, seconds_max=WRITE_SECONDS_MAX
+    )
+
+
+def apply_all(
+    project: str, deployments: Sequence[Deployment], request_id: str, *, validate_only: bool
+) -> Call[tuple[rows.AppliedRow, ...]]:
+    """Return the call that applies all or none, or says what that would do."""
+    request = messages.ApplyRequest(
+        parent=f"projects/{project}",
+        specs=map(deployment_to_proto, deployments),
+        request_id=request_id,
+        validate_only=validate_only,
+    )
+    return Call(
+        method="Apply", request=request, read=read.applied_rows, seconds_max=WRITE_SECONDS_MAX
     )
 
 
@@ -281,5 +297,5 @@ def page_call(
 def _applied(
     message: messages.ApplyDeploymentResponse,
 ) -> tuple[rows.DeploymentRow, rows.ApplyOutcome]:
-    outcome = next(o for o, number in read.OUTCOMES.items() if number == message.outcome)
+    outcome = from_number(read.OUTCOMES, message.outcome, "outcome")
     return read.deployment_row(message.deployment), outcome

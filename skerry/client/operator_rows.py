@@ -112,6 +112,21 @@ def deployment_row(message: deployment_pb2.Deployment) -> rows.DeploymentRow:
     )
 
 
+def applied_rows(message: operator_service_pb2.ApplyResponse) -> tuple[rows.AppliedRow, ...]:
+    """Return the rows of what applying several deployments did, or would do."""
+    return tuple(
+        rows.AppliedRow(
+            deployment=deployment_row(item.deployment),
+            outcome=from_number(OUTCOMES, item.outcome, "outcome"),
+            diffs=tuple(
+                rows.FieldDiffRow(path=diff.path, before=diff.before, after=diff.after)
+                for diff in item.diffs
+            ),
+        )
+        for item in message.deployments
+    )
+
+
 def placement_row(message: placement_pb2.Placement) -> rows.PlacementRow:
     """Return the row of a placement."""
     return rows.PlacementRow(

@@ -187,6 +187,24 @@ class ApplyOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldDiffRow:
+    """A field of a deployment's spec with another value; empty where it is not set."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedRow:
+    """What applying did to a deployment, or would do; no diffs where it was not there before."""
+
+    deployment: DeploymentRow
+    outcome: ApplyOutcome
+    diffs: tuple[FieldDiffRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRow:
     """What a plan would do to one deployment on one pool."""
 

@@ -144,6 +144,11 @@ def to_status(error: SkerryError) -> Status:
         delay = Duration()
         delay.FromMilliseconds(round(error.retry_after_seconds * 1000))
         _add_detail(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    if isinstance(error, Exhausted):
+        quota = error_details_pb2.QuotaFailure()
+        why = _cut(error.message, _HINT_BYTES_MAX)
+        quota.violations.add(subject=error.field or ERROR_DOMAIN, description=why)
+        _add_detail(status, quota)
     if error.violations:
         _add_detail(status, _bad_request(error.violations, status.ByteSize()))
     return status

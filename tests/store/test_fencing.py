@@ -22,8 +22,10 @@ from control_plane.store.placements import Decision
 from control_plane.store.planes import record_report
 from control_plane.store.plans import hold_plan
 from control_plane.store.prices import set_price
+from control_plane.store.values import StoredLease
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.deployment import BaseModel, FailureDomain
+from skerry.fleet.generation import NEVER
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
@@ -37,12 +39,14 @@ REPORT = PlaneReport(
     gateway=GatewayAddresses(http="a:1", grpc="a:1", peer="a:2"),
 )
 DECISION = Decision(cost_per_hour=0.0, solver="exact", optimal=True, solve_seconds=0.0)
+LEASE = StoredLease(plane="gcp-x", heard_at=T0, held=NEVER, replicas_ready=2)
 PLACED = (Placement(deployment="demo", pool="p", count=1),)
 
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
     "apply_deployment": (a_deployment("other"), "", "request-1"),
+    "apply_deployments": ((a_deployment("other"), a_deployment("third")), "request-10"),
     "forget_changes": (1,),
     "create_entry": (ACCELERATOR_KINDS, AcceleratorKind(name="h100"), "request-4"),
     "update_entry": (
@@ -57,6 +61,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "drop_held": (),
     "settle_plan": (1, True, "request-8"),
     "rollback_deployment": ("demo", 1, "", "request-9"),
+    "flush_leases": ((LEASE,),),
     "set_price": ("onprem-fra--cpu", T0, 2.0),
     "delete_price": ("onprem-fra--cpu", T1),
     "set_cordon": (FailureDomain.PLANE, "onprem-fra", True, "request-7"),

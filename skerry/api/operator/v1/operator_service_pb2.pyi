@@ -142,6 +142,53 @@ class ApplyDeploymentResponse(_message.Message):
     outcome: ApplyDeploymentResponse.Outcome
     def __init__(self, deployment: _Optional[_Union[_deployment_pb2_1.Deployment, _Mapping]] = ..., outcome: _Optional[_Union[ApplyDeploymentResponse.Outcome, str]] = ...) -> None: ...
 
+class ApplyRequest(_message.Message):
+    __slots__ = ("parent", "specs", "request_id", "validate_only", "etags")
+    class EtagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    SPECS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ETAGS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    specs: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.DeploymentSpec]
+    request_id: str
+    validate_only: bool
+    etags: _containers.ScalarMap[str, str]
+    def __init__(self, parent: _Optional[str] = ..., specs: _Optional[_Iterable[_Union[_deployment_pb2.DeploymentSpec, _Mapping]]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., etags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ApplyResponse(_message.Message):
+    __slots__ = ("deployments",)
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    deployments: _containers.RepeatedCompositeFieldContainer[AppliedDeployment]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[AppliedDeployment, _Mapping]]] = ...) -> None: ...
+
+class AppliedDeployment(_message.Message):
+    __slots__ = ("deployment", "outcome", "diffs")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DIFFS_FIELD_NUMBER: _ClassVar[int]
+    deployment: _deployment_pb2_1.Deployment
+    outcome: ApplyDeploymentResponse.Outcome
+    diffs: _containers.RepeatedCompositeFieldContainer[FieldDiff]
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2_1.Deployment, _Mapping]] = ..., outcome: _Optional[_Union[ApplyDeploymentResponse.Outcome, str]] = ..., diffs: _Optional[_Iterable[_Union[FieldDiff, _Mapping]]] = ...) -> None: ...
+
+class FieldDiff(_message.Message):
+    __slots__ = ("path", "before", "after")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    before: str
+    after: str
+    def __init__(self, path: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+
 class CreateDeploymentRequest(_message.Message):
     __slots__ = ("parent", "deployment_id", "deployment", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]

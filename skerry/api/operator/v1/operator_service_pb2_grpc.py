@@ -81,6 +81,11 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentResponse.FromString,
                 _registered_method=True)
+        self.Apply = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/Apply',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyResponse.FromString,
+                _registered_method=True)
         self.CreateDeployment = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/CreateDeployment',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.CreateDeploymentRequest.SerializeToString,
@@ -226,6 +231,13 @@ class OperatorServiceServicer:
 
     def ApplyDeployment(self, request, context):
         """Creates the deployment or gives it a new revision; the same spec again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Apply(self, request, context):
+        """As ApplyDeployment does, but for several at once: all of them, or none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -399,6 +411,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ApplyDeployment,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentResponse.SerializeToString,
+            ),
+            'Apply': grpc.unary_unary_rpc_method_handler(
+                    servicer.Apply,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyResponse.SerializeToString,
             ),
             'CreateDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDeployment,
@@ -712,6 +729,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/ApplyDeployment',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Apply(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/Apply',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ApplyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,6 +1,6 @@
-"""`skerry apply`: everything is asked before anything is sent."""
+"""`skerry apply`: everything is asked before anything is sent, and all is sent at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,23 @@ import pytest
 
 from skerry.cli import session
 from skerry.cli.main import run
-from skerry.client.rows import ApplyOutcome, DeploymentRow, PlannedRow, PlanPreview, UnplacedRow
+from skerry.client.rows import (
+    AppliedRow,
+    ApplyOutcome,
+    DeploymentRow,
+    FieldDiffRow,
+    PlannedRow,
+    PlanPreview,
+    UnplacedRow,
+)
 from skerry.fleet.deployment import Deployment
-from skerry.plumbing.errors import DeadlineExceeded, InvalidInput
+from skerry.plumbing.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidInput,
+    SkerryError,
+)
 from tests.unit.skerry.cli.test_files import a_file
 from tests.unit.skerry.cli.test_fit import a_plane_row, a_pool_row
 
@@ -22,6 +36,9 @@ class Operator:
     def __init__(self, room: int = 1, refuses: str = "", late: bool = False) -> None:
         self.room, self.refuses, self.late = room, refuses, late
         self.applied: list[str] = []
+        self.calls: list[tuple[str, ...]] = []
+        self.refusal: SkerryError | None = None
+        self.outcome, self.diffs = ApplyOutcome.CREATED, tuple[FieldDiffRow, ...]()
 
     def plan(self, deployment: Deployment) -> PlanPreview:
         if self.late:
@@ -46,8 +63,18 @@ class Operator:
             optimal=True,
         )
 
-    def apply(self, deployment: Deployment) -> tuple[DeploymentRow, ApplyOutcome]:
-        self.applied.append(deployment.name)
+    def apply_all(
+        self, deployments: Sequence[Deployment], *, validate_only: bool = False
+    ) -> tuple[AppliedRow, ...]:
+        if self.refusal is not None:
+            raise self.refusal
+        names = tuple(one.name for one in deployments)
+        if not validate_only:
+            self.applied += names
+            self.calls.append(names)
+        return tuple(self._applied(one) for one in deployments)
+
+    def _applied(self, deployment: Deployment) -> AppliedRow:
         row = DeploymentRow(
             deployment=deployment,
             replicas_wanted=1,
@@ -57,7 +84,7 @@ class Operator:
             pending=(),
             etag="1",
         )
-        return row, ApplyOutcome.CREATED
+        return AppliedRow(deployment=row, outcome=self.outcome, diffs=self.diffs)
 
     def list_planes(self) -> tuple[Any, ...]:
         return (a_plane_row(),)
@@ -135,3 +162,77 @@ def test_a_plan_that_takes_too_long_keeps_nothing_from_being_applied(
         assert run(["apply", "-f", a_file(tmp_path / "x", "demo", "m")]) == 0
     assert operator.applied == ["demo"]
     assert "not found out in time" in capsys.readouterr().out
+
+
+def test_all_documents_of_all_files_are_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [a_file(tmp_path / name, name, f"{name}-model") for name in ("x", "y", "z")]
+    both = tmp_path / "both"
+    both.write_text("\n---\n".join(Path(name).read_text() for name in files[1:]))
+    with answering(operator := Operator(), monkeypatch):
+        assert run(["apply", "-f", files[0], "-f", str(both)]) == 0
+    assert operator.calls == [("x", "y", "z")]
+    told = [f"deployment {name} created (revision 1)\n" for name in "xyz"]
+    assert capsys.readouterr().out == "".join(told)
+
+
+def test_a_refusal_names_the_file_and_the_deployment_in_place_of_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [a_file(tmp_path / name, name, f"{name}-model") for name in ("x", "y")]
+    operator = Operator()
+    operator.refusal = InvalidInput(
+        "nothing was applied: specs[1].spec.resources: none",
+        violations=(
+            FieldViolation(path="specs[1].spec.resources", message="none"),
+            FieldViolation(path="specs[0].metadata.name", message="too long"),
+        ),
+    )
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", files[0], "-f", files[1]]) == 1
+    told = capsys.readouterr().err
+    assert f"nothing was applied: {files[1]}: deployment 'y': spec.resources: none" in told
+    assert f"{files[0]}: deployment 'x': metadata.name: too long" in told
+    assert "specs[" not in told
+    assert operator.applied == []
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator(room=0)
+    operator.outcome = ApplyOutcome.UPDATED
+    operator.diffs = (
+        FieldDiffRow(path="scaling.max_replicas", before="1", after="4"),
+        FieldDiffRow(path="labels[team]", before="search", after=""),
+    )
+    name = a_file(tmp_path / "x", "demo", "m")
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", name, "--dry-run"]) == 0
+        operator.outcome, operator.diffs = ApplyOutcome.UNCHANGED, ()
+        assert run(["apply", "-f", name, "--dry-run"]) == 0
+    assert operator.applied == []
+    assert capsys.readouterr().out.splitlines() == [
+        "deployment demo would be updated (revision 1)",
+        "  scaling.max_replicas: 1 -> 4",
+        "  labels[team]: search -> -",
+        "  warning: pending: 1 replica: full",
+        "deployment demo is unchanged (revision 1)",
+        "  warning: pending: 1 replica: full",
+    ]
+
+
+def test_a_served_name_that_another_gives_up_is_no_reason_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator()
+
+    def plan(deployment: Deployment) -> PlanPreview:
+        raise AlreadyExists("served already")
+
+    monkeypatch.setattr(operator, "plan", plan)
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", a_file(tmp_path / "x", "demo", "m")]) == 0
+    assert operator.applied == ["demo"]
+    assert "once it has its served name" in capsys.readouterr().out

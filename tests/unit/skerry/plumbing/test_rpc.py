@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import error_details_pb2
 
 from skerry.plumbing import errors, rpc
 from skerry.plumbing.certificates import Subject, create_authority, issue
@@ -211,6 +212,15 @@ async def test_every_kind_comes_back_as_itself(
     with pytest.raises(SkerryError) as caught:
         await responses_of(channel, "Unary", word("a"))
     assert type(caught.value) is kind
+
+
+def test_what_is_exhausted_tells_its_quota() -> None:
+    status = rpc.to_status(errors.Exhausted("100 streams are open", field="streams"))
+    quota = error_details_pb2.QuotaFailure()
+    assert any(detail.Unpack(quota) for detail in status.details)
+    assert [(v.subject, v.description) for v in quota.violations] == [
+        ("streams", "100 streams are open")
+    ]
 
 
 def test_every_kind_has_its_own_row() -> None:

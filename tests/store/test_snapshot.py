@@ -1,0 +1,130 @@
+"""What reading again only what moved promises, on both databases."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from control_plane.store.changes import append_change, forget_changes
+from control_plane.store.cordons import set_cordon
+from control_plane.store.deployments import apply_deployment
+from control_plane.store.desired import put_desired
+from control_plane.store.engine import Database
+from control_plane.store.fencing import WriteContext
+from control_plane.store.placements import record_decision, replace_placements
+from control_plane.store.planes import record_report, set_condition
+from control_plane.store.pools import set_terms
+from control_plane.store.prices import set_price
+from control_plane.store.snapshot import load, renew
+from control_plane.store.values import Decision
+from skerry.fleet.deployment import FailureDomain
+from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.placement import Placement
+from skerry.fleet.pool import PoolTerms
+from tests.builders import a_deployment, a_report
+
+POOL = "onprem-fra--cpu"
+PLACED = Placement(deployment="demo", pool=POOL, count=2, reason="the cheapest")
+DECISION = Decision(cost_per_hour=1.0, solver="exact", optimal=True, solve_seconds=0.1)
+
+
+def _judge(session: Session, write: WriteContext, reason: str) -> None:
+    condition = PlaneCondition(state=PlaneState.SUSPECT, since=write.now, reason=reason)
+    set_condition(session, write, "onprem-fra", condition)
+
+
+def _decide(session: Session, write: WriteContext, reason: str) -> None:
+    replace_placements(session, write, (replace(PLACED, reason=reason),), "decided")
+    record_decision(session, write, DECISION)
+
+
+WRITES: dict[str, Callable[[Session, WriteContext], object]] = {
+    "deployments": lambda s, w: apply_deployment(s, w, a_deployment("other"), "", ""),
+    "planes": lambda s, w: _judge(s, w, "no evidence"),
+    "pools": lambda s, w: set_terms(s, w, POOL, PoolTerms(cordoned=True), "", ""),
+    "placements": lambda s, w: _decide(s, w, "has room now"),
+    "desired": lambda s, w: put_desired(s, w, "onprem-fra", b"2", b"d", 1),
+    "decision": lambda s, w: record_decision(s, w, replace(DECISION, solver="greedy")),
+    "prices": lambda s, w: set_price(s, w, POOL, w.now, 0.25),
+    "cordons": lambda s, w: set_cordon(s, w, FailureDomain.CLOUD, "acme", True, ""),
+}
+
+
+@pytest.fixture
+def filled(database: Database, write: WriteContext) -> Database:
+    """A store that has something of every part that reads one by one."""
+    with database.write() as session:
+        record_report(session, write, a_report())
+        apply_deployment(session, write, a_deployment(), "", "")
+        put_desired(session, write, "onprem-fra", b"1", b"d", 0)
+        _decide(session, write, PLACED.reason)
+    return database
+
+
+def test_nothing_moved_is_the_snapshot_held(filled: Database) -> None:
+    with filled.read() as session:
+        held = load(session)
+        assert renew(session, held) is held
+        assert renew(session, None) == held
+
+
+@pytest.mark.parametrize("part", WRITES)
+def test_what_was_written_is_read_again(filled: Database, write: WriteContext, part: str) -> None:
+    later = replace(write, now=write.now + timedelta(seconds=1))
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        WRITES[part](session, later)
+    with filled.read() as session:
+        renewed = renew(session, held)
+        assert renewed == load(session)
+    assert getattr(renewed, part) != getattr(held, part)
+
+
+def test_what_is_not_a_change_in_the_log_is_read_again(
+    filled: Database, write: WriteContext
+) -> None:
+    with filled.write() as session:
+        _judge(session, write, "no evidence")
+    later = replace(write, now=write.now + timedelta(seconds=1))
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        _judge(session, later, "one witness more")
+        _decide(session, later, "another reason")
+    with filled.read() as session:
+        renewed = renew(session, held)
+        assert renewed == load(session)
+    assert renewed.sequence == held.sequence
+    assert renewed.planes != held.planes
+    assert renewed.placements != held.placements
+
+
+def test_a_deployment_that_did_not_move_stays_the_same_value(
+    filled: Database, write: WriteContext
+) -> None:
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        apply_deployment(session, write, a_deployment("other"), "", "")
+    with filled.read() as session:
+        renewed = renew(session, held)
+    assert renewed.deployments[0] is held.deployments[0]
+    assert renewed.placements is held.placements
+
+
+def test_everything_is_read_again_when_the_log_does_not_say(
+    filled: Database, write: WriteContext
+) -> None:
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        apply_deployment(session, write, a_deployment("other"), "", "")
+        append_change(session, write, "no-such.kind", "things/1", "made")
+        forget_changes(session, write, held.sequence + 1)
+    with filled.read() as session:
+        assert renew(session, held) == load(session)
+        ahead = replace(held, sequence=held.sequence + 1_000)
+        assert renew(session, ahead) == load(session)
