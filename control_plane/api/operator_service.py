@@ -330,6 +330,26 @@ class OperatorService(OperatorServiceServicer):
         page = listed(request, placements, _name, _itself, placement_pb2.Placement)
         return pb.ListPlacementsResponse(placements=page.items, next_page_token=page.next_token)
 
+    async def GetPlacement(
+        self, request: pb.GetPlacementRequest, context: Any
+    ) -> placement_pb2.Placement:
+        """Return one placement."""
+        short = validation.check_in_collection(request.name, "placements")
+        for placement in convert.placements_to_proto(await self._view()):
+            if placement.name == request.name:
+                return placement
+        raise NotFound(f"placement {short!r} does not exist; `skerry get placements` lists them")
+
+    async def GetReplica(
+        self, request: pb.GetReplicaRequest, context: Any
+    ) -> placement_pb2.Replica:
+        """Return one replica that a plane reports."""
+        short = validation.check_in_collection(request.name, "replicas")
+        for replica in convert.replicas_to_proto(await self._view()):
+            if replica.name == request.name:
+                return replica
+        raise NotFound(f"replica {short!r} is not reported; `skerry get replicas` lists them")
+
     async def ListReplicas(self, request: pb.ListReplicasRequest, context: Any) -> Any:
         """Return a page of the replicas that planes report, by plane and name."""
         validation.check_parent(request.parent)

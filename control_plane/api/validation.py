@@ -173,6 +173,18 @@ def masked_spec(
     return merged
 
 
+def check_in_collection(name: str, collection: str) -> str:
+    """Return the last part of a full name of that collection, whatever it is made of."""
+    head, _, short = name.rpartition("/")
+    project, _, rest = head.removeprefix("projects/").partition("/")
+    if not head.startswith("projects/") or rest != collection or not short:
+        raise InvalidInput(
+            f"{name[:120]!r} must look like projects/PROJECT/{collection}/NAME", field="name"
+        )
+    check_parent(f"projects/{project}")
+    return short[:120]
+
+
 def check_numbered(name: str, collection: str) -> int:
     """Return the number of `projects/PROJECT/COLLECTION/NUMBER`."""
     head, _, number = name.rpartition("/")

@@ -11,6 +11,8 @@ from skerry.cli import catalogue
 from skerry.cli.files import read_deployments
 from skerry.cli.questions import check_output
 from skerry.cli.session import session_of
+from skerry.cli.waiting import wait_ready
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import AlreadyExists, DeadlineExceeded, Infeasible, SkerryError
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", help="Wait so many seconds for it to be ready; 0: don't.", min=0.0),
+    ] = 0.0,
 ) -> None:
     """Create deployments or give them a new revision: all those of all files, or none."""
     session = session_of(context)
@@ -50,6 +56,10 @@ def apply(
             session.console().print(text)
         for text in warnings:
             session.console().print(f"  warning: pending: {text}")
+    if wait and not dry_run:
+        names = [deployment.name for _, deployment in deployments]
+        with session.operator() as client:
+            wait_ready(client, names, wait, session.console(), SystemClock())
 
 
 def plan(

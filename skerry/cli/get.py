@@ -8,6 +8,7 @@ from skerry.cli.session import UsageFault, session_of
 
 if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
+    from skerry.client.operator_calls import Which
 
 ENTRIES = ("accelerator-kinds", "base-models", "reservations")
 KINDS = (
@@ -15,6 +16,9 @@ KINDS = (
     *ENTRIES,
     *("prices", "cordons"),
 )
+# Lists that take a filter and an order, and where messages of a kind have their labels.
+CHOSEN = ("planes", "pools", "deployments", "placements", "replicas")
+LABELS = {"planes": "identity.labels", "deployments": "spec.labels"}
 
 
 def get(
@@ -22,20 +26,33 @@ def get(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)} (or singular).")],
     name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml.")] = "table",
+    passes: Annotated[
+        str, typer.Option("--filter", help="AIP-160, e.g. 'state = CONNECTED AND NOT plane:x'.")
+    ] = "",
+    order: Annotated[
+        str, typer.Option("--sort-by", help="AIP-132, e.g. 'cost_per_hour desc, name'.")
+    ] = "",
+    selector: Annotated[
+        str, typer.Option("-l", "--selector", help="Labels, e.g. tier=gold,team=chat.")
+    ] = "",
 ) -> None:
     """Show what there is of a kind: all of it, or one by its name."""
     from skerry.cli import render
+    from skerry.client.operator_calls import Which
 
     plural = plural_of(kind)
     if output not in list(render.Format):
         raise UsageFault(f"-o must be one of {', '.join(render.Format)}, not {output!r}")
+    which = Which(passes=_with_labels(plural, passes, selector), order=order)
+    if which != Which() and (name or plural not in CHOSEN):
+        raise UsageFault(f"only lists of {', '.join(CHOSEN)} are filtered and ordered")
     session = session_of(context)
     with session.operator() as client:
         if plural == "revisions":
             found: Any = client.list_revisions(_deployment_of(name))
             name = None  # which deployment's, and not one of them
         else:
-            found = _one(client, plural, name) if name else _all(client, plural)
+            found = _one(client, plural, name) if name else _all(client, plural, which)
     console = session.console()
     if output == render.Format.TABLE:
         listed = (found,) if name else found
@@ -46,6 +63,22 @@ def get(
     else:
         text = render.render_json(found) if output == "json" else render.render_yaml(found)
         typer.echo(text)
+
+
+def _with_labels(plural: str, passes: str, selector: str) -> str:
+    """Return the filter with a condition for each label, `KEY=VALUE` or `KEY`."""
+    if not selector:
+        return passes
+    if plural not in LABELS:
+        raise UsageFault(f"-l is for {' and '.join(LABELS)}: the others have no labels")
+    conditions = [f"({passes})"] if passes else []
+    for part in selector.split(","):
+        key, sign, value = part.strip().partition("=")
+        if not key or any(character in part for character in '"\\ ()'):
+            raise UsageFault(f"-l {part!r} must look like KEY=VALUE or KEY")
+        told = f'= "{value}"' if sign else ": *"
+        conditions.append(f"{LABELS[plural]}.{key} {told}")
+    return " AND ".join(conditions)
 
 
 def _deployment_of(name: str | None) -> str:
@@ -62,14 +95,15 @@ def plural_of(kind: str) -> str:
     raise UsageFault(f"there is no kind {kind!r}; take one of {', '.join(KINDS)}")
 
 
-def _all(client: "OperatorClient", plural: str) -> Any:
+def _all(client: "OperatorClient", plural: str, which: "Which") -> Any:
     if plural == "changes":
         return client.latest_changes()
     if plural in ENTRIES:
         from skerry.client.catalogue_calls import ENTRY_KINDS
 
         return client.list_entries(ENTRY_KINDS[plural])
-    return getattr(client, f"list_{plural}")()
+    listing = getattr(client, f"list_{plural}")
+    return listing(which) if plural in CHOSEN else listing()
 
 
 def _one(client: "OperatorClient", plural: str, name: str) -> Any:

@@ -20,7 +20,7 @@ from skerry.client import catalogue_calls, questions, rows
 from skerry.client import operator_calls as calls
 from skerry.client.catalogue_calls import EntryKind
 from skerry.client.context import Context
-from skerry.client.operator_calls import Call, Page
+from skerry.client.operator_calls import EVERY, Call, Page, Which
 from skerry.client.rows import Value
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.pool import PoolTerms
@@ -89,25 +89,25 @@ class OperatorClient:
         for channel in self._channels:
             channel.close()
 
-    def list_planes(self) -> tuple[rows.PlaneRow, ...]:
-        """Return every plane."""
-        return self._pages(lambda token: calls.list_planes(self._project, token))
+    def list_planes(self, which: Which = EVERY) -> tuple[rows.PlaneRow, ...]:
+        """Return every plane that passes the filter, in the order asked for."""
+        return self._pages(lambda token: calls.list_planes(self._project, token, which))
 
-    def list_pools(self) -> tuple[rows.PoolRow, ...]:
-        """Return every pool."""
-        return self._pages(lambda token: calls.list_pools(self._project, token))
+    def list_pools(self, which: Which = EVERY) -> tuple[rows.PoolRow, ...]:
+        """Return every pool that passes the filter, in the order asked for."""
+        return self._pages(lambda token: calls.list_pools(self._project, token, which))
 
-    def list_deployments(self) -> tuple[rows.DeploymentRow, ...]:
-        """Return every deployment."""
-        return self._pages(lambda token: calls.list_deployments(self._project, token))
+    def list_deployments(self, which: Which = EVERY) -> tuple[rows.DeploymentRow, ...]:
+        """Return every deployment that passes the filter, in the order asked for."""
+        return self._pages(lambda token: calls.list_deployments(self._project, token, which))
 
-    def list_placements(self) -> tuple[rows.PlacementRow, ...]:
-        """Return every placement."""
-        return self._pages(lambda token: calls.list_placements(self._project, token))
+    def list_placements(self, which: Which = EVERY) -> tuple[rows.PlacementRow, ...]:
+        """Return every placement that passes the filter, in the order asked for."""
+        return self._pages(lambda token: calls.list_placements(self._project, token, which))
 
-    def list_replicas(self) -> tuple[rows.ReplicaRow, ...]:
-        """Return every replica that a plane reported."""
-        return self._pages(lambda token: calls.list_replicas(self._project, token))
+    def list_replicas(self, which: Which = EVERY) -> tuple[rows.ReplicaRow, ...]:
+        """Return every reported replica that passes the filter, in the order asked for."""
+        return self._pages(lambda token: calls.list_replicas(self._project, token, which))
 
     def latest_changes(self, count: int = CHANGES_SHOWN) -> tuple[rows.ChangeRow, ...]:
         """Return the `count` newest changes, oldest of them first."""

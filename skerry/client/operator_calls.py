@@ -47,33 +47,52 @@ class Page(Generic[Row]):
     next_token: str
 
 
-def list_planes(project: str, token: str) -> Call[Page[rows.PlaneRow]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which of a list, by an AIP-160 filter, in which AIP-132 order; empty: all, by name."""
+
+    passes: str = ""
+    order: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a request for a list."""
+        return {"filter": self.passes, "order_by": self.order}
+
+
+EVERY = Which()
+
+
+def list_planes(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.PlaneRow]]:
     """Return the call for a page of planes."""
-    request = messages.ListPlanesRequest(**page_fields(project, token))
+    request = messages.ListPlanesRequest(**page_fields(project, token), **which.fields())
     return page_call("ListPlanes", request, "planes", read.plane_row)
 
 
-def list_pools(project: str, token: str) -> Call[Page[rows.PoolRow]]:
+def list_pools(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.PoolRow]]:
     """Return the call for a page of pools."""
-    request = messages.ListPoolsRequest(**page_fields(project, token))
+    request = messages.ListPoolsRequest(**page_fields(project, token), **which.fields())
     return page_call("ListPools", request, "pools", read.pool_row)
 
 
-def list_deployments(project: str, token: str) -> Call[Page[rows.DeploymentRow]]:
+def list_deployments(
+    project: str, token: str, which: Which = EVERY
+) -> Call[Page[rows.DeploymentRow]]:
     """Return the call for a page of deployments."""
-    request = messages.ListDeploymentsRequest(**page_fields(project, token))
+    request = messages.ListDeploymentsRequest(**page_fields(project, token), **which.fields())
     return page_call("ListDeployments", request, "deployments", read.deployment_row)
 
 
-def list_placements(project: str, token: str) -> Call[Page[rows.PlacementRow]]:
+def list_placements(
+    project: str, token: str, which: Which = EVERY
+) -> Call[Page[rows.PlacementRow]]:
     """Return the call for a page of placements."""
-    request = messages.ListPlacementsRequest(**page_fields(project, token))
+    request = messages.ListPlacementsRequest(**page_fields(project, token), **which.fields())
     return page_call("ListPlacements", request, "placements", read.placement_row)
 
 
-def list_replicas(project: str, token: str) -> Call[Page[rows.ReplicaRow]]:
+def list_replicas(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.ReplicaRow]]:
     """Return the call for a page of replicas."""
-    request = messages.ListReplicasRequest(**page_fields(project, token))
+    request = messages.ListReplicasRequest(**page_fields(project, token), **which.fields())
     return page_call("ListReplicas", request, "replicas", read.replica_row)
 
 

@@ -353,6 +353,18 @@ class ListPlacementsResponse(_message.Message):
     next_page_token: str
     def __init__(self, placements: _Optional[_Iterable[_Union[_placement_pb2.Placement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class GetPlacementRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetReplicaRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class ListReplicasRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
     PARENT_FIELD_NUMBER: _ClassVar[int]

@@ -161,10 +161,20 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlacementsRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlacementsResponse.FromString,
                 _registered_method=True)
+        self.GetPlacement = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetPlacement',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlacementRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Placement.FromString,
+                _registered_method=True)
         self.ListReplicas = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListReplicas',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasResponse.FromString,
+                _registered_method=True)
+        self.GetReplica = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetReplica',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetReplicaRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Replica.FromString,
                 _registered_method=True)
         self.ListChanges = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListChanges',
@@ -342,7 +352,19 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPlacement(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReplicas(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReplica(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -492,10 +514,20 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlacementsRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPlacementsResponse.SerializeToString,
             ),
+            'GetPlacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlacement,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlacementRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Placement.SerializeToString,
+            ),
             'ListReplicas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReplicas,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasResponse.SerializeToString,
+            ),
+            'GetReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReplica,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetReplicaRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Replica.SerializeToString,
             ),
             'ListChanges': grpc.unary_unary_rpc_method_handler(
                     servicer.ListChanges,
@@ -1172,6 +1204,33 @@ class OperatorService:
             _registered_method=True)
 
     @staticmethod
+    def GetPlacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetPlacement',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlacementRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Placement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListReplicas(request,
             target,
             options=(),
@@ -1188,6 +1247,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/ListReplicas',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListReplicasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetReplica',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetReplicaRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Replica.FromString,
             options,
             channel_credentials,
             insecure,

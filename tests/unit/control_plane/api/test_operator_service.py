@@ -377,3 +377,22 @@ async def test_a_waiting_plan_is_shown_and_approved(fleet: Operator) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await fleet.stub.RejectPlan(pb.RejectPlanRequest(name=whole.name))
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_one_placement_and_one_replica_are_found_by_name(fleet: Operator) -> None:
+    placed = (Placement(deployment="demo", pool="gcp-x--cpu", count=2, reason="cheapest"),)
+    await fleet.database.run(replace_placements, fleet.write(), placed, "why")
+    hear(fleet, "gcp-x", replicas=(a_replica(name="a"),))
+    fleet.clock.advance(1.0)
+    name = f"{PARENT}/placements/demo--gcp-x--cpu"
+    found = await fleet.stub.GetPlacement(pb.GetPlacementRequest(name=name))
+    assert (found.replicas, found.reason) == (2, "cheapest")
+    replica = await fleet.stub.GetReplica(pb.GetReplicaRequest(name=f"{PARENT}/replicas/a"))
+    assert replica.plane == "gcp-x"
+    for call in (
+        fleet.stub.GetPlacement(pb.GetPlacementRequest(name=f"{PARENT}/placements/none")),
+        fleet.stub.GetReplica(pb.GetReplicaRequest(name=f"{PARENT}/replicas/none")),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert error.value.code() is grpc.StatusCode.NOT_FOUND

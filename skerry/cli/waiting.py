@@ -1,0 +1,57 @@
+"""Waiting until what was asked for is so: a line for each step, and a limit for all of it."""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skerry.plumbing.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skerry.client.operator import OperatorClient
+    from skerry.client.rows import DeploymentRow
+    from skerry.plumbing.clock import Clock
+
+LOOK_SECONDS = 0.5
+
+
+def wait_ready(
+    client: "OperatorClient",
+    names: Sequence[str],
+    seconds_max: float,
+    console: "Console",
+    clock: "Clock",
+) -> None:
+    """Return once all of these deployments run as many READY replicas as they want.
+
+    DeadlineExceeded says which do not after that time, and what is pending of them.
+    """
+    pause = threading.Event()  # never set: nobody else is there to end the wait
+    end = clock.monotonic() + seconds_max
+    told: dict[str, str] = {}
+    while True:
+        rows = [client.get_deployment(name) for name in names]
+        for row in rows:
+            progress = f"{row.name}: {row.replicas_ready}/{row.replicas_wanted} ready"
+            if told.get(row.name) != progress:
+                told[row.name] = progress
+                console.print(progress)
+        missing = [row for row in rows if not is_ready(row)]
+        if not missing:
+            return
+        if clock.monotonic() >= end:
+            raise DeadlineExceeded(
+                f"not ready after {seconds_max:g} s: {'; '.join(map(_told, missing))}"
+            )
+        pause.wait(LOOK_SECONDS)
+
+
+def is_ready(row: "DeploymentRow") -> bool:
+    """Say whether all replicas that are wanted are READY and nothing is pending."""
+    return row.replicas_ready >= row.replicas_wanted and not row.pending
+
+
+def _told(row: "DeploymentRow") -> str:
+    why = f" ({row.pending[0]})" if row.pending else ""
+    return f"{row.name} has {row.replicas_ready} of {row.replicas_wanted}{why}"

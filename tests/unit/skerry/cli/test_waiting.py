@@ -1,0 +1,56 @@
+"""`--wait` ends when all is ready, tells progress, and says what is missing when time is over."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from skerry.cli.waiting import wait_ready
+from skerry.plumbing.errors import DeadlineExceeded
+from tests.fakes.clock import FakeClock
+
+
+@dataclass
+class _Row:
+    name: str
+    replicas_ready: int
+    replicas_wanted: int = 2
+    pending: tuple[str, ...] = ()
+
+
+@dataclass
+class _Client:
+    """Answers with the next row each time it is asked; time passes with every question."""
+
+    clock: FakeClock
+    rows: list[_Row]
+    asked: int = field(default=0)
+
+    def get_deployment(self, name: str) -> Any:
+        self.clock.advance(1.0)
+        row = self.rows[min(self.asked, len(self.rows) - 1)]
+        self.asked += 1
+        return row
+
+
+def waited(rows: list[_Row], seconds: float) -> list[str]:
+    clock, console = FakeClock(), Console(record=True, width=200)
+    client: Any = _Client(clock=clock, rows=rows)
+    wait_ready(client, ["demo"], seconds, console, clock)
+    return console.export_text().splitlines()
+
+
+def test_each_step_is_told_once_and_ready_is_the_end() -> None:
+    rows = [_Row("demo", 0), _Row("demo", 0), _Row("demo", 2)]
+    assert waited(rows, 60.0) == ["demo: 0/2 ready", "demo: 2/2 ready"]
+
+
+def test_what_is_missing_is_told_when_time_is_over() -> None:
+    with pytest.raises(DeadlineExceeded, match=r"demo has 1 of 2 \(no room\)"):
+        waited([_Row("demo", 1, pending=("no room",))], 0.5)
+
+
+def test_what_is_pending_is_not_ready() -> None:
+    with pytest.raises(DeadlineExceeded):
+        waited([_Row("demo", 2, pending=("1 replicas: no room",))], 0.5)
