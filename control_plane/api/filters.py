@@ -118,19 +118,26 @@ def order_of(text: str, message: type[Message]) -> tuple[tuple[str, bool], ...]:
 
 
 def value_at(message: Any, path: str) -> Any:
-    """Return the value of a field by its path: times as (seconds, nanoseconds), enums by name."""
-    field: FieldDescriptor | None = None
-    for part in path.split("."):
-        if field is not None and _is_map(field):
-            return message.get(part)
-        field = message.DESCRIPTOR.fields_by_name[part]
-        message = getattr(message, part)
-    assert field is not None, "a path has a part"
+    """Return the value of a field by its path; None where it, or what it is in, is not set.
+
+    Times are (seconds, nanoseconds), enums their names; what follows a map is one of its keys.
+    """
+    parts = path.split(".")
+    value: Any = message
+    for number, part in enumerate(parts):
+        field = value.DESCRIPTOR.fields_by_name[part]
+        inner = getattr(value, part)
+        if _is_map(field):
+            key = ".".join(parts[number + 1 :])
+            return inner.get(key) if key else inner
+        if field.has_presence and not value.HasField(part):
+            return None
+        value = inner
     if _is_time(field):
-        return message.seconds, message.nanos
+        return value.seconds, value.nanos
     if field.enum_type is not None and not field.is_repeated:
-        return field.enum_type.values_by_number[message].name
-    return message
+        return field.enum_type.values_by_number[value].name
+    return value
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -216,6 +223,8 @@ def _restriction(reader: _Reader) -> Matcher:
     if sign.value == ":":
         return _having(name.value, field, told)
     wanted = _wanted(reader, field, told, value.at)
+    if isinstance(wanted, _Wildcard) and sign.value not in ("=", "!="):
+        raise reader.fail("`*` has no order: ask with = or !=", value.at)
     return _comparison(name.value, sign.value, wanted)
 
 
@@ -224,22 +233,55 @@ def _having(path: str, field: FieldDescriptor, told: str) -> Matcher:
 
     def having(message: Any) -> bool:
         value = value_at(message, path)
+        if value is None:
+            return False
         if told == "*":
-            return bool(value)
+            return _is_set(field, value)
+        if isinstance(value, str):
+            return told.lower() in value.lower()
         if field.is_repeated:
-            return any(str(item) == told for item in value) if value is not None else False
+            return any(str(item) == told for item in value)
         return told.lower() in str(value).lower()
 
     return having
 
 
+def _is_set(field: FieldDescriptor, value: Any) -> bool:
+    """Say whether a value that is there was also set; what has no presence is not when it is 0."""
+    if field.is_repeated:
+        return isinstance(value, str) or len(value) > 0
+    if field.enum_type is not None:
+        return bool(value != field.enum_type.values_by_number[0].name)
+    return field.has_presence or bool(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wildcard:
+    """A text with `*` in it, which stands for any text; matched in one pass."""
+
+    pieces: tuple[str, ...]
+
+    def matches(self, text: str) -> bool:
+        """Say whether the pieces stand in the text in order, the first and last at its ends."""
+        head, *middle, tail = self.pieces
+        at, end = len(head), len(text) - len(tail)
+        if at > end or not text.startswith(head) or not text.endswith(tail):
+            return False
+        for piece in middle:
+            found = text.find(piece, at, end)
+            if found < 0:
+                return False
+            at = found + len(piece)
+        return True
+
+
 def _comparison(path: str, sign: str, wanted: Any) -> Matcher:
     def compare(message: Any) -> bool:
         value = value_at(message, path)
-        if value is None:  # a label that is not there equals nothing
+        if value is None:  # what is not set equals nothing, and is neither more nor less
             return sign == "!="
-        if isinstance(wanted, re.Pattern):
-            return bool(wanted.fullmatch(value)) is (sign == "=")
+        if isinstance(wanted, _Wildcard):
+            return wanted.matches(value) is (sign == "=")
         return bool(_COMPARISONS[sign](value, wanted))
 
     return compare
@@ -263,8 +305,7 @@ def _wanted(reader: _Reader, field: FieldDescriptor, told: str, at: int) -> Any:
         if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
             return {"true": True, "false": False}[told]
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-            pattern = ".*".join(map(re.escape, told.split("*")))
-            return re.compile(pattern, re.DOTALL) if "*" in told else told
+            return _Wildcard(tuple(told.split("*"))) if "*" in told else told
         return float(told)
     except (ValueError, KeyError):
         raise reader.fail(f"{told[:80]!r} is no value of this field", at) from None
@@ -293,8 +334,8 @@ def _field_of(path: str, descriptor: Descriptor, where: str) -> FieldDescriptor:
             )
         found = field
         last = number == len(parts) - 1
-        if _is_map(field) and number == len(parts) - 2:
-            return field
+        if _is_map(field) and not last:
+            return field  # the rest is a key, whatever dots it has
         if not last and (field.message_type is None or field.is_repeated):
             raise InvalidInput(f"{where}: {part!r} of {path[:80]!r} has no fields", field=where)
         if field.message_type is not None:

@@ -40,8 +40,7 @@ from control_plane.reconcile.summary import summarise
 from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
-from control_plane.store.placements import record_decision, replace_placements
-from control_plane.store.plans import drop_held, hold_plan, record_plan
+from control_plane.store.plans import Proposal, put_in_force
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import keep_what_is
@@ -180,18 +179,23 @@ class ReconcileLoop:
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
     ) -> None:
         plan, seconds = await self._solve(snapshot, conditions)
+        held: Proposal | None = None
         if snapshot.policy.advisory:
-            plan = await self._hold(snapshot, conditions, seen, (plan, seconds))
-        summary = summarise(plan, snapshot.placements)
-        changed = await self._database.run(
-            replace_placements, self._context(), plan.placements, summary
+            problem = placement_problem(snapshot, conditions)
+            in_force = await asyncio.to_thread(keep_what_is, problem, WAITS)
+            if counts_of(plan.placements) != counts_of(in_force.placements):
+                held = _proposal(plan, seconds, snapshot)
+            plan = in_force
+        changed, waits = await self._database.run(
+            put_in_force,
+            self._context(),
+            _proposal(plan, seconds, snapshot),
+            snapshot.placements,
+            digest_of(seen, snapshot.policy),
+            held,
         )
-        decision = decision_of(plan, seconds)
-        await self._database.run(record_decision, self._context(), decision)
-        if changed:
-            await self._database.run(
-                record_plan, self._context(), decision, digest_of(seen), summary
-            )
+        if waits is not None:
+            _log.info("plan.held", number=waits)
         self._decided = Decided(fingerprint=seen, plan=plan)
         instruments.SOLVE_SECONDS.observe(seconds)
         instruments.PENDING_REPLICAS.set(sum(u.replicas for u in plan.unplaced))
@@ -204,32 +208,6 @@ class ReconcileLoop:
             cost_per_hour=plan.cost_per_hour,
             unplaced=sum(u.replicas for u in plan.unplaced),
         )
-
-    async def _hold(
-        self,
-        snapshot: Snapshot,
-        conditions: Mapping[str, PlaneCondition],
-        seen: Fingerprint,
-        proposed: tuple[PlacementPlan, float],
-    ) -> PlacementPlan:
-        """Keep a plan that would change something for approval; return what stays in force."""
-        problem = placement_problem(snapshot, conditions)
-        in_force = await asyncio.to_thread(keep_what_is, problem, WAITS)
-        plan, seconds = proposed
-        if counts_of(plan.placements) == counts_of(in_force.placements):
-            await self._database.run(drop_held, self._context())
-            return in_force
-        number = await self._database.run(
-            hold_plan,
-            self._context(),
-            decision_of(plan, seconds),
-            plan.placements,
-            digest_of(seen),
-            summarise(plan, snapshot.placements),
-        )
-        if number is not None:
-            _log.info("plan.held", number=number, cost_per_hour=plan.cost_per_hour)
-        return in_force
 
     async def _solve(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
@@ -283,6 +261,14 @@ class ReconcileLoop:
                 await self._database.run(desired.raise_generation, write, plane, at_least)
             case RemoveDeployment(deployment=name):
                 await self._database.run(deployments.remove_deployment, write, name)
+
+
+def _proposal(plan: PlacementPlan, seconds: float, snapshot: Snapshot) -> Proposal:
+    return Proposal(
+        decision=decision_of(plan, seconds),
+        placements=plan.placements,
+        summary=summarise(plan, snapshot.placements),
+    )
 
 
 def _count_planes(conditions: Mapping[str, PlaneCondition]) -> None:

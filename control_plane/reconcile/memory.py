@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.problem import pool_bars
 from control_plane.reconcile.snapshot import Snapshot
 from scheduler.plan import PlacementPlan
@@ -36,9 +37,9 @@ class Decided:
     plan: PlacementPlan
 
 
-def digest_of(seen: Fingerprint) -> str:
+def digest_of(seen: Fingerprint, policy: ReconcilePolicy) -> str:
     """Return a digest of what a placement depends on, to tell plans of the same inputs."""
-    return hashlib.sha256(repr(seen).encode()).hexdigest()
+    return hashlib.sha256(repr((seen, policy)).encode()).hexdigest()
 
 
 def is_answered(decided: Decided | None, seen: Fingerprint, snapshot: Snapshot) -> bool:

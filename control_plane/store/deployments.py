@@ -26,7 +26,7 @@ from control_plane.store.values import (
     StoredEntry,
     StoredRevision,
 )
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.names import full_name
 from skerry.plumbing.errors import (
     AlreadyExists,
@@ -229,8 +229,7 @@ def rollback_deployment(
     if held.deleting:
         raise Infeasible(f"deployment {name!r} is being deleted; it has no way back")
     present = held.deployment.revision.number
-    wanted = number or _number_before(session, name, present)
-    back = get_revision(session, name, wanted).revision
+    wanted, back = _revision_before(session, held, number)
     stored = held
     if wanted != present:
         stored = _next(held, replace(held.deployment, revision=back), write, deleting=False)
@@ -380,12 +379,23 @@ def _apply(
     return AppliedDeployment(stored=stored, outcome=ApplyOutcome.UPDATED)
 
 
-def _number_before(session: Session, name: str, present: int) -> int:
-    earlier = [s.revision.number for s in list_revisions(session, name)]
-    before = [number for number in earlier if number < present]
-    if not before:
-        raise NotFound(f"deployment {name!r} has no revision before {present}")
-    return max(before)
+def _revision_before(session: Session, held: StoredDeployment, number: int) -> tuple[int, Revision]:
+    """Return the revision to go back to with its number; 0: the one before the present one.
+
+    Those of a removed deployment of the same name are kept, but are no way back.
+    """
+    name, present = held.deployment.name, held.deployment.revision.number
+    own = {
+        stored.revision.number: stored.revision
+        for stored in list_revisions(session, name)
+        if stored.created_at >= held.created_at
+    }
+    wanted = number or max((known for known in own if known < present), default=0)
+    if wanted not in own:
+        there = ", ".join(map(str, sorted(own)[-10:]))
+        asked = f"revision {number}" if number else f"revision before {present}"
+        raise NotFound(f"deployment {name!r} has no {asked} of its own; there are {there}")
+    return wanted, own[wanted]
 
 
 def _check_creation(name: str, held: StoredDeployment | None, creation: Creation) -> None:

@@ -1,6 +1,7 @@
 """Plans by number: what was decided when, and what waits for an operator's approval."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, delete, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -8,53 +9,74 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
-from control_plane.store.placements import replace_placements
+from control_plane.store.placements import (
+    list_placements,
+    record_decision,
+    replace_placements,
+)
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.values import Answer, Decision, PlanState, StoredPlan
 from skerry.fleet.names import full_name
 from skerry.fleet.placement import Placement
-from skerry.plumbing.errors import Infeasible, NotFound
+from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 
 PLANS_KEPT = 1_000
 
 
-def record_plan(
-    session: Session, write: WriteContext, decision: Decision, inputs: str, summary: str
-) -> int:
-    """Keep a plan that was applied; return its number. What waited for approval is superseded."""
-    check_epoch(session, write.epoch)
-    _supersede(session)
-    return _insert(session, write, (decision, inputs, summary), PlanState.APPLIED, None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A plan with what it would place, and one line on what it changes."""
+
+    decision: Decision
+    placements: tuple[Placement, ...]
+    summary: str
 
 
-def hold_plan(
+def put_in_force(
     session: Session,
     write: WriteContext,
-    decision: Decision,
-    placements: Sequence[Placement],
+    told: Proposal,
+    seen: Sequence[Placement],
     inputs: str,
-    summary: str,
-) -> int | None:
-    """Keep a plan until an operator approves it; return its number, None where nothing is new.
+    held: Proposal | None,
+) -> tuple[bool, int | None]:
+    """Put a plan in force and keep another for approval, in one piece.
 
-    A plan from the same inputs that waits already, or was rejected, is not held again.
+    Returns whether any count changed, and the number under which `held` waits; None where nothing
+    waits that did not before. StaleGeneration unless the placements are those `seen` when the plans
+    were made: an operator approved one meanwhile.
     """
     check_epoch(session, write.epoch)
+    if _counts(list_placements(session)) != _counts(seen):
+        raise StaleGeneration("the placements were changed while the plan was made; look again")
+    changed = replace_placements(session, write, told.placements, told.summary)
+    record_decision(session, write, told.decision)
+    waits = None
+    if held is None or changed:
+        _supersede(session)
+    if changed:
+        _insert(session, write, (told.decision, inputs, told.summary), PlanState.APPLIED, None)
+    if held is not None:
+        waits = _hold(session, write, held, inputs)
+    return changed, waits
+
+
+def _hold(session: Session, write: WriteContext, held: Proposal, inputs: str) -> int | None:
+    """Keep a plan until an operator approves it; one from the same inputs that waits or was
+    rejected is not held again."""
     newest = _newest(session)
     asked = (PlanState.HELD, PlanState.REJECTED)
     if newest is not None and newest.inputs == inputs and newest.state in asked:
         return None
     _supersede(session)
-    rows = [[p.deployment, p.pool, p.count, p.reason] for p in placements]
-    number = _insert(session, write, (decision, inputs, summary), PlanState.HELD, rows)
-    append_change(session, write, "plan.held", _subject(write, number), summary)
+    rows: list[list[object]] = [[p.deployment, p.pool, p.count, p.reason] for p in held.placements]
+    number = _insert(session, write, (held.decision, inputs, held.summary), PlanState.HELD, rows)
+    append_change(session, write, "plan.held", _subject(write, number), held.summary)
     return number
 
 
-def drop_held(session: Session, write: WriteContext) -> bool:
-    """Supersede what waits for approval: it would change nothing any more; say if there was any."""
-    check_epoch(session, write.epoch)
-    return _supersede(session)
+def _counts(placements: Sequence[Placement]) -> dict[tuple[str, str], int]:
+    return {(p.deployment, p.pool): p.count for p in placements if p.count}
 
 
 def settle_plan(

@@ -93,8 +93,10 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
 }
 # What a change may have written, by the first word of its kind; all parts by one not named here.
 _WRITTEN: Mapping[str, frozenset[str]] = {
+    "accelerator-kind": frozenset(),
+    "base-model": frozenset(),
     "changes": frozenset(),
-    "deployment": frozenset({"deployments"}),
+    "deployment": frozenset({"deployments", "placements"}),
     "desired": frozenset({"desired"}),
     "domain": frozenset({"cordons"}),
     "leadership": frozenset(),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from skerry.plumbing.errors import DeadlineExceeded
@@ -31,7 +32,7 @@ def wait_ready(
     end = clock.monotonic() + seconds_max
     told: dict[str, str] = {}
     while True:
-        rows = [client.get_deployment(name) for name in names]
+        rows = [_at_its_revision(client.get_deployment(name), client) for name in names]
         for row in rows:
             progress = f"{row.name}: {row.replicas_ready}/{row.replicas_wanted} ready"
             if told.get(row.name) != progress:
@@ -45,6 +46,21 @@ def wait_ready(
                 f"not ready after {seconds_max:g} s: {'; '.join(map(_told, missing))}"
             )
         pause.wait(LOOK_SECONDS)
+
+
+def _at_its_revision(row: "DeploymentRow", client: "OperatorClient") -> "DeploymentRow":
+    """Return the row with only those replicas READY that are of the present revision."""
+    from skerry.client.operator_calls import Which
+    from skerry.fleet.observation import ReplicaState
+
+    number = row.deployment.revision.number
+    running = client.list_replicas(Which(passes=f'observed.deployment = "{row.name}"'))
+    ready = [
+        replica
+        for replica in running
+        if replica.observed.revision == number and replica.observed.state is ReplicaState.READY
+    ]
+    return replace(row, replicas_ready=min(len(ready), row.replicas_ready))
 
 
 def is_ready(row: "DeploymentRow") -> bool:

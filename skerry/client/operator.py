@@ -24,6 +24,7 @@ from skerry.client.operator_calls import EVERY, Call, Page, Which
 from skerry.client.rows import Value
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.pool import PoolTerms
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import DeadlineExceeded, NotFound, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, from_rpc_error
@@ -67,6 +68,7 @@ class OperatorClient:
         self._ids = ids
         self._metadata = _metadata(actor, reason)
         self._closed = threading.Event()
+        self._clock = SystemClock()
         self._endpoints = context.endpoints
         self._channels = [
             grpc.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
@@ -249,7 +251,8 @@ class OperatorClient:
         a minute.
         """
         sequence, failures = from_sequence, 0
-        while True:
+        while not self._closed.is_set():
+            began = self._clock.monotonic()
             stub = self._stubs[failures % len(self._stubs)]
             request = calls.watch_request(self._project, sequence)
             stream = stub.method("WatchChanges")(request, metadata=self._metadata)
@@ -258,14 +261,16 @@ class OperatorClient:
                     change = calls.watched(message)
                     sequence, failures = change.sequence, 0
                     yield change
-                failures += 1  # the server ended it: it is stopping
+                cause: SkerryError = Unavailable("the stream was ended")
             except grpc.RpcError as error:
-                failures += 1
                 cause = _or_raise(from_rpc_error(error))
-                if failures >= WATCH_TRIES_MAX:
-                    raise _nobody_answers(self._endpoints, [cause]) from None
             finally:
                 stream.cancel()
+            # One that lived for a while was answered; a quiet fleet's stream may be cut by a proxy.
+            lived = self._clock.monotonic() - began > WATCH_PAUSE.max_seconds
+            failures = 1 if lived else failures + 1
+            if failures >= WATCH_TRIES_MAX:
+                raise _nobody_answers(self._endpoints, [cause])
             self._closed.wait(WATCH_PAUSE.delay(failures, self._ids.random()))
 
     def _pages(self, call: Callable[[str], Call[Page[Row]]]) -> tuple[Row, ...]:

@@ -32,7 +32,7 @@ from skerry.fleet.observation import (
     ReplicaState,
 )
 from skerry.fleet.pool import PoolTerms
-from skerry.plumbing.errors import Conflict, Infeasible
+from skerry.plumbing.errors import Conflict, Infeasible, StaleGeneration
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import FakeClock
 
@@ -255,6 +255,59 @@ async def test_a_plan_that_is_overtaken_cannot_be_approved(tmp_path: Path) -> No
     await fleet.turns(2)
     with pytest.raises(Infeasible, match="superseded"):
         await fleet.database.run(plans.settle_plan, write, 1, True, "")
+
+
+async def test_the_plan_that_replaces_a_lost_plane_waits_to_be_approved(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(2)
+    write = WriteContext(epoch=fleet.epoch, actor="user:test", now=fleet.clock.now())
+    await fleet.database.run(plans.settle_plan, write, 1, True, "")
+    await fleet.turns(30)
+    fleet.lose("aws")
+    await fleet.turns(30)
+    assert await fleet.counts() == {"fra": 2, "gcp": 1}
+    newest = (await fleet.database.run_read(plans.list_plans))[0]
+    assert newest.state is PlanState.HELD
+    await fleet.database.run(plans.settle_plan, write, newest.number, True, "")
+    await fleet.turns(3)
+    assert sum((await fleet.counts()).values()) == 4
+
+
+async def test_an_approval_while_a_plan_is_made_is_not_undone(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(2)
+    write = WriteContext(epoch=fleet.epoch, actor="user:test", now=fleet.clock.now())
+    solver = fleet.loop._doors.solver
+
+    class Approving:
+        """Solves while an operator approves what waits."""
+
+        async def solve(self, problem: PlacementProblem) -> PlacementPlan:
+            if not await fleet.counts():
+                await fleet.database.run(plans.settle_plan, write, 1, True, "")
+            return await solver.solve(problem)
+
+    fleet.loop._doors = replace(fleet.loop._doors, solver=Approving())
+    terms = PoolTerms(price_per_accelerator_hour=0.11)
+    await fleet.database.run(pools.set_terms, write, "fra--cpu", terms, "", "")
+    with pytest.raises(StaleGeneration):
+        await fleet.turns(1)
+    assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
+    await fleet.turns(3)
+    assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
+
+
+async def test_a_plan_waits_no_more_once_plans_are_applied_by_themselves(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, ADVISORY)
+    await fleet.apply_demo()
+    await fleet.turns(2)
+    fleet.policy = AUTOMATIC
+    fleet.start()
+    await fleet.turns(30)
+    states = {plan.state for plan in await fleet.database.run_read(plans.list_plans)}
+    assert states == {PlanState.APPLIED, PlanState.SUPERSEDED}
 
 
 async def test_every_plan_that_changed_something_is_kept(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
 from control_plane.store.planes import record_report
-from control_plane.store.plans import hold_plan
+from control_plane.store.plans import Proposal, put_in_force
 from control_plane.store.prices import set_price
 from control_plane.store.values import StoredLease
 from skerry.fleet.catalogue import AcceleratorKind
@@ -41,6 +41,8 @@ REPORT = PlaneReport(
 DECISION = Decision(cost_per_hour=0.0, solver="exact", optimal=True, solve_seconds=0.0)
 LEASE = StoredLease(plane="gcp-x", heard_at=T0, held=NEVER, replicas_ready=2)
 PLACED = (Placement(deployment="demo", pool="p", count=1),)
+PROPOSAL = Proposal(decision=DECISION, placements=PLACED, summary="demo moves")
+NOTHING = Proposal(decision=DECISION, placements=(), summary="nothing moves")
 
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -56,9 +58,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         "request-5",
     ),
     "delete_entry": (ACCELERATOR_KINDS, "a100", "", "request-6"),
-    "record_plan": (DECISION, "inputs", "summary"),
-    "hold_plan": (DECISION, PLACED, "other inputs", "why"),
-    "drop_held": (),
+    "put_in_force": (PROPOSAL, (), "other inputs", None),
     "settle_plan": (1, True, "request-8"),
     "rollback_deployment": ("demo", 1, "", "request-9"),
     "flush_leases": ((LEASE,),),
@@ -110,7 +110,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         model = BaseModel(uri="builtin://other", served_name="demo")
         other = replace(a_deployment().revision, base_model=model)
         apply_deployment(session, write, replace(a_deployment(), revision=other), "", "")
-        hold_plan(session, write, DECISION, PLACED, "inputs", "summary")
+        put_in_force(session, write, NOTHING, (), "inputs", PROPOSAL)
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

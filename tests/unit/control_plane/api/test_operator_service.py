@@ -13,7 +13,7 @@ from control_plane.store.deployments import apply_deployment
 from control_plane.store.desired import put_desired
 from control_plane.store.placements import Decision, record_decision, replace_placements
 from control_plane.store.planes import set_condition
-from control_plane.store.plans import hold_plan
+from control_plane.store.plans import Proposal, put_in_force
 from skerry.api.common.v1 import deployment_pb2 as spec_pb
 from skerry.api.operator.v1 import deployment_pb2 as operator_deployment_pb2
 from skerry.api.operator.v1 import operator_service_pb2 as pb
@@ -364,7 +364,9 @@ async def test_lists_are_filtered_and_ordered(fleet: Operator) -> None:
 async def test_a_waiting_plan_is_shown_and_approved(fleet: Operator) -> None:
     decision = Decision(cost_per_hour=1.5, solver="exact", optimal=True, solve_seconds=0.1)
     placed = (Placement(deployment="demo", pool="gcp-x--cpu", count=2, reason="cheapest"),)
-    await fleet.database.run(hold_plan, fleet.write(), decision, placed, "inputs", "demo moves")
+    nothing = Proposal(decision=decision, placements=(), summary="nothing moves")
+    waits = Proposal(decision=decision, placements=placed, summary="demo moves")
+    await fleet.database.run(put_in_force, fleet.write(), nothing, (), "inputs", waits)
     found = await fleet.stub.ListPlans(pb.ListPlansRequest(parent=PARENT))
     assert [(p.state, p.summary) for p in found.plans] == [("held", "demo moves")]
     assert not found.plans[0].placements

@@ -7,7 +7,10 @@ import pytest
 from rich.console import Console
 
 from skerry.cli.waiting import wait_ready
+from skerry.client.rows import ReplicaRow
+from skerry.fleet.deployment import Deployment
 from skerry.plumbing.errors import DeadlineExceeded
+from tests.builders import a_deployment, a_replica
 from tests.fakes.clock import FakeClock
 
 
@@ -17,6 +20,8 @@ class _Row:
     replicas_ready: int
     replicas_wanted: int = 2
     pending: tuple[str, ...] = ()
+    deployment: Deployment = field(default_factory=a_deployment)
+    of_the_revision_before: int = 0
 
 
 @dataclass
@@ -26,12 +31,25 @@ class _Client:
     clock: FakeClock
     rows: list[_Row]
     asked: int = field(default=0)
+    row: _Row = field(default_factory=lambda: _Row("demo", 0))
 
     def get_deployment(self, name: str) -> Any:
         self.clock.advance(1.0)
-        row = self.rows[min(self.asked, len(self.rows) - 1)]
+        self.row = self.rows[min(self.asked, len(self.rows) - 1)]
         self.asked += 1
-        return row
+        return self.row
+
+    def list_replicas(self, which: Any) -> Any:
+        assert which.passes == 'observed.deployment = "demo"'
+        old = self.row.of_the_revision_before
+        return tuple(
+            ReplicaRow(
+                plane="x",
+                observed=a_replica(name=f"r{n}", revision=0 if n < old else 1),
+                report_age_seconds=0.0,
+            )
+            for n in range(self.row.replicas_ready)
+        )
 
 
 def waited(rows: list[_Row], seconds: float) -> list[str]:
@@ -54,3 +72,8 @@ def test_what_is_missing_is_told_when_time_is_over() -> None:
 def test_what_is_pending_is_not_ready() -> None:
     with pytest.raises(DeadlineExceeded):
         waited([_Row("demo", 2, pending=("1 replicas: no room",))], 0.5)
+
+
+def test_replicas_of_the_revision_before_are_not_what_is_waited_for() -> None:
+    rows = [_Row("demo", 2, of_the_revision_before=2), _Row("demo", 2, of_the_revision_before=0)]
+    assert waited(rows, 60.0) == ["demo: 0/2 ready", "demo: 2/2 ready"]
