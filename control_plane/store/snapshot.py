@@ -3,7 +3,7 @@
 `renew` reads again only what the change log says has moved since.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -91,12 +91,13 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "reservations": lambda s: tuple(entry.value for entry in list_entries(s, RESERVATIONS)),
     "cordons": list_cordons,
 }
-# What a change may have written, by the first word of its kind; all parts by one not named here.
+# What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
     "base-model": frozenset(),
     "changes": frozenset(),
-    "deployment": frozenset({"deployments", "placements"}),
+    "deployment": frozenset({"deployments"}),
+    "deployment.removed": frozenset({"deployments", "placements"}),
     "desired": frozenset({"desired"}),
     "domain": frozenset({"cordons"}),
     "leadership": frozenset(),
@@ -147,8 +148,11 @@ def _moved(session: Session, after: int, newest: int) -> set[str]:
         return set(_PARTS)  # another database, or changes that were forgotten
     table = tables.changes
     kinds = session.execute(select(table.c.kind).distinct().where(table.c.sequence > after))
-    written = (_WRITTEN.get(kind.partition(".")[0], _PARTS.keys()) for kind in kinds.scalars())
-    return set().union(*written)
+    return set().union(*map(_written, kinds.scalars()))
+
+
+def _written(kind: str) -> Set[str]:
+    return _WRITTEN.get(kind, _WRITTEN.get(kind.partition(".")[0], _PARTS.keys()))
 
 
 def _unlogged(session: Session) -> Unlogged:
