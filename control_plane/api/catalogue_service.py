@@ -17,7 +17,7 @@ from control_plane.api.writing import Writing
 from control_plane.store import catalogue
 from control_plane.store.cordons import list_cordons, set_cordon
 from control_plane.store.engine import Database
-from control_plane.store.prices import delete_price, list_prices, set_price
+from control_plane.store.prices import PriceFrom, delete_price, list_prices, set_price
 from skerry.api.operator.v1 import catalogue_service_pb2 as pb
 from skerry.api.operator.v1 import (
     cordon_pb2,
@@ -131,9 +131,11 @@ class CatalogueService(CatalogueServiceServicer):
             told.price_per_accelerator_hour, "price.price_per_accelerator_hour"
         )
         valid_from = _moment(told, "valid_from", "price.valid_from")
+        request_id = validation.check_opaque(request.request_id, "request_id")
         with self._writing.done():
             write = self._writing.context(context)
-            await self._database.run(set_price, write, pool, valid_from, dollars)
+            price = PriceFrom(pool, valid_from, dollars)
+            await self._database.run(set_price, write, price, request_id)
         return _price(pool, valid_from, dollars)
 
     async def DeletePrice(self, request: pb.DeletePriceRequest, context: Any) -> Empty:
@@ -141,9 +143,10 @@ class CatalogueService(CatalogueServiceServicer):
         validation.check_parent(request.parent)
         pool = validation.check_pool_id(request.pool, "pool")
         valid_from = _moment(request, "valid_from", "valid_from")
+        request_id = validation.check_opaque(request.request_id, "request_id")
         with self._writing.done():
             write = self._writing.context(context)
-            await self._database.run(delete_price, write, pool, valid_from)
+            await self._database.run(delete_price, write, pool, valid_from, request_id)
         return Empty()
 
     async def ListCordons(self, request: pb.ListCordonsRequest, context: Any) -> Any:

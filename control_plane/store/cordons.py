@@ -30,11 +30,12 @@ def set_cordon(
     """
     check_epoch(session, write.epoch)
     digest = digest_of("cordon", domain.value, name, str(cordoned))
-    if earlier_answer(session, write, request_id, digest) is not None:
-        return False
-    keep_answer(session, write, request_id, digest, Answer())
+    if (earlier := earlier_answer(session, write, request_id, digest)) is not None:
+        return bool(earlier.changed)
     held = _find(session, domain, name)
-    if (held is not None) == cordoned:
+    changed = (held is not None) != cordoned
+    keep_answer(session, write, request_id, digest, Answer(changed=changed))
+    if not changed:
         return False
     table = tables.cordons
     if cordoned:

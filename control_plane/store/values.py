@@ -180,5 +180,7 @@ class Answer:
     deleting: StoredDeployment | None = None
     rolled_back: StoredDeployment | None = None
     terms: StoredTerms | None = None
+    # Of what answers whether anything changed.
+    changed: bool | None = None
     # Its value as JSON: which kind of entry it is of, the call says.
     entry: StoredEntry[Any] | None = None

@@ -117,17 +117,23 @@ def list_prices(project: str, token: str) -> Call[Page[rows.PriceRow]]:
     return page_call("ListPrices", request, "prices", _price)
 
 
-def set_price(project: str, pool: str, valid_from: datetime, dollars: float) -> Call[None]:
+def set_price(
+    project: str, pool: str, valid_from: datetime, dollars: float, request_id: str
+) -> Call[None]:
     """Return the call that says what a pool costs from a moment on."""
     price = price_pb2.Price(pool=pool, price_per_accelerator_hour=dollars)
     price.valid_from.FromDatetime(valid_from)
-    request = messages.SetPriceRequest(parent=f"projects/{project}", price=price)
+    request = messages.SetPriceRequest(
+        parent=f"projects/{project}", price=price, request_id=request_id
+    )
     return _write("SetPrice", request)
 
 
-def delete_price(project: str, pool: str, valid_from: datetime) -> Call[None]:
+def delete_price(project: str, pool: str, valid_from: datetime, request_id: str) -> Call[None]:
     """Return the call that forgets a pool's price from a moment on."""
-    request = messages.DeletePriceRequest(parent=f"projects/{project}", pool=pool)
+    request = messages.DeletePriceRequest(
+        parent=f"projects/{project}", pool=pool, request_id=request_id
+    )
     request.valid_from.FromDatetime(valid_from)
     return _write("DeletePrice", request)
 

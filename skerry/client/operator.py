@@ -228,11 +228,13 @@ class OperatorClient:
 
     def set_price(self, pool: str, valid_from: datetime, dollars: float) -> None:
         """Say what an accelerator-hour of a pool costs from a moment on."""
-        self._run(catalogue_calls.set_price(self._project, pool, valid_from, dollars))
+        ids = self._ids.new_id()
+        self._run(catalogue_calls.set_price(self._project, pool, valid_from, dollars, ids))
 
     def delete_price(self, pool: str, valid_from: datetime) -> None:
         """Forget a pool's price from a moment on: the one before it goes on."""
-        self._run(catalogue_calls.delete_price(self._project, pool, valid_from))
+        ids = self._ids.new_id()
+        self._run(catalogue_calls.delete_price(self._project, pool, valid_from, ids))
 
     def list_cordons(self) -> tuple[rows.CordonRow, ...]:
         """Return every domain that takes nothing new."""

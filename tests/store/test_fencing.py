@@ -21,7 +21,7 @@ from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
 from control_plane.store.planes import record_report
 from control_plane.store.plans import Proposal, put_in_force
-from control_plane.store.prices import set_price
+from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.values import StoredLease
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.deployment import BaseModel, FailureDomain
@@ -62,8 +62,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "settle_plan": (1, True, "request-8"),
     "rollback_deployment": ("demo", 1, "", "request-9"),
     "flush_leases": ((LEASE,),),
-    "set_price": ("onprem-fra--cpu", T0, 2.0),
-    "delete_price": ("onprem-fra--cpu", T1),
+    "set_price": (PriceFrom("onprem-fra--cpu", T0, 2.0), "request-10"),
+    "delete_price": ("onprem-fra--cpu", T1, "request-11"),
     "set_cordon": (FailureDomain.PLANE, "onprem-fra", True, "request-7"),
     "mark_deleting": ("demo", "", "request-2"),
     "remove_deployment": ("gone",),
@@ -106,7 +106,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         apply_deployment(session, write, a_deployment("gone"), "", "")
         mark_deleting(session, write, "gone", "", "")
         create_entry(session, write, ACCELERATOR_KINDS, AcceleratorKind(name="a100"), "")
-        set_price(session, write, "onprem-fra--cpu", T1, 1.0)
+        set_price(session, write, PriceFrom("onprem-fra--cpu", T1, 1.0), "")
         model = BaseModel(uri="builtin://other", served_name="demo")
         other = replace(a_deployment().revision, base_model=model)
         apply_deployment(session, write, replace(a_deployment(), revision=other), "", "")

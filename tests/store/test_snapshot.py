@@ -16,7 +16,7 @@ from control_plane.store.fencing import WriteContext
 from control_plane.store.placements import record_decision, replace_placements
 from control_plane.store.planes import record_report, set_condition
 from control_plane.store.pools import set_terms
-from control_plane.store.prices import set_price
+from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.snapshot import load, renew
 from control_plane.store.values import Decision
 from skerry.fleet.deployment import FailureDomain
@@ -47,7 +47,7 @@ WRITES: dict[str, Callable[[Session, WriteContext], object]] = {
     "placements": lambda s, w: _decide(s, w, "has room now"),
     "desired": lambda s, w: put_desired(s, w, "onprem-fra", b"2", b"d", 1),
     "decision": lambda s, w: record_decision(s, w, replace(DECISION, solver="greedy")),
-    "prices": lambda s, w: set_price(s, w, POOL, w.now, 0.25),
+    "prices": lambda s, w: set_price(s, w, PriceFrom(POOL, w.now, 0.25), ""),
     "cordons": lambda s, w: set_cordon(s, w, FailureDomain.CLOUD, "acme", True, ""),
 }
 

@@ -223,22 +223,26 @@ class ListPricesResponse(_message.Message):
     def __init__(self, prices: _Optional[_Iterable[_Union[_price_pb2.Price, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SetPriceRequest(_message.Message):
-    __slots__ = ("parent", "price")
+    __slots__ = ("parent", "price", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     parent: str
     price: _price_pb2.Price
-    def __init__(self, parent: _Optional[str] = ..., price: _Optional[_Union[_price_pb2.Price, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., price: _Optional[_Union[_price_pb2.Price, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class DeletePriceRequest(_message.Message):
-    __slots__ = ("parent", "pool", "valid_from")
+    __slots__ = ("parent", "pool", "valid_from", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     VALID_FROM_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     parent: str
     pool: str
     valid_from: _timestamp_pb2.Timestamp
-    def __init__(self, parent: _Optional[str] = ..., pool: _Optional[str] = ..., valid_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., pool: _Optional[str] = ..., valid_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ListCordonsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token")

@@ -279,3 +279,16 @@ async def test_a_reason_that_cannot_be_shown_is_refused(operator: Operator, reas
     call = operator.catalogue.Cordon(request, metadata=(("x-skerry-reason-bin", reason),))
     assert (await refused(call)).code() is Code.INVALID_ARGUMENT
     assert await cordons(operator) == []
+
+
+async def test_a_repeated_cordon_and_price_have_the_same_answer(fleet: Operator) -> None:
+    cordon = pb.CordonRequest(name=f"{PARENT}/clouds/acme", request_id="once")
+    assert (await fleet.catalogue.Cordon(cordon)).changed
+    assert (await fleet.catalogue.Cordon(cordon)).changed
+    price = price_pb2.Price(pool=POOL, price_per_accelerator_hour=1.0)
+    price.valid_from.FromDatetime(START)
+    await fleet.catalogue.SetPrice(pb.SetPriceRequest(parent=PARENT, price=price))
+    gone = pb.DeletePriceRequest(parent=PARENT, pool=POOL, request_id="gone")
+    gone.valid_from.FromDatetime(START)
+    await fleet.catalogue.DeletePrice(gone)
+    await fleet.catalogue.DeletePrice(gone)
