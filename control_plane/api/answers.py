@@ -79,8 +79,8 @@ def _replicas(placements: Iterable[Placement]) -> list[question_pb2.PlannedRepli
     ]
 
 
-def _move(move: Move) -> question_pb2.PlannedMove:
-    return question_pb2.PlannedMove(
+def _move(move: Move) -> placement_pb2.PlannedMove:
+    return placement_pb2.PlannedMove(
         deployment=move.deployment,
         from_pool=move.from_pool,
         to_pool=move.to_pool,

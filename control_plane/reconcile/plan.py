@@ -18,7 +18,7 @@ from control_plane.reconcile.actions import (
 from control_plane.reconcile.envelopes import Key, grant_envelopes
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
-from skerry.fleet.desired import FEATURES, Assignment, DesiredState, PeerPlane
+from skerry.fleet.desired import FEATURES_NEEDED, Assignment, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope
@@ -105,7 +105,7 @@ def desired_state(
             for other in sorted(snapshot.planes, key=lambda p: p.name)
             if other.name != plane.name and other.gateway.peer
         ),
-        required_features=FEATURES,
+        required_features=FEATURES_NEEDED,
     )
 
 

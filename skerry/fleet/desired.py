@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.generation import Version
+from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
 
+# What every desired state requires of a plane.
+FEATURES_NEEDED = ("envelopes.v1", "peers.v1", "openengine.v1")
+# Required only by a state that cordons nodes, so that planes of an earlier release go on taking
+# those that do not.
+NODE_CORDONS = "node-cordons.v1"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
-FEATURES = ("envelopes.v1", "peers.v1", "openengine.v1")
+FEATURES = (*FEATURES_NEEDED, NODE_CORDONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class DesiredState:
     assignments: tuple[Assignment, ...] = ()
     peers: tuple[PeerPlane, ...] = ()
     required_features: tuple[str, ...] = ()
+    node_cordons: tuple[NodeCordon, ...] = ()
 
     def envelope(self, deployment: str, pool: str) -> Envelope | None:
         """Return the envelope of a deployment on a pool, None when there is none."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from skerry.fleet.generation import NEVER, Version
+from skerry.fleet.node import Node
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 
 
@@ -38,7 +39,11 @@ class PlaneState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedReplica:
-    """One replica as its plane reports it; addresses as `host:port`, `pool` the fleet-wide id."""
+    """One replica as its plane reports it; addresses as `host:port`, `pool` the fleet-wide id.
+
+    `nodes` by the plane's own names, none where it does not tell; `start_seconds` is the time from
+    its start to its first answer, 0 before that.
+    """
 
     name: str
     deployment: str
@@ -51,6 +56,8 @@ class ObservedReplica:
     engine_pid: int = 0
     restarts: int = 0
     message: str = ""
+    nodes: tuple[str, ...] = ()
+    start_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class PlaneReport:
     peers: tuple[PeerView, ...] = ()
     features: tuple[str, ...] = ()
     software: str = ""
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import hashlib
 
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.fleet.node import NodeCordon
 from skerry.plumbing.errors import InvalidInput
 from skerry.wire.deployments import (
     deployment_from_proto,
@@ -22,6 +23,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         assignments=[_assignment_to_proto(assignment) for assignment in desired.assignments],
         peers=[_peer_to_proto(peer) for peer in desired.peers],
         required_features=desired.required_features,
+        node_cordons=[_cordon_to_proto(cordon) for cordon in desired.node_cordons],
     )
     message.digest = proto_digest(message)
     return message
@@ -37,6 +39,10 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
         assignments=tuple(_assignment_from_proto(item) for item in message.assignments),
         peers=tuple(_peer_from_proto(peer) for peer in message.peers),
         required_features=tuple(message.required_features),
+        node_cordons=tuple(
+            NodeCordon(node=cordon.node, draining=cordon.draining)
+            for cordon in message.node_cordons
+        ),
     )
 
 
@@ -70,6 +76,10 @@ def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
         serving_planes=tuple(message.serving_planes),
         tombstone=message.tombstone,
     )
+
+
+def _cordon_to_proto(cordon: NodeCordon) -> plane_service_pb2.NodeCordon:
+    return plane_service_pb2.NodeCordon(node=cordon.node, draining=cordon.draining)
 
 
 def _peer_to_proto(peer: PeerPlane) -> plane_service_pb2.PeerPlane:

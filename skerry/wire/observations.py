@@ -1,7 +1,10 @@
 """What planes report, fleet <-> protobuf."""
 
+import math
+
 from skerry.api.common.v1 import replica_pb2
 from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.node import NODES_REPORTED_MAX
 from skerry.fleet.observation import (
     ObservedReplica,
     PeerVerdict,
@@ -15,6 +18,8 @@ from skerry.wire.supply import (
     gateway_to_proto,
     identity_from_proto,
     identity_to_proto,
+    node_from_proto,
+    node_to_proto,
     pool_shape_from_proto,
     pool_shape_to_proto,
     version_from_proto,
@@ -49,6 +54,8 @@ def replica_to_proto(replica: ObservedReplica) -> replica_pb2.ObservedReplica:
         engine_pid=replica.engine_pid,
         restarts=replica.restarts,
         message=replica.message,
+        nodes=replica.nodes,
+        start_seconds=replica.start_seconds,
     )
 
 
@@ -66,7 +73,14 @@ def replica_from_proto(message: replica_pb2.ObservedReplica) -> ObservedReplica:
         engine_pid=message.engine_pid,
         restarts=message.restarts,
         message=message.message,
+        nodes=tuple(message.nodes),
+        start_seconds=_seconds(message.start_seconds),
     )
+
+
+def _seconds(told: float) -> float:
+    """Return a time that a plane measured, 0 for one that cannot be."""
+    return told if math.isfinite(told) and told > 0.0 else 0.0
 
 
 def peer_view_to_proto(view: PeerView) -> replica_pb2.PeerView:
@@ -90,6 +104,7 @@ def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
         held=version_to_proto(report.held),
         replicas=[replica_to_proto(replica) for replica in report.replicas],
         peers=[peer_view_to_proto(view) for view in report.peers],
+        nodes=[node_to_proto(node) for node in report.nodes],
     )
 
 
@@ -104,6 +119,7 @@ def report_from_proto(
         held=version_from_proto(message.held),
         replicas=tuple(replica_from_proto(replica) for replica in message.replicas),
         peers=tuple(peer_view_from_proto(view) for view in message.peers),
+        nodes=tuple(node_from_proto(node) for node in message.nodes[:NODES_REPORTED_MAX]),
         features=features,
         software=software,
     )

@@ -2,6 +2,7 @@
 
 from skerry.api.common.v1 import supply_pb2
 from skerry.fleet.generation import Version
+from skerry.fleet.node import Node
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 
 
@@ -52,6 +53,28 @@ def pool_shape_from_proto(message: supply_pb2.PoolShape) -> PoolShape:
         accelerators_per_node=message.accelerators_per_node,
         host_memory_bytes=message.host_memory_bytes,
         interconnect=message.interconnect,
+    )
+
+
+def node_to_proto(node: Node) -> supply_pb2.Node:
+    """Return the message of a node."""
+    return supply_pb2.Node(
+        name=node.name,
+        pool=node.pool,
+        accelerators=node.accelerators,
+        ready=node.ready,
+        message=node.message,
+    )
+
+
+def node_from_proto(message: supply_pb2.Node) -> Node:
+    """Return a node; ValueError when its name cannot be or it has no accelerator."""
+    return Node(
+        name=message.name,
+        pool=message.pool,
+        accelerators=message.accelerators,
+        ready=message.ready,
+        message=message.message,
     )
 
 

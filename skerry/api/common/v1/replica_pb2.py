@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/common/v1/replica.proto\x12\x14skerry.api.common.v1\"\xe6\x01\n\x0fObservedReplica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".skerry.api.common.v1.ReplicaState\x12\x0c\n\x04http\x18\x06 \x01(\t\x12\x0c\n\x04grpc\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x12\n\nengine_pid\x18\t \x01(\x03\x12\x10\n\x08restarts\x18\n \x01(\x05\x12\x0f\n\x07message\x18\x0b \x01(\t\"M\n\x08PeerView\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdict*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04*\x99\x01\n\x0bPeerVerdict\x12\x1c\n\x18PEER_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14PEER_VERDICT_UNKNOWN\x10\x01\x12\x18\n\x14PEER_VERDICT_SERVING\x10\x02\x12\x1a\n\x16PEER_VERDICT_REACHABLE\x10\x03\x12\x1c\n\x18PEER_VERDICT_UNREACHABLE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/common/v1/replica.proto\x12\x14skerry.api.common.v1\"\x8c\x02\n\x0fObservedReplica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".skerry.api.common.v1.ReplicaState\x12\x0c\n\x04http\x18\x06 \x01(\t\x12\x0c\n\x04grpc\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x12\n\nengine_pid\x18\t \x01(\x03\x12\x10\n\x08restarts\x18\n \x01(\x05\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\r\n\x05nodes\x18\x0c \x03(\t\x12\x15\n\rstart_seconds\x18\r \x01(\x01\"M\n\x08PeerView\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdict*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04*\x99\x01\n\x0bPeerVerdict\x12\x1c\n\x18PEER_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14PEER_VERDICT_UNKNOWN\x10\x01\x12\x18\n\x14PEER_VERDICT_SERVING\x10\x02\x12\x1a\n\x16PEER_VERDICT_REACHABLE\x10\x03\x12\x1c\n\x18PEER_VERDICT_UNREACHABLE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.common.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICASTATE']._serialized_start=373
-  _globals['_REPLICASTATE']._serialized_end=525
-  _globals['_PEERVERDICT']._serialized_start=528
-  _globals['_PEERVERDICT']._serialized_end=681
+  _globals['_REPLICASTATE']._serialized_start=411
+  _globals['_REPLICASTATE']._serialized_end=563
+  _globals['_PEERVERDICT']._serialized_start=566
+  _globals['_PEERVERDICT']._serialized_end=719
   _globals['_OBSERVEDREPLICA']._serialized_start=61
-  _globals['_OBSERVEDREPLICA']._serialized_end=291
-  _globals['_PEERVIEW']._serialized_start=293
-  _globals['_PEERVIEW']._serialized_end=370
+  _globals['_OBSERVEDREPLICA']._serialized_end=329
+  _globals['_PEERVIEW']._serialized_start=331
+  _globals['_PEERVIEW']._serialized_end=408
 # @@protoc_insertion_point(module_scope)

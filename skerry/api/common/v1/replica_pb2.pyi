@@ -1,6 +1,8 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -32,7 +34,7 @@ PEER_VERDICT_REACHABLE: PeerVerdict
 PEER_VERDICT_UNREACHABLE: PeerVerdict
 
 class ObservedReplica(_message.Message):
-    __slots__ = ("name", "deployment", "revision", "pool", "state", "http", "grpc", "pid", "engine_pid", "restarts", "message")
+    __slots__ = ("name", "deployment", "revision", "pool", "state", "http", "grpc", "pid", "engine_pid", "restarts", "message", "nodes", "start_seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +46,8 @@ class ObservedReplica(_message.Message):
     ENGINE_PID_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    START_SECONDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     deployment: str
     revision: int
@@ -55,7 +59,9 @@ class ObservedReplica(_message.Message):
     engine_pid: int
     restarts: int
     message: str
-    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    start_seconds: float
+    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., start_seconds: _Optional[float] = ...) -> None: ...
 
 class PeerView(_message.Message):
     __slots__ = ("plane", "verdict")

@@ -47,6 +47,20 @@ class PoolShape(_message.Message):
     interconnect: str
     def __init__(self, name: _Optional[str] = ..., accelerator: _Optional[str] = ..., accelerator_memory_bytes: _Optional[int] = ..., nodes: _Optional[int] = ..., accelerators_per_node: _Optional[int] = ..., host_memory_bytes: _Optional[int] = ..., interconnect: _Optional[str] = ...) -> None: ...
 
+class Node(_message.Message):
+    __slots__ = ("name", "pool", "accelerators", "ready", "message")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    ACCELERATORS_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    pool: str
+    accelerators: int
+    ready: bool
+    message: str
+    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., accelerators: _Optional[int] = ..., ready: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
 class GatewayAddresses(_message.Message):
     __slots__ = ("http", "grpc", "peer")
     HTTP_FIELD_NUMBER: _ClassVar[int]

@@ -27,74 +27,100 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from skerry.api.operator.v1 import accelerator_kind_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_accelerator__kind__pb2
 from skerry.api.operator.v1 import base_model_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_base__model__pb2
+from skerry.api.operator.v1 import cloud_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2
 from skerry.api.operator.v1 import cordon_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_cordon__pb2
 from skerry.api.operator.v1 import price_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_price__pb2
+from skerry.api.operator.v1 import region_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_region__pb2
 from skerry.api.operator.v1 import reservation_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_reservation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.skerry/api/operator/v1/catalogue_service.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a-skerry/api/operator/v1/accelerator_kind.proto\x1a\'skerry/api/operator/v1/base_model.proto\x1a#skerry/api/operator/v1/cordon.proto\x1a\"skerry/api/operator/v1/price.proto\x1a(skerry/api/operator/v1/reservation.proto\"v\n\x1bListAcceleratorKindsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"{\n\x1cListAcceleratorKindsResponse\x12\x42\n\x11\x61\x63\x63\x65lerator_kinds\x18\x01 \x03(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19GetAcceleratorKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa2\x01\n\x1c\x43reateAcceleratorKindRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x1b\n\x13\x61\x63\x63\x65lerator_kind_id\x18\x02 \x01(\t\x12\x41\n\x10\x61\x63\x63\x65lerator_kind\x18\x03 \x01(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xbd\x01\n\x1cUpdateAcceleratorKindRequest\x12\x41\n\x10\x61\x63\x63\x65lerator_kind\x18\x01 \x01(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"N\n\x1c\x44\x65leteAcceleratorKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"p\n\x15ListBaseModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"i\n\x16ListBaseModelsResponse\x12\x36\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x16\x43reateBaseModelRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rbase_model_id\x18\x02 \x01(\t\x12\x35\n\nbase_model\x18\x03 \x01(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xab\x01\n\x16UpdateBaseModelRequest\x12\x35\n\nbase_model\x18\x01 \x01(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"H\n\x16\x44\x65leteBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"r\n\x17ListReservationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"n\n\x18ListReservationsResponse\x12\x39\n\x0creservations\x18\x01 \x03(\x0b\x32#.skerry.api.operator.v1.Reservation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15GetReservationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x90\x01\n\x18\x43reateReservationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x38\n\x0breservation\x18\x03 \x01(\x0b\x32#.skerry.api.operator.v1.Reservation\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xb0\x01\n\x18UpdateReservationRequest\x12\x38\n\x0breservation\x18\x01 \x01(\x0b\x32#.skerry.api.operator.v1.Reservation\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x18\x44\x65leteReservationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"X\n\x11ListPricesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\"\\\n\x12ListPricesResponse\x12-\n\x06prices\x18\x01 \x03(\x0b\x32\x1d.skerry.api.operator.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x0fSetPriceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12,\n\x05price\x18\x02 \x01(\x0b\x32\x1d.skerry.api.operator.v1.Price\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"v\n\x12\x44\x65letePriceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12.\n\nvalid_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x12ListCordonsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x13ListCordonsResponse\x12/\n\x07\x63ordons\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.Cordon\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\rCordonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"!\n\x0e\x43ordonResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"3\n\x0fUncordonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"#\n\x10UncordonResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x32\x97\x11\n\x10\x43\x61talogueService\x12\x81\x01\n\x14ListAcceleratorKinds\x12\x33.skerry.api.operator.v1.ListAcceleratorKindsRequest\x1a\x34.skerry.api.operator.v1.ListAcceleratorKindsResponse\x12p\n\x12GetAcceleratorKind\x12\x31.skerry.api.operator.v1.GetAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12v\n\x15\x43reateAcceleratorKind\x12\x34.skerry.api.operator.v1.CreateAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12v\n\x15UpdateAcceleratorKind\x12\x34.skerry.api.operator.v1.UpdateAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12\x65\n\x15\x44\x65leteAcceleratorKind\x12\x34.skerry.api.operator.v1.DeleteAcceleratorKindRequest\x1a\x16.google.protobuf.Empty\x12o\n\x0eListBaseModels\x12-.skerry.api.operator.v1.ListBaseModelsRequest\x1a..skerry.api.operator.v1.ListBaseModelsResponse\x12^\n\x0cGetBaseModel\x12+.skerry.api.operator.v1.GetBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12\x64\n\x0f\x43reateBaseModel\x12..skerry.api.operator.v1.CreateBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12\x64\n\x0fUpdateBaseModel\x12..skerry.api.operator.v1.UpdateBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12Y\n\x0f\x44\x65leteBaseModel\x12..skerry.api.operator.v1.DeleteBaseModelRequest\x1a\x16.google.protobuf.Empty\x12u\n\x10ListReservations\x12/.skerry.api.operator.v1.ListReservationsRequest\x1a\x30.skerry.api.operator.v1.ListReservationsResponse\x12\x64\n\x0eGetReservation\x12-.skerry.api.operator.v1.GetReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12j\n\x11\x43reateReservation\x12\x30.skerry.api.operator.v1.CreateReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12j\n\x11UpdateReservation\x12\x30.skerry.api.operator.v1.UpdateReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12]\n\x11\x44\x65leteReservation\x12\x30.skerry.api.operator.v1.DeleteReservationRequest\x1a\x16.google.protobuf.Empty\x12\x63\n\nListPrices\x12).skerry.api.operator.v1.ListPricesRequest\x1a*.skerry.api.operator.v1.ListPricesResponse\x12R\n\x08SetPrice\x12\'.skerry.api.operator.v1.SetPriceRequest\x1a\x1d.skerry.api.operator.v1.Price\x12Q\n\x0b\x44\x65letePrice\x12*.skerry.api.operator.v1.DeletePriceRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x0bListCordons\x12*.skerry.api.operator.v1.ListCordonsRequest\x1a+.skerry.api.operator.v1.ListCordonsResponse\x12W\n\x06\x43ordon\x12%.skerry.api.operator.v1.CordonRequest\x1a&.skerry.api.operator.v1.CordonResponse\x12]\n\x08Uncordon\x12\'.skerry.api.operator.v1.UncordonRequest\x1a(.skerry.api.operator.v1.UncordonResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.skerry/api/operator/v1/catalogue_service.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a-skerry/api/operator/v1/accelerator_kind.proto\x1a\'skerry/api/operator/v1/base_model.proto\x1a\"skerry/api/operator/v1/cloud.proto\x1a#skerry/api/operator/v1/cordon.proto\x1a\"skerry/api/operator/v1/price.proto\x1a#skerry/api/operator/v1/region.proto\x1a(skerry/api/operator/v1/reservation.proto\"v\n\x1bListAcceleratorKindsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"{\n\x1cListAcceleratorKindsResponse\x12\x42\n\x11\x61\x63\x63\x65lerator_kinds\x18\x01 \x03(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19GetAcceleratorKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa2\x01\n\x1c\x43reateAcceleratorKindRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x1b\n\x13\x61\x63\x63\x65lerator_kind_id\x18\x02 \x01(\t\x12\x41\n\x10\x61\x63\x63\x65lerator_kind\x18\x03 \x01(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xbd\x01\n\x1cUpdateAcceleratorKindRequest\x12\x41\n\x10\x61\x63\x63\x65lerator_kind\x18\x01 \x01(\x0b\x32\'.skerry.api.operator.v1.AcceleratorKind\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"N\n\x1c\x44\x65leteAcceleratorKindRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"p\n\x15ListBaseModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"i\n\x16ListBaseModelsResponse\x12\x36\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13GetBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x16\x43reateBaseModelRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rbase_model_id\x18\x02 \x01(\t\x12\x35\n\nbase_model\x18\x03 \x01(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xab\x01\n\x16UpdateBaseModelRequest\x12\x35\n\nbase_model\x18\x01 \x01(\x0b\x32!.skerry.api.operator.v1.BaseModel\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"H\n\x16\x44\x65leteBaseModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"r\n\x17ListReservationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"n\n\x18ListReservationsResponse\x12\x39\n\x0creservations\x18\x01 \x03(\x0b\x32#.skerry.api.operator.v1.Reservation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15GetReservationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x90\x01\n\x18\x43reateReservationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x38\n\x0breservation\x18\x03 \x01(\x0b\x32#.skerry.api.operator.v1.Reservation\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xb0\x01\n\x18UpdateReservationRequest\x12\x38\n\x0breservation\x18\x01 \x01(\x0b\x32#.skerry.api.operator.v1.Reservation\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x18\x44\x65leteReservationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"X\n\x11ListPricesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\"\\\n\x12ListPricesResponse\x12-\n\x06prices\x18\x01 \x03(\x0b\x32\x1d.skerry.api.operator.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x0fSetPriceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12,\n\x05price\x18\x02 \x01(\x0b\x32\x1d.skerry.api.operator.v1.Price\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"v\n\x12\x44\x65letePriceRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12.\n\nvalid_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x12ListCordonsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x13ListCordonsResponse\x12/\n\x07\x63ordons\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.Cordon\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\rCordonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"!\n\x0e\x43ordonResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"3\n\x0fUncordonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"#\n\x10UncordonResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"l\n\x11ListCloudsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"\\\n\x12ListCloudsResponse\x12-\n\x06\x63louds\x18\x01 \x03(\x0b\x32\x1d.skerry.api.operator.v1.Cloud\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetCloudRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x12\x43reateCloudRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x10\n\x08\x63loud_id\x18\x02 \x01(\t\x12,\n\x05\x63loud\x18\x03 \x01(\x0b\x32\x1d.skerry.api.operator.v1.Cloud\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9e\x01\n\x12UpdateCloudRequest\x12,\n\x05\x63loud\x18\x01 \x01(\x0b\x32\x1d.skerry.api.operator.v1.Cloud\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"D\n\x12\x44\x65leteCloudRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"m\n\x12ListRegionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"_\n\x13ListRegionsResponse\x12/\n\x07regions\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.Region\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"|\n\x13\x43reateRegionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tregion_id\x18\x02 \x01(\t\x12.\n\x06region\x18\x03 \x01(\x0b\x32\x1e.skerry.api.operator.v1.Region\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xa1\x01\n\x13UpdateRegionRequest\x12.\n\x06region\x18\x01 \x01(\x0b\x32\x1e.skerry.api.operator.v1.Region\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"E\n\x13\x44\x65leteRegionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t2\xa5\x18\n\x10\x43\x61talogueService\x12\x81\x01\n\x14ListAcceleratorKinds\x12\x33.skerry.api.operator.v1.ListAcceleratorKindsRequest\x1a\x34.skerry.api.operator.v1.ListAcceleratorKindsResponse\x12p\n\x12GetAcceleratorKind\x12\x31.skerry.api.operator.v1.GetAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12v\n\x15\x43reateAcceleratorKind\x12\x34.skerry.api.operator.v1.CreateAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12v\n\x15UpdateAcceleratorKind\x12\x34.skerry.api.operator.v1.UpdateAcceleratorKindRequest\x1a\'.skerry.api.operator.v1.AcceleratorKind\x12\x65\n\x15\x44\x65leteAcceleratorKind\x12\x34.skerry.api.operator.v1.DeleteAcceleratorKindRequest\x1a\x16.google.protobuf.Empty\x12o\n\x0eListBaseModels\x12-.skerry.api.operator.v1.ListBaseModelsRequest\x1a..skerry.api.operator.v1.ListBaseModelsResponse\x12^\n\x0cGetBaseModel\x12+.skerry.api.operator.v1.GetBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12\x64\n\x0f\x43reateBaseModel\x12..skerry.api.operator.v1.CreateBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12\x64\n\x0fUpdateBaseModel\x12..skerry.api.operator.v1.UpdateBaseModelRequest\x1a!.skerry.api.operator.v1.BaseModel\x12Y\n\x0f\x44\x65leteBaseModel\x12..skerry.api.operator.v1.DeleteBaseModelRequest\x1a\x16.google.protobuf.Empty\x12u\n\x10ListReservations\x12/.skerry.api.operator.v1.ListReservationsRequest\x1a\x30.skerry.api.operator.v1.ListReservationsResponse\x12\x64\n\x0eGetReservation\x12-.skerry.api.operator.v1.GetReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12j\n\x11\x43reateReservation\x12\x30.skerry.api.operator.v1.CreateReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12j\n\x11UpdateReservation\x12\x30.skerry.api.operator.v1.UpdateReservationRequest\x1a#.skerry.api.operator.v1.Reservation\x12]\n\x11\x44\x65leteReservation\x12\x30.skerry.api.operator.v1.DeleteReservationRequest\x1a\x16.google.protobuf.Empty\x12\x63\n\nListClouds\x12).skerry.api.operator.v1.ListCloudsRequest\x1a*.skerry.api.operator.v1.ListCloudsResponse\x12R\n\x08GetCloud\x12\'.skerry.api.operator.v1.GetCloudRequest\x1a\x1d.skerry.api.operator.v1.Cloud\x12X\n\x0b\x43reateCloud\x12*.skerry.api.operator.v1.CreateCloudRequest\x1a\x1d.skerry.api.operator.v1.Cloud\x12X\n\x0bUpdateCloud\x12*.skerry.api.operator.v1.UpdateCloudRequest\x1a\x1d.skerry.api.operator.v1.Cloud\x12Q\n\x0b\x44\x65leteCloud\x12*.skerry.api.operator.v1.DeleteCloudRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x0bListRegions\x12*.skerry.api.operator.v1.ListRegionsRequest\x1a+.skerry.api.operator.v1.ListRegionsResponse\x12U\n\tGetRegion\x12(.skerry.api.operator.v1.GetRegionRequest\x1a\x1e.skerry.api.operator.v1.Region\x12[\n\x0c\x43reateRegion\x12+.skerry.api.operator.v1.CreateRegionRequest\x1a\x1e.skerry.api.operator.v1.Region\x12[\n\x0cUpdateRegion\x12+.skerry.api.operator.v1.UpdateRegionRequest\x1a\x1e.skerry.api.operator.v1.Region\x12S\n\x0c\x44\x65leteRegion\x12+.skerry.api.operator.v1.DeleteRegionRequest\x1a\x16.google.protobuf.Empty\x12\x63\n\nListPrices\x12).skerry.api.operator.v1.ListPricesRequest\x1a*.skerry.api.operator.v1.ListPricesResponse\x12R\n\x08SetPrice\x12\'.skerry.api.operator.v1.SetPriceRequest\x1a\x1d.skerry.api.operator.v1.Price\x12Q\n\x0b\x44\x65letePrice\x12*.skerry.api.operator.v1.DeletePriceRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x0bListCordons\x12*.skerry.api.operator.v1.ListCordonsRequest\x1a+.skerry.api.operator.v1.ListCordonsResponse\x12W\n\x06\x43ordon\x12%.skerry.api.operator.v1.CordonRequest\x1a&.skerry.api.operator.v1.CordonResponse\x12]\n\x08Uncordon\x12\'.skerry.api.operator.v1.UncordonRequest\x1a(.skerry.api.operator.v1.UncordonResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.catalogue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTACCELERATORKINDSREQUEST']._serialized_start=373
-  _globals['_LISTACCELERATORKINDSREQUEST']._serialized_end=491
-  _globals['_LISTACCELERATORKINDSRESPONSE']._serialized_start=493
-  _globals['_LISTACCELERATORKINDSRESPONSE']._serialized_end=616
-  _globals['_GETACCELERATORKINDREQUEST']._serialized_start=618
-  _globals['_GETACCELERATORKINDREQUEST']._serialized_end=659
-  _globals['_CREATEACCELERATORKINDREQUEST']._serialized_start=662
-  _globals['_CREATEACCELERATORKINDREQUEST']._serialized_end=824
-  _globals['_UPDATEACCELERATORKINDREQUEST']._serialized_start=827
-  _globals['_UPDATEACCELERATORKINDREQUEST']._serialized_end=1016
-  _globals['_DELETEACCELERATORKINDREQUEST']._serialized_start=1018
-  _globals['_DELETEACCELERATORKINDREQUEST']._serialized_end=1096
-  _globals['_LISTBASEMODELSREQUEST']._serialized_start=1098
-  _globals['_LISTBASEMODELSREQUEST']._serialized_end=1210
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=1212
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=1317
-  _globals['_GETBASEMODELREQUEST']._serialized_start=1319
-  _globals['_GETBASEMODELREQUEST']._serialized_end=1354
-  _globals['_CREATEBASEMODELREQUEST']._serialized_start=1357
-  _globals['_CREATEBASEMODELREQUEST']._serialized_end=1495
-  _globals['_UPDATEBASEMODELREQUEST']._serialized_start=1498
-  _globals['_UPDATEBASEMODELREQUEST']._serialized_end=1669
-  _globals['_DELETEBASEMODELREQUEST']._serialized_start=1671
-  _globals['_DELETEBASEMODELREQUEST']._serialized_end=1743
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=1745
-  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=1859
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=1861
-  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=1971
-  _globals['_GETRESERVATIONREQUEST']._serialized_start=1973
-  _globals['_GETRESERVATIONREQUEST']._serialized_end=2010
-  _globals['_CREATERESERVATIONREQUEST']._serialized_start=2013
-  _globals['_CREATERESERVATIONREQUEST']._serialized_end=2157
-  _globals['_UPDATERESERVATIONREQUEST']._serialized_start=2160
-  _globals['_UPDATERESERVATIONREQUEST']._serialized_end=2336
-  _globals['_DELETERESERVATIONREQUEST']._serialized_start=2338
-  _globals['_DELETERESERVATIONREQUEST']._serialized_end=2412
-  _globals['_LISTPRICESREQUEST']._serialized_start=2414
-  _globals['_LISTPRICESREQUEST']._serialized_end=2502
-  _globals['_LISTPRICESRESPONSE']._serialized_start=2504
-  _globals['_LISTPRICESRESPONSE']._serialized_end=2596
-  _globals['_SETPRICEREQUEST']._serialized_start=2598
-  _globals['_SETPRICEREQUEST']._serialized_end=2697
-  _globals['_DELETEPRICEREQUEST']._serialized_start=2699
-  _globals['_DELETEPRICEREQUEST']._serialized_end=2817
-  _globals['_LISTCORDONSREQUEST']._serialized_start=2819
-  _globals['_LISTCORDONSREQUEST']._serialized_end=2894
-  _globals['_LISTCORDONSRESPONSE']._serialized_start=2896
-  _globals['_LISTCORDONSRESPONSE']._serialized_end=2991
-  _globals['_CORDONREQUEST']._serialized_start=2993
-  _globals['_CORDONREQUEST']._serialized_end=3042
-  _globals['_CORDONRESPONSE']._serialized_start=3044
-  _globals['_CORDONRESPONSE']._serialized_end=3077
-  _globals['_UNCORDONREQUEST']._serialized_start=3079
-  _globals['_UNCORDONREQUEST']._serialized_end=3130
-  _globals['_UNCORDONRESPONSE']._serialized_start=3132
-  _globals['_UNCORDONRESPONSE']._serialized_end=3167
-  _globals['_CATALOGUESERVICE']._serialized_start=3170
-  _globals['_CATALOGUESERVICE']._serialized_end=5369
+  _globals['_LISTACCELERATORKINDSREQUEST']._serialized_start=446
+  _globals['_LISTACCELERATORKINDSREQUEST']._serialized_end=564
+  _globals['_LISTACCELERATORKINDSRESPONSE']._serialized_start=566
+  _globals['_LISTACCELERATORKINDSRESPONSE']._serialized_end=689
+  _globals['_GETACCELERATORKINDREQUEST']._serialized_start=691
+  _globals['_GETACCELERATORKINDREQUEST']._serialized_end=732
+  _globals['_CREATEACCELERATORKINDREQUEST']._serialized_start=735
+  _globals['_CREATEACCELERATORKINDREQUEST']._serialized_end=897
+  _globals['_UPDATEACCELERATORKINDREQUEST']._serialized_start=900
+  _globals['_UPDATEACCELERATORKINDREQUEST']._serialized_end=1089
+  _globals['_DELETEACCELERATORKINDREQUEST']._serialized_start=1091
+  _globals['_DELETEACCELERATORKINDREQUEST']._serialized_end=1169
+  _globals['_LISTBASEMODELSREQUEST']._serialized_start=1171
+  _globals['_LISTBASEMODELSREQUEST']._serialized_end=1283
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=1285
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=1390
+  _globals['_GETBASEMODELREQUEST']._serialized_start=1392
+  _globals['_GETBASEMODELREQUEST']._serialized_end=1427
+  _globals['_CREATEBASEMODELREQUEST']._serialized_start=1430
+  _globals['_CREATEBASEMODELREQUEST']._serialized_end=1568
+  _globals['_UPDATEBASEMODELREQUEST']._serialized_start=1571
+  _globals['_UPDATEBASEMODELREQUEST']._serialized_end=1742
+  _globals['_DELETEBASEMODELREQUEST']._serialized_start=1744
+  _globals['_DELETEBASEMODELREQUEST']._serialized_end=1816
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=1818
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=1932
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=1934
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=2044
+  _globals['_GETRESERVATIONREQUEST']._serialized_start=2046
+  _globals['_GETRESERVATIONREQUEST']._serialized_end=2083
+  _globals['_CREATERESERVATIONREQUEST']._serialized_start=2086
+  _globals['_CREATERESERVATIONREQUEST']._serialized_end=2230
+  _globals['_UPDATERESERVATIONREQUEST']._serialized_start=2233
+  _globals['_UPDATERESERVATIONREQUEST']._serialized_end=2409
+  _globals['_DELETERESERVATIONREQUEST']._serialized_start=2411
+  _globals['_DELETERESERVATIONREQUEST']._serialized_end=2485
+  _globals['_LISTPRICESREQUEST']._serialized_start=2487
+  _globals['_LISTPRICESREQUEST']._serialized_end=2575
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2577
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2669
+  _globals['_SETPRICEREQUEST']._serialized_start=2671
+  _globals['_SETPRICEREQUEST']._serialized_end=2770
+  _globals['_DELETEPRICEREQUEST']._serialized_start=2772
+  _globals['_DELETEPRICEREQUEST']._serialized_end=2890
+  _globals['_LISTCORDONSREQUEST']._serialized_start=2892
+  _globals['_LISTCORDONSREQUEST']._serialized_end=2967
+  _globals['_LISTCORDONSRESPONSE']._serialized_start=2969
+  _globals['_LISTCORDONSRESPONSE']._serialized_end=3064
+  _globals['_CORDONREQUEST']._serialized_start=3066
+  _globals['_CORDONREQUEST']._serialized_end=3115
+  _globals['_CORDONRESPONSE']._serialized_start=3117
+  _globals['_CORDONRESPONSE']._serialized_end=3150
+  _globals['_UNCORDONREQUEST']._serialized_start=3152
+  _globals['_UNCORDONREQUEST']._serialized_end=3203
+  _globals['_UNCORDONRESPONSE']._serialized_start=3205
+  _globals['_UNCORDONRESPONSE']._serialized_end=3240
+  _globals['_LISTCLOUDSREQUEST']._serialized_start=3242
+  _globals['_LISTCLOUDSREQUEST']._serialized_end=3350
+  _globals['_LISTCLOUDSRESPONSE']._serialized_start=3352
+  _globals['_LISTCLOUDSRESPONSE']._serialized_end=3444
+  _globals['_GETCLOUDREQUEST']._serialized_start=3446
+  _globals['_GETCLOUDREQUEST']._serialized_end=3477
+  _globals['_CREATECLOUDREQUEST']._serialized_start=3479
+  _globals['_CREATECLOUDREQUEST']._serialized_end=3599
+  _globals['_UPDATECLOUDREQUEST']._serialized_start=3602
+  _globals['_UPDATECLOUDREQUEST']._serialized_end=3760
+  _globals['_DELETECLOUDREQUEST']._serialized_start=3762
+  _globals['_DELETECLOUDREQUEST']._serialized_end=3830
+  _globals['_LISTREGIONSREQUEST']._serialized_start=3832
+  _globals['_LISTREGIONSREQUEST']._serialized_end=3941
+  _globals['_LISTREGIONSRESPONSE']._serialized_start=3943
+  _globals['_LISTREGIONSRESPONSE']._serialized_end=4038
+  _globals['_GETREGIONREQUEST']._serialized_start=4040
+  _globals['_GETREGIONREQUEST']._serialized_end=4072
+  _globals['_CREATEREGIONREQUEST']._serialized_start=4074
+  _globals['_CREATEREGIONREQUEST']._serialized_end=4198
+  _globals['_UPDATEREGIONREQUEST']._serialized_start=4201
+  _globals['_UPDATEREGIONREQUEST']._serialized_end=4362
+  _globals['_DELETEREGIONREQUEST']._serialized_start=4364
+  _globals['_DELETEREGIONREQUEST']._serialized_end=4433
+  _globals['_CATALOGUESERVICE']._serialized_start=4436
+  _globals['_CATALOGUESERVICE']._serialized_end=7545
 # @@protoc_insertion_point(module_scope)

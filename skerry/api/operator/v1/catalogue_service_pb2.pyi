@@ -5,8 +5,10 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from skerry.api.operator.v1 import accelerator_kind_pb2 as _accelerator_kind_pb2
 from skerry.api.operator.v1 import base_model_pb2 as _base_model_pb2
+from skerry.api.operator.v1 import cloud_pb2 as _cloud_pb2
 from skerry.api.operator.v1 import cordon_pb2 as _cordon_pb2
 from skerry.api.operator.v1 import price_pb2 as _price_pb2
+from skerry.api.operator.v1 import region_pb2 as _region_pb2
 from skerry.api.operator.v1 import reservation_pb2 as _reservation_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -289,3 +291,127 @@ class UncordonResponse(_message.Message):
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     changed: bool
     def __init__(self, changed: _Optional[bool] = ...) -> None: ...
+
+class ListCloudsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
+
+class ListCloudsResponse(_message.Message):
+    __slots__ = ("clouds", "next_page_token")
+    CLOUDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    clouds: _containers.RepeatedCompositeFieldContainer[_cloud_pb2.Cloud]
+    next_page_token: str
+    def __init__(self, clouds: _Optional[_Iterable[_Union[_cloud_pb2.Cloud, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetCloudRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CreateCloudRequest(_message.Message):
+    __slots__ = ("parent", "cloud_id", "cloud", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_ID_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    cloud_id: str
+    cloud: _cloud_pb2.Cloud
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., cloud_id: _Optional[str] = ..., cloud: _Optional[_Union[_cloud_pb2.Cloud, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UpdateCloudRequest(_message.Message):
+    __slots__ = ("cloud", "update_mask", "allow_missing", "request_id")
+    CLOUD_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    cloud: _cloud_pb2.Cloud
+    update_mask: _field_mask_pb2.FieldMask
+    allow_missing: bool
+    request_id: str
+    def __init__(self, cloud: _Optional[_Union[_cloud_pb2.Cloud, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteCloudRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ListRegionsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
+
+class ListRegionsResponse(_message.Message):
+    __slots__ = ("regions", "next_page_token")
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    regions: _containers.RepeatedCompositeFieldContainer[_region_pb2.Region]
+    next_page_token: str
+    def __init__(self, regions: _Optional[_Iterable[_Union[_region_pb2.Region, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetRegionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CreateRegionRequest(_message.Message):
+    __slots__ = ("parent", "region_id", "region", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    REGION_ID_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    region_id: str
+    region: _region_pb2.Region
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., region_id: _Optional[str] = ..., region: _Optional[_Union[_region_pb2.Region, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UpdateRegionRequest(_message.Message):
+    __slots__ = ("region", "update_mask", "allow_missing", "request_id")
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    region: _region_pb2.Region
+    update_mask: _field_mask_pb2.FieldMask
+    allow_missing: bool
+    request_id: str
+    def __init__(self, region: _Optional[_Union[_region_pb2.Region, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class DeleteRegionRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...

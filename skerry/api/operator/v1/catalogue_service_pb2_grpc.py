@@ -7,7 +7,9 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from skerry.api.operator.v1 import accelerator_kind_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_accelerator__kind__pb2
 from skerry.api.operator.v1 import base_model_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_base__model__pb2
 from skerry.api.operator.v1 import catalogue_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2
+from skerry.api.operator.v1 import cloud_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2
 from skerry.api.operator.v1 import price_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_price__pb2
+from skerry.api.operator.v1 import region_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_region__pb2
 from skerry.api.operator.v1 import reservation_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_reservation__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -112,6 +114,56 @@ class CatalogueServiceStub:
         self.DeleteReservation = channel.unary_unary(
                 '/skerry.api.operator.v1.CatalogueService/DeleteReservation',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteReservationRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListClouds = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/ListClouds',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsResponse.FromString,
+                _registered_method=True)
+        self.GetCloud = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/GetCloud',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetCloudRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+                _registered_method=True)
+        self.CreateCloud = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/CreateCloud',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateCloudRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+                _registered_method=True)
+        self.UpdateCloud = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/UpdateCloud',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateCloudRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+                _registered_method=True)
+        self.DeleteCloud = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/DeleteCloud',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteCloudRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListRegions = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/ListRegions',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsResponse.FromString,
+                _registered_method=True)
+        self.GetRegion = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/GetRegion',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetRegionRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+                _registered_method=True)
+        self.CreateRegion = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/CreateRegion',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateRegionRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+                _registered_method=True)
+        self.UpdateRegion = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/UpdateRegion',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateRegionRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+                _registered_method=True)
+        self.DeleteRegion = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/DeleteRegion',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.ListPrices = channel.unary_unary(
@@ -239,6 +291,66 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListClouds(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCloud(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCloud(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCloud(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCloud(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRegions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRegion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateRegion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRegion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRegion(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrices(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -266,13 +378,15 @@ class CatalogueServiceServicer:
 
     def Cordon(self, request, context):
         """Nothing new is placed in the domain any more; cordoned already, nothing changes.
+        OperationsService.Drain also moves what runs there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Uncordon(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The domain takes replicas again; a drain of it ends where it is.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -353,6 +467,56 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
             'DeleteReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteReservation,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteReservationRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListClouds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClouds,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsResponse.SerializeToString,
+            ),
+            'GetCloud': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCloud,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetCloudRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.SerializeToString,
+            ),
+            'CreateCloud': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCloud,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateCloudRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.SerializeToString,
+            ),
+            'UpdateCloud': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCloud,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateCloudRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.SerializeToString,
+            ),
+            'DeleteCloud': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCloud,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteCloudRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListRegions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRegions,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsResponse.SerializeToString,
+            ),
+            'GetRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegion,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetRegionRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.SerializeToString,
+            ),
+            'CreateRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRegion,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateRegionRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.SerializeToString,
+            ),
+            'UpdateRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRegion,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateRegionRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.SerializeToString,
+            ),
+            'DeleteRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRegion,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
@@ -790,6 +954,276 @@ class CatalogueService:
             target,
             '/skerry.api.operator.v1.CatalogueService/DeleteReservation',
             skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteReservationRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClouds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/ListClouds',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListCloudsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCloud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/GetCloud',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetCloudRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCloud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/CreateCloud',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateCloudRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCloud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/UpdateCloud',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateCloudRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2.Cloud.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCloud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/DeleteCloud',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteCloudRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRegions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/ListRegions',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListRegionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/GetRegion',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetRegionRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/CreateRegion',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateRegionRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/UpdateRegion',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateRegionRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_region__pb2.Region.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/DeleteRegion',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

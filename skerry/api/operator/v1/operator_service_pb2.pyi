@@ -3,6 +3,8 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.operator.v1 import change_pb2 as _change_pb2
 from skerry.api.operator.v1 import deployment_pb2 as _deployment_pb2_1
+from skerry.api.operator.v1 import intent_pb2 as _intent_pb2
+from skerry.api.operator.v1 import node_pb2 as _node_pb2
 from skerry.api.operator.v1 import placement_pb2 as _placement_pb2
 from skerry.api.operator.v1 import plane_pb2 as _plane_pb2
 from skerry.api.operator.v1 import pool_pb2 as _pool_pb2
@@ -84,6 +86,34 @@ class UpdatePoolRequest(_message.Message):
     request_id: str
     def __init__(self, name: _Optional[str] = ..., terms: _Optional[_Union[_pool_pb2.PoolTerms, _Mapping]] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
+class ListNodesRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
+
+class ListNodesResponse(_message.Message):
+    __slots__ = ("nodes", "next_page_token")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
+    next_page_token: str
+    def __init__(self, nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class ListDeploymentsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -143,7 +173,7 @@ class ApplyDeploymentResponse(_message.Message):
     def __init__(self, deployment: _Optional[_Union[_deployment_pb2_1.Deployment, _Mapping]] = ..., outcome: _Optional[_Union[ApplyDeploymentResponse.Outcome, str]] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("parent", "specs", "request_id", "validate_only", "etags")
+    __slots__ = ("parent", "specs", "request_id", "validate_only", "etags", "intents")
     class EtagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -156,18 +186,32 @@ class ApplyRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     ETAGS_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     specs: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.DeploymentSpec]
     request_id: str
     validate_only: bool
     etags: _containers.ScalarMap[str, str]
-    def __init__(self, parent: _Optional[str] = ..., specs: _Optional[_Iterable[_Union[_deployment_pb2.DeploymentSpec, _Mapping]]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., etags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    intents: _containers.RepeatedCompositeFieldContainer[_intent_pb2.Intent]
+    def __init__(self, parent: _Optional[str] = ..., specs: _Optional[_Iterable[_Union[_deployment_pb2.DeploymentSpec, _Mapping]]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., etags: _Optional[_Mapping[str, str]] = ..., intents: _Optional[_Iterable[_Union[_intent_pb2.Intent, _Mapping]]] = ...) -> None: ...
 
 class ApplyResponse(_message.Message):
-    __slots__ = ("deployments",)
+    __slots__ = ("deployments", "intents")
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
     deployments: _containers.RepeatedCompositeFieldContainer[AppliedDeployment]
-    def __init__(self, deployments: _Optional[_Iterable[_Union[AppliedDeployment, _Mapping]]] = ...) -> None: ...
+    intents: _containers.RepeatedCompositeFieldContainer[AppliedIntent]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[AppliedDeployment, _Mapping]]] = ..., intents: _Optional[_Iterable[_Union[AppliedIntent, _Mapping]]] = ...) -> None: ...
+
+class AppliedIntent(_message.Message):
+    __slots__ = ("name", "outcome", "diffs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DIFFS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    outcome: ApplyDeploymentResponse.Outcome
+    diffs: _containers.RepeatedCompositeFieldContainer[FieldDiff]
+    def __init__(self, name: _Optional[str] = ..., outcome: _Optional[_Union[ApplyDeploymentResponse.Outcome, str]] = ..., diffs: _Optional[_Iterable[_Union[FieldDiff, _Mapping]]] = ...) -> None: ...
 
 class AppliedDeployment(_message.Message):
     __slots__ = ("deployment", "outcome", "diffs")

@@ -6,6 +6,7 @@ import warnings
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from skerry.api.operator.v1 import change_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_change__pb2
 from skerry.api.operator.v1 import deployment_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2
+from skerry.api.operator.v1 import node_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_node__pb2
 from skerry.api.operator.v1 import operator_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
 from skerry.api.operator.v1 import plane_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2
@@ -65,6 +66,16 @@ class OperatorServiceStub:
                 '/skerry.api.operator.v1.OperatorService/UpdatePool',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdatePoolRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2.Pool.FromString,
+                _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ListNodes',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.GetNode = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetNode',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetNodeRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_node__pb2.Node.FromString,
                 _registered_method=True)
         self.ListDeployments = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListDeployments',
@@ -227,6 +238,18 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeployments(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -247,7 +270,8 @@ class OperatorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """As ApplyDeployment does, but for several at once: all of them, or none.
+        """As ApplyDeployment does, but for several at once, and for everything else that operators say:
+        all of it, or none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -418,6 +442,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.UpdatePool,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdatePoolRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2.Pool.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'GetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNode,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetNodeRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_node__pb2.Node.SerializeToString,
             ),
             'ListDeployments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeployments,
@@ -680,6 +714,60 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/UpdatePool',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdatePoolRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2.Pool.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ListNodes',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetNode',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetNodeRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_node__pb2.Node.FromString,
             options,
             channel_credentials,
             insecure,

@@ -117,8 +117,44 @@ class PoolPrice(_message.Message):
     dollars_per_hour: float
     def __init__(self, pool: _Optional[str] = ..., dollars_per_hour: _Optional[float] = ...) -> None: ...
 
+class PlannedMove(_message.Message):
+    __slots__ = ("deployment", "from_pool", "to_pool", "replicas")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    FROM_POOL_FIELD_NUMBER: _ClassVar[int]
+    TO_POOL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    from_pool: str
+    to_pool: str
+    replicas: int
+    def __init__(self, deployment: _Optional[str] = ..., from_pool: _Optional[str] = ..., to_pool: _Optional[str] = ..., replicas: _Optional[int] = ...) -> None: ...
+
+class PlannedDeployment(_message.Message):
+    __slots__ = ("deployment", "replicas_before", "replicas_after", "replicas_unmet", "unmet_reason", "cost_per_hour_before", "cost_per_hour_after", "moves", "ready_in_seconds", "ready_basis")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_UNMET_FIELD_NUMBER: _ClassVar[int]
+    UNMET_REASON_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    COST_PER_HOUR_AFTER_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    READY_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    READY_BASIS_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    replicas_before: int
+    replicas_after: int
+    replicas_unmet: int
+    unmet_reason: str
+    cost_per_hour_before: float
+    cost_per_hour_after: float
+    moves: _containers.RepeatedCompositeFieldContainer[PlannedMove]
+    ready_in_seconds: float
+    ready_basis: str
+    def __init__(self, deployment: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., replicas_unmet: _Optional[int] = ..., unmet_reason: _Optional[str] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., ready_in_seconds: _Optional[float] = ..., ready_basis: _Optional[str] = ...) -> None: ...
+
 class Plan(_message.Message):
-    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason", "name", "state", "decide_time", "inputs", "summary")
+    __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason", "name", "state", "decide_time", "inputs", "summary", "deployments")
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     UNPLACED_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +172,7 @@ class Plan(_message.Message):
     DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     placements: _containers.RepeatedCompositeFieldContainer[PlannedPlacement]
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
     unplaced: _containers.RepeatedCompositeFieldContainer[Unplaced]
@@ -153,4 +190,5 @@ class Plan(_message.Message):
     decide_time: _timestamp_pb2.Timestamp
     inputs: str
     summary: str
-    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ..., solver_reason: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[str] = ..., summary: _Optional[str] = ...) -> None: ...
+    deployments: _containers.RepeatedCompositeFieldContainer[PlannedDeployment]
+    def __init__(self, placements: _Optional[_Iterable[_Union[PlannedPlacement, _Mapping]]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., solver: _Optional[str] = ..., solve_seconds: _Optional[float] = ..., optimal: _Optional[bool] = ..., shed: _Optional[_Iterable[_Union[Shed, _Mapping]]] = ..., levels: _Optional[_Iterable[_Union[PlanLevel, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[PoolPrice, _Mapping]]] = ..., solver_reason: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs: _Optional[str] = ..., summary: _Optional[str] = ..., deployments: _Optional[_Iterable[_Union[PlannedDeployment, _Mapping]]] = ...) -> None: ...

@@ -96,7 +96,7 @@ class Consequences(_message.Message):
     OPTIMAL_FIELD_NUMBER: _ClassVar[int]
     SOLVE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     placed: _containers.RepeatedCompositeFieldContainer[PlannedReplicas]
-    moved: _containers.RepeatedCompositeFieldContainer[PlannedMove]
+    moved: _containers.RepeatedCompositeFieldContainer[_placement_pb2.PlannedMove]
     evicted: _containers.RepeatedCompositeFieldContainer[PlannedReplicas]
     shed: _containers.RepeatedCompositeFieldContainer[_placement_pb2.Shed]
     unplaced: _containers.RepeatedCompositeFieldContainer[_placement_pb2.Unplaced]
@@ -107,7 +107,7 @@ class Consequences(_message.Message):
     solver: str
     optimal: bool
     solve_seconds: float
-    def __init__(self, placed: _Optional[_Iterable[_Union[PlannedReplicas, _Mapping]]] = ..., moved: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., evicted: _Optional[_Iterable[_Union[PlannedReplicas, _Mapping]]] = ..., shed: _Optional[_Iterable[_Union[_placement_pb2.Shed, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[_placement_pb2.Unplaced, _Mapping]]] = ..., unplaced_before: _Optional[_Iterable[_Union[_placement_pb2.Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[_placement_pb2.PlanLevel, _Mapping]]] = ..., solver: _Optional[str] = ..., optimal: _Optional[bool] = ..., solve_seconds: _Optional[float] = ...) -> None: ...
+    def __init__(self, placed: _Optional[_Iterable[_Union[PlannedReplicas, _Mapping]]] = ..., moved: _Optional[_Iterable[_Union[_placement_pb2.PlannedMove, _Mapping]]] = ..., evicted: _Optional[_Iterable[_Union[PlannedReplicas, _Mapping]]] = ..., shed: _Optional[_Iterable[_Union[_placement_pb2.Shed, _Mapping]]] = ..., unplaced: _Optional[_Iterable[_Union[_placement_pb2.Unplaced, _Mapping]]] = ..., unplaced_before: _Optional[_Iterable[_Union[_placement_pb2.Unplaced, _Mapping]]] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., levels: _Optional[_Iterable[_Union[_placement_pb2.PlanLevel, _Mapping]]] = ..., solver: _Optional[str] = ..., optimal: _Optional[bool] = ..., solve_seconds: _Optional[float] = ...) -> None: ...
 
 class PlannedReplicas(_message.Message):
     __slots__ = ("deployment", "pool", "replicas", "reason")
@@ -120,18 +120,6 @@ class PlannedReplicas(_message.Message):
     replicas: int
     reason: str
     def __init__(self, deployment: _Optional[str] = ..., pool: _Optional[str] = ..., replicas: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
-
-class PlannedMove(_message.Message):
-    __slots__ = ("deployment", "from_pool", "to_pool", "replicas")
-    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
-    FROM_POOL_FIELD_NUMBER: _ClassVar[int]
-    TO_POOL_FIELD_NUMBER: _ClassVar[int]
-    REPLICAS_FIELD_NUMBER: _ClassVar[int]
-    deployment: str
-    from_pool: str
-    to_pool: str
-    replicas: int
-    def __init__(self, deployment: _Optional[str] = ..., from_pool: _Optional[str] = ..., to_pool: _Optional[str] = ..., replicas: _Optional[int] = ...) -> None: ...
 
 class LossMatrix(_message.Message):
     __slots__ = ("losses", "solve_seconds")

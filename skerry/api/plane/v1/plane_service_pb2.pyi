@@ -68,20 +68,22 @@ class Heartbeat(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class Observed(_message.Message):
-    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers")
+    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     identity: _supply_pb2.PlaneIdentity
     pools: _containers.RepeatedCompositeFieldContainer[_supply_pb2.PoolShape]
     gateway: _supply_pb2.GatewayAddresses
     held: _supply_pb2.Version
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.ObservedReplica]
     peers: _containers.RepeatedCompositeFieldContainer[_replica_pb2.PeerView]
-    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ...) -> None: ...
+    nodes: _containers.RepeatedCompositeFieldContainer[_supply_pb2.Node]
+    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ...) -> None: ...
 
 class PeerPlane(_message.Message):
     __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")
@@ -109,21 +111,31 @@ class Assignment(_message.Message):
     tombstone: bool
     def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ...) -> None: ...
 
+class NodeCordon(_message.Message):
+    __slots__ = ("node", "draining")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    draining: bool
+    def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
+
 class Desired(_message.Message):
-    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest")
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FEATURES_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NODE_CORDONS_FIELD_NUMBER: _ClassVar[int]
     plane: str
     version: _supply_pb2.Version
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     peers: _containers.RepeatedCompositeFieldContainer[PeerPlane]
     required_features: _containers.RepeatedScalarFieldContainer[str]
     digest: bytes
-    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    node_cordons: _containers.RepeatedCompositeFieldContainer[NodeCordon]
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("version", "digest")
