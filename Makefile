@@ -18,9 +18,18 @@ demo: $(READY) ## one machine, three planes, a real model; kill things; KEEP=1 l
 test: $(READY) lint ## everything: lint, unit, properties, contracts, store, integration
 	@$(BIN)/python -m pytest
 
+test-ray: $(READY) ## Ray under a plane, with its parts killed; 12 minutes, two nodes on this host
+	@$(BIN)/python -m pytest -s -m "ray or ray_faults"
+
 test-unit: $(READY) ## the pure tests, under 30 seconds
 	@SKERRY_PROPERTY_EXAMPLES=$${SKERRY_PROPERTY_EXAMPLES:-8} $(BIN)/python -m pytest -n 2 \
 	  tests/unit tests/properties tests/wire -m "not integration and not slow"
+
+test-foreign: $(READY) ## Dynamo in front of a replica; fetches it into .venv-foreign/
+	@$(BIN)/python -m pytest -m foreign tests/foreign
+
+test-engines: $(READY) ## golden command lines through vLLM's and SGLang's own parsers; installs 3 GB
+	@$(BIN)/python -m pytest tests/engines -m engines
 
 lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
 	@sh tools/lint.sh
@@ -46,6 +55,9 @@ bench-scheduler: $(READY) ## the scheduler's sizes beside three other methods ->
 bench-openb: $(READY) ## the openb trace onto nodes, online -> docs/benchmarks/openb.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_openb.py
 
+bench-simulated: $(READY) ## the simulated engine on one core -> docs/benchmarks/simulated.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_simulated.py
+
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
@@ -53,4 +65,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-unit lint sim fmt proto reference bench bench-scheduler bench-openb migrate lock
+.PHONY: help setup demo test test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-simulated migrate lock

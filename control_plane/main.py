@@ -13,14 +13,18 @@ from pathlib import Path
 import grpc
 
 from control_plane.api.catalogue_service import CatalogueService
+from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
+from control_plane.api.http_gateway import HttpGateway
+from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.serving import (
     add_health_and_reflection,
     add_operator_services,
+    operator_services,
     service_names,
 )
 from control_plane.api.writing import Writing
-from control_plane.http import http_application, serve_http
+from control_plane.http import http_application, may_serve_operators, serve_http
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
@@ -30,14 +34,20 @@ from control_plane.reconcile.sight import Sight
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import leadership, schema
 from control_plane.store.engine import Database, open_database
-from control_plane.upkeep import LeaseFlush, Upkeep
+from control_plane.upkeep import LeaseFlush, StartFlush, Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
-from skerry.plumbing.errors import Conflict, FieldViolation, SkerryError
-from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor, TlsFiles, server_credentials
+from skerry.plumbing.errors import Conflict, FieldViolation, SkerryError, StaleGeneration
+from skerry.plumbing.rpc import (
+    SERVER_OPTIONS,
+    ErrorInterceptor,
+    TlsFiles,
+    insecure_channel,
+    server_credentials,
+)
 from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
 from workload_plane.engines.catalogue import refusals as engine_refusals
 
@@ -70,11 +80,26 @@ async def run(settings: ControlPlaneSettings) -> None:
         questions=FleetQuestions(sight, lambda: loop.decided, asked, clock),
         check_engine=_engine_faults,
     )
-    catalogue = CatalogueService(database=database, writing=Writing(loop, clock))
-    operator_server = await _serve_operator(service, catalogue, settings)
+    writing = Writing(loop, clock)
+    catalogue = CatalogueService(database=database, writing=writing)
+    works = Works(
+        database=database,
+        writing=writing,
+        views=service.views,
+        mover=loop,
+        watcher=loop,
+        clock=clock,
+    )
+    standing = Standing(Role.LEADING)
+    operator_server = await _serve_operator(
+        service, catalogue, OperationsService(works), standing, settings
+    )
     link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
-    link_server = await _serve_link(link, settings)
-    http = await serve_http(http_application(lambda: loop.has_decided), settings.http_address)
+    link_server = await _serve_link(link, standing, settings)
+    application = http_application(
+        lambda: why_not_ready(standing.role, loop.has_decided), _http_gateway(settings)
+    )
+    http = await serve_http(application, settings.http_address)
     # What is imported and built by now stays. A full collection that walks it too held up the loop
     # for up to 185 ms while a million accelerators were planned; without it 36 ms were the worst.
     gc.collect()
@@ -83,9 +108,20 @@ async def run(settings: ControlPlaneSettings) -> None:
         upkeep = Upkeep(
             database=database, clock=clock, epoch=epoch, changes_kept=settings.changes_kept
         )
-        flush = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=registry)
-        await run_until_stopped(loop.run(), upkeep.run(), flush.run(), stop=stop)
+        leases = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=registry)
+        starts = StartFlush(database=database, clock=clock, epoch=epoch, reports=registry)
+        leads = follow_leadership(standing, database, epoch, clock)
+        await run_until_stopped(
+            loop.run(),
+            upkeep.run(),
+            leases.run(),
+            starts.run(),
+            service.views.keep_fresh(),
+            leads,
+            stop=stop,
+        )
     finally:
+        standing.become(Role.STOPPING)  # told first, while the ports still answer
         await operator_server.stop(STOP_GRACE_SECONDS)
         await link_server.stop(STOP_GRACE_SECONDS)
         await http.cleanup()
@@ -97,7 +133,7 @@ async def run(settings: ControlPlaneSettings) -> None:
 def _engine_faults(deployment: Deployment) -> tuple[FieldViolation, ...]:
     """Say what the deployment's engine would refuse, before any plane is asked to start it."""
     return tuple(
-        FieldViolation(path="spec.engine", message=refusal)
+        FieldViolation(path=refusal.path, message=refusal.message)
         for refusal in engine_refusals(deployment.revision.engine)
     )
 
@@ -131,21 +167,34 @@ class _Wake:
 
 
 async def _serve_operator(
-    service: OperatorService, catalogue: CatalogueService, settings: ControlPlaneSettings
+    service: OperatorService,
+    catalogue: CatalogueService,
+    operations: OperationsService,
+    standing: Standing,
+    settings: ControlPlaneSettings,
 ) -> grpc.aio.Server:
     """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    await add_operator_services(server, service, catalogue)
+    add_operator_services(server, service, catalogue, operations, standing)
     _bind(server.add_insecure_port, settings.operator_address)
     await server.start()
     return server
 
 
-async def _serve_link(link: PlaneLink, settings: ControlPlaneSettings) -> grpc.aio.Server:
+def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
+    """Return the operator API for the HTTP port: none when that is open to more than loopback."""
+    if not may_serve_operators(settings.http_address):
+        return None
+    return HttpGateway(insecure_channel(settings.operator_address), operator_services())
+
+
+async def _serve_link(
+    link: PlaneLink, standing: Standing, settings: ControlPlaneSettings
+) -> grpc.aio.Server:
     """Start the link port, mTLS only."""
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
-    await add_health_and_reflection(server, *service_names(plane_service_pb2.DESCRIPTOR))
+    add_health_and_reflection(server, standing, *service_names(plane_service_pb2.DESCRIPTOR))
     tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
     credentials = server_credentials(tls)
     _bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
@@ -172,6 +221,12 @@ def main() -> int:
         asyncio.run(run(load_settings(arguments.settings)))
     except SkerryError as error:
         _log.error("control-plane.stopped", error=str(error))
+        return 1
+    except ExceptionGroup as group:
+        deposed, rest = group.split(StaleGeneration)
+        if deposed is None or rest is not None:
+            raise
+        _log.error("control-plane.deposed", error=str(deposed.exceptions[0]))
         return 1
     return 0
 

@@ -20,6 +20,7 @@ CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place g
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
+_PlaneRegion = Annotated[str, Field(min_length=1, max_length=2 * REGION_CHARACTERS_MAX + 1)]
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -36,7 +37,7 @@ class RegionLatencySettings:
     """How far users of a client region are from the planes of a region, one way."""
 
     client_region: _Region
-    plane_region: _Region
+    plane_region: _PlaneRegion  # REGION, or CLOUD/REGION
     milliseconds: Annotated[float, Field(ge=0, le=LATENCY_MILLISECONDS_MAX, allow_inf_nan=False)]
 
 

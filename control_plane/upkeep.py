@@ -1,19 +1,23 @@
 """What the leader does beside deciding: old changes are forgotten, reports flushed once a second.
 
-`main.py` runs both beside the reconcile loop.
+What is flushed of reports: when planes were heard, and how long their replicas took to start.
+`main.py` runs all of it beside the reconcile loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from control_plane.store.changes import forget_changes, last_sequence, oldest_sequence
+from control_plane.store.cold_starts import STARTS_OF_BATCH_MAX, SightedStart, record_starts
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from control_plane.store.leases import flush_leases
 from control_plane.store.values import StoredLease
-from skerry.fleet.observation import Observation, ReplicaState
+from skerry.fleet.cold_start import START_SECONDS_MAX
+from skerry.fleet.names import InvalidName, check_name, pool_name
+from skerry.fleet.observation import Observation, ObservedReplica, PlaneReport, ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, StaleGeneration
@@ -108,14 +112,7 @@ class LeaseFlush:
 
     async def run(self) -> None:
         """Flush for ever; what could not be written is written with the next batch."""
-        while True:
-            await self.clock.sleep(FLUSH_SECONDS)
-            try:
-                await self.flush()
-            except StaleGeneration:
-                raise
-            except SkerryError as error:
-                _log.warning("leases.not-flushed", error=str(error))
+        await _flush_for_ever(self.clock, self.flush, "leases.not-flushed")
 
     async def flush(self) -> int:
         """Write what is new; return how many planes that were."""
@@ -123,6 +120,118 @@ class LeaseFlush:
         if not leases:
             return 0
         write = WriteContext(epoch=self.epoch, actor=ACTOR, now=self.clock.now())
-        count = await self.database.run(flush_leases, write, leases)
+        count = await self.database.run_unannounced(flush_leases, write, leases)
         self.flushed.update({lease.plane: lease.heard_at for lease in leases})
         return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """A plane's report that was looked at, and its measured starts, by replica and restarts."""
+
+    report: PlaneReport
+    starts: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Measured starts that are to be written, and what was looked at once they are."""
+
+    starts: tuple[SightedStart, ...]
+    looked: Mapping[str, Looked]
+
+
+def started(observations: Mapping[str, Observation], looked: Mapping[str, Looked]) -> Started:
+    """Return the measured starts of a batch that are new since planes were looked at.
+
+    When the replicas of a plane started that is looked at first nobody can tell: none is fresh. A
+    plane for which the batch has no room waits for the next one.
+    """
+    found: list[SightedStart] = []
+    after: dict[str, Looked] = {}
+    for plane, observation in observations.items():
+        report, before = observation.report, looked.get(plane)
+        room = STARTS_OF_BATCH_MAX - len(found)
+        if before is None and not room:
+            continue
+        if before is not None and before.report is report:
+            after[plane] = before
+            continue
+        measured = {(r.name, r.restarts): r for r in report.replicas if r.start_seconds > 0.0}
+        new = [key for key in measured if before is None or key not in before.starts]
+        found += _sighted(observation, [measured[key] for key in new[:room]], before is not None)
+        # What is not fresh only fills gaps; what is waits, and its plane is looked at again.
+        waiting = frozenset(new[room:] if before is not None else ())
+        if before is not None and waiting:
+            report = before.report
+        after[plane] = Looked(report=report, starts=frozenset(measured) - waiting)
+    return Started(starts=tuple(found), looked=after)
+
+
+def _sighted(
+    observation: Observation, replicas: Sequence[ObservedReplica], is_fresh: bool
+) -> list[SightedStart]:
+    report = observation.report
+    plane = report.identity.name
+    kinds = {pool_name(plane, shape.name): shape.accelerator for shape in report.pools}
+    return [
+        SightedStart(
+            plane=plane,
+            replica=replica.name,
+            restarts=replica.restarts,
+            deployment=replica.deployment,
+            revision=replica.revision,
+            accelerator=kinds[replica.pool],
+            seconds=replica.start_seconds,
+            seen_at=observation.received_at,
+            is_fresh=is_fresh,
+        )
+        for replica in replicas
+        if replica.pool in kinds and _can_be_kept(replica)
+    ]
+
+
+def _can_be_kept(replica: ObservedReplica) -> bool:
+    """Say whether no database refuses it: one bad report would hold up all that come after it."""
+    try:
+        check_name(replica.name, "replica")
+        check_name(replica.deployment, "deployment")
+    except InvalidName:
+        return False
+    return replica.start_seconds <= START_SECONDS_MAX
+
+
+@dataclass(slots=True, kw_only=True)
+class StartFlush:
+    """Writes down, once a second and in one batch, how long replicas took to start."""
+
+    database: Database
+    clock: Clock
+    epoch: int
+    reports: Reports
+    looked: Mapping[str, Looked] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Flush for ever; what could not be written is written with the next batch."""
+        await _flush_for_ever(self.clock, self.flush, "starts.not-flushed")
+
+    async def flush(self) -> int:
+        """Write what is new; return how many starts that were."""
+        found = started(self.reports.observations(), self.looked)
+        count = 0
+        if found.starts:
+            write = WriteContext(epoch=self.epoch, actor=ACTOR, now=self.clock.now())
+            count = await self.database.run_unannounced(record_starts, write, found.starts)
+        self.looked = found.looked
+        return count
+
+
+async def _flush_for_ever(clock: Clock, flush: Callable[[], Awaitable[int]], failed: str) -> None:
+    while True:
+        await clock.sleep(FLUSH_SECONDS)
+        try:
+            await flush()
+        except StaleGeneration:
+            raise
+        except SkerryError as error:
+            _log.warning(failed, error=str(error))

@@ -311,7 +311,9 @@ def _broken_rules(pair: _Pair, latencies: Latencies) -> Iterator[Broken]:
     if pair.wanted.pools is not None and pair.pool not in pair.wanted.pools:
         yield "pools", "the demand does not name this pool"
     for limit in policy.latency:
-        seconds = latencies.get((limit.client_region, plane.region))
+        of_region = latencies.get((limit.client_region, plane.region))
+        in_cloud = (limit.client_region, f"{plane.cloud}/{plane.region}")
+        seconds = latencies.get(in_cloud, of_region)
         if seconds is None or seconds > limit.seconds_max:
             told = "not told" if seconds is None else f"{seconds:g} s"
             yield "latency", f"{limit.client_region} to {plane.region}: {told}"

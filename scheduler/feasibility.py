@@ -80,7 +80,7 @@ def nothing_new(pool: Pool, bar: PoolBar | None) -> str | None:
     if pool.terms.cordoned:
         return "pool is cordoned"
     if pool.terms.price_per_accelerator_hour is None:
-        return "pool has no price: `skerry pools set`"
+        return "pool has no price: `skerry pool set`"
     return None
 
 
@@ -100,13 +100,19 @@ def bars_by_pool(bars: Iterable[PoolBar]) -> Mapping[str, PoolBar]:
 def too_far(deployment: Deployment, pool: Pool, latencies: Latencies) -> str | None:
     """Return which latency limit the pool's region breaks; one that is not told is broken."""
     for limit in deployment.policy.latency:
-        seconds = latencies.get((limit.client_region, pool.plane.region))
+        seconds = _seconds(limit.client_region, pool, latencies)
         way = f"latency {limit.client_region} to {pool.plane.region}"
         if seconds is None:
             return f"{way} is not told; the limit is {limit.seconds_max * 1000:g} ms"
         if seconds > limit.seconds_max:
             return f"{way} is {seconds * 1000:g} ms; the limit is {limit.seconds_max * 1000:g} ms"
     return None
+
+
+def _seconds(client_region: str, pool: Pool, latencies: Latencies) -> float | None:
+    """Return what is told of the very cloud's region, else of regions of that name."""
+    told = latencies.get((client_region, f"{pool.plane.cloud}/{pool.plane.region}"))
+    return latencies.get((client_region, pool.plane.region)) if told is None else told
 
 
 def _lacks_kind(deployment: Deployment, pool: Pool) -> str | None:

@@ -88,7 +88,10 @@ class PoolBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionLatency:
-    """How far users of a client region are from the planes of a region, one way in seconds."""
+    """How far users of a client region are from the planes of a region, one way in seconds.
+
+    The plane region is REGION, of whatever cloud, or CLOUD/REGION, which comes before it.
+    """
 
     client_region: str
     plane_region: str

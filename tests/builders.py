@@ -25,6 +25,7 @@ from skerry.fleet.observation import (
     ReplicaState,
 )
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape, PoolTerms
+from skerry.fleet.profile import Profile, ProfileStep, profile_key
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 GIB = 1024**3
@@ -135,3 +136,43 @@ def a_snapshot(*planes: PlaneView, **fields: Any) -> Snapshot:
 def a_demand(deployment: Deployment | None = None, *, deleting: bool = False) -> Demand:
     """A stored deployment."""
     return Demand(deployment=deployment or a_deployment(), deleting=deleting)
+
+
+def a_step(concurrency: int = 1, speed: float = 100.0, **fields: Any) -> ProfileStep:
+    """A step that meets the usual objective."""
+    step = ProfileStep(
+        concurrency=concurrency,
+        requests=20,
+        ttft_p50_seconds=0.1,
+        ttft_p99_seconds=0.2,
+        itl_samples=400,
+        itl_p50_seconds=0.01,
+        itl_p99_seconds=0.02,
+        tpot_p99_seconds=0.015,
+        output_tokens_per_second=speed,
+        prompt_tokens_per_second=2 * speed,
+    )
+    return replace(step, **fields)
+
+
+def a_profile(
+    speeds: dict[int, float], deployment: Deployment | None = None, **key: Any
+) -> Profile:
+    """A profile of a deployment's first shape: tokens/s by concurrency; `key` changes what of."""
+    revision = (deployment or a_deployment()).revision
+    told = replace(profile_key(revision, revision.shapes[0]), **key)
+    return Profile(
+        name=told.name,
+        base_model=told.base_model,
+        engine=told.engine.value,
+        engine_version=told.engine_version,
+        configuration=told.configuration,
+        accelerator=told.accelerator,
+        accelerators=told.accelerators,
+        steps=tuple(a_step(concurrency, speed) for concurrency, speed in sorted(speeds.items())),
+        measured_at=T0,
+        prompt_tokens=128,
+        output_tokens=64,
+        load_seconds=12.5,
+        software="skerry 1",
+    )

@@ -1,8 +1,8 @@
 """Generates docs/reference/ and docs/schema/ from the definitions: `make reference`.
 
 `api.md` is made of proto/skerry/api/operator and what it uses, `cli.md` of the commands themselves,
-`deployment.json` is the JSON Schema of deployment files for editors. A test compares them with what
-is checked in.
+`skerry.json` is the JSON Schema of files of every kind for editors, `deployment.json` that of
+deployments alone. A test compares them with what is checked in.
 """
 
 import argparse
@@ -230,15 +230,46 @@ def pages() -> Mapping[str, str]:
     return {
         "reference/api.md": api_page(descriptors()),
         "reference/cli.md": cli_page(),
-        "schema/deployment.json": schema(),
+        "schema/deployment.json": deployment_schema(),
+        "schema/skerry.json": schema(),
     }
 
 
-def schema() -> str:
+def deployment_schema() -> str:
     """Return the JSON Schema of a deployment file."""
     from skerry.client.manifest_schema import DeploymentFile
 
-    told = DeploymentFile.model_json_schema(by_alias=True, mode="validation")
+    return as_schema(DeploymentFile.model_json_schema(by_alias=True, mode="validation"))
+
+
+def schema() -> str:
+    """Return the JSON Schema of a file of any kind: one of them, by its `kind`."""
+    from pydantic.json_schema import models_json_schema
+
+    from skerry.client.manifest import FILES
+
+    refs, told = models_json_schema(
+        [(file, "validation") for file in FILES.values()], by_alias=True
+    )
+    # Not one `oneOf`: editors would tell of a fault that the file is none of nine kinds.
+    kinds = [
+        {
+            "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+            "then": refs[file, "validation"],
+        }
+        for kind, file in FILES.items()
+    ]
+    shape = {
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata"],
+        "properties": {"kind": {"enum": list(FILES)}},
+        "allOf": kinds,
+    }
+    return as_schema({**told, **shape})
+
+
+def as_schema(told: Mapping[str, Any]) -> str:
+    """Return a JSON Schema as it is checked in."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "skerry/v1"}
     return json.dumps({**told, **head}, indent=1, sort_keys=True) + "\n"
 

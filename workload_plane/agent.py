@@ -20,6 +20,7 @@ from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
 from workload_plane.converge.apply import Applier, StartTerms
 from workload_plane.converge.discover import GatewayView, HttpProbe, Memory, seen_pools
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
+from workload_plane.converge.seen import SeenPool
 from workload_plane.desired_state.accept import Grant, Refuse
 from workload_plane.desired_state.file import DesiredStateFile
 from workload_plane.desired_state.holder import DesiredHolder
@@ -27,9 +28,12 @@ from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
-from workload_plane.replicas.local import LocalPlace, LocalRuntime
+from workload_plane.models.cache import ModelCache
+from workload_plane.models.limits import FetchLimits
+from workload_plane.models.remote import model_session, sources
+from workload_plane.replicas.choice import choose_runtime
 from workload_plane.replicas.port import LiveReplica
-from workload_plane.replicas.records import LOOPBACK
+from workload_plane.replicas.supply import Supply
 from workload_plane.settings import PlaneSettings
 
 _log = logs.get_logger(__name__)
@@ -56,12 +60,8 @@ class Agent:
             settings.plane, DesiredStateFile(settings.desired_path), self._desired_changed
         )
         self._holder.load()
-        place = LocalPlace(
-            plane=settings.plane,
-            replicas_dir=settings.replicas_dir,
-            logs_dir=settings.logs_dir,
-        )
-        self._runtime = LocalRuntime(place, clock)
+        self._hosting = choose_runtime(settings, clock, ids)
+        self._runtime = self._hosting.runtime
         self._feed = GatewayFeed(settings, self, self._routes_changed, clock)
         self._link: LinkClient | None = None
         self._loop: ConvergeLoop | None = None
@@ -90,8 +90,15 @@ class Agent:
     def report(self) -> PlaneReport:
         """Return the plane's report on itself."""
         records = [one.record for one in self.replicas or ()]
+        # What waits for its base model is no replica yet; people are to see it all the same.
+        records += self._loop.awaiting if self._loop is not None else ()
         return build_report(
-            self._settings, self._holder.version, records, self._feed.peers(), self._software
+            self._settings,
+            self._holder.version,
+            records,
+            self._feed.peers(),
+            self._software,
+            self._hosting.supply(),
         )
 
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
@@ -100,10 +107,22 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all loops until `stop` is set; replicas and gateway live on after it."""
-        async with aiohttp.ClientSession() as session:
-            self._loop = self._converge_loop(session)
+        cache_settings, limits = self._settings.model_cache, FetchLimits()
+        async with (
+            aiohttp.ClientSession() as session,
+            model_session(cache_settings, limits) as models_session,
+        ):
+            models = ModelCache(
+                cache_settings,
+                sources(cache_settings, models_session, limits),
+                self._wake,
+                self._clock,
+                self._ids,
+            )
+            self._loop = self._converge_loop(session, models)
             loops = {
                 "converge": self._loop.run,
+                "models": models.run,
                 "changes": self._spread_changes,
                 "gateway-publish": self._feed.publish_forever,
                 "gateway-hosts": self._feed.resolve_forever,
@@ -112,6 +131,9 @@ class Agent:
                 ),
                 "status": self._write_status_forever,
             }
+            if (run := self._hosting.run) is not None:
+                loops["runtime"] = lambda: run(self._wake.set)
+                loops["supply"] = self._watch_supply
             if (link := self._link_client()) is not None:
                 self._link = link
                 # Nobody reports before the first look: "no replicas" would be a false word.
@@ -124,21 +146,29 @@ class Agent:
                 stop=stop,
             )
 
-    def _converge_loop(self, session: aiohttp.ClientSession) -> ConvergeLoop:
+    def _converge_loop(self, session: aiohttp.ClientSession, models: ModelCache) -> ConvergeLoop:
         settings, memory, runtime = self._settings, Memory(), self._runtime
-        pools = seen_pools(settings.plane, settings.pools)
+
+        def pools() -> tuple[SeenPool, ...]:
+            return seen_pools(settings.plane, self._hosting.supply())
+
         terms = StartTerms(
-            model_dirs=settings.model_dirs, engine_override=settings.engine_override, pools=pools
+            model_dirs=settings.model_dirs,
+            engine_override=settings.engine_override,
+            pools=pools,
+            models=models,
         )
         parts = LoopParts(
             runtime=runtime,
-            probe=HttpProbe(session, LOOPBACK),
+            probe=HttpProbe(session),
             desired=self._holder,
             gateway=self._feed,
             applier=Applier(runtime, memory, terms, self._wake, self._clock, self._ids),
             memory=memory,
             pools=pools,
             clock=self._clock,
+            models=models,
+            engine_override=settings.engine_override,
         )
         return ConvergeLoop(parts, self._wake, self._seen_changed)
 
@@ -154,6 +184,16 @@ class Agent:
             server_name=settings.control_plane_server_name,
         )
         return LinkClient(link, self, self._report_changed, self._clock, self._ids)
+
+    async def _watch_supply(self) -> None:
+        """Report nodes that come, go or break; where they are told once, nobody calls this."""
+        before: Supply | None = None
+        while True:
+            supply = self._hosting.supply()
+            if before is not None and supply != before:
+                self._report_changed.set()
+            before = supply
+            await self._clock.sleep(STATUS_SECONDS)
 
     async def _link_after_look(self, link: LinkClient) -> None:
         while self.replicas is None:
@@ -222,4 +262,9 @@ class Agent:
             "gateway": {**self._feed.describe(), "routable": sorted(view.routable)},
             "peers": {peer.plane: peer.verdict.value for peer in self._feed.peers()},
             "replicas": {state: states.count(state) for state in sorted(set(states))},
+            "runtime": {"stopped": self._hosting.supply().stopped},
+            "waits": [
+                {"deployment": wait.deployment, "pool": wait.pool, "reason": wait.reason}
+                for wait in (self._loop.waits if self._loop is not None else ())
+            ],
         }

@@ -18,11 +18,14 @@ from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.tasks import stop_on_signals
 from workload_plane.agent import Agent
 from workload_plane.converge.apply import STOP_SECONDS_MAX
-from workload_plane.replicas.local import LocalPlace, LocalRuntime
+from workload_plane.replicas.choice import choose_runtime, end_beside
+from workload_plane.replicas.port import ReplicaRuntime
 from workload_plane.settings import PlaneSettings, read_settings
 
 _log = logs.get_logger(__name__)
 
+# Joining a Ray cluster takes 5 s on a quiet machine; nodes of one that is gone stay as they are.
+REACH_SECONDS_MAX = 60.0
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
@@ -74,18 +77,28 @@ async def run_agent(settings: PlaneSettings, clock: Clock) -> None:
 
 async def stop_replicas(settings: PlaneSettings, clock: Clock) -> None:
     """End every replica of the plane, all at once; raises when one does not end."""
-    place = LocalPlace(
-        plane=settings.plane,
-        replicas_dir=settings.replicas_dir,
-        logs_dir=settings.logs_dir,
-    )
-    runtime = LocalRuntime(place, clock)
+    hosting = choose_runtime(settings, clock, SystemIds(clock))
+    async with asyncio.TaskGroup() as group:
+        reach = group.create_task(hosting.reach()) if hosting.reach is not None else None
+        failures = await _end_all(hosting.runtime)
+        deadline = clock.monotonic() + REACH_SECONDS_MAX
+        while failures and reach is not None and clock.monotonic() < deadline:
+            await clock.sleep(1.0)  # nodes that were not reached yet
+            failures = await _end_all(hosting.runtime)
+        if reach is not None:
+            reach.cancel()
+    if failures:
+        raise SkerryError("; ".join(failures))
+    await end_beside(settings, clock)
+
+
+async def _end_all(runtime: ReplicaRuntime) -> list[str]:
+    """End every replica once and return why some did not end."""
     records = [one.record for one in await runtime.list()]
     ends = [runtime.stop(record, STOP_SECONDS_MAX) for record in records]
-    failures = [end for end in await asyncio.gather(*ends, return_exceptions=True) if end]
+    failures = [str(end) for end in await asyncio.gather(*ends, return_exceptions=True) if end]
     _log.info("replicas.stopped", count=len(records) - len(failures))
-    if failures:
-        raise SkerryError("; ".join(str(failure) for failure in failures))
+    return failures
 
 
 if __name__ == "__main__":

@@ -11,9 +11,15 @@ from typing import TypeVar
 
 from skerry.fleet.engine import EngineName
 from skerry.fleet.names import DEFAULT_PROJECT, check_name
+from skerry.fleet.node import Node
 from skerry.fleet.pool import PlaneIdentity, PoolShape
 from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
+from workload_plane.models.limits import SCHEMES, CacheSettings
+from workload_plane.models.uris import REMOTE_SCHEMES
+from workload_plane.node_names import NamedPool, name_nodes
+from workload_plane.ray_settings import read_ray
+from workload_plane.replicas.ray.settings import RaySettings
 
 SETTINGS_BYTES_MAX = 1024 * 1024  # a plane of a thousand pools is far below; a wrong file is not
 PORT_MAX = 65_535
@@ -22,8 +28,8 @@ CONTROL_PLANE_SERVER_NAME = "control-plane.skerry.internal"
 
 Value = TypeVar("Value")
 
-_REQUIRED = ("plane", "cloud", "region", "pools", "data_dir", "gateway", "front_port")
-_OPTIONAL = (
+REQUIRED = ("plane", "cloud", "region", "pools", "data_dir", "gateway", "front_port")
+OPTIONAL = (
     "project",
     "zone",
     "residency_zones",
@@ -33,7 +39,14 @@ _OPTIONAL = (
     "tls",
     "model_dirs",
     "engine_override",
+    "model_cache",
+    "runtime",
+    "ray",
+    "device_locks_dir",
 )
+# One for all planes of a host: what they share is its accelerators.
+DEVICE_LOCKS_DIR = "/tmp/skerry-devices"
+NODE_NAMES = "node_names"  # of a pool; optional, beside the fields of its shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +61,11 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneSettings:
-    """All that the processes of one plane must be told; everything else they find out."""
+    """All that the processes of one plane must be told; everything else they find out.
+
+    `nodes` of all pools, in the order of their devices; none when they are too many to list.
+    With `ray`, nodes are what Ray finds: neither they nor their numbers are told here.
+    """
 
     project: str
     identity: PlaneIdentity
@@ -60,7 +77,11 @@ class PlaneSettings:
     tls: TlsFiles | None
     model_dirs: tuple[Path, ...]
     engine_override: EngineName | None
+    model_cache: CacheSettings
     control_plane_server_name: str = CONTROL_PLANE_SERVER_NAME
+    nodes: tuple[Node, ...] = ()
+    ray: RaySettings | None = None
+    device_locks_dir: Path = Path(DEVICE_LOCKS_DIR)
 
     @property
     def plane(self) -> str:
@@ -122,7 +143,7 @@ def parse_settings(values: object, source: str = "settings") -> PlaneSettings:
         raise InvalidInput(f"{source} must be a JSON object")
     reader = _Reader(values)
     for key in values:
-        if key not in (*_REQUIRED, *_OPTIONAL):
+        if key not in (*REQUIRED, *OPTIONAL):
             reader.fault(str(key), "is not a setting of a plane")
     settings = _read_all(reader)
     if reader.faults or settings is None:
@@ -150,18 +171,26 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
             reader.fault(f"control_planes[{index}]", f"must be host:port, not {address!r}")
+    locks_dir = reader.take("device_locks_dir", str, DEVICE_LOCKS_DIR)
+    if not Path(locks_dir).is_absolute():
+        reader.fault("device_locks_dir", f"must be an absolute path, not {locks_dir!r}")
     server_name = reader.take("control_plane_server_name", str, CONTROL_PLANE_SERVER_NAME)
     if not server_name:
         reader.fault("control_plane_server_name", "must not be empty: any server would do")
     tls = _tls(reader)
     if control_planes and tls is None and not reader.has_fault("tls"):
         reader.fault("tls", "is needed with control_planes: the link is mTLS only")
+    nodes = name_nodes(identity.name, pools, reader.fault) if identity is not None else ()
+    model_cache = _model_cache(reader, Path(data_dir))
+    ray = read_ray(reader, tuple(pool.shape for pool in pools), Path(data_dir))
     if identity is None or gateway is None:
         return None
     return PlaneSettings(
         project=project,
         identity=identity,
-        pools=pools,
+        pools=tuple(pool.shape for pool in pools),
+        nodes=() if ray is not None else nodes,
+        ray=ray,
         control_planes=control_planes,
         data_dir=Path(data_dir),
         gateway=gateway,
@@ -170,6 +199,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         model_dirs=tuple(Path(entry) for entry in reader.strings("model_dirs")),
         engine_override=engine,
         control_plane_server_name=server_name,
+        model_cache=model_cache,
+        device_locks_dir=Path(locks_dir),
     )
 
 
@@ -194,7 +225,7 @@ class _Reader:
 
     def take(self, key: str, kind: type[Value], default: Value) -> Value:
         if key not in self.values:
-            if not self.prefix and key in _REQUIRED:
+            if not self.prefix and key in REQUIRED:
                 self.fault(key, "is missing")
             return default
         value = self.values[key]
@@ -210,6 +241,12 @@ class _Reader:
             self.fault(key, f"must be a port, 1..{PORT_MAX}, not {value}")
         return value
 
+    def count(self, key: str, default: int, *, least: int = 0) -> int:
+        value = self.take(key, int, default)
+        if value < least:
+            self.fault(key, f"must be at least {least}, not {value}")
+        return value
+
     def strings(self, key: str) -> tuple[str, ...]:
         values = self.take(key, list, [])
         if not all(isinstance(value, str) for value in values):
@@ -219,7 +256,7 @@ class _Reader:
 
     def inner(self, key: str) -> "_Reader | None":
         if self.values.get(key) is None:
-            if not self.prefix and key in _REQUIRED:
+            if not self.prefix and key in REQUIRED:
                 self.fault(key, "is missing")
             return None
         values = self.take(key, dict, {})
@@ -257,24 +294,40 @@ def _identity(reader: _Reader) -> PlaneIdentity | None:
     )
 
 
-def _pools(reader: _Reader) -> tuple[PoolShape, ...]:
+def _pools(reader: _Reader) -> tuple[NamedPool, ...]:
     known = {field.name: field.type for field in fields(PoolShape)}
-    shapes = []
+    pools = []
     for index, values in enumerate(reader.take("pools", list, [])):
         where = f"pools[{index}]"
-        if not isinstance(values, dict) or not set(values) <= set(known):
-            reader.fault(where, f"must be an object with the fields {', '.join(known)}")
+        if not isinstance(values, dict) or not set(values) <= {*known, NODE_NAMES}:
+            allowed = ", ".join((*known, NODE_NAMES))
+            reader.fault(where, f"must be an object with the fields {allowed}")
             continue
-        wrong = [key for key, value in values.items() if not _fits(known[key], value)]
+        given = {key: value for key, value in values.items() if key != NODE_NAMES}
+        wrong = [key for key, value in given.items() if not _fits(known[key], value)]
         for key in wrong:
             reader.fault(f"{where}.{key}", f"is {values[key]!r}, of the wrong type")
-        shape = reader.attempt(where, lambda given=values: PoolShape(**given))  # type: ignore[misc]
-        if shape is not None:
-            shapes.append(shape)
-    names = [shape.name for shape in shapes]
-    if len(set(names)) != len(names):
-        reader.fault("pools", f"a pool's name appears twice: {names}")
-    return tuple(shapes)
+        shape = reader.attempt(where, lambda given=given: PoolShape(**given))  # type: ignore[misc]
+        names = _node_names(reader, where, values)
+        if shape is not None and not reader.has_fault(where):
+            pools.append(NamedPool(path=where, shape=shape, node_names=names))
+    told = [pool.shape.name for pool in pools]
+    if len(set(told)) != len(told):
+        reader.fault("pools", f"a pool's name appears twice: {told}")
+        return ()
+    return tuple(pools)
+
+
+def _node_names(
+    reader: _Reader, where: str, values: Mapping[str, object]
+) -> tuple[str, ...] | None:
+    names = values.get(NODE_NAMES)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        reader.fault(f"{where}.{NODE_NAMES}", "must be a list of strings")
+        return None
+    return tuple(names)
 
 
 def _fits(kind: object, value: object) -> bool:
@@ -295,6 +348,40 @@ def _gateway(reader: _Reader) -> GatewaySettings | None:
     if len(ports) < 3:
         return None
     return GatewaySettings(host=host, **ports)
+
+
+def _model_cache(reader: _Reader, data_dir: Path) -> CacheSettings:
+    inner = reader.inner("model_cache") or _Reader({}, "model_cache.", reader.faults)
+    known = [field.name for field in fields(CacheSettings)]
+    for key in inner.values:
+        if key not in known:
+            inner.fault(str(key), f"is not a setting of the model cache: {', '.join(known)}")
+    defaults = CacheSettings(directory=data_dir / "models")
+    paths = {}
+    for key, default in (("directory", defaults.directory), ("hub_token_file", None)):
+        text = inner.take(key, str, "")
+        if text and not Path(text).is_absolute():
+            inner.fault(key, f"must be an absolute path, not {text!r}")
+        paths[key] = Path(text) if text else default
+    schemes = inner.strings("schemes") if "schemes" in inner.values else SCHEMES
+    for scheme in schemes:
+        if scheme not in REMOTE_SCHEMES:
+            inner.fault("schemes", f"{scheme!r} is none of {', '.join(REMOTE_SCHEMES)}")
+    endpoint = inner.take("hub_endpoint", str, defaults.hub_endpoint)
+    if not endpoint.startswith(("https://", "http://")):
+        inner.fault("hub_endpoint", f"must be https://HOST, not {endpoint!r}")
+    return CacheSettings(
+        directory=paths["directory"] or defaults.directory,
+        bytes_max=inner.count("bytes_max", 1, least=1) if "bytes_max" in inner.values else None,
+        free_bytes_min=inner.count("free_bytes_min", defaults.free_bytes_min),
+        model_bytes_max=inner.count("model_bytes_max", defaults.model_bytes_max, least=1),
+        downloads_max=inner.count("downloads_max", defaults.downloads_max, least=1),
+        schemes=schemes,
+        allow_private_addresses=inner.take("allow_private_addresses", bool, False),
+        allow_pickle=inner.take("allow_pickle", bool, False),
+        hub_endpoint=endpoint,
+        hub_token_file=paths["hub_token_file"],
+    )
 
 
 def _tls(reader: _Reader) -> TlsFiles | None:

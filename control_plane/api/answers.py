@@ -36,7 +36,7 @@ def consequences_to_proto(answer: Answered[WhatIf]) -> question_pb2.Consequences
     found = answer.value
     return question_pb2.Consequences(
         placed=_replicas(found.diff.place),
-        moved=[_move(move) for move in found.diff.move],
+        moved=[move_to_proto(move) for move in found.diff.move],
         evicted=_replicas(found.evicted),
         shed=[_shed(shed) for shed in found.shed],
         unplaced=[_unplaced(left) for left in found.unmet],
@@ -67,6 +67,16 @@ def add_decision(message: placement_pb2.Plan, plan: PlacementPlan) -> None:
         message.prices.add(pool=price.pool, dollars_per_hour=price.dollars_per_hour)
 
 
+def move_to_proto(move: Move) -> placement_pb2.PlannedMove:
+    """Return replicas of a deployment that leave one pool for another."""
+    return placement_pb2.PlannedMove(
+        deployment=move.deployment,
+        from_pool=move.from_pool,
+        to_pool=move.to_pool,
+        replicas=move.count,
+    )
+
+
 def _replicas(placements: Iterable[Placement]) -> list[question_pb2.PlannedReplicas]:
     return [
         question_pb2.PlannedReplicas(
@@ -77,15 +87,6 @@ def _replicas(placements: Iterable[Placement]) -> list[question_pb2.PlannedRepli
         )
         for placement in placements
     ]
-
-
-def _move(move: Move) -> placement_pb2.PlannedMove:
-    return placement_pb2.PlannedMove(
-        deployment=move.deployment,
-        from_pool=move.from_pool,
-        to_pool=move.to_pool,
-        replicas=move.count,
-    )
 
 
 def _rejection(refused: Rejection) -> placement_pb2.Rejection:

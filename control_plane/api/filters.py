@@ -51,6 +51,7 @@ class _Reader:
     text: str
     tokens: list[_Token]
     descriptor: Descriptor
+    without: frozenset[str]
     place: int = 0
     terms: int = 0
     depth: int = 0
@@ -72,10 +73,13 @@ class _Reader:
         return InvalidInput(f"filter, at character {place + 1}: {what}", field="filter")
 
 
-def parse_filter(text: str, message: type[Message]) -> Matcher:
+def parse_filter(
+    text: str, message: type[Message], without: frozenset[str] = frozenset()
+) -> Matcher:
     """Return what says whether a message of that type passes; an empty filter lets all pass.
 
-    InvalidInput says at which character what is wrong.
+    InvalidInput says at which character what is wrong. Fields of `without` may not be asked for:
+    a list does not tell them.
     """
     if not text.strip():
         return lambda _: True
@@ -85,7 +89,7 @@ def parse_filter(text: str, message: type[Message]) -> Matcher:
             field="filter",
         )
     descriptor = cast(Descriptor, message.DESCRIPTOR)
-    reader = _Reader(text=text, tokens=_tokens(text), descriptor=descriptor)
+    reader = _Reader(text=text, tokens=_tokens(text), descriptor=descriptor, without=without)
     matcher = _expression(reader)
     if reader.next.kind != "end":
         raise reader.fail(f"{reader.next.value!r} is not expected here")
@@ -209,6 +213,8 @@ def _restriction(reader: _Reader) -> Matcher:
     name = reader.take()
     if name.kind != "word" or name.value in ("AND", "OR", "NOT"):
         raise reader.fail(f"a field's name is expected, not {name.value!r}", name.at)
+    if name.value.partition(".")[0] in reader.without:
+        raise reader.fail(f"lists do not tell {name.value!r}; get one by its name", name.at)
     sign = reader.take()
     if sign.kind != "sign" or sign.value not in _COMPARATORS:
         raise reader.fail(f"one of {' '.join(_COMPARATORS)} must follow {name.value!r}", sign.at)

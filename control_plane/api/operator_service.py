@@ -4,37 +4,42 @@
 what is raised here into statuses.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
-from control_plane.api import answers, applying, convert, hypotheses, validation
+from control_plane.api import answers, applying, convert, hypotheses, updating, validation
 from control_plane.api.listing import listed
-from control_plane.api.pagination import page_of, sequence_after, size_of, token_of
-from control_plane.api.ports import EngineCheck, Live, Questions, Reconciler
+from control_plane.api.long_lists import changes_page, plans_page
+from control_plane.api.nodes import nodes_to_proto
+from control_plane.api.ports import EngineCheck, Live, PlannedChange, Questions, Reconciler
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.watch import ChangeWatch
 from control_plane.api.writing import Writing
 from control_plane.store import pools
-from control_plane.store.changes import get_change, list_changes
+from control_plane.store.changes import get_change
+from control_plane.store.cold_starts import list_cold_starts
 from control_plane.store.deployments import (
     Creation,
     apply_deployment,
-    apply_deployments,
     get_revision,
     list_revisions,
     mark_deleting,
-    preview_deployments,
     rollback_deployment,
+    update_deployment,
 )
 from control_plane.store.engine import Database
-from control_plane.store.plans import get_plan, list_plans, settle_plan
-from control_plane.store.values import AppliedDeployment, StoredPlan, StoredRevision
+from control_plane.store.intents import apply_wanted, preview_wanted
+from control_plane.store.nodes import get_node, list_nodes
+from control_plane.store.plans import get_plan, settle_plan
+from control_plane.store.values import AppliedDeployment
 from skerry.api.operator.v1 import (
     change_pb2,
     deployment_pb2,
+    node_pb2,
     placement_pb2,
     plane_pb2,
     pool_pb2,
@@ -44,7 +49,10 @@ from skerry.api.operator.v1 import (
     operator_service_pb2 as pb,
 )
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceServicer
+from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.fleet.observation import ObservedReplica
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import (
     FieldViolation,
@@ -86,6 +94,11 @@ class OperatorService(OperatorServiceServicer):
         self._watch = ChangeWatch(database, clock)
         self._views = FleetViews(database, live, clock)
 
+    @property
+    def views(self) -> FleetViews:
+        """Return the views that every service of this control plane looks through."""
+        return self._views
+
     async def ListPlanes(self, request: pb.ListPlanesRequest, context: Any) -> Any:
         """Return a page of planes, by name."""
         validation.check_parent(request.parent)
@@ -108,14 +121,21 @@ class OperatorService(OperatorServiceServicer):
         raise NotFound(f"plane {name!r} has not reported; `skerry get planes` lists those that did")
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
-        """Return a page of reported pools, by their fleet-wide ids."""
+        """Return a page of pools, by their fleet-wide ids; without a shape where terms wait."""
         validation.check_parent(request.parent)
         view = await self._view()
+        waiting = await self._database.run_read(pools.list_waiting_terms)
+        # What was reported since the view was made is listed once.
+        known = {terms.pool: terms for terms in waiting if terms.pool not in view.set_pools}
         page = listed(
             request,
-            view.store.pools,
-            lambda stored: stored.pool.name,
-            lambda stored: convert.pool_to_proto(view, stored),
+            sorted((*view.set_pools, *known)),
+            str,
+            lambda name: (
+                convert.waiting_pool_to_proto(known[name])
+                if name in known
+                else convert.pool_to_proto(view, view.set_pools[name])
+            ),
             pool_pb2.Pool,
         )
         return pb.ListPoolsResponse(pools=page.items, next_page_token=page.next_token)
@@ -125,17 +145,35 @@ class OperatorService(OperatorServiceServicer):
         return await self._pool(validation.check_pool_name(request.name))
 
     async def UpdatePool(self, request: pb.UpdatePoolRequest, context: Any) -> pool_pb2.Pool:
-        """Set the operator's terms of a pool."""
+        """Set the operator's terms of a pool, all of them or those that are masked."""
         name = validation.check_pool_name(request.name)
         if not request.HasField("terms"):
             raise InvalidInput("say the pool's terms", field="terms")
-        terms = validation.terms_of(request.terms)
         etag, request_id = _opaque(request)
         with self._writing.done():
-            await self._database.run(
-                pools.set_terms, self._writing.context(context), name, terms, etag, request_id
-            )
+            write = self._writing.context(context)
+            if request.update_mask.paths:
+                asked = updating.asked_terms(request, name)
+                merge = updating.merging_terms(request)
+                await self._database.run(pools.update_terms, write, asked, merge, request_id)
+            else:
+                terms = validation.terms_of(request.terms)
+                await self._database.run(pools.set_terms, write, name, terms, etag, request_id)
         return await self._pool(name)
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> Any:
+        """Return a page of the nodes that planes report, by their fleet-wide ids."""
+        validation.check_parent(request.parent)
+        view, found = await self._view(), await self._database.run_read(list_nodes)
+        messages = tuple(nodes_to_proto(view, found))
+        page = listed(request, messages, _name, _itself, node_pb2.Node)
+        return pb.ListNodesResponse(nodes=page.items, next_page_token=page.next_token)
+
+    async def GetNode(self, request: pb.GetNodeRequest, context: Any) -> node_pb2.Node:
+        """Return one node."""
+        name = validation.check_in_collection(request.name, "nodes")
+        stored = await self._database.run_read(get_node, name)
+        return next(nodes_to_proto(await self._view(), (stored,)))
 
     async def ListDeployments(self, request: pb.ListDeploymentsRequest, context: Any) -> Any:
         """Return a page of deployments, by name."""
@@ -148,7 +186,7 @@ class OperatorService(OperatorServiceServicer):
             lambda stored: convert.deployment_to_resource(view, stored),
             deployment_pb2.Deployment,
         )
-        return pb.ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_token)
+        return convert.deployments_to_list(view, page)
 
     async def GetDeployment(
         self, request: pb.GetDeploymentRequest, context: Any
@@ -169,19 +207,19 @@ class OperatorService(OperatorServiceServicer):
         )
 
     async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyResponse:
-        """Apply several deployments in one transaction, or say what that would do."""
+        """Apply deployments and other intents in one transaction, or say what that would do."""
         project = validation.check_parent(request.parent)
         request_id = validation.check_opaque(request.request_id, "request_id")
         view = await self._view()
         wanted = applying.wanted_of(request, project, view.store, self._check_engine)
-        etags = applying.etags_of(request)
         if request.validate_only:
             now = self._clock.now()
-            done = await self._database.run_read(preview_deployments, wanted, now, etags)
-            return applying.applied_to_proto(view, done)
+            return applying.applied_to_proto(
+                view, await self._database.run_read(preview_wanted, wanted, now)
+            )
         with self._writing.done():
             write = self._writing.context(context)
-            done = await self._database.run(apply_deployments, write, wanted, request_id, etags)
+            done = await self._database.run(apply_wanted, write, wanted, request_id)
         return applying.applied_to_proto(await self._view(), done)
 
     async def CreateDeployment(
@@ -198,30 +236,33 @@ class OperatorService(OperatorServiceServicer):
         self, request: pb.UpdateDeploymentRequest, context: Any
     ) -> deployment_pb2.Deployment:
         """Change a deployment, whole or the masked fields of its spec."""
+        if request.update_mask.paths:
+            return await self._update_some(request, context)
         told = request.deployment
         name = validation.check_full_name(told.name, "deployments")
-        spec, etag = validation.named_spec(told.spec, name), told.etag
-        if request.update_mask.paths:
-            held = await self.GetDeployment(pb.GetDeploymentRequest(name=told.name), context)
-            spec = validation.masked_spec(held.spec, told.spec, request.update_mask)
-            # Of what was read: a change in between must not be undone by the fields left out.
-            etag = etag or held.etag
-        parent = told.name.rpartition("/deployments/")[0]
         asked = pb.ApplyDeploymentRequest(
-            parent=parent, spec=spec, etag=etag, request_id=request.request_id
+            parent=told.name.rpartition("/deployments/")[0],
+            spec=validation.named_spec(told.spec, name),
+            etag=told.etag,
+            request_id=request.request_id,
         )
         may = Creation.ALLOWED if request.allow_missing else Creation.NEVER
         return await self._apply(asked, may, context)
 
     async def ListRevisions(self, request: pb.ListRevisionsRequest, context: Any) -> Any:
-        """Return a page of a deployment's revisions, the newest first."""
+        """Return a page of a deployment's revisions, the newest first unless ordered."""
         name = validation.check_full_name(request.parent, "deployments", "parent")
         found = await self._database.run_read(list_revisions, name)
         now = (await self._view()).stored.get(name)
-        listing = f"ListRevisions {request.parent}"
-        page = page_of(found, _newest_first, listing, request.page_size, request.page_token)
-        revisions = [convert.revision_to_resource(name, one, now) for one in page.items]
-        return pb.ListRevisionsResponse(revisions=revisions, next_page_token=page.next_token)
+        page = listed(
+            request,
+            found,
+            lambda stored: _newest_first(stored.revision),
+            lambda stored: convert.revision_to_resource(name, stored, now),
+            deployment_pb2.DeploymentRevision,
+            lambda message: _newest_first(message.revision),
+        )
+        return pb.ListRevisionsResponse(revisions=page.items, next_page_token=page.next_token)
 
     async def GetRevision(
         self, request: pb.GetRevisionRequest, context: Any
@@ -262,10 +303,11 @@ class OperatorService(OperatorServiceServicer):
         """Return what applying would do, or without a spec what placing anew would do."""
         if request.HasField("spec"):
             wanted, view = await self._wanted(request)
-            return convert.plan_to_proto(view, await self._reconciler.plan(wanted), wanted)
+            change = await self._reconciler.plan(wanted)
+            return await self._planned(view, change, wanted)
         validation.check_parent(request.parent)
         change = await self._reconciler.plan(None)
-        return convert.plan_to_proto(await self._view(), change, None)
+        return await self._planned(await self._view(), change, None)
 
     async def GetPlan(self, request: pb.GetPlanRequest, context: Any) -> placement_pb2.Plan:
         """Return the decision in force, or another plan by its number."""
@@ -273,21 +315,18 @@ class OperatorService(OperatorServiceServicer):
         if not request.name.endswith(f"/plans/{CURRENT_PLAN}"):
             number = validation.check_numbered(request.name, "plans")
             stored = await self._database.run_read(get_plan, number)
-            return convert.stored_plan_to_proto(view, stored, whole=True)
+            return convert.stored_plan_to_proto(view, stored, await self._starts())
         validation.check_full_name(request.name, "plans")
         if view.store.decision is None:
             raise NotFound("nothing was decided yet; apply a deployment, or wait for the planes")
-        return convert.decision_to_proto(view, view.store.decision)
+        starts = await self._starts()
+        return await asyncio.to_thread(convert.decision_to_proto, view, view.store.decision, starts)
 
     async def ListPlans(self, request: pb.ListPlansRequest, context: Any) -> Any:
-        """Return a page of the plans that are kept, the newest first."""
+        """Return a page of the plans that are kept, the newest first unless ordered."""
         validation.check_parent(request.parent)
-        view = await self._view()
-        found = await self._database.run_read(list_plans)
-        listing = f"ListPlans {request.parent}"
-        page = page_of(found, _latest_first, listing, request.page_size, request.page_token)
-        plans = [convert.stored_plan_to_proto(view, plan, whole=False) for plan in page.items]
-        return pb.ListPlansResponse(plans=plans, next_page_token=page.next_token)
+        page = await plans_page(self._database, await self._view(), request)
+        return pb.ListPlansResponse(plans=page.items, next_page_token=page.next_token)
 
     async def ApprovePlan(self, request: pb.ApprovePlanRequest, context: Any) -> placement_pb2.Plan:
         """Put a plan in force that waits."""
@@ -303,7 +342,7 @@ class OperatorService(OperatorServiceServicer):
         with self._writing.done():
             write = self._writing.context(context)
             stored = await self._database.run(settle_plan, write, number, approved, request_id)
-        return convert.stored_plan_to_proto(await self._view(), stored, whole=True)
+        return convert.stored_plan_to_proto(await self._view(), stored, await self._starts())
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> question_pb2.Explanation:
         """Return why a deployment is where it is, or is or is not on a pool."""
@@ -326,8 +365,14 @@ class OperatorService(OperatorServiceServicer):
     async def ListPlacements(self, request: pb.ListPlacementsRequest, context: Any) -> Any:
         """Return a page of placements, by name."""
         validation.check_parent(request.parent)
-        placements = convert.placements_to_proto(await self._view())
-        page = listed(request, placements, _name, _itself, placement_pb2.Placement)
+        view = await self._view()
+        page = listed(
+            request,
+            tuple(view.granted.placements.items()),
+            _first,
+            lambda named: convert.placement_to_proto(view, named[1]),
+            placement_pb2.Placement,
+        )
         return pb.ListPlacementsResponse(placements=page.items, next_page_token=page.next_token)
 
     async def GetPlacement(
@@ -335,9 +380,9 @@ class OperatorService(OperatorServiceServicer):
     ) -> placement_pb2.Placement:
         """Return one placement."""
         short = validation.check_in_collection(request.name, "placements")
-        for placement in convert.placements_to_proto(await self._view()):
-            if placement.name == request.name:
-                return placement
+        view = await self._view()
+        if placement := view.granted.placements.get(request.name):
+            return convert.placement_to_proto(view, placement)
         raise NotFound(f"placement {short!r} does not exist; `skerry get placements` lists them")
 
     async def GetReplica(
@@ -345,30 +390,30 @@ class OperatorService(OperatorServiceServicer):
     ) -> placement_pb2.Replica:
         """Return one replica that a plane reports."""
         short = validation.check_in_collection(request.name, "replicas")
-        for replica in convert.replicas_to_proto(await self._view()):
-            if replica.name == request.name:
-                return replica
+        view = await self._view()
+        for plane, replica in view.replicas():
+            if replica.name == short:
+                return convert.replica_to_resource(view, plane, replica)
         raise NotFound(f"replica {short!r} is not reported; `skerry get replicas` lists them")
 
     async def ListReplicas(self, request: pb.ListReplicasRequest, context: Any) -> Any:
         """Return a page of the replicas that planes report, by plane and name."""
         validation.check_parent(request.parent)
-        replicas = convert.replicas_to_proto(await self._view())
-        page = listed(request, replicas, _plane_and_name, _itself, placement_pb2.Replica)
+        view = await self._view()
+        page = listed(
+            request,
+            tuple(view.replicas()),
+            _plane_and_name,
+            lambda found: convert.replica_to_resource(view, *found),
+            placement_pb2.Replica,
+        )
         return pb.ListReplicasResponse(replicas=page.items, next_page_token=page.next_token)
 
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> Any:
         """Return a page of the change log, from either end."""
         validation.check_parent(request.parent)
-        above = validation.check_sequence(request.from_sequence)
-        newest = request.newest_first
-        listing = f"ListChanges {request.parent} {above} {newest}"
-        start, size = sequence_after(listing, request.page_token), size_of(request.page_size)
-        low, high = (above, start) if newest else (start or above, None)
-        found = await self._database.run_read(list_changes, low, size + 1, newest, high)
-        more = token_of(listing, str(found[size - 1].sequence)) if len(found) > size else ""
-        changes = [convert.change_to_proto(change) for change in found[:size]]
-        return pb.ListChangesResponse(changes=changes, next_page_token=more)
+        page = await changes_page(self._database, request)
+        return pb.ListChangesResponse(changes=page.items, next_page_token=page.next_token)
 
     async def GetChange(self, request: pb.GetChangeRequest, context: Any) -> change_pb2.Change:
         """Return one change with what it did."""
@@ -388,6 +433,16 @@ class OperatorService(OperatorServiceServicer):
     async def _view(self) -> FleetView:
         return await self._views.now()
 
+    async def _planned(
+        self, view: FleetView, change: PlannedChange, applied: Deployment | None
+    ) -> placement_pb2.Plan:
+        starts = await self._starts()
+        # Of 100,000 placements it takes two seconds, which the heartbeats of planes don't have.
+        return await asyncio.to_thread(convert.plan_to_proto, view, change, applied, starts)
+
+    async def _starts(self) -> ColdStarts:
+        return await self._database.run_read(list_cold_starts)
+
     async def _apply(
         self, request: pb.ApplyDeploymentRequest, may: Creation, context: Any
     ) -> deployment_pb2.Deployment:
@@ -402,6 +457,17 @@ class OperatorService(OperatorServiceServicer):
         with self._writing.done():
             write = self._writing.context(context)
             return await self._database.run(apply_deployment, write, wanted, etag, request_id, may)
+
+    async def _update_some(
+        self, request: pb.UpdateDeploymentRequest, context: Any
+    ) -> deployment_pb2.Deployment:
+        asked = updating.asked_of(request)
+        request_id = validation.check_opaque(request.request_id, "request_id")
+        merge = updating.merging(request, (await self._view()).store, self._check_engine)
+        with self._writing.done():
+            write = self._writing.context(context)
+            done = await self._database.run(update_deployment, write, asked, merge, request_id)
+        return convert.deployment_to_resource(await self._view(), done.stored)
 
     async def _wanted(
         self, request: pb.ApplyDeploymentRequest | pb.PlanDeploymentRequest
@@ -420,20 +486,20 @@ class OperatorService(OperatorServiceServicer):
         raise NotFound(f"pool {name!r} was not reported; `skerry get pools` lists those that were")
 
 
-def _latest_first(stored: StoredPlan) -> str:
-    return f"{2**63 - stored.number:020d}"
-
-
-def _newest_first(stored: StoredRevision) -> str:
-    return f"{REVISIONS_MAX - stored.revision.number:010d}"
+def _newest_first(revision: Any) -> str:
+    return f"{REVISIONS_MAX - revision.number:010d}"
 
 
 def _name(message: Any) -> str:
     return str(message.name)
 
 
-def _plane_and_name(message: Any) -> str:
-    return f"{message.plane} {message.name}"
+def _first(item: tuple[str, Any]) -> str:
+    return item[0]
+
+
+def _plane_and_name(found: tuple[str, ObservedReplica]) -> str:
+    return f"{found[0]} {full_name(DEFAULT_PROJECT, 'replicas', found[1].name)}"
 
 
 def _itself(message: Any) -> Any:

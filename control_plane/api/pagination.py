@@ -45,23 +45,28 @@ def page_of(
 
 
 def ordered_page_of(
-    items: Sequence[Any], order: Sequence[tuple[str, bool]], listing: str, size: int, token: str
+    items: Sequence[Any],
+    order: Sequence[tuple[str, bool]],
+    listing: str,
+    size: int,
+    token: str,
+    name_of: Callable[[Any], str] = lambda message: str(message.name),
 ) -> Page[Any]:
-    """Return the page of messages in an order of fields (path, falls), equals by name.
+    """Return the page of messages in an order of fields (path, falls), equals by `name_of`.
 
     The token names the last message of the page before; one that is gone since is an error, for
     its place in the order is not known any more.
     """
     if not order:
-        return page_of(items, lambda item: str(item.name), listing, size, token)
-    found = sorted(items, key=lambda item: str(item.name))
+        return page_of(items, name_of, listing, size, token)
+    found = sorted(items, key=name_of)
     for path, falls in reversed(order):
         # A value that is not set comes first: it has no order with others.
         found.sort(key=lambda item: _sortable(value_at(item, path)), reverse=falls)
     limit, after = size_of(size), after_of(listing, token)
     start = 0
     if after is not None:
-        names = [str(item.name) for item in found]
+        names = [name_of(item) for item in found]
         if after not in names:
             raise InvalidInput(
                 "the last item of the page before is gone; start again without page_token",
@@ -70,7 +75,16 @@ def ordered_page_of(
         start = names.index(after) + 1
     chosen = tuple(found[start : start + limit])
     more = len(found) > start + limit
-    return Page(items=chosen, next_token=token_of(listing, str(chosen[-1].name)) if more else "")
+    return Page(items=chosen, next_token=token_of(listing, name_of(chosen[-1])) if more else "")
+
+
+def page_read(
+    found: Sequence[Item], number: Callable[[Item], int], listing: str, size: int
+) -> Page[Item]:
+    """Return the page of items by number of which one more than its size was read, if there is."""
+    chosen = tuple(found[:size])
+    more = len(found) > size
+    return Page(items=chosen, next_token=token_of(listing, str(number(chosen[-1]))) if more else "")
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:
@@ -109,7 +123,7 @@ def after_of(listing: str, token: str) -> str | None:
 
 
 def sequence_after(listing: str, token: str) -> int | None:
-    """Return the change's number that the token's page begins after; None for the first page."""
+    """Return the number that the token's page begins after; None for the first page."""
     after = after_of(listing, token)
     if after is None:
         return None

@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from control_plane.reconcile.relocation import MoveProposal, Relocation
+from control_plane.reconcile.snapshot import Seen
+from control_plane.store.fencing import WriteContext
+from control_plane.store.requests import Asked
 from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.survival import Loss
@@ -52,6 +56,27 @@ class Planner(Protocol):
 
     async def plan(self, deployment: Deployment | None) -> PlannedChange:
         """Return what placing would change, with `deployment` applied if given."""
+        ...
+
+
+class Mover(Protocol):
+    """Moves replicas as operators ask."""
+
+    async def propose_move(self, move: Relocation) -> MoveProposal:
+        """Return the plan in which the replicas are where they are wanted; changes nothing."""
+        ...
+
+    async def put_moved(self, write: WriteContext, told: MoveProposal, asked: Asked) -> bool:
+        """Put a proposed move in force, False when that was done; Conflict when the fleet moved."""
+        ...
+
+
+class Watcher(Protocol):
+    """What reconciliation saw of the fleet."""
+
+    @property
+    def seen(self) -> Seen | None:
+        """Return what the last turn saw; None before the first."""
         ...
 
 

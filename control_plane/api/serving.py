@@ -1,31 +1,44 @@
 """What every gRPC port of the control plane serves beside its own services: health, reflection."""
 
 import grpc
-from google.protobuf.descriptor import FileDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control_plane.api.catalogue_service import CatalogueService
+from control_plane.api.health import HealthService, Standing
+from control_plane.api.operations_service import OperationsService
 from control_plane.api.operator_service import OperatorService
 from skerry.api.operator.v1 import (
     catalogue_service_pb2,
     catalogue_service_pb2_grpc,
+    operations_service_pb2,
+    operations_service_pb2_grpc,
     operator_service_pb2,
     operator_service_pb2_grpc,
 )
 
+# What is here is in reflection, in health, and answers as JSON over HTTP.
+OPERATOR_FILES: tuple[FileDescriptor, ...] = (
+    operator_service_pb2.DESCRIPTOR,
+    catalogue_service_pb2.DESCRIPTOR,
+    operations_service_pb2.DESCRIPTOR,
+)
 
-async def add_operator_services(
-    server: grpc.aio.Server, service: OperatorService, catalogue: CatalogueService
+
+def add_operator_services(
+    server: grpc.aio.Server,
+    service: OperatorService,
+    catalogue: CatalogueService,
+    operations: OperationsService,
+    standing: Standing,
 ) -> None:
     """Add the operator API, with health and reflection of its services."""
+    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
     operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
     catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, server)
-    names = (
-        *service_names(operator_service_pb2.DESCRIPTOR),
-        *service_names(catalogue_service_pb2.DESCRIPTOR),
-    )
-    await add_health_and_reflection(server, *names)
+    names = (name for file in OPERATOR_FILES for name in service_names(file))
+    add_health_and_reflection(server, standing, *names)
 
 
 def service_names(file: FileDescriptor) -> tuple[str, ...]:
@@ -33,12 +46,13 @@ def service_names(file: FileDescriptor) -> tuple[str, ...]:
     return tuple(service.full_name for service in file.services_by_name.values())
 
 
-async def add_health_and_reflection(server: grpc.aio.Server, *services: str) -> None:
-    """Say that these services serve, and let callers ask what they are."""
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    for service in services:
-        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection(
-        (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
+def operator_services() -> tuple[ServiceDescriptor, ...]:
+    """Return the definitions of the services that make up the operator API."""
+    return tuple(service for file in OPERATOR_FILES for service in file.services_by_name.values())
+
+
+def add_health_and_reflection(server: grpc.aio.Server, standing: Standing, *services: str) -> None:
+    """Say that these serve while the control plane leads, and let callers ask what they are."""
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(standing, services), server)
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection((*services, health_name, reflection.SERVICE_NAME), server)

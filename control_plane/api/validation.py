@@ -14,11 +14,10 @@ from control_plane.api.violations import violations_of
 from control_plane.store.snapshot import StoreSnapshot
 from skerry.api.common.v1 import deployment_pb2
 from skerry.api.operator.v1 import pool_pb2
-from skerry.fleet.cordon import check_domain_name
+from skerry.fleet.cordon import LOOKS, Part, Scope
 from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
-    FailureDomain,
     ResourceShape,
     Revision,
 )
@@ -93,20 +92,18 @@ def check_pool_id(pool: str, field: str) -> str:
     return pool
 
 
-def check_domain(full: str) -> tuple[FailureDomain, str]:
-    """Return the domain and name of `projects/PROJECT/planes/PLANE`, or of a region or cloud."""
+def check_part(full: str) -> Part:
+    """Return the part of the fleet that `projects/PROJECT/planes/PLANE` or the like names."""
     parts = full.split("/")
-    domains = {f"{domain.value}s": domain for domain in FailureDomain}
-    if len(parts) < 4 or parts[0] != "projects" or parts[2] not in domains:
+    scopes = {f"{scope.value}s": scope for scope in Scope}
+    if len(parts) < 4 or parts[0] != "projects" or parts[2] not in scopes:
+        looks = ", ".join(f"{scope.value}s/{look}" for scope, look in LOOKS.items())
         raise InvalidInput(
-            f"{full[:120]!r} must look like projects/PROJECT/planes/PLANE, .../regions/CLOUD/REGION"
-            " or .../clouds/CLOUD",
-            field="name",
+            f"{full[:120]!r} must look like projects/PROJECT/ and one of {looks}", field="name"
         )
     check_parent(f"projects/{parts[1]}")
-    domain = domains[parts[2]]
     try:
-        return domain, check_domain_name(domain, "/".join(parts[3:]))
+        return Part(scope=scopes[parts[2]], name="/".join(parts[3:]))
     except InvalidName as error:
         raise InvalidInput(str(error), field="name") from error
 
@@ -144,6 +141,15 @@ def named_spec(spec: deployment_pb2.DeploymentSpec, name: str) -> deployment_pb2
     return named
 
 
+def default_spec(name: str) -> deployment_pb2.DeploymentSpec:
+    """Return the spec of a deployment of which nothing was said yet; by itself it is none."""
+    spec = deployment_pb2.DeploymentSpec(
+        name=name, scaling=_DEFAULTS.scaling, policy=_DEFAULTS.policy
+    )
+    spec.revision.objective.CopyFrom(_DEFAULTS.revision.objective)
+    return spec
+
+
 def masked_spec(
     held: deployment_pb2.DeploymentSpec, told: deployment_pb2.DeploymentSpec, mask: FieldMask
 ) -> deployment_pb2.DeploymentSpec:
@@ -170,6 +176,29 @@ def masked_spec(
     # Lists are what is told, not what is told added to what was there.
     inner.MergeMessage(told, merged, True, True)
     merged.name, merged.project = held.name, held.project
+    return merged
+
+
+def masked_terms(
+    held: pool_pb2.PoolTerms, told: pool_pb2.PoolTerms, mask: FieldMask
+) -> pool_pb2.PoolTerms:
+    """Return the held terms with what the mask names (`terms.cordoned`) as it is told."""
+    merged = pool_pb2.PoolTerms()
+    merged.CopyFrom(held)
+    for path in mask.paths:
+        head, _, field = path.partition(".")
+        if path == "terms":
+            return told
+        if head != "terms" or field not in pool_pb2.PoolTerms.DESCRIPTOR.fields_by_name:
+            known = ", ".join(pool_pb2.PoolTerms.DESCRIPTOR.fields_by_name)
+            raise InvalidInput(
+                f"update_mask names {path[:80]!r}; set can be `terms`, and below it {known}",
+                field="update_mask",
+            )
+        if field == "price_per_accelerator_hour" and not told.HasField(field):
+            merged.ClearField(field)
+        else:
+            setattr(merged, field, getattr(told, field))
     return merged
 
 

@@ -7,23 +7,34 @@ and indexed again, and callers keep the view there is meanwhile, for a second at
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from control_plane.api.granted import Granted, index_granted
 from control_plane.api.ports import Live
 from control_plane.store.engine import Database
 from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import StoredDeployment, StoredPlane, StoredPool
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.observation import Observation, PlaneReport, PlaneState, ReplicaState
+from skerry.fleet.observation import (
+    Observation,
+    ObservedReplica,
+    PlaneReport,
+    PlaneState,
+    ReplicaState,
+)
 from skerry.fleet.placement import Placement
+from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import SkerryError
+
+_log = logs.get_logger(__name__)
 
 # Another control plane's commits are not heard of here; nor do prices by time announce themselves.
 STORE_SECONDS_MAX = 1.0
-# From this age on one caller looks for them, and the others do not wait for it.
+# At this age they are looked for beside the callers, so that none of them waits.
 STORE_SECONDS = 0.8
 # Reports of a thousand planes come in all the time; a person sees no difference.
 REPORTS_SECONDS_MAX = 0.2
@@ -31,12 +42,16 @@ REPORTS_SECONDS_MAX = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A deployment as `convert` made it of what is stored, `StoreIndex.told` and what is ready."""
+    """A deployment as `convert` made it of what is stored, `StoreIndex.told` and what is ready.
+
+    `item` is the same encoded, as it stands in a list.
+    """
 
     stored: StoredDeployment
     told: object
     ready: int
     made: Any
+    item: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,7 @@ class StoreIndex:
     accelerators_placed: Mapping[str, int]
     unplaced: Mapping[str, Sequence[tuple[str, int, str]]]
     lost: frozenset[str]
+    granted: Granted
     # Another one when what a deployment's message tells beside the deployment itself has moved.
     told: object
     messages: dict[str, Message]
@@ -90,6 +106,7 @@ def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) ->
         ),
         unplaced=_unplaced(store),
         lost=_lost(store),
+        granted=index_granted(store, held.store, held.granted) if held else index_granted(store),
         told=told or object(),
         messages=messages,
     )
@@ -141,7 +158,7 @@ class ReadyCounts:
 
     def __init__(self) -> None:
         """Have nothing counted."""
-        self._counted: dict[str, PlaneReport] = {}
+        self._counted: dict[str, tuple[PlaneReport, Sequence[tuple[str, str]]]] = {}
         self._ready: Counter[tuple[str, str]] = Counter()
         self._of: Counter[str] = Counter()
 
@@ -150,22 +167,32 @@ class ReadyCounts:
     ) -> tuple[Mapping[tuple[str, str], int], Mapping[str, int]]:
         """Return READY replicas by (deployment, pool) and by deployment; none of a lost plane."""
         for plane in self._counted.keys() - (observations.keys() - lost):
-            self._add(self._counted.pop(plane), -1)
+            self._add(self._counted.pop(plane)[1], -1)
         for plane, observation in observations.items():
-            before = self._counted.get(plane)
-            if before is observation.report or plane in lost:
+            report = observation.report
+            before, counted = self._counted.get(plane, (None, ()))
+            if before is report or plane in lost:
                 continue
-            if before is not None:
-                self._add(before, -1)
-            self._add(observation.report, 1)
-            self._counted[plane] = observation.report
+            pairs = _ready_pairs(report)
+            if pairs != counted:  # most reports say what the one before did
+                self._add(counted, -1)
+                self._add(pairs, 1)
+            self._counted[plane] = (report, pairs)
         return dict(self._ready), dict(self._of)
 
-    def _add(self, report: PlaneReport, number: int) -> None:
-        for replica in report.replicas:
-            if replica.state is ReplicaState.READY:
-                _count(self._ready, (replica.deployment, replica.pool), number)
-                _count(self._of, replica.deployment, number)
+    def _add(self, pairs: Sequence[tuple[str, str]], number: int) -> None:
+        for pair in pairs:
+            _count(self._ready, pair, number)
+            _count(self._of, pair[0], number)
+
+
+def _ready_pairs(report: PlaneReport) -> Sequence[tuple[str, str]]:
+    """Return (deployment, pool) of every READY replica that a plane reports."""
+    return [
+        (replica.deployment, replica.pool)
+        for replica in report.replicas
+        if replica.state is ReplicaState.READY
+    ]
 
 
 def _count(counts: Counter[Any], key: Any, number: int) -> None:
@@ -216,6 +243,11 @@ class FleetView:
         return self.index.placements
 
     @property
+    def granted(self) -> Granted:
+        """Return placements by their full names, with what planes are granted."""
+        return self.index.granted
+
+    @property
     def accelerators_placed(self) -> Mapping[str, int]:
         """Return how many accelerators placements take, by pool."""
         return self.index.accelerators_placed
@@ -224,6 +256,12 @@ class FleetView:
     def unplaced(self) -> Mapping[str, Sequence[tuple[str, int, str]]]:
         """Return what the last decision left out, by deployment: (name, replicas, reason)."""
         return self.index.unplaced
+
+    def replicas(self) -> Iterator[tuple[str, ObservedReplica]]:
+        """Yield every replica of every plane heard with its plane, in no order."""
+        for plane, observation in self.observations.items():
+            for replica in observation.report.replicas:
+                yield plane, replica
 
     def accelerators(self, placement: Placement, deployment: Deployment | None = None) -> int:
         """Return how many accelerators a placement takes; 0 when it cannot be known."""
@@ -261,11 +299,19 @@ class FleetViews:
                 # Whoever read while this caller waited may have read what it needs.
                 if self._index is None or self._is_behind(commits, moment):
                     await self._read()
-        elif moment - self._read_at >= STORE_SECONDS and not self._reading.locked():
-            async with self._reading:
-                await self._read()
         assert self._index is not None, "it was read"
         return self._look(self._index)
+
+    async def keep_fresh(self) -> None:
+        """Read what others committed before a caller has to wait for it, for ever."""
+        while True:
+            await self._clock.sleep(STORE_SECONDS)
+            try:
+                async with self._reading:
+                    if self._clock.monotonic() - self._read_at >= STORE_SECONDS:
+                        await self._read()
+            except SkerryError as error:
+                _log.warning("views.not-read", error=str(error))
 
     def _is_behind(self, commits: int, moment: float) -> bool:
         return self._commits < commits or moment - self._read_at >= STORE_SECONDS_MAX

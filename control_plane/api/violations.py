@@ -11,9 +11,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from skerry.api.common.v1 import deployment_pb2, engine_pb2
+from control_plane.api.engine_violations import accelerators_of, engine_faults
+from skerry.api.common.v1 import deployment_pb2
 from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomain
-from skerry.fleet.engine import EngineName, SpeculativeMethod
+from skerry.fleet.engine import GRAPH_SIZES_MAX, EngineName, EngineProtocol, SpeculativeMethod
 from skerry.fleet.names import InvalidName, check_name
 from skerry.fleet.pool import CapacityClass
 from skerry.plumbing.errors import FieldViolation
@@ -41,6 +42,7 @@ _NAMES = {
     "shapes": "resources",
     "accelerators": "count",
     "host_memory_bytes": "hostMemory",
+    "disk_bytes": "disk",
     "ttft_seconds": "ttft",
     "tpot_seconds": "tpot",
     "window_seconds": "window",
@@ -78,17 +80,26 @@ _RANGES: dict[str, dict[str, _Range]] = {
     "Tolerate": {"keep": (0, False, 1)},
     "EngineSpec": {"context_tokens": _FROM_1, "concurrent_requests": _FROM_1},
     "SpeculativeDecoding": {"draft_tokens": _FROM_1},
-    "PrefixCaching": {"host_memory_bytes": _FROM_0},
+    "KvCache": {"memory_share": (0, False, 1)},
+    "Batching": {"tokens_max": _FROM_1},
+    "DraftLength": {"batch": _FROM_1, "tokens": _FROM_0},
+    "PrefixCaching": {"host_memory_bytes": _FROM_0, "disk_bytes": _FROM_0},
     # 0 is "not told", which is 1.
-    "Parallelism": {"tensor": _FROM_0, "pipeline": _FROM_0, "expert": _FROM_0},
+    "Parallelism": {"tensor": _FROM_0, "pipeline": _FROM_0, "expert": _FROM_0, "data": _FROM_0},
+    "Lora": {"rank_max": _FROM_0, "concurrent_max": _FROM_0},
+    "CudaGraphs": {"batch_max": _FROM_1, "batch_sizes": _FROM_1},
     "Disaggregation": {
-        "prefill_replicas": _FROM_1,
-        "decode_replicas": _FROM_1,
+        # More servers than one node has accelerators are several replicas.
+        "prefill_replicas": (1, True, 32),
+        "decode_replicas": (1, True, 32),
         "local_prefill_tokens_max": _FROM_0,
     },
 }
+_LIST_LIMITS = {"options": OPTIONS_MAX, "batch_sizes": GRAPH_SIZES_MAX}
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("EngineSpec", "name"): tuple(EngineName),
+    # Empty is "not told", which is http.
+    ("EngineSpec", "protocol"): ("", *EngineProtocol),
     ("SpeculativeDecoding", "method"): tuple(SpeculativeMethod),
     ("Spread", "domain"): tuple(FailureDomain),
     ("Tolerate", "domain"): tuple(FailureDomain),
@@ -125,7 +136,7 @@ def _faults_in(message: Message, path: str) -> Iterator[FieldViolation]:
 
 
 def _list_faults(kind: str, field_name: str, values: Any, where: str) -> Iterator[FieldViolation]:
-    limit = OPTIONS_MAX if field_name == "options" else ITEMS_MAX
+    limit = _LIST_LIMITS.get(field_name, ITEMS_MAX)
     if len(values) > limit:
         yield FieldViolation(path=where, message=f"{len(values)} entries, at most {limit}")
         return
@@ -133,6 +144,8 @@ def _list_faults(kind: str, field_name: str, values: Any, where: str) -> Iterato
         place = f"{where}[{index}]"
         if isinstance(value, Message):
             yield from _faults_in(value, place)
+        elif not isinstance(value, str):
+            yield from _number_faults(_RANGES.get(kind, {}).get(field_name), value, place)
         else:
             yield from _text_faults(value, place)
             yield from _choice_faults(_CHOICES.get((kind, field_name)), value, place)
@@ -208,8 +221,8 @@ def _shape_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolatio
     if not shapes:
         message = "name at least one accelerator kind"
         yield FieldViolation(path="spec.resources", message=message)
-    parallelism = spec.revision.engine.parallelism
-    degree = max(parallelism.tensor, 1) * max(parallelism.pipeline, 1)
+    degree = accelerators_of(spec.revision.engine)
+    apart = " x disaggregated servers" if spec.revision.engine.HasField("disaggregation") else ""
     kinds: set[str] = set()
     for index, shape in enumerate(shapes):
         where = f"spec.resources[{index}]"
@@ -219,19 +232,11 @@ def _shape_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolatio
         kinds.add(shape.accelerator)
         if shape.accelerators >= 1 and shape.accelerators % degree:
             message = (
-                f"{shape.accelerators} accelerators cannot hold tensor x pipeline = {degree};"
+                f"{shape.accelerators} accelerators cannot hold tensor x pipeline x data{apart}"
+                f" = {degree};"
                 f" make it a multiple of {degree}"
             )
             yield FieldViolation(path=f"{where}.count", message=message)
-
-
-def _speculative_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
-    engine: engine_pb2.EngineSpec = spec.revision.engine
-    needs_model = (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.EAGLE3)
-    drafts = engine.speculative if engine.HasField("speculative") else None
-    if drafts is not None and drafts.method in needs_model and not drafts.draft_model_uri:
-        path = "spec.engine.speculativeDecoding.draftModelUri"
-        yield FieldViolation(path=path, message=f"method {drafts.method} needs a draft model")
 
 
 _CHECKS: tuple[Callable[[deployment_pb2.DeploymentSpec], Iterable[FieldViolation]], ...] = (
@@ -239,7 +244,7 @@ _CHECKS: tuple[Callable[[deployment_pb2.DeploymentSpec], Iterable[FieldViolation
     _base_model_faults,
     _replica_faults,
     _shape_faults,
-    _speculative_faults,
+    engine_faults,
 )
 
 

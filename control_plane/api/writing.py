@@ -8,7 +8,7 @@ from control_plane.api.auth import actor_of, reason_of
 from control_plane.api.ports import Reconciler
 from control_plane.store.fencing import WriteContext
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import StaleGeneration, Unavailable
+from skerry.plumbing.errors import NotLeading, StaleGeneration
 
 # A standby takes over within seconds; clients know the other control planes and try those too.
 RETRY_SECONDS = 2.0
@@ -23,7 +23,7 @@ class Writing:
         self._clock = clock
 
     def context(self, context: Any) -> WriteContext:
-        """Return the context of a call's write; Unavailable while this control plane stands by."""
+        """Return the context of a call's write; NotLeading while this control plane stands by."""
         if not self._reconciler.epoch:
             raise _not_leading()
         return WriteContext(
@@ -43,8 +43,8 @@ class Writing:
         self._reconciler.wake()
 
 
-def _not_leading() -> Unavailable:
-    return Unavailable(
+def _not_leading() -> NotLeading:
+    return NotLeading(
         "this control plane does not lead; send the call to another one",
         retry_after_seconds=RETRY_SECONDS,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import PlaneCondition, PlaneReport
+from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +19,11 @@ class RecordReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetCondition:
-    """Store a plane's judged state."""
+    """Store a plane's judged state; `before`, the one it was judged from, guards the write."""
 
     plane: str
     condition: PlaneCondition
+    before: PlaneState | None
 
     def describe(self) -> str:
         """Return one line for the log."""

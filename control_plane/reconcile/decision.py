@@ -6,6 +6,7 @@ The loop stores what it decides through it; the API reads the decision in force 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from control_plane.reconcile.kept import Kept
 from control_plane.store.values import Decision
 from scheduler.plan import LevelValue, PlacementPlan, PoolPrice, Rejection, Shed, Unplaced
 from skerry.fleet.placement import Placement
@@ -14,7 +15,7 @@ from skerry.fleet.placement import Placement
 _ORIGIN = "; first placed: "
 
 
-def decision_of(plan: PlacementPlan, solve_seconds: float) -> Decision:
+def decision_of(plan: PlacementPlan, solve_seconds: float, kept: Iterable[Kept] = ()) -> Decision:
     """Return what is stored of a plan beside its placements and envelopes."""
     return Decision(
         cost_per_hour=plan.cost_per_hour,
@@ -27,6 +28,7 @@ def decision_of(plan: PlacementPlan, solve_seconds: float) -> Decision:
         shed=tuple((s.deployment, s.pool, s.replicas, s.taken_by, s.reason) for s in plan.shed),
         prices=tuple((p.pool, p.dollars_per_hour) for p in plan.prices),
         solver_reason=plan.solver_reason,
+        kept=tuple((k.deployment, k.pool, k.replicas, k.reason) for k in kept),
     )
 
 

@@ -30,6 +30,7 @@ def judge(snapshot: Snapshot) -> dict[str, PlaneCondition]:
             # A state that is only kept keeps the reason it was reached by.
             reason=before.reason if rule.state is None and before else rule.reason,
             witnesses=evidence.witnesses,
+            declared=unchanged and before is not None and before.declared,
         )
     return conditions
 
@@ -40,6 +41,20 @@ def is_frozen(snapshot: Snapshot) -> bool:
     counted = [p for p in snapshot.planes if not _is_lost(p)]
     silent = [p for p in counted if not p.link.connected or p.link.silent_seconds > timeout]
     return len(silent) > len(counted) * snapshot.policy.silent_share_max
+
+
+def is_evacuated(snapshot: Snapshot) -> bool:
+    """Say whether nothing is placed any more on planes that an operator declared lost.
+
+    While most planes are silent only this is moved, and then nothing again.
+    """
+    declared = {
+        plane.name
+        for plane in snapshot.planes
+        if plane.condition is not None and plane.condition.declared
+    }
+    there = {pool.name for pool in snapshot.pools if pool.plane.name in declared}
+    return not any(placed.count and placed.pool in there for placed in snapshot.placements)
 
 
 def is_held(report: PlaneReport, desired: DesiredState) -> bool:

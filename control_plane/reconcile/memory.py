@@ -5,18 +5,20 @@ a plane changed, and never because time passed.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control_plane.reconcile.kept import Kept
 from control_plane.reconcile.policy import ReconcilePolicy
-from control_plane.reconcile.problem import pool_bars
 from control_plane.reconcile.snapshot import Snapshot
+from control_plane.reconcile.supply import supply_of
 from scheduler.plan import PlacementPlan
-from scheduler.problem import PoolBar
+from scheduler.problem import PoolBar, RegionLatency
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import counts_of
 from skerry.fleet.pool import Pool
+from skerry.fleet.profile import with_measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +29,20 @@ class Fingerprint:
     pools: tuple[Pool, ...]
     bars: tuple[PoolBar, ...]
     recovering: tuple[str, ...]
+    latencies: tuple[RegionLatency, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """The last plan and the fingerprint it answers."""
+    """The last plan and the fingerprint it answers; without `holds` it is to be decided anew.
+
+    `kept` is what the plan leaves where it is drained, which the scheduler knows nothing of.
+    """
 
     fingerprint: Fingerprint
     plan: PlacementPlan
+    holds: bool = True
+    kept: tuple[Kept, ...] = ()
 
 
 def digest_of(seen: Fingerprint, policy: ReconcilePolicy) -> str:
@@ -45,29 +53,29 @@ def digest_of(seen: Fingerprint, policy: ReconcilePolicy) -> str:
 def is_answered(decided: Decided | None, seen: Fingerprint, snapshot: Snapshot) -> bool:
     """Say whether the plan in force answers what is seen, and is what the store has placed.
 
-    The store has placed something else where an operator approved a plan meanwhile.
+    The store has placed something else where an operator approved a plan or moved replicas.
     """
-    if decided is None or decided.fingerprint != seen:
+    if decided is None or not decided.holds or decided.fingerprint != seen:
         return False
-    if not snapshot.policy.advisory:
-        return True
     return counts_of(decided.plan.placements) == counts_of(snapshot.placements)
-
-
-def counts_of(placements: Iterable[Placement]) -> dict[tuple[str, str], int]:
-    """Return how many replicas are placed, by (deployment, pool)."""
-    return {(p.deployment, p.pool): p.count for p in placements if p.count}
 
 
 def fingerprint(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Fingerprint:
     """Return what the placement of this snapshot depends on."""
+    supply = supply_of(snapshot, conditions)
     return Fingerprint(
-        deployments=tuple(d.deployment for d in snapshot.demands if not d.deleting),
-        pools=snapshot.pools,
-        bars=pool_bars(snapshot, conditions),
+        # With what was measured of them: a profile that none of them takes decides nothing.
+        deployments=tuple(
+            with_measured(d.deployment, snapshot.profiles)
+            for d in snapshot.demands
+            if not d.deleting
+        ),
+        pools=supply.pools,
+        bars=supply.bars,
         recovering=tuple(
             name
             for name, condition in sorted(conditions.items())
             if condition.state is PlaneState.RECOVERING
         ),
+        latencies=snapshot.policy.latencies,
     )

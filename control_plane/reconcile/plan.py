@@ -4,7 +4,7 @@ The placement itself is decided by the scheduler (loop.py calls it when `fingerp
 its envelopes arrive in the snapshot, and everything follows from them level by level.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from control_plane.reconcile.actions import (
@@ -18,8 +18,19 @@ from control_plane.reconcile.actions import (
 from control_plane.reconcile.envelopes import Key, grant_envelopes
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
-from skerry.fleet.desired import FEATURES_NEEDED, Assignment, DesiredState, PeerPlane
+from skerry.fleet.cordon import Cordons
+from skerry.fleet.desired import (
+    ENGINE_TECHNIQUES,
+    FEATURES_NEEDED,
+    NODE_CORDONS,
+    Assignment,
+    DesiredState,
+    PeerPlane,
+)
+from skerry.fleet.engine import is_of_first_release
 from skerry.fleet.generation import Version
+from skerry.fleet.names import SEPARATOR
+from skerry.fleet.node import NodeCordon, digest_of_nodes
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import Pool
@@ -36,7 +47,8 @@ def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action,
             actions.append(RecordReport(report=report))
         judged = conditions[plane.name]
         if plane.condition is None or plane.condition.state is not judged.state:
-            actions.append(SetCondition(plane=plane.name, condition=judged))
+            before = plane.condition.state if plane.condition else None
+            actions.append(SetCondition(plane=plane.name, condition=judged, before=before))
     return tuple(actions)
 
 
@@ -47,6 +59,7 @@ def _says_anything_new(report: PlaneReport, plane: PlaneView) -> bool:
         report.identity != plane.identity
         or report.gateway != plane.gateway
         or any(known.get(shape.name) != shape for shape in report.pools)
+        or bool(report.nodes and digest_of_nodes(report.nodes) != plane.nodes_digest)
     )
 
 
@@ -77,6 +90,7 @@ def desired_state(
 ) -> DesiredState:
     """Return what a plane is to be told; the store gives it its version."""
     pools = {pool.name: pool for pool in snapshot.pools}
+    node_cordons = _node_cordons(snapshot, plane)
     assignments = tuple(
         Assignment(
             deployment=demand.deployment,
@@ -105,7 +119,40 @@ def desired_state(
             for other in sorted(snapshot.planes, key=lambda p: p.name)
             if other.name != plane.name and other.gateway.peer
         ),
-        required_features=FEATURES_NEEDED,
+        required_features=_features(assignments, node_cordons),
+        node_cordons=node_cordons,
+    )
+
+
+def _features(
+    assignments: Iterable[Assignment], node_cordons: tuple[NodeCordon, ...]
+) -> tuple[str, ...]:
+    """Return what a plane must understand to do as it is told, and no less."""
+    needed = list(FEATURES_NEEDED)
+    if node_cordons:
+        needed.append(NODE_CORDONS)
+    # Of a deployment that it runs nothing of, a plane need not understand the engine.
+    here = (one.deployment.revision.engine for one in assignments if one.envelopes)
+    if not all(map(is_of_first_release, here)):
+        needed.append(ENGINE_TECHNIQUES)
+    return tuple(needed)
+
+
+def _node_cordons(snapshot: Snapshot, plane: PlaneView) -> tuple[NodeCordon, ...]:
+    """Return the cordons of a plane's nodes, as far as the plane understands such.
+
+    A plane of a release that does not would refuse its whole desired state; one that is not heard
+    keeps what it was told.
+    """
+    report = plane.link.report
+    if report is None:
+        stored = snapshot.desired_of(plane.name)
+        return stored.node_cordons if stored else ()
+    if NODE_CORDONS not in report.features:
+        return ()
+    return tuple(
+        NodeCordon(node=cordon.part.name.partition(SEPARATOR)[2], draining=cordon.draining)
+        for cordon in Cordons(snapshot.cordons).of_nodes(plane.name)
     )
 
 

@@ -1,8 +1,10 @@
 """The numbers reconciliation is bound by; main.py builds one from the settings."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from scheduler.problem import RegionLatency
+from skerry.fleet.catalogue import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +36,13 @@ class ReconcilePolicy:
     def grace_seconds(self) -> float:
         """Return how long after a start of the control plane nothing expires."""
         return max(2 * self.lease_seconds, self.reconnect_jitter_seconds + self.lease_seconds)
+
+
+def with_regions(policy: ReconcilePolicy, regions: Iterable[Region]) -> ReconcilePolicy:
+    """Return the policy with the latencies of registered regions before those of the settings."""
+    told = {(one.client_region, one.plane_region): one for one in policy.latencies}
+    for region in regions:
+        for client, seconds in region.client_latency_seconds:
+            latency = RegionLatency(client_region=client, plane_region=region.name, seconds=seconds)
+            told[client, region.name] = latency
+    return replace(policy, latencies=tuple(told[pair] for pair in sorted(told)))

@@ -4,64 +4,45 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from control_plane.reconcile.snapshot import Demand, Snapshot
-from scheduler.problem import DemandedDeployment, PlacementProblem, PoolBar
+from control_plane.reconcile.supply import supply_of
+from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.fleet.placement import Placement
+from skerry.fleet.profile import with_measured
 
 Conditions = Mapping[str, PlaneCondition]
 
 
-def placement_problem(snapshot: Snapshot, conditions: Conditions) -> PlacementProblem:
-    """Return the problem the scheduler is to solve for this snapshot."""
+def placement_problem(
+    snapshot: Snapshot, conditions: Conditions, *, empties: bool = True
+) -> PlacementProblem:
+    """Return the problem the scheduler is to solve for this snapshot.
+
+    Without `empties` what runs where it is drained counts as staying there.
+    """
     demands = tuple(
         DemandedDeployment(
-            deployment=demand.deployment, replicas=demand.deployment.scaling.min_replicas
+            deployment=with_measured(demand.deployment, snapshot.profiles),
+            replicas=demand.deployment.scaling.min_replicas,
         )
         for demand in snapshot.demands
         if not demand.deleting
     )
     wanted = {demand.deployment.name for demand in demands}
+    supply = supply_of(snapshot, conditions, empties=empties)
     return PlacementProblem(
         now=snapshot.now,
-        pools=snapshot.pools,
+        pools=supply.pools,
         demands=demands,
         current=tuple(
             p for p in current_placements(snapshot, conditions) if p.deployment in wanted
         ),
-        bars=pool_bars(snapshot, conditions),
+        bars=supply.bars,
         move_cost_dollars=snapshot.policy.move_cost_dollars,
         moves_max=snapshot.policy.moves_max,
         reserve_fraction=snapshot.policy.reserve_fraction,
         latencies=snapshot.policy.latencies,
     )
-
-
-def pool_bars(snapshot: Snapshot, conditions: Conditions) -> tuple[PoolBar, ...]:
-    """Return which pools take nothing new, and which count for nothing because they are lost."""
-    bars = []
-    for pool in snapshot.pools:
-        condition = conditions.get(pool.plane.name)
-        if condition is None:
-            bars.append(
-                PoolBar(pool=pool.name, reason="its plane was never heard", keeps_current=True)
-            )
-        elif condition.state is PlaneState.LOST:
-            bars.append(
-                PoolBar(
-                    pool=pool.name, reason=f"plane {pool.plane.name} is lost", keeps_current=False
-                )
-            )
-        elif condition.state in (PlaneState.SUSPECT, PlaneState.DISCONNECTED):
-            bars.append(
-                PoolBar(
-                    pool=pool.name,
-                    reason=f"plane {pool.plane.name} is {condition.state.value}",
-                    keeps_current=True,
-                )
-            )
-        elif pool.terms.cordoned:
-            bars.append(PoolBar(pool=pool.name, reason="cordoned", keeps_current=True))
-    return tuple(bars)
 
 
 def current_placements(snapshot: Snapshot, conditions: Conditions) -> tuple[Placement, ...]:

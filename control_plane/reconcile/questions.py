@@ -13,6 +13,7 @@ from control_plane.reconcile.failover import judge
 from control_plane.reconcile.memory import Decided, fingerprint
 from control_plane.reconcile.problem import placement_problem
 from control_plane.reconcile.sight import Sight
+from control_plane.reconcile.supply import supply_of
 from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
@@ -109,7 +110,9 @@ class FleetQuestions:
         conditions = judge(snapshot)
         decided = self._decided()
         holds = decided is not None and decided.fingerprint == fingerprint(snapshot, conditions)
-        plan = decided.plan if decided is not None and holds else None
+        # What is kept where it is drained is no part of the scheduler's own plan.
+        whole = holds and not supply_of(snapshot, conditions).drained
+        plan = decided.plan if decided is not None and whole else None
         return placement_problem(snapshot, conditions), plan
 
     async def _decide(self, problem: PlacementProblem) -> PlacementPlan:

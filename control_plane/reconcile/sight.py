@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from control_plane.reconcile.policy import ReconcilePolicy
+from control_plane.reconcile.policy import ReconcilePolicy, with_regions
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
 from control_plane.store.engine import Database
 from control_plane.store.snapshot import StoreSnapshot, load
-from control_plane.store.values import StoredDesired
+from control_plane.store.values import StoredDesired, StoredEntry
+from skerry.fleet.catalogue import Region
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
+from skerry.fleet.profile import Profile, Profiles
 from skerry.plumbing.clock import Clock
 
 
@@ -44,27 +46,58 @@ class Sight:
         self._clock = clock
         self._policy = policy
         self._decode = decode
+        self._stored: StoreSnapshot | None = None
+        self._told: dict[str, tuple[StoredDesired, DesiredState]] = {}
+        self._regions: tuple[Region, ...] = ()
+        self._with_regions = policy
+        self._measured: tuple[StoredEntry[Profile], ...] = ()
+        self._profiles: Profiles = {}
 
     async def look(self) -> Snapshot:
         """Return the fleet as stored and as heard, at one `now`."""
-        stored = await self._database.run_read(load)
+        stored = self._stored = await self._database.run_read(load, self._stored)
         now = self._clock.now()
         return Snapshot(
             now=now,
             since_start_seconds=self._links.since_start_seconds,
-            policy=self._policy,
+            policy=self._policy_for(stored.regions),
             demands=tuple(
                 Demand(deployment=d.deployment, deleting=d.deleting) for d in stored.deployments
             ),
             planes=self._planes(stored),
             pools=tuple(p.pool for p in stored.pools_at(now)),
             placements=stored.placements,
-            desired=tuple(
-                self._desired(plane, state) for plane, state in sorted(stored.desired.items())
-            ),
+            cordons=stored.cordons,
+            desired=self._desired(stored),
+            profiles=self._profiles_of(stored.profiles),
         )
 
-    def _desired(self, plane: str, state: StoredDesired) -> DesiredState:
+    def _policy_for(self, regions: tuple[Region, ...]) -> ReconcilePolicy:
+        """Return the policy with what regions tell; the same value while they do not move."""
+        if regions != self._regions:
+            self._regions, self._with_regions = regions, with_regions(self._policy, regions)
+        return self._with_regions
+
+    def _profiles_of(self, measured: tuple[StoredEntry[Profile], ...]) -> Profiles:
+        """Return the profiles by key; the same value while none of them moves."""
+        if measured is not self._measured:
+            self._measured = measured
+            self._profiles = {entry.value.key: entry.value for entry in measured}
+        return self._profiles
+
+    def _desired(self, stored: StoreSnapshot) -> tuple[DesiredState, ...]:
+        """Return what every plane was told; only what it was told anew is decoded again."""
+        # Those of a thousand planes with ten deployments take a second to decode.
+        told: dict[str, tuple[StoredDesired, DesiredState]] = {}
+        for plane, state in sorted(stored.desired.items()):
+            held = self._told.get(plane)
+            if held is None or held[0] is not state:
+                held = state, self._decoded(plane, state)
+            told[plane] = held
+        self._told = told
+        return tuple(decoded for _, decoded in told.values())
+
+    def _decoded(self, plane: str, state: StoredDesired) -> DesiredState:
         if not state.payload:  # only its generation is known: nothing was ever told under it
             return DesiredState(plane=plane, version=state.version)
         return self._decode(state.payload, state.version)
@@ -78,6 +111,7 @@ class Sight:
                 shapes=plane.pools,
                 condition=plane.condition,
                 link=self._links.view(name),
+                nodes_digest=plane.nodes_digest,
             )
             for name, plane in known.items()
         ]

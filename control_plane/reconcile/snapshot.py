@@ -4,11 +4,12 @@
 modules take nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from control_plane.reconcile.policy import ReconcilePolicy
+from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import (
@@ -20,6 +21,7 @@ from skerry.fleet.observation import (
 )
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape
+from skerry.fleet.profile import Profiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class PlaneView:
     shapes: tuple[PoolShape, ...]
     condition: PlaneCondition | None
     link: LinkView
+    nodes_digest: str | None = None  # of its nodes as they are stored
 
     @property
     def name(self) -> str:
@@ -83,6 +86,8 @@ class Snapshot:
     placements: tuple[Placement, ...] = ()
     envelopes: tuple[Envelope, ...] = ()
     desired: tuple[DesiredState, ...] = ()
+    cordons: tuple[Cordon, ...] = ()
+    profiles: Profiles = field(default_factory=dict)
 
     @property
     def in_grace(self) -> bool:
@@ -105,6 +110,14 @@ class Snapshot:
     def plane(self, name: str) -> PlaneView | None:
         """Return a plane by name."""
         return next((plane for plane in self.planes if plane.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The fleet as the last turn saw and judged it."""
+
+    snapshot: Snapshot
+    conditions: Mapping[str, PlaneCondition]
 
 
 def ready(replicas: Iterable[ObservedReplica], revision: int) -> int:

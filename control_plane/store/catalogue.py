@@ -1,41 +1,52 @@
-"""The catalogue: accelerator kinds, base models and reservations, each a name with a value.
+"""The catalogue: accelerator kinds, base models, reservations, clouds, regions and profiles, each a
+name with a value.
 
 All kinds are created, updated, deleted and listed alike; a `Kind` says what one is called.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import RowMapping, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.deployments import list_deployments
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.planes import list_planes
 from control_plane.store.pools import list_pools
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
-from control_plane.store.values import Answer, StoredEntry
-from skerry.fleet.catalogue import AcceleratorKind, RegisteredModel, Reservation
+from control_plane.store.values import Answer, StoredEntry, StoredPlane
+from skerry.fleet.catalogue import AcceleratorKind, Cloud, Region, RegisteredModel, Reservation
 from skerry.fleet.names import full_name
+from skerry.fleet.profile import Profile
 from skerry.plumbing.errors import AlreadyExists, Conflict, Corrupt, Exhausted, Infeasible, NotFound
 
-Value = TypeVar("Value", AcceleratorKind, RegisteredModel, Reservation)
+Value = TypeVar("Value", AcceleratorKind, RegisteredModel, Reservation, Cloud, Region, Profile)
 
 ENTRIES_MAX = 10_000  # of one kind; all of them are read for every decision
+RENEWED_MAX = 500  # read one by one; PostgreSQL takes 65,535 parameters, SQLite half as many
+REGIONS_MAX = 1_000  # each has up to 256 latencies
 _ETAG_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[Value]):
-    """A kind of entry: its key in the table, its collection in full names, what people call it."""
+    """A kind of entry: its key in the table, its collection in full names, what people call it.
+
+    Entries that are `reported` exist without being kept here: planes say that they lie in them.
+    """
 
     key: str
     collection: str
     noun: str
     adapter: TypeAdapter[Value]
+    reported: bool = False
+    entries_max: int = ENTRIES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,39 @@ RESERVATIONS = Kind(
     noun="reservation",
     adapter=TypeAdapter(Reservation),
 )
+CLOUDS = Kind(
+    key="cloud",
+    collection="clouds",
+    noun="cloud",
+    adapter=TypeAdapter(Cloud),
+    reported=True,
+)
+REGIONS = Kind(
+    key="region",
+    collection="regions",
+    noun="region",
+    adapter=TypeAdapter(Region),
+    reported=True,
+    entries_max=REGIONS_MAX,
+)
+PROFILES = Kind(
+    key="profile",
+    collection="profiles",
+    noun="profile",
+    adapter=TypeAdapter(Profile),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Generic[Value]):
+    """An update of some fields: `text` is what was asked, to know a repeat.
+
+    `into` is pure and makes the entry's value of the present one, or of None where it is missing.
+    """
+
+    name: str
+    text: str
+    into: Callable[[Value | None], Value]
 
 
 def create_entry(
@@ -98,23 +142,52 @@ def update_entry(
 
     NotFound when it is missing, Conflict when the etag is not empty and not the present one.
     """
+    # As releases without `merge_entry` made it, so that they answer a repeat alike.
+    digest = digest_of("update", kind.key, _text(kind, value), only.etag, str(only.allow_missing))
+    merge = Merge(name=value.name, text="", into=lambda held: value)
+    return _update(session, write, kind, merge, only, (request_id, digest))
+
+
+def merge_entry(
+    session: Session,
+    write: WriteContext,
+    kind: Kind[Value],
+    merge: Merge[Value],
+    only: OnlyIf,
+    request_id: str,
+) -> StoredEntry[Value]:
+    """Update an entry as `update_entry` does, to what is made of it when this is written."""
+    asked = (kind.key, merge.name, merge.text, only.etag, str(only.allow_missing))
+    digest = digest_of("update some", *asked)
+    return _update(session, write, kind, merge, only, (request_id, digest))
+
+
+def _update(
+    session: Session,
+    write: WriteContext,
+    kind: Kind[Value],
+    merge: Merge[Value],
+    only: OnlyIf,
+    request: tuple[str, str],
+) -> StoredEntry[Value]:
+    """Update an entry once for a request: its id and the digest of what it asks."""
     check_epoch(session, write.epoch)
-    asked = (kind.key, _text(kind, value), only.etag, str(only.allow_missing))
-    digest = digest_of("update", *asked)
-    if earlier := _earlier(session, write, kind, request_id, digest):
+    if earlier := _earlier(session, write, kind, *request):
         return earlier
-    held = find_entry(session, kind, value.name, lock=True)
-    _check_etag(kind, value.name, held, only.etag)
+    held = find_entry(session, kind, merge.name, lock=True)
+    _check_etag(kind, merge.name, held, only.etag)
+    if held is None and not only.allow_missing:
+        raise no_such(kind, merge.name)
+    value = merge.into(None if held is None else held.value)
+    assert value.name == merge.name, "a name is not merged"
     if held is None:
-        if not only.allow_missing:
-            raise _no_such(kind, value.name)
         _check_room(session, kind)
         stored = _insert(session, write, kind, value)
     elif held.value == value:
         stored = held
     else:
         stored = _replace(session, write, kind, held, value)
-    keep_answer(session, write, request_id, digest, Answer(entry=_dump(kind, stored)))
+    keep_answer(session, write, *request, Answer(entry=_dump(kind, stored)))
     if stored is not held:
         verb = "created" if held is None else "updated"
         _record(session, write, kind, verb, (held, stored))
@@ -131,7 +204,8 @@ def delete_entry(
 ) -> None:
     """Delete an entry; NotFound when it is missing, Conflict when its etag is another.
 
-    Infeasible while pools are of that accelerator kind, or deployments serve that base model.
+    Infeasible while pools are of that accelerator kind, or deployments serve that base model. Of a
+    cloud or region only what was registered goes: its planes tell themselves where they are.
     """
     check_epoch(session, write.epoch)
     digest = digest_of("delete", kind.key, name, etag)
@@ -139,7 +213,7 @@ def delete_entry(
         return
     held = find_entry(session, kind, name, lock=True)
     if held is None:
-        raise _no_such(kind, name)
+        raise no_such(kind, name)
     _check_etag(kind, name, held, etag)
     _check_unused(session, held.value)
     table = tables.catalogue
@@ -152,7 +226,7 @@ def get_entry(session: Session, kind: Kind[Value], name: str) -> StoredEntry[Val
     """Return an entry; NotFound when there is none of that name."""
     found = find_entry(session, kind, name)
     if found is None:
-        raise _no_such(kind, name)
+        raise no_such(kind, name)
     return found
 
 
@@ -165,6 +239,23 @@ def list_entries(session: Session, kind: Kind[Value]) -> tuple[StoredEntry[Value
     return tuple(sorted(found, key=lambda entry: entry.value.name))
 
 
+def renew_entries(
+    session: Session, kind: Kind[Value], held: tuple[StoredEntry[Value], ...]
+) -> tuple[StoredEntry[Value], ...]:
+    """Return every entry of a kind, by name; those that did not move are those of `held`."""
+    table = tables.catalogue
+    query = select(table.c.name, table.c.etag).where(table.c.kind == kind.key)
+    present = {row.name: row.etag for row in session.execute(query)}
+    known = {one.value.name: one for one in held if present.get(one.value.name) == one.etag}
+    anew = sorted(present.keys() - known.keys())
+    if len(anew) > RENEWED_MAX:
+        return list_entries(session, kind)
+    changed = select(table).where(table.c.kind == kind.key, table.c.name.in_(anew))
+    for row in session.execute(changed).mappings():
+        known[row["name"]] = _stored(kind, row)
+    return tuple(known[name] for name in sorted(known))
+
+
 def find_entry(
     session: Session, kind: Kind[Value], name: str, *, lock: bool = False
 ) -> StoredEntry[Value] | None:
@@ -173,6 +264,27 @@ def find_entry(
     query = select(table).where(table.c.kind == kind.key, table.c.name == name)
     row = session.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     return None if row is None else _stored(kind, row)
+
+
+def list_with_planes(
+    session: Session, kind: Kind[Value]
+) -> tuple[tuple[StoredEntry[Value], ...], tuple[StoredPlane, ...]]:
+    """Return every entry of a kind, and every plane where planes report it, of one moment."""
+    return list_entries(session, kind), list_planes(session) if kind.reported else ()
+
+
+def find_with_planes(
+    session: Session, kind: Kind[Value], name: str
+) -> tuple[StoredEntry[Value] | None, tuple[StoredPlane, ...]]:
+    """Return an entry, if there is one of that name, and planes as `list_with_planes` does."""
+    return find_entry(session, kind, name), list_planes(session) if kind.reported else ()
+
+
+def no_such(kind: Kind[Any], name: str) -> NotFound:
+    """Return the error that says there is no entry of that name."""
+    return NotFound(
+        f"{kind.noun} {name!r} does not exist; `skerry get {kind.collection.lower()}` lists them"
+    )
 
 
 def _insert(
@@ -276,7 +388,7 @@ def _stored(kind: Kind[Value], row: RowMapping) -> StoredEntry[Value]:
     )
 
 
-def _check_unused(session: Session, value: AcceleratorKind | RegisteredModel | Reservation) -> None:
+def _check_unused(session: Session, value: Any) -> None:
     """Raise Infeasible while something is described by the value."""
     match value:
         case AcceleratorKind(name=name):
@@ -294,10 +406,10 @@ def _check_unused(session: Session, value: AcceleratorKind | RegisteredModel | R
 
 def _check_room(session: Session, kind: Kind[Value]) -> None:
     table = tables.catalogue
-    query = select(table.c.name).where(table.c.kind == kind.key).limit(ENTRIES_MAX)
-    if len(session.execute(query).all()) >= ENTRIES_MAX:
+    query = select(func.count()).select_from(table).where(table.c.kind == kind.key)
+    if session.execute(query).scalar_one() >= kind.entries_max:
         raise Exhausted(
-            f"there are {ENTRIES_MAX} entries of kind {kind.noun}, as many as are kept; delete"
+            f"there are {kind.entries_max} entries of kind {kind.noun}, as many as are kept; delete"
             " those that are over"
         )
 
@@ -316,9 +428,3 @@ def _etag(before: str, kind: Kind[Value], value: Value, write: WriteContext) -> 
 
 def _text(kind: Kind[Value], value: Value) -> str:
     return kind.adapter.dump_json(value).decode()
-
-
-def _no_such(kind: Kind[Any], name: str) -> NotFound:
-    return NotFound(
-        f"{kind.noun} {name!r} does not exist; `skerry get {kind.collection.lower()}` lists them"
-    )

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +23,6 @@ from control_plane.store.values import (
     AppliedDeployment,
     ApplyOutcome,
     StoredDeployment,
-    StoredEntry,
     StoredRevision,
 )
 from skerry.fleet.deployment import Deployment, Revision
@@ -48,6 +47,16 @@ class Creation(StrEnum):
     ALLOWED = "allowed"
     ONLY = "only"
     NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedUpdate:
+    """An update of some fields as it was asked for; `text` is what and how, to know a repeat."""
+
+    name: str
+    text: str
+    etag: str = ""
+    creation: Creation = Creation.NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +91,30 @@ def apply_deployment(
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.applied is not None, "the digest names the call"
         return earlier.applied
-    held = _find(session, deployment.name, lock=True)
-    _check_creation(deployment.name, held, creation)
-    _check_etag(deployment.name, held, etag)
-    _check_wanted(deployment.name, held)
-    _check_served_name(session, deployment)
-    applied = _apply_and_tell(session, write, deployment, held)
+    asked = AskedUpdate(name=deployment.name, text="", etag=etag, creation=creation)
+    applied = _apply_asked(session, write, asked, lambda held: deployment)
+    keep_answer(session, write, request_id, digest, Answer(applied=applied))
+    return applied
+
+
+def update_deployment(
+    session: Session,
+    write: WriteContext,
+    asked: AskedUpdate,
+    merge: Callable[[Deployment | None], Deployment],
+    request_id: str,
+) -> AppliedDeployment:
+    """Bring a deployment to what `merge` makes of it as it is when this is written.
+
+    `merge` is pure; it gets None where the deployment is missing and may be created. What else
+    writes at the same time is not undone. Raises what `apply_deployment` and `merge` raise.
+    """
+    check_epoch(session, write.epoch)
+    digest = digest_of("update", asked.name, asked.text, asked.etag, asked.creation.value)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        assert earlier.applied is not None, "the digest names the call"
+        return earlier.applied
+    applied = _apply_asked(session, write, asked, merge)
     keep_answer(session, write, request_id, digest, Answer(applied=applied))
     return applied
 
@@ -109,8 +136,8 @@ def apply_deployments(
     told = [text for one in deployments for text in (_unnumbered(one), etags.get(one.name, ""))]
     digest = digest_of("apply all", *told)
     if earlier := earlier_answer(session, write, request_id, digest):
-        assert earlier.entry is not None, "the digest names the call"
-        return _APPLIED_OVER.validate_python(earlier.entry.value)
+        told = earlier.entry.value if earlier.entry is not None else earlier.applied_all
+        return _APPLIED_OVER.validate_python(told)
     held = _check_all(session, deployments, etags, lock=True)
     _free_served_names(session, deployments, held)
     done = tuple(
@@ -120,14 +147,8 @@ def apply_deployments(
         )
         for one in deployments
     )
-    # One row for all: kept as JSON, as the catalogue's answers are.
-    kept = StoredEntry(
-        value=_APPLIED_OVER.dump_python(done, mode="json"),
-        etag="",
-        created_at=write.now,
-        updated_at=write.now,
-    )
-    keep_answer(session, write, request_id, digest, Answer(entry=kept))
+    kept = _APPLIED_OVER.dump_python(done, mode="json")
+    keep_answer(session, write, request_id, digest, Answer(applied_all=kept))
     return done
 
 
@@ -283,6 +304,22 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
     effect = Effect(before=_spec(held))
     append_change(session, write, "deployment.removed", _subject(held.deployment), "gone", effect)
     return True
+
+
+def _apply_asked(
+    session: Session,
+    write: WriteContext,
+    asked: AskedUpdate,
+    merge: Callable[[Deployment | None], Deployment],
+) -> AppliedDeployment:
+    held = _find(session, asked.name, lock=True)
+    _check_creation(asked.name, held, asked.creation)
+    _check_etag(asked.name, held, asked.etag)
+    _check_wanted(asked.name, held)
+    deployment = merge(_deployment(held))
+    assert deployment.name == asked.name, "a name is not merged"
+    _check_served_name(session, deployment)
+    return _apply_and_tell(session, write, deployment, held)
 
 
 def _apply_and_tell(

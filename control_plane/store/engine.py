@@ -88,6 +88,19 @@ class Database:
         loop = asyncio.get_running_loop()
         return await self._submit(work)
 
+    async def run_unannounced(
+        self,
+        function: Callable[Concatenate[Session, Arguments], Result],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Run a write like `run`, of which nobody who reads or watches need hear.
+
+        What is flushed every second would have every reader wait for a new look each second.
+        """
+        return await self._submit(lambda: self._attempt(self.write, function, *args, **kwargs))
+
     async def run_read(
         self,
         function: Callable[Concatenate[Session, Arguments], Result],

@@ -1,8 +1,9 @@
 """Leases: when each plane was last heard, written in one batch a second; no change of the log."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, column, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -13,15 +14,12 @@ from skerry.fleet.generation import Version
 
 
 def flush_leases(session: Session, write: WriteContext, leases: Sequence[StoredLease]) -> int:
-    """Keep when these planes were heard; return how many they are."""
+    """Keep when these planes, each told once, were heard; return how many they are."""
     check_epoch(session, write.epoch)
     if not leases:
         return 0
     table = tables.leases
-    is_postgres = session.get_bind().dialect.name == "postgresql"
-    insert = postgresql.insert(table) if is_postgres else sqlite.insert(table)
-    renewed = {c.name: insert.excluded[c.name] for c in table.c if c is not table.c.plane}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "plane": lease.plane,
             "epoch": write.epoch,
@@ -32,9 +30,22 @@ def flush_leases(session: Session, write: WriteContext, leases: Sequence[StoredL
         }
         for lease in leases
     ]
-    upsert = insert.on_conflict_do_update(index_elements=[table.c.plane], set_=renewed)
-    session.execute(upsert, rows)
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(_renewing(sqlite.insert(table)), rows)
+        return len(rows)
+    # All in one value: a statement for each of 1,000 rows takes three times as long.
+    told = literal([row | {"heard_at": row["heard_at"].isoformat()} for row in rows], JSON)
+    columns = [column(c.name, c.type) for c in table.c]
+    found = func.json_to_recordset(told).table_valued(*columns).render_derived(with_types=True)
+    insert = postgresql.insert(table).from_select([c.name for c in table.c], select(found))
+    session.execute(_renewing(insert))
     return len(rows)
+
+
+def _renewing(insert: Any) -> Any:
+    table = tables.leases
+    renewed = {c.name: insert.excluded[c.name] for c in table.c if c is not table.c.plane}
+    return insert.on_conflict_do_update(index_elements=[table.c.plane], set_=renewed)
 
 
 def list_leases(session: Session) -> Mapping[str, StoredLease]:

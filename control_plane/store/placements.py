@@ -11,7 +11,7 @@ from control_plane.store.columns import driver_rows
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import Decision
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Placement, counts_of
 
 __all__ = [
     "Decision",
@@ -46,10 +46,11 @@ def replace_placements(
             for p in wanted
         ]
         session.execute(insert(tables.placements), rows)
-    if _counts(held) == _counts(wanted):
+    before, after = counts_of(held), counts_of(wanted)
+    if before == after:
         return False
     subject = full_name(DEFAULT_PROJECT, "placements", "-")
-    effect = _effect(_counts(held), _counts(wanted))
+    effect = _effect(before, after)
     append_change(session, write, "placements.decided", subject, summary, effect)
     return True
 
@@ -94,7 +95,3 @@ def last_decision(session: Session) -> Decision | None:
     """Return the last decision; None before the first."""
     decision: Decision | None = session.execute(select(tables.decisions.c.decision)).scalar()
     return decision
-
-
-def _counts(placements: tuple[Placement, ...]) -> dict[_Pair, int]:
-    return {(p.deployment, p.pool): p.count for p in placements}

@@ -1,5 +1,6 @@
 """Planes as they last reported themselves, and how the control plane judges them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,13 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.nodes import record_nodes
+from control_plane.store.requests import Asked, answered, keep_told
 from control_plane.store.values import StoredPlane
 from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
-from skerry.fleet.observation import PlaneCondition, PlaneReport
+from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.pool import PoolShape
-from skerry.plumbing.errors import NotFound
+from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 
 _PLANE = TypeAdapter(StoredPlane)
 _CONDITION = TypeAdapter(PlaneCondition)
@@ -40,6 +43,7 @@ def record_report(session: Session, write: WriteContext, report: PlaneReport) ->
         if changed:
             renewed = update(tables.planes).where(tables.planes.c.name == name)
             session.execute(renewed.values(updated_at=write.now, **facts))
+    changed += record_nodes(session, write, name, report.nodes)
     known = {shape.name: shape for shape in held.pools} if held else {}
     for shape in report.pools:
         if known.get(shape.name) != shape:
@@ -53,16 +57,68 @@ def record_report(session: Session, write: WriteContext, report: PlaneReport) ->
 
 
 def set_condition(
-    session: Session, write: WriteContext, plane: str, condition: PlaneCondition
+    session: Session,
+    write: WriteContext,
+    plane: str,
+    condition: PlaneCondition,
+    before: PlaneState | None,
 ) -> bool:
-    """Keep how the plane is judged; return whether that was new. Only a new state is a change."""
+    """Keep how the plane is judged; return whether that was new. Only a new state is a change.
+
+    StaleGeneration unless its state is `before`, the one it was judged from: an operator declared
+    it lost meanwhile.
+    """
     check_epoch(session, write.epoch)
     held = _find(session, plane)
     if held is None:
         raise NotFound(f"plane {plane!r} has not reported yet; `skerry get planes` lists them")
     if held.condition == condition:
         return False
-    table = tables.planes
+    if (held.condition.state if held.condition else None) is not before:
+        raise StaleGeneration(f"plane {plane!r} was judged otherwise meanwhile; look again")
+    _judge(session, write, held, condition)
+    return True
+
+
+def declare_lost(session: Session, write: WriteContext, names: Sequence[str], asked: Asked) -> bool:
+    """Judge planes lost by an operator's word; return False when the same call did so before.
+
+    All of them or none: NotFound for one that never reported, Infeasible for one that is heard.
+    """
+    check_epoch(session, write.epoch)
+    if answered(session, write, asked) is not None:
+        return False
+    declared = []
+    for name in sorted(set(names)):
+        held = _find(session, name)
+        state = held.condition.state if held and held.condition else None
+        if held is None:
+            raise NotFound(f"plane {name!r} has not reported yet; `skerry get planes` lists them")
+        if state in HEARD:
+            raise Infeasible(
+                f"plane {name!r} is {state.value}: it is heard; `skerry drain plane/{name}` empties"
+                " it without a loss"
+            )
+        if state is not PlaneState.LOST:
+            declared.append(held)
+    keep_told(session, write, asked)
+    for held in declared:
+        why = f": {write.reason}" if write.reason else ""
+        condition = PlaneCondition(
+            state=PlaneState.LOST,
+            since=write.now,
+            reason=f"declared lost by {write.actor}{why}",
+            witnesses=held.condition.witnesses if held.condition else (),
+            declared=True,
+        )
+        _judge(session, write, held, condition)
+    return True
+
+
+def _judge(
+    session: Session, write: WriteContext, held: StoredPlane, condition: PlaneCondition
+) -> None:
+    plane, table = held.identity.name, tables.planes
     judged = update(table).where(table.c.name == plane)
     session.execute(judged.values(condition=condition, updated_at=write.now))
     if held.condition is None or held.condition.state is not condition.state:
@@ -70,7 +126,6 @@ def set_condition(
         before = _CONDITION.dump_python(held.condition, mode="json") if held.condition else None
         effect = Effect(before=before, after=_CONDITION.dump_python(condition, mode="json"))
         append_change(session, write, kind, _subject(plane), condition.reason, effect)
-    return True
 
 
 def list_planes(session: Session) -> tuple[StoredPlane, ...]:
@@ -86,6 +141,7 @@ def list_planes(session: Session) -> tuple[StoredPlane, ...]:
             gateway=row["gateway"],
             pools=tuple(shapes.get(row["name"], ())),
             condition=row["condition"],
+            nodes_digest=row["nodes_digest"],
         )
         for row in rows
     )
@@ -95,7 +151,8 @@ def _told(stored: StoredPlane | None) -> Any:
     """Return what a plane says of itself as JSON, for the change log."""
     if stored is None:
         return None
-    return _PLANE.dump_python(replace(stored, condition=None), mode="json")
+    told = replace(stored, condition=None, nodes_digest=None)
+    return _PLANE.dump_python(told, mode="json")
 
 
 def _find(session: Session, name: str) -> StoredPlane | None:
@@ -110,6 +167,7 @@ def _find(session: Session, name: str) -> StoredPlane | None:
         gateway=row["gateway"],
         pools=tuple(shapes),
         condition=row["condition"],
+        nodes_digest=row["nodes_digest"],
     )
 
 

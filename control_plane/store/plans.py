@@ -1,9 +1,10 @@
 """Plans by number: what was decided when, and what waits for an operator's approval."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
@@ -17,10 +18,12 @@ from control_plane.store.placements import (
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.values import Answer, Decision, PlanState, StoredPlan
 from skerry.fleet.names import full_name
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Placement, counts_of
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 
 PLANS_KEPT = 1_000
+# (deployment, pool, count, reason), as `placements` are stored.
+_Row = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def put_in_force(
     were made: an operator approved one meanwhile.
     """
     check_epoch(session, write.epoch)
-    if _counts(list_placements(session)) != _counts(seen):
+    if counts_of(list_placements(session)) != counts_of(seen):
         raise StaleGeneration("the placements were changed while the plan was made; look again")
     changed = replace_placements(session, write, told.placements, told.summary)
     record_decision(session, write, told.decision)
@@ -64,19 +67,17 @@ def put_in_force(
 def _hold(session: Session, write: WriteContext, held: Proposal, inputs: str) -> int | None:
     """Keep a plan until an operator approves it; one from the same inputs that waits or was
     rejected is not held again."""
-    newest = _newest(session)
+    table = tables.plans
+    newest = select(table.c.inputs, table.c.state).order_by(table.c.number.desc()).limit(1)
+    row = session.execute(newest).one_or_none()
     asked = (PlanState.HELD, PlanState.REJECTED)
-    if newest is not None and newest.inputs == inputs and newest.state in asked:
+    if row is not None and row.inputs == inputs and row.state in asked:
         return None
     _supersede(session)
     rows: list[list[object]] = [[p.deployment, p.pool, p.count, p.reason] for p in held.placements]
     number = _insert(session, write, (held.decision, inputs, held.summary), PlanState.HELD, rows)
     append_change(session, write, "plan.held", _subject(write, number), held.summary)
     return number
-
-
-def _counts(placements: Sequence[Placement]) -> dict[tuple[str, str], int]:
-    return {(p.deployment, p.pool): p.count for p in placements if p.count}
 
 
 def settle_plan(
@@ -88,8 +89,8 @@ def settle_plan(
     """
     check_epoch(session, write.epoch)
     digest = digest_of("settle-plan", str(number), str(approved))
-    if earlier_answer(session, write, request_id, digest) is not None:
-        return get_plan(session, number)
+    if earlier := earlier_answer(session, write, request_id, digest):
+        return earlier.settled or get_plan(session, number)
     found = get_plan(session, number)
     if found.state is not PlanState.HELD:
         raise Infeasible(
@@ -98,15 +99,16 @@ def settle_plan(
         )
     state = PlanState.APPROVED if approved else PlanState.REJECTED
     table = tables.plans
-    settled = update(table).where(table.c.number == number)
-    session.execute(settled.values(state=state.value, placements=None))
-    keep_answer(session, write, request_id, digest, Answer())
+    row = update(table).where(table.c.number == number)
+    session.execute(row.values(state=state.value, placements=None))
+    settled = replace(found, state=state, placements=())
+    keep_answer(session, write, request_id, digest, Answer(settled=settled))
     if approved:
         replace_placements(session, write, found.placements, found.summary)
     effect = Effect(before={"state": found.state.value}, after={"state": state.value})
     subject = _subject(write, number)
     append_change(session, write, f"plan.{state.value}", subject, found.summary, effect)
-    return get_plan(session, number)
+    return settled
 
 
 def get_plan(session: Session, number: int) -> StoredPlan:
@@ -117,13 +119,22 @@ def get_plan(session: Session, number: int) -> StoredPlan:
         raise NotFound(
             f"plan {number} does not exist; `skerry get plans` lists those that are kept"
         )
-    return _stored(row)
+    return _stored(row, row["placements"] or ())
 
 
-def list_plans(session: Session) -> tuple[StoredPlan, ...]:
-    """Return the plans that are kept, the newest first."""
-    query = select(tables.plans).order_by(tables.plans.c.number.desc())
-    return tuple(_stored(row) for row in session.execute(query).mappings())
+def list_plans(
+    session: Session, below: int | None = None, limit: int | None = None
+) -> tuple[StoredPlan, ...]:
+    """Return the plans that are kept, the newest first, without what they would place.
+
+    At most `limit`, and only those with a number below `below`.
+    """
+    table = tables.plans
+    columns = [column for column in table.c if column is not table.c.placements]
+    query = select(*columns).order_by(table.c.number.desc()).limit(limit)
+    if below is not None:
+        query = query.where(table.c.number < below)
+    return tuple(_stored(row, ()) for row in session.execute(query).mappings())
 
 
 def _insert(
@@ -159,17 +170,7 @@ def _supersede(session: Session) -> bool:
     return bool(session.execute(gone.returning(table.c.number)).all())
 
 
-def _newest(session: Session) -> StoredPlan | None:
-    query = select(tables.plans).order_by(tables.plans.c.number.desc()).limit(1)
-    row = session.execute(query).mappings().one_or_none()
-    return None if row is None else _stored(row)
-
-
-def _stored(row: RowMapping) -> StoredPlan:
-    placements = tuple(
-        Placement(deployment=deployment, pool=pool, count=count, reason=reason)
-        for deployment, pool, count, reason in row["placements"] or ()
-    )
+def _stored(row: Mapping[Any, Any], placements: Iterable[_Row]) -> StoredPlan:
     return StoredPlan(
         number=row["number"],
         epoch=row["epoch"],
@@ -178,7 +179,10 @@ def _stored(row: RowMapping) -> StoredPlan:
         inputs=row["inputs"],
         summary=row["summary"],
         decision=row["decision"],
-        placements=placements,
+        placements=tuple(
+            Placement(deployment=deployment, pool=pool, count=count, reason=reason)
+            for deployment, pool, count, reason in placements
+        ),
     )
 
 

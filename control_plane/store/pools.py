@@ -1,6 +1,8 @@
 """Pools: the shapes planes report, with the terms operators set."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from sqlalchemy import insert, select, update
@@ -19,6 +21,15 @@ _TERMS = TypeAdapter(PoolTerms)
 _ETAG_CHARACTERS = 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedTerms:
+    """A change of a pool's terms: as text that tells it from others, and on which etag."""
+
+    pool: str
+    text: str
+    etag: str = ""
+
+
 def set_terms(
     session: Session, write: WriteContext, pool: str, terms: PoolTerms, etag: str, request_id: str
 ) -> StoredPool | None:
@@ -27,8 +38,38 @@ def set_terms(
     The terms of an unreported pool wait for it. Conflict when `etag` is not empty and not the
     present one.
     """
-    check_epoch(session, write.epoch)
     digest = digest_of("set-terms", pool, _TERMS.dump_json(terms).decode(), etag)
+    asked = AskedTerms(pool=pool, text="", etag=etag)
+    return _set(session, write, asked, lambda _: terms, (request_id, digest))
+
+
+def update_terms(
+    session: Session,
+    write: WriteContext,
+    asked: AskedTerms,
+    merge: Callable[[PoolTerms], PoolTerms],
+    request_id: str,
+) -> StoredPool | None:
+    """Bring a pool's terms to what `merge` makes of them as they are when this is written.
+
+    `merge` is pure; it gets the defaults where none were told. Answers and raises as `set_terms`
+    does, and what `merge` raises.
+    """
+    digest = digest_of("update-terms", asked.pool, asked.text, asked.etag)
+    return _set(session, write, asked, merge, (request_id, digest))
+
+
+def _set(
+    session: Session,
+    write: WriteContext,
+    asked: AskedTerms,
+    merge: Callable[[PoolTerms], PoolTerms],
+    request: tuple[str, str],
+) -> StoredPool | None:
+    """Set the terms unless the request, by its id and digest, was answered before."""
+    check_epoch(session, write.epoch)
+    pool, etag = asked.pool, asked.etag
+    request_id, digest = request
     if earlier_answer(session, write, request_id, digest) is not None:
         return get_pool(session, pool)
     held = get_terms(session, pool, lock=True)
@@ -36,6 +77,7 @@ def set_terms(
         raise Conflict(
             f"the terms of pool {pool!r} were changed; read it again and decide anew", field="etag"
         )
+    terms = merge(held.terms if held else PoolTerms())
     if held is not None and held.terms == terms:
         keep_answer(session, write, request_id, digest, Answer(terms=held))
         return get_pool(session, pool)
@@ -66,6 +108,16 @@ def get_pool(session: Session, name: str) -> StoredPool | None:
 def list_pools(session: Session) -> tuple[StoredPool, ...]:
     """Return every reported pool with its terms, by its fleet-wide id."""
     return _load(session, None)
+
+
+def list_waiting_terms(session: Session) -> tuple[StoredTerms, ...]:
+    """Return the terms of pools that no plane has reported yet, by the pool's fleet-wide id."""
+    table, pools = tables.pool_terms, tables.pools
+    query = select(table.c.pool, table.c.terms, table.c.etag)
+    query = query.where(table.c.pool.not_in(select(pools.c.name)))
+    found = (StoredTerms(**row) for row in session.execute(query).mappings())
+    # Sorted here: PostgreSQL's collation may order `-` unlike Python does.
+    return tuple(sorted(found, key=lambda terms: terms.pool))
 
 
 def _load(session: Session, name: str | None) -> tuple[StoredPool, ...]:

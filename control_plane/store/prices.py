@@ -44,8 +44,7 @@ def _set(session: Session, write: WriteContext, told: PriceFrom) -> bool:
     pool, valid_from, price = told
     table = tables.prices
     same = (table.c.pool == pool) & (table.c.valid_from == valid_from)
-    query = select(table.c.price_per_accelerator_hour).where(same).with_for_update()
-    held = session.execute(query).scalar_one_or_none()
+    held = find_price(session, pool, valid_from, lock=True)
     if held == price:
         return False
     counted = select(func.count()).select_from(table).where(table.c.pool == pool)
@@ -81,6 +80,19 @@ def delete_price(
     effect = Effect(before=_told(valid_from, price))
     told = f"from {valid_from.isoformat()}"
     append_change(session, write, "price.deleted", _subject(write, pool), told, effect)
+
+
+def find_price(
+    session: Session, pool: str, valid_from: datetime, *, lock: bool = False
+) -> float | None:
+    """Return what was told of a pool from exactly that moment on, None where nothing was."""
+    table = tables.prices
+    same = (table.c.pool == pool) & (table.c.valid_from == valid_from)
+    query = select(table.c.price_per_accelerator_hour).where(same)
+    found: float | None = session.execute(
+        query.with_for_update() if lock else query
+    ).scalar_one_or_none()
+    return found
 
 
 def list_prices(session: Session) -> Mapping[str, tuple[Price, ...]]:

@@ -1,6 +1,8 @@
 """Idempotency: the answer to a request_id, so that a repeated call is one effect."""
 
+import base64
 import hashlib
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, select
@@ -59,3 +61,28 @@ def keep_answer(
             created_at=write.now,
         )
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A call whose answer cannot be made again: what was asked, as text, and the answer's bytes.
+
+    `kind` tells calls of one method from those of others.
+    """
+
+    request_id: str
+    kind: str
+    body: str
+    answer: bytes = b""
+
+
+def answered(session: Session, write: WriteContext, asked: Asked) -> bytes | None:
+    """Return what the same call was answered before; InvalidInput where its body differed."""
+    earlier = earlier_answer(session, write, asked.request_id, digest_of(asked.kind, asked.body))
+    return None if earlier is None else base64.b64decode(earlier.message or "")
+
+
+def keep_told(session: Session, write: WriteContext, asked: Asked) -> None:
+    """Remember the answer of a call that was not answered before."""
+    kept = Answer(message=base64.b64encode(asked.answer).decode())
+    keep_answer(session, write, asked.request_id, digest_of(asked.kind, asked.body), kept)

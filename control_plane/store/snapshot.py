@@ -12,12 +12,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.catalogue import RESERVATIONS, list_entries
+from control_plane.store.catalogue import (
+    PROFILES,
+    REGIONS,
+    RESERVATIONS,
+    list_entries,
+    renew_entries,
+)
 from control_plane.store.changes import last_sequence, oldest_sequence
 from control_plane.store.columns import driver_rows
 from control_plane.store.cordons import list_cordons
 from control_plane.store.deployments import list_deployments
-from control_plane.store.desired import list_desired
+from control_plane.store.desired import list_desired, renew_desired
 from control_plane.store.placements import last_decision, list_placements
 from control_plane.store.planes import list_planes
 from control_plane.store.pools import list_pools
@@ -26,12 +32,14 @@ from control_plane.store.values import (
     Decision,
     StoredDeployment,
     StoredDesired,
+    StoredEntry,
     StoredPlane,
     StoredPool,
 )
-from skerry.fleet.catalogue import Reservation
-from skerry.fleet.cordon import Cordon
+from skerry.fleet.catalogue import Region, Reservation
+from skerry.fleet.cordon import Cordon, Cordons
 from skerry.fleet.placement import Placement
+from skerry.fleet.profile import Profile
 from skerry.fleet.terms import pool_at
 
 
@@ -63,6 +71,8 @@ class StoreSnapshot:
     prices: Mapping[str, tuple[Price, ...]]
     reservations: tuple[Reservation, ...]
     cordons: tuple[Cordon, ...]
+    regions: tuple[Region, ...]
+    profiles: tuple[StoredEntry[Profile], ...]
     unlogged: Unlogged
 
     def pools_at(self, now: datetime) -> tuple[StoredPool, ...]:
@@ -70,7 +80,7 @@ class StoreSnapshot:
         reserved: dict[str, list[Reservation]] = {}
         for reservation in self.reservations:
             reserved.setdefault(reservation.pool, []).append(reservation)
-        closed = {(cordon.domain, cordon.name) for cordon in self.cordons}
+        closed = Cordons(self.cordons)
         found = []
         for stored in self.pools:
             name = stored.pool.name
@@ -90,12 +100,15 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "prices": list_prices,
     "reservations": lambda s: tuple(entry.value for entry in list_entries(s, RESERVATIONS)),
     "cordons": list_cordons,
+    "regions": lambda s: tuple(entry.value for entry in list_entries(s, REGIONS)),
+    "profiles": lambda s: list_entries(s, PROFILES),
 }
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
     "base-model": frozenset(),
     "changes": frozenset(),
+    "cloud": frozenset(),
     "deployment": frozenset({"deployments"}),
     "deployment.removed": frozenset({"deployments", "placements"}),
     "desired": frozenset({"desired"}),
@@ -106,14 +119,24 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "plane": frozenset({"planes", "pools"}),
     "pool": frozenset({"pools"}),
     "price": frozenset({"prices"}),
+    "profile": frozenset({"profiles"}),
+    "region": frozenset({"regions"}),
     "reservation": frozenset({"reservations"}),
 }
 
 
-def load(session: Session) -> StoreSnapshot:
-    """Return the whole store; run it in one read transaction."""
-    parts = {name: read(session) for name, read in _PARTS.items()}
-    return StoreSnapshot(sequence=last_sequence(session), unlogged=_unlogged(session), **parts)
+def load(session: Session, held: StoreSnapshot | None = None) -> StoreSnapshot:
+    """Return the whole store; run it in one read transaction.
+
+    All of it is read, but for desired states that are what `held` has by version and digest: those
+    of a thousand planes are megabytes; and for profiles while no change says that they moved.
+    """
+    sequence = last_sequence(session)
+    still: dict[str, Any] = {}
+    if held is not None and "profiles" not in _moved(session, held.sequence, sequence):
+        still["profiles"] = held.profiles
+    parts = {name: _read(session, name, held) for name in _PARTS.keys() - still.keys()}
+    return StoreSnapshot(sequence=sequence, unlogged=_unlogged(session), **parts, **still)
 
 
 def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
@@ -134,12 +157,20 @@ def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
         moved |= {"planes", "pools"}
     if not moved and (sequence, unlogged) == (held.sequence, held.unlogged):
         return held
-    parts = {name: _PARTS[name](session) for name in moved}
+    parts = {name: _read(session, name, held) for name in moved}
     if "deployments" in parts:
         known = {one.deployment.name: one for one in held.deployments}
         found = ((known.get(one.deployment.name), one) for one in parts["deployments"])
         parts["deployments"] = tuple(before if before == one else one for before, one in found)
     return replace(held, sequence=sequence, unlogged=unlogged, **parts)
+
+
+def _read(session: Session, part: str, held: StoreSnapshot | None) -> Any:
+    if part == "desired" and held is not None:
+        return renew_desired(session, held.desired)
+    if part == "profiles" and held is not None:
+        return renew_entries(session, PROFILES, held.profiles)
+    return _PARTS[part](session)
 
 
 def _moved(session: Session, after: int, newest: int) -> set[str]:

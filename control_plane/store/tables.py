@@ -15,11 +15,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from control_plane.store.columns import UtcTime, ValueColumn
 from control_plane.store.values import Answer, Decision
 from skerry.fleet.deployment import Deployment, Revision
+from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
 
@@ -123,6 +125,18 @@ planes = Table(
     Column("gateway", ValueColumn(GatewayAddresses), nullable=False),
     Column("condition", ValueColumn(PlaneCondition)),
     Column("updated_at", UtcTime, nullable=False),
+    # Of the nodes as last reported, so that the same report again need not read them.
+    Column("nodes_digest", String(64)),
+)
+
+# Machines by the names that planes give them, as last reported.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", POOL, primary_key=True),
+    Column("plane", NAME, ForeignKey("planes.name"), nullable=False, index=True),
+    Column("node", ValueColumn(Node), nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
 )
 
 pools = Table(
@@ -143,12 +157,12 @@ pool_terms = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
-# Accelerator kinds, base models and reservations: a name with a value, all kept alike.
+# Accelerator kinds, base models, reservations, clouds, regions, profiles: a name with a value.
 catalogue = Table(
     "catalogue",
     metadata,
     Column("kind", String(31), primary_key=True),
-    Column("name", NAME, primary_key=True),
+    Column("name", String(127), primary_key=True),  # of a region: CLOUD/REGION
     Column("project", NAME, nullable=False),
     Column("value", JSON, nullable=False),
     Column("etag", ETAG, nullable=False),
@@ -165,16 +179,24 @@ prices = Table(
     Column("price_per_accelerator_hour", Float, nullable=False),
 )
 
-# Where nothing new is placed: a cloud, region or plane by name, and why.
-cordons = Table(
-    "cordons",
-    metadata,
-    Column("domain", String(31), primary_key=True),
-    Column("name", String(127), primary_key=True),
-    Column("actor", String(255), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("since", UtcTime, nullable=False),
-)
+
+def _cordons(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("domain", String(31), primary_key=True),  # what the glossary calls a scope
+        Column("name", String(127), primary_key=True),
+        Column("actor", String(255), nullable=False),
+        Column("reason", Text, nullable=False),
+        Column("since", UtcTime, nullable=False),
+        Column("draining", Boolean, nullable=False, server_default=false()),
+    )
+
+
+# Where nothing new is placed: a plane, region or cloud by name, and why.
+cordons = _cordons("cordons")
+# And a node or pool: releases before 0013 take no row of `cordons` for such a thing.
+cordons_within_planes = _cordons("cordons_within_planes")
 
 placements = Table(
     "placements",
@@ -228,6 +250,21 @@ leases = Table(
     Column("replicas_ready", Integer, nullable=False),
 )
 
+# How long replicas took to their first answer: the newest 64 of a base model, engine and
+# accelerator kind. At most 8,192 rows (cold_starts.py), so no index beside the key.
+cold_starts = Table(
+    "cold_starts",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("replica", NAME, primary_key=True),
+    Column("restarts", Integer, primary_key=True, autoincrement=False),
+    Column("base_model", Text, nullable=False),
+    Column("engine", String(31), nullable=False),
+    Column("accelerator", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("measured_at", UtcTime, nullable=False),
+)
+
 desired_states = Table(
     "desired_states",
     metadata,
@@ -237,6 +274,20 @@ desired_states = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+)
+
+# How far each plane may scale on its own, as it was last told: rows of the generation that
+# `desired_states` has. An older release does not write them; its payloads are read instead.
+envelopes = Table(
+    "envelopes",
+    metadata,
+    Column("deployment", NAME, primary_key=True),
+    Column("pool", POOL, primary_key=True),
+    Column("plane", NAME, nullable=False, index=True),
+    Column("floor", Integer, nullable=False),
+    Column("target", Integer, nullable=False),
+    Column("ceiling", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
 )
 
 requests = Table(

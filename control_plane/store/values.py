@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
 from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape, PoolTerms
 
 Value = TypeVar("Value")
@@ -83,12 +84,26 @@ class AppliedDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPlane:
-    """A plane as last reported; `condition` is None until it was first judged."""
+    """A plane as last reported; `condition` is None until it was first judged.
+
+    `nodes_digest` is of its nodes as they are stored, None where none ever were.
+    """
 
     identity: PlaneIdentity
     gateway: GatewayAddresses
     pools: tuple[PoolShape, ...]
     condition: PlaneCondition | None
+    nodes_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredNode:
+    """A node as its plane reported it first at `updated_at`; `name` is its fleet-wide id."""
+
+    name: str
+    plane: str
+    node: Node
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +142,8 @@ class Decision:
     shed: tuple[tuple[str, str, int, tuple[str, ...], str], ...] = ()
     prices: tuple[tuple[str, float], ...] = ()
     solver_reason: str = ""
+    # Replicas left where they are drained: (deployment, pool, replicas, why).
+    kept: tuple[tuple[str, str, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +182,25 @@ class StoredPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDesired:
-    """A plane's desired state as pushed; an empty payload means only its generation is known."""
+    """A plane's desired state as pushed; an empty payload means only its generation is known.
+
+    `envelopes` are those that the payload tells, by deployment and pool; None where they are not
+    kept beside it: it tells none, or an older release stored it.
+    """
 
     version: Version
     payload: bytes
     digest: bytes
+    envelopes: tuple[Envelope, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a plane is to be told: encoded, with the digest of that and the envelopes in it."""
+
+    payload: bytes
+    digest: bytes
+    envelopes: tuple[Envelope, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +211,13 @@ class Answer:
     deleting: StoredDeployment | None = None
     rolled_back: StoredDeployment | None = None
     terms: StoredTerms | None = None
+    # The release before set none of these for a settled plan.
+    settled: StoredPlan | None = None
     # Of what answers whether anything changed.
     changed: bool | None = None
+    # Of what answers with a message that cannot be made again: its bytes in base64.
+    message: str | None = None
     # Its value as JSON: which kind of entry it is of, the call says.
     entry: StoredEntry[Any] | None = None
+    # What `Apply` did, as JSON: the call says of which kind. The first release kept it as an entry.
+    applied_all: Any = None

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING
 from skerry.cli.hypotheses import describe
 from skerry.cli.render import Columns, render_table
 from skerry.client.questions import Consequences, Explanation, Hypothesis, LossRow
-from skerry.client.rows import LevelRow, PlanPreview, ShedRow, UnplacedRow
+from skerry.client.rows import (
+    LevelRow,
+    PlannedDeploymentRow,
+    PlanPreview,
+    ShedRow,
+    UnplacedRow,
+)
+from skerry.fleet.cold_start import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 ROWS_SHOWN_MAX = 50  # of a table for people; `-o json` has all
+MOVES_SHOWN_MAX = 3  # of one deployment; the table of pools has the rest
+# Levels that only put equal plans in an order: what is certified is certified before them.
+_ORDERS = frozenset({"starts", "fragmentation"})
 NOT_SOLVED = (
     "too many losses to place the whole fleet again for each: `skerry what-if` does it for one"
 )
@@ -25,6 +35,14 @@ _PLACEMENTS: Columns = (
     ("REPLICAS", lambda r: f"{r.replicas_before} -> {r.replicas_after}"),
     ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
     ("WHY", lambda r: r.reason),
+)
+_DEPLOYMENTS: Columns = (
+    ("DEPLOYMENT", lambda r: r.deployment),
+    ("REPLICAS", lambda r: f"{r.replicas_before} -> {r.replicas_after}"),
+    ("USD/H", lambda r: f"{r.cost_per_hour_before:.3f} -> {r.cost_per_hour_after:.3f}"),
+    ("MOVES", lambda r: _moves(r)),
+    ("UNMET", lambda r: r.replicas_unmet or "-"),
+    ("READY IN", lambda r: _ready_in(r)),
 )
 _LEVELS: Columns = (
     ("LEVEL", lambda r: r.level),
@@ -67,8 +85,9 @@ _LOSSES: Columns = (
 
 
 def print_plan(console: "Console", title: str, preview: PlanPreview) -> None:
-    """Print a plan: where replicas go and why, what is left out, what is proven, what it costs."""
+    """Print a plan: each deployment now and then, where and why, what is left out and proven."""
     console.print(title, style="bold")
+    _print_deployments(console, preview.deployments)
     _print(console, _PLACEMENTS, preview.placements)
     for rejection in preview.rejections[:ROWS_SHOWN_MAX]:
         console.print(f"  not {rejection.pool}: {rejection.reason}", style="dim")
@@ -170,10 +189,71 @@ def summarise(found: Consequences) -> str:
     )
 
 
+def describe_gap(levels: Sequence[LevelRow]) -> str:
+    """Return one line on how much better than this plan any plan may be, level by level."""
+    open_levels = [level for level in levels if level.gap > 0.0 and level.level not in _ORDERS]
+    if not open_levels:
+        return "none; no plan serves more, survives more or costs less"
+    return "; ".join(
+        f"{level.gap:.2%} of {level.level} (no plan is below {level.bound:,.6g} {level.unit})"
+        for level in open_levels
+    )
+
+
+def describe_readiness(row: PlannedDeploymentRow) -> str | None:
+    """Return one line on when what a plan starts is ready, and on what that rests, if it does."""
+    if row.ready_in_seconds is not None:
+        return f"{row.deployment} is ready in about {_ready_in(row)[1:]}: {row.ready_basis}"
+    if _waits(row):
+        return f"when {row.deployment} is ready nobody can tell: {row.ready_basis}"
+    return None
+
+
+def _print_deployments(console: "Console", rows: Sequence[PlannedDeploymentRow]) -> None:
+    # Of a fleet of thousands, what a plan leaves as it is would hide what it does.
+    found = [row for row in rows if _says_something(row)]
+    _print(console, _DEPLOYMENTS, found or rows)
+    if found and (same := len(rows) - len(found)):
+        console.print(f"  and {same} as before", style="dim")
+    told = [line for row in found if (line := describe_readiness(row)) is not None]
+    for line in told[:ROWS_SHOWN_MAX]:
+        console.print(f"  {line}", style="dim", markup=False)
+
+
+def _says_something(row: PlannedDeploymentRow) -> bool:
+    return bool(
+        row.replicas_before != row.replicas_after
+        or row.replicas_unmet
+        or row.moves
+        or row.cost_per_hour_before != row.cost_per_hour_after
+        or row.ready_in_seconds is not None
+        or _waits(row)
+    )
+
+
+def _moves(row: PlannedDeploymentRow) -> str:
+    moves = [f"{m.replicas} {m.from_pool} -> {m.to_pool}" for m in row.moves[:MOVES_SHOWN_MAX]]
+    more = len(row.moves) - MOVES_SHOWN_MAX
+    return "; ".join([*moves, f"and {more} more"] if more > 0 else moves) or "-"
+
+
+def _ready_in(row: PlannedDeploymentRow) -> str:
+    if row.ready_in_seconds is not None:
+        return f"~{as_text(row.ready_in_seconds)}"
+    return "?" if _waits(row) else "-"
+
+
+def _waits(row: PlannedDeploymentRow) -> bool:
+    """Say whether something starts of which nobody can tell when it is ready."""
+    return row.ready_in_seconds is None and bool(row.ready_basis)
+
+
 def _print_levels(console: "Console", levels: Sequence[LevelRow]) -> None:
     _print(console, _LEVELS, [level for level in levels if level.value or level.bound])
     if zero := [level.level for level in levels if not level.value]:
         console.print(f"at 0, which no plan beats: {', '.join(zero)}", style="dim")
+    if levels:
+        console.print(f"certified gap: {describe_gap(levels)}")
 
 
 def _print_shed(console: "Console", shed: Sequence[ShedRow]) -> None:

@@ -1,7 +1,9 @@
-"""`skerry reservation|accelerator-kind|base-model set`, `skerry price`, `skerry cordon`: supply's
-small print."""
+"""`skerry reservation|accelerator-kind|base-model|cloud|region set` and `skerry price`.
 
-from collections.abc import Iterator
+The small print of supply; `get.py` shows it.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 reservations = typer.Typer(help="Capacity that is paid for a time.", no_args_is_help=True)
 accelerators = typer.Typer(help="Kinds of accelerators.", no_args_is_help=True)
 models = typer.Typer(help="Base models by their source.", no_args_is_help=True)
+clouds = typer.Typer(help="Clouds, and sites of one's own.", no_args_is_help=True)
+regions = typer.Typer(help="Regions, and how far users are.", no_args_is_help=True)
 prices = typer.Typer(help="What pools cost by time.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Its name.")]
@@ -95,13 +99,50 @@ def set_model(
     _set(session_of(context), BASE_MODELS, value, "base-models")
 
 
+@clouds.command("set")
+def set_cloud(context: typer.Context, name: Name, description: Text = "") -> None:
+    """Register a cloud, or change what is said of it."""
+    from skerry.client.catalogue_calls import CLOUDS
+    from skerry.fleet.catalogue import Cloud
+
+    with _value():
+        value = Cloud(name=name, description=description)
+    _set(session_of(context), CLOUDS, value, "clouds")
+
+
+@regions.command("set")
+def set_region(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="CLOUD/REGION.")],
+    latency: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--latency",
+            help="CLIENT_REGION=SECONDS one way, e.g. eu-west=0.012. Repeatable; all that holds.",
+        ),
+    ] = None,
+    description: Text = "",
+) -> None:
+    """Register a region with how far users are from it, or change what is said of it."""
+    from skerry.client.catalogue_calls import REGIONS
+    from skerry.fleet.catalogue import Region
+
+    with _value():
+        value = Region(
+            name=name,
+            description=description,
+            client_latency_seconds=read_latencies(latency or ()),
+        )
+    _set(session_of(context), REGIONS, value, "regions")
+
+
 def delete_entry(context: typer.Context, kind: str, name: str) -> None:
     """Delete an entry of the catalogue that nothing uses."""
-    from skerry.client.catalogue_calls import ENTRY_KINDS
+    from skerry.client.catalogue_calls import LISTED_KINDS
 
     session = session_of(context)
     with session.operator() as client:
-        client.delete_entry(ENTRY_KINDS[kind], name)
+        client.delete_entry(LISTED_KINDS[kind], name)
     session.console().print(f"{kind.removesuffix('s')} {name} deleted")
 
 
@@ -132,20 +173,23 @@ def delete_price(
     session.console().print(f"pool {pool} has no price from {start} any more")
 
 
-def cordon(
-    context: typer.Context,
-    domain: Annotated[str, typer.Argument(help="plane/X, region/CLOUD/REGION or cloud/X.")],
-) -> None:
-    """Place nothing new in a domain; what runs there goes on."""
-    _cordon(context, domain, cordoned=True)
-
-
-def uncordon(
-    context: typer.Context,
-    domain: Annotated[str, typer.Argument(help="plane/X, region/CLOUD/REGION or cloud/X.")],
-) -> None:
-    """Let a domain take replicas again."""
-    _cordon(context, domain, cordoned=False)
+def read_latencies(told: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Return (client region, seconds) by client region; UsageFault for what is no such pair."""
+    found: dict[str, float] = {}
+    for text in told:
+        client, sign, number = text.rpartition("=")
+        try:
+            seconds = float(number)
+        except ValueError:
+            sign = ""
+        if not client or not sign:
+            raise UsageFault(
+                f"--latency {text!r} must look like CLIENT_REGION=SECONDS, e.g. eu-west=0.012"
+            )
+        if client in found:
+            raise UsageFault(f"--latency tells {client!r} twice; tell it once")
+        found[client] = seconds
+    return tuple(sorted(found.items()))
 
 
 def read_time(text: str, option: str) -> datetime:
@@ -160,20 +204,6 @@ def read_time(text: str, option: str) -> datetime:
             " 2026-12-01T09:00+01:00"
         )
     return moment
-
-
-def _cordon(context: typer.Context, domain: str, *, cordoned: bool) -> None:
-    kind, _, name = domain.partition("/")
-    if kind not in ("plane", "region", "cloud") or not name:
-        raise UsageFault(
-            f"{domain!r} must be plane/NAME, region/CLOUD/REGION or cloud/NAME; for a pool there is"
-            " `skerry pool set POOL --cordon`"
-        )
-    session = session_of(context)
-    with session.operator() as client:
-        changed = client.cordon(f"{kind}s/{name}", cordoned=cordoned)
-    told = "cordoned" if cordoned else "not cordoned"
-    session.console().print(f"{domain} is {told}{'' if changed else ' already'}")
 
 
 def _set(session: "Session", kind: Any, value: Any, columns: str) -> None:

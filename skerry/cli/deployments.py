@@ -1,14 +1,14 @@
 """`skerry apply`, `skerry plan` and `skerry delete deployment`: what is to be served."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skerry.cli import catalogue
-from skerry.cli.files import read_deployments
+from skerry.cli.files import read_deployments, read_objects
 from skerry.cli.questions import check_output
 from skerry.cli.session import session_of
 from skerry.cli.waiting import wait_ready
@@ -16,14 +16,26 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import AlreadyExists, DeadlineExceeded, Infeasible, SkerryError
 
 if TYPE_CHECKING:
+    from skerry.client.manifest import Object
     from skerry.client.operator import OperatorClient
-    from skerry.client.rows import AppliedRow, PlanPreview
+    from skerry.client.rows import AppliedEverything, PlanPreview
     from skerry.fleet.deployment import Deployment
+    from skerry.fleet.intent import Intent
 
-Sourced = Sequence[tuple[str, "Deployment"]]  # each with the file that it is from
+Sourced = Sequence[tuple[str, "Object"]]  # each with the file that it is from
+# When what starts is ready, and warnings of what does not, by the deployment's name.
+Pending = Mapping[str, tuple[str, ...]]
 Files = Annotated[
-    list[str], typer.Option("-f", "--file", help="Deployment file; - is stdin. Repeatable.")
+    list[str], typer.Option("-f", "--file", help="File or directory; - is stdin. Repeatable.")
 ]
+# How the API names one of what it was given.
+_NUMBERED = re.compile(
+    r"\b(?:specs\[(?P<spec>\d{1,4})\]|intents\[(?P<intent>\d{1,4})\](?:\.[a-z_]+)?)\.?"
+)
+
+_LATE = (
+    "warning: pending: where it will run was not found out in time; see `skerry get deployments`"
+)
 
 delete_app = typer.Typer(help="Delete what is no longer wanted.", no_args_is_help=True)
 
@@ -42,24 +54,25 @@ def apply(
         typer.Option("--wait", help="Wait so many seconds for it to be ready; 0: don't.", min=0.0),
     ] = 0.0,
 ) -> None:
-    """Create deployments or give them a new revision: all those of all files, or none."""
+    """Apply all that the files say, or nothing; what they do not say stays as it is."""
     session = session_of(context)
-    deployments = read_deployments(file)
+    objects = read_objects(file)
     with session.operator() as client:
-        # What is wrong with any of them is told before the scheduler is asked about each.
-        done = _apply_all(client, deployments, validate_only=True)
-        pending = [_check_one(client, source, one, force) for source, one in deployments]
+        # What is wrong with any of it is told before the scheduler is asked about each.
+        done = _apply_all(client, objects, validate_only=True)
+        pending = _pending(client, objects, force)
         if not dry_run:
-            done = _apply_all(client, deployments)
-    for row, warnings in zip(done, pending, strict=True):
-        for text in _lines(row, dry_run=dry_run):
-            session.console().print(text)
-        for text in warnings:
-            session.console().print(f"  warning: pending: {text}")
-    if wait and not dry_run:
-        names = [deployment.name for _, deployment in deployments]
+            done = _apply_all(client, objects)
+            if any(row.outcome.value != "unchanged" for row in done.intents):
+                # Found before prices and terms of these files were in force.
+                pending = {name: _still_pending(client, name) for name in pending}
+    console = session.console()
+    for text in _report(objects, done, pending, dry_run=dry_run):
+        console.print(text)
+    if wait and not dry_run and done.deployments:
+        names = [row.deployment.name for row in done.deployments]
         with session.operator() as client:
-            wait_ready(client, names, wait, session.console(), SystemClock())
+            wait_ready(client, names, wait, console, SystemClock())
 
 
 def plan(
@@ -161,29 +174,106 @@ def delete_base_model(
     catalogue.delete_entry(context, "base-models", name)
 
 
+@delete_app.command("cloud")
+def delete_cloud(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Forget what was registered of a cloud; its planes stay."""
+    catalogue.delete_entry(context, "clouds", name)
+
+
+@delete_app.command("region")
+def delete_region(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="CLOUD/REGION.")]
+) -> None:
+    """Forget what was registered of a region, its latencies too; its planes stay."""
+    catalogue.delete_entry(context, "regions", name)
+
+
+@delete_app.command("profile")
+def delete_profile(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")]
+) -> None:
+    """Forget what `skerry profile` measured; the scheduler counts with it no more."""
+    catalogue.delete_entry(context, "profiles", name)
+
+
 def _apply_all(
-    client: "OperatorClient", deployments: Sourced, *, validate_only: bool = False
-) -> "tuple[AppliedRow, ...]":
+    client: "OperatorClient", objects: Sourced, *, validate_only: bool = False
+) -> "AppliedEverything":
+    from skerry.client.fleet_intent import split
+
+    deployments, intents = split(one for _, one in objects)
     try:
-        return client.apply_all([one for _, one in deployments], validate_only=validate_only)
+        return client.apply_everything(deployments, intents, validate_only=validate_only)
     except SkerryError as error:
-        raise _in_files(deployments, error) from None
+        raise _in_files(objects, error) from None
 
 
-def _lines(row: "AppliedRow", *, dry_run: bool) -> list[str]:
-    """Return what people read of an applied deployment; the fields only of a dry run."""
-    told = row.outcome.value
-    if dry_run:
-        told = "is unchanged" if told == "unchanged" else f"would be {told}"
-    number = row.deployment.deployment.revision.number
-    lines = [f"deployment {row.deployment.name} {told} (revision {number})"]
-    if dry_run:
-        lines += [f"  {d.path}: {d.before or '-'} -> {d.after or '-'}" for d in row.diffs]
-    return lines
+def _report(
+    objects: Sourced, done: "AppliedEverything", pending: Pending, *, dry_run: bool
+) -> Iterator[str]:
+    """Yield what people read of each object, in the files' order; fields only of a dry run."""
+    from skerry.client.manifest_intents import label_of, noun_of
+    from skerry.fleet.deployment import Deployment
+
+    rows, intents = iter(done.deployments), iter(done.intents)
+    for _, one in objects:
+        if isinstance(one, Deployment):
+            row = next(rows)
+            number = row.deployment.deployment.revision.number
+            told = _outcome(row.outcome.value, dry_run=dry_run)
+            yield f"deployment {one.name} {told} (revision {number})"
+            diffs = row.diffs
+        else:
+            applied = next(intents)
+            told = _outcome(applied.outcome.value, dry_run=dry_run)
+            yield f"{noun_of(one)} {label_of(one)} {told}"
+            diffs = applied.diffs
+        if dry_run:
+            yield from (f"  {d.path}: {d.before or '-'} -> {d.after or '-'}" for d in diffs)
+        if isinstance(one, Deployment):
+            yield from (f"  {line}" for line in pending.get(one.name, ()))
+
+
+def _outcome(outcome: str, *, dry_run: bool) -> str:
+    if not dry_run:
+        return outcome
+    return "is unchanged" if outcome == "unchanged" else f"would be {outcome}"
+
+
+def _pending(client: "OperatorClient", objects: Sourced, force: bool) -> Pending:
+    """Return when each deployment would be ready and what would stay pending, as the fleet is now.
+
+    Infeasible when no pool can ever host one, with what the files say of pools, unless forced.
+    """
+    from skerry.client.fleet_intent import split
+    from skerry.fleet.deployment import Deployment
+
+    _, intents = split(one for _, one in objects)
+    found = {
+        one.name: _check_one(client, source, one, intents, force)
+        for source, one in objects
+        if isinstance(one, Deployment)
+    }
+    return {name: why for name, why in found.items() if why}
+
+
+def _still_pending(client: "OperatorClient", name: str) -> tuple[str, ...]:
+    """Return when a deployment that was applied is ready, and what of it is pending now."""
+    try:
+        preview = client.plan(client.get_deployment(name).deployment)
+    except SkerryError:  # it was applied all the same
+        return (_LATE,)
+    return _expected(preview, name)
 
 
 def _check_one(
-    client: "OperatorClient", source: str, deployment: "Deployment", force: bool
+    client: "OperatorClient",
+    source: str,
+    deployment: "Deployment",
+    intents: "Sequence[Intent]",
+    force: bool,
 ) -> tuple[str, ...]:
     """Return what would stay pending; Infeasible when no pool can ever host it, unless forced."""
     from skerry.cli import fit
@@ -191,19 +281,31 @@ def _check_one(
     try:
         preview = _plan_one(client, source, deployment)
     except DeadlineExceeded:
-        return ("where it will run was not found out in time; see `skerry get deployments`",)
+        return (_LATE,)
     except AlreadyExists:
         # All together they are fine: another of them gives up the served name.
-        return ("where it will run shows once it has its served name",)
+        return ("warning: pending: where it will run shows once it has its served name",)
     if fit.is_placed(preview, deployment.name):
-        return fit.describe_pending(preview, deployment.name)
-    reasons = fit.lasting_rejections(deployment, client.list_planes(), client.list_pools())
+        return _expected(preview, deployment.name)
+    pools = fit.as_said(client.list_pools(), intents)
+    reasons = fit.lasting_rejections(deployment, client.list_planes(), pools)
     if not reasons:
-        return fit.describe_pending(preview, deployment.name)
+        return _expected(preview, deployment.name)
     misfit = fit.describe_misfit(deployment.name, reasons)
     if not force:
         raise _in_file(source, Infeasible(misfit))
-    return tuple(f"{pool}: {reason}" for pool, reason in reasons.items())[: fit.POOLS_SHOWN_MAX]
+    warnings = tuple(f"warning: pending: {pool}: {reason}" for pool, reason in reasons.items())
+    return warnings[: fit.POOLS_SHOWN_MAX]
+
+
+def _expected(preview: "PlanPreview", name: str) -> tuple[str, ...]:
+    """Return when what a plan starts of a deployment is ready, and what of it stays pending."""
+    from skerry.cli import answers, fit
+
+    mine = (row for row in preview.deployments if row.deployment == name)
+    ready = tuple(line for row in mine if (line := answers.describe_readiness(row)) is not None)
+    warnings = (f"warning: pending: {why}" for why in fit.describe_pending(preview, name))
+    return (*ready, *warnings)
 
 
 def _plan_one(client: "OperatorClient", source: str, deployment: "Deployment") -> "PlanPreview":
@@ -213,19 +315,25 @@ def _plan_one(client: "OperatorClient", source: str, deployment: "Deployment") -
         raise _in_file(source, error) from None
 
 
-def _in_files(deployments: Sourced, error: SkerryError) -> SkerryError:
-    """Return the server's refusal of several specs with the files and deployments named."""
+def _in_files(objects: Sourced, error: SkerryError) -> SkerryError:
+    """Return the server's refusal of several things with the files and things named."""
+    from skerry.client.fleet_intent import split
+    from skerry.client.manifest import in_words
+
+    deployments, intents = split(one for _, one in objects)
+    source_of = {id(one): source for source, one in objects}
 
     def named(text: str) -> str:
-        return re.sub(r"\bspecs\[(\d{1,3})\]\.?", _source, text)
+        return _NUMBERED.sub(_source, text)
 
     def _source(found: re.Match[str]) -> str:
-        index = int(found[1])
-        if index >= len(deployments):
+        listed: Sequence[Object] = deployments if found["spec"] else intents
+        index = int(found["spec"] or found["intent"])
+        if index >= len(listed):
             return found[0]
-        source, one = deployments[index]
+        one = listed[index]
         dot = ": " if found[0].endswith(".") else ""
-        return f"{source}: deployment {one.name!r}{dot}"
+        return f"{source_of[id(one)]}: {in_words(one)}{dot}"
 
     return type(error)(
         named(error.message),

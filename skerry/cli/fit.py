@@ -4,14 +4,16 @@ What passes (a cordon, a missing price, a lost plane, a full pool) is a reason t
 not (the kind, the size, the policy) is most often a typing error.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scheduler.feasibility import rejection
 from scheduler.problem import DemandedDeployment
 from skerry.client.rows import PlaneRow, PlanPreview, PoolRow
+from skerry.fleet.catalogue import Reservation
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.pool import Pool
+from skerry.fleet.intent import Intent, PoolIntent
+from skerry.fleet.pool import CapacityClass, Pool
 
 POOLS_SHOWN_MAX = 8  # of a thousand pools, the first few reasons tell what is wrong
 
@@ -43,7 +45,7 @@ def lasting_rejections(
     reasons: dict[str, str] = {}
     for row in pools:
         identity = identities.get(row.plane)
-        if identity is None:
+        if identity is None or row.shape is None:
             return {}
         # As it will be once its nodes are fit again, it is open, and somebody gave it a price.
         shape = replace(row.shape, nodes=max(1, row.shape.nodes))
@@ -54,6 +56,20 @@ def lasting_rejections(
             return {}
         reasons[row.name] = reason
     return reasons
+
+
+def as_said(pools: Iterable[PoolRow], intents: Sequence[Intent]) -> tuple[PoolRow, ...]:
+    """Return pools as they may be once the intents are in force; of a reserved one both ways."""
+    told = {one.pool: one.terms for one in intents if isinstance(one, PoolIntent)}
+    reserved = {one.pool for one in intents if isinstance(one, Reservation)}
+    found = []
+    for row in pools:
+        row = replace(row, terms=told.get(row.name, row.terms))
+        found.append(row)
+        if row.name in reserved:
+            terms = replace(row.terms, capacity_class=CapacityClass.RESERVED)
+            found.append(replace(row, terms=terms))
+    return tuple(found)
 
 
 def describe_misfit(name: str, reasons: Mapping[str, str]) -> str:

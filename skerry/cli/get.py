@@ -1,23 +1,31 @@
 """`skerry get KIND [NAME]`: what there is, as a table, JSON or YAML."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skerry.cli.session import UsageFault, session_of
+from skerry.cli.watched_rows import printer, watch_rows
+from skerry.plumbing.clock import SystemClock
 
 if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
     from skerry.client.operator_calls import Which
 
-ENTRIES = ("accelerator-kinds", "base-models", "reservations")
+ENTRIES = ("accelerator-kinds", "base-models", "reservations", "clouds", "regions", "profiles")
 KINDS = (
-    *("planes", "pools", "deployments", "revisions", "placements", "replicas", "plans", "changes"),
+    *("planes", "pools", "nodes", "deployments", "revisions", "placements", "replicas", "plans"),
+    "changes",
     *ENTRIES,
     *("prices", "cordons"),
 )
-# Lists that take a filter and an order, and where messages of a kind have their labels.
-CHOSEN = ("planes", "pools", "deployments", "placements", "replicas")
+# Of these every row is another's, or there is a better way to follow them.
+UNWATCHED = ("revisions", "changes")
+# The log is read from its end, so that it has one order and its reverse.
+ORDERS_OF_CHANGES = ("", "sequence", "sequence desc")
+# Where messages of a kind have their labels.
 LABELS = {"planes": "identity.labels", "deployments": "spec.labels"}
 
 
@@ -35,6 +43,9 @@ def get(
     selector: Annotated[
         str, typer.Option("-l", "--selector", help="Labels, e.g. tier=gold,team=chat.")
     ] = "",
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Then each row again when it changes.")
+    ] = False,
 ) -> None:
     """Show what there is of a kind: all of it, or one by its name."""
     from skerry.cli import render
@@ -43,14 +54,22 @@ def get(
     plural = plural_of(kind)
     if output not in list(render.Format):
         raise UsageFault(f"-o must be one of {', '.join(render.Format)}, not {output!r}")
+    if watch and plural in UNWATCHED:
+        raise UsageFault(f"-w is not for {plural}; `skerry watch` follows all changes")
     which = Which(passes=_with_labels(plural, passes, selector), order=order)
-    if which != Which() and (name or plural not in CHOSEN):
-        raise UsageFault(f"only lists of {', '.join(CHOSEN)} are filtered and ordered")
+    if which != Which() and name and plural != "revisions":
+        raise UsageFault(f"{name!r} is one; without a name lists are filtered and ordered")
+    if plural == "changes" and order not in ORDERS_OF_CHANGES:
+        raise UsageFault(f"changes are sorted by sequence or 'sequence desc', not {order!r}")
     session = session_of(context)
     with session.operator() as client:
         if plural == "revisions":
-            found: Any = client.list_revisions(_deployment_of(name))
+            found: Any = client.list_revisions(_deployment_of(name), which)
             name = None  # which deployment's, and not one of them
+        elif watch:
+            asked = partial(_read, client, plural, name, which)
+            watch_rows(asked, printer(plural, output, session.console()), SystemClock())
+            return
         else:
             found = _one(client, plural, name) if name else _all(client, plural, which)
     console = session.console()
@@ -95,15 +114,19 @@ def plural_of(kind: str) -> str:
     raise UsageFault(f"there is no kind {kind!r}; take one of {', '.join(KINDS)}")
 
 
+def _read(client: "OperatorClient", plural: str, name: str | None, which: "Which") -> Sequence[Any]:
+    return (_one(client, plural, name),) if name else _all(client, plural, which)
+
+
 def _all(client: "OperatorClient", plural: str, which: "Which") -> Any:
     if plural == "changes":
-        return client.latest_changes()
+        latest = client.latest_changes(passes=which.passes)
+        return latest[::-1] if which.order == ORDERS_OF_CHANGES[-1] else latest
     if plural in ENTRIES:
-        from skerry.client.catalogue_calls import ENTRY_KINDS
+        from skerry.client.catalogue_calls import LISTED_KINDS
 
-        return client.list_entries(ENTRY_KINDS[plural])
-    listing = getattr(client, f"list_{plural}")
-    return listing(which) if plural in CHOSEN else listing()
+        return client.list_entries(LISTED_KINDS[plural], which)
+    return getattr(client, f"list_{plural}")(which)
 
 
 def _one(client: "OperatorClient", plural: str, name: str) -> Any:
@@ -114,6 +137,8 @@ def _one(client: "OperatorClient", plural: str, name: str) -> Any:
             return client.get_plane(name)
         case "pools":
             return client.get_pool(name)
+        case "nodes":
+            return client.get_node(name)
         case "deployments":
             return client.get_deployment(name)
         case "changes":
@@ -121,9 +146,9 @@ def _one(client: "OperatorClient", plural: str, name: str) -> Any:
                 raise UsageFault(f"a change is named by its number, not {name!r}")
             return client.get_change(int(name))
         case kind if kind in ENTRIES:
-            from skerry.client.catalogue_calls import ENTRY_KINDS
+            from skerry.client.catalogue_calls import LISTED_KINDS
 
-            return client.get_entry(ENTRY_KINDS[kind], name)
+            return client.get_entry(LISTED_KINDS[kind], name)
         case "plans":
             return find_row(client.list_plans(), name, "plan")
         case "prices":

@@ -12,6 +12,8 @@ from skerry.cli.session import UsageFault, session_of
 from skerry.plumbing.errors import NotFound
 
 _FOLLOW_SECONDS = 0.3
+# What a log that grew too large was before it was begun anew; the replica host keeps one.
+_OLDER_SUFFIX = ".1"
 _READ_BYTES_MAX = 1024 * 1024  # at once, of a log that grew a lot between two looks
 
 
@@ -30,7 +32,7 @@ def logs(
     if root is None:
         raise UsageFault("the context names no data directory; logs are read on the fleet's host")
     paths = log_paths(root, name)
-    offsets = {path: _print_tail(path, lines, is_named=len(paths) > 1) for path in paths}
+    offsets = {path: print_tail(path, lines, is_named=len(paths) > 1) for path in paths}
     if follow:
         try:
             asyncio.run(_follow(offsets))
@@ -61,11 +63,17 @@ def log_paths(root: Path, name: str) -> tuple[Path, ...]:
     return existing
 
 
-def _print_tail(path: Path, lines: int, *, is_named: bool) -> int:
+def print_tail(path: Path, lines: int, *, is_named: bool) -> int:
+    """Print the log's last lines, also those before it was begun anew; return its size."""
     if is_named:
         typer.echo(f"==> {path.name} <==")
     with open(path, "rb") as file:
-        for line in deque(file, maxlen=lines):
+        shown = deque(file, maxlen=lines)
+        older = path.with_name(f"{path.name}{_OLDER_SUFFIX}")
+        if len(shown) < lines and older.is_file():
+            with open(older, "rb") as before:
+                shown.extendleft(reversed(deque(before, maxlen=lines - len(shown))))
+        for line in shown:
             typer.echo(line.decode(errors="replace").rstrip("\n"))
         return file.tell()
 

@@ -12,19 +12,24 @@ import typer
 
 from skerry.cli import (
     catalogue,
+    changes,
     chat,
     deployments,
     down,
+    engine,
     get,
     load,
     logs,
     manifests,
+    operations,
     pools,
+    profile,
     questions,
     schedule,
     up,
     watch,
 )
+from skerry.cli import describe as describe_command
 from skerry.cli.session import EXIT_FAILED, EXIT_USAGE, Session, describe, exit_code_of
 from skerry.plumbing.errors import SkerryError
 
@@ -73,20 +78,29 @@ app.add_typer(questions.explain_app, name="explain")
 app.command()(questions.what_if)
 app.command()(questions.survive)
 app.command()(get.get)
+app.command()(describe_command.describe)
 app.add_typer(deployments.delete_app, name="delete")
-app.add_typer(pools.app, name="pools")
-app.add_typer(pools.app, name="pool", hidden=True)
+app.add_typer(pools.app, name="pool")
+app.add_typer(pools.app, name="pools", hidden=True)  # as it was called before
 app.add_typer(catalogue.reservations, name="reservation")
 app.add_typer(catalogue.accelerators, name="accelerator-kind")
 app.add_typer(catalogue.models, name="base-model")
+app.add_typer(catalogue.clouds, name="cloud")
+app.add_typer(catalogue.regions, name="region")
 app.add_typer(catalogue.prices, name="price")
-app.command()(catalogue.cordon)
-app.command()(catalogue.uncordon)
+app.command()(operations.cordon)
+app.command()(operations.uncordon)
+app.command()(operations.drain)
+app.command()(operations.failover)
+app.command()(operations.move)
+app.command()(changes.changes)
 app.command()(watch.watch)
 app.command()(logs.logs)
 app.command()(chat.chat)
 app.command()(load.load)
+app.command()(profile.profile)
 app.command()(schedule.schedule)
+app.add_typer(engine.app, name="engine")
 
 
 @app.command("demo")

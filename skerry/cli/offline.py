@@ -11,7 +11,7 @@ from scheduler.problem import BadQuestion, PlacementProblem
 from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import Change, DemandFactor, Lose, PriceFactor, what_if
-from skerry.client import answer_rows, questions
+from skerry.client import answer_rows, questions, rows
 from skerry.fleet.placement import Placement
 from skerry.plumbing.errors import InvalidInput
 
@@ -43,7 +43,7 @@ class FileQuestions:
         return questions.Consequences(
             placed=_replicas(found.diff.place),
             moved=tuple(
-                questions.MoveRow(
+                rows.MoveRow(
                     deployment=move.deployment,
                     from_pool=move.from_pool,
                     to_pool=move.to_pool,

@@ -1,7 +1,6 @@
-"""`skerry pools set`: the operator's terms of a pool: price, capacity class, cordon."""
+"""`skerry pool set`: the operator's terms of a pool: price, capacity class, cordon."""
 
-import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +29,7 @@ def set_terms(
     from skerry.cli.render import COLUMNS, render_table
     from skerry.fleet.pool import CapacityClass, PoolTerms
 
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     if price is not None:
         if not 0 <= price <= PRICE_MAX:  # NaN is in no range
             raise UsageFault(f"--price must be 0..{PRICE_MAX:g} USD per accelerator-hour")
@@ -45,7 +44,6 @@ def set_terms(
         raise UsageFault("nothing to set; give --price, --class, --cordon or --uncordon")
     session = session_of(context)
     with session.operator() as client:
-        pool = client.get_pool(name)
-        terms: PoolTerms = dataclasses.replace(pool.terms, **changes)  # type: ignore[arg-type]
-        row = client.set_pool_terms(name, terms, etag=pool.etag)
+        client.get_pool(name)  # terms wait for a pool that is still to come: not for a typing error
+        row = client.set_pool_terms(name, PoolTerms(**changes), only=changes.keys())
     session.console().print(render_table(COLUMNS["pools"], (row,)))

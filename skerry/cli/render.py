@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from skerry.client import rows
+from skerry.fleet.catalogue import Region
 from skerry.plumbing.logs import escape_controls
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Format(enum.StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+
+
+def _placed(row: rows.PoolRow) -> str:
+    return f"{row.accelerators_placed}/{row.shape.accelerators}" if row.shape else "-"
 
 
 def _price(row: rows.PoolRow) -> str:
@@ -43,6 +48,15 @@ def _bytes(count: int) -> str:
 def _minute(moment: datetime) -> str:
     """Return a time in the reader's zone."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _latencies(row: rows.EntryRow[Region]) -> str:
+    told = row.value.client_latency_seconds
+    return ", ".join(f"{client} {seconds * 1000:g} ms" for client, seconds in told) or "-"
+
+
+def _registered(row: rows.EntryRow[Any]) -> str:
+    return "yes" if row.created_at else "no"
 
 
 def _envelope(row: rows.PlacementRow) -> str:
@@ -65,8 +79,8 @@ COLUMNS: Mapping[str, Columns] = {
     "pools": (
         ("NAME", lambda r: r.name),
         ("PLANE", lambda r: r.plane),
-        ("ACCELERATOR", lambda r: r.shape.accelerator),
-        ("PLACED", lambda r: f"{r.accelerators_placed}/{r.shape.accelerators}"),
+        ("ACCELERATOR", lambda r: r.shape.accelerator if r.shape else "not reported yet"),
+        ("PLACED", _placed),
         ("CLASS", lambda r: r.terms.capacity_class),
         ("USD/H EACH", _price),
         ("CORDONED", lambda r: "yes" if r.terms.cordoned else "no"),
@@ -79,7 +93,7 @@ COLUMNS: Mapping[str, Columns] = {
         ("READY", lambda r: f"{r.replicas_ready}/{r.replicas_wanted}"),
         ("PLACED", lambda r: r.replicas_placed),
         ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
-        ("PENDING", lambda r: "; ".join(r.pending)),
+        ("PENDING", lambda r: "being deleted" if r.deleting else "; ".join(r.pending)),
     ),
     "placements": (
         ("DEPLOYMENT", lambda r: r.deployment),
@@ -89,6 +103,14 @@ COLUMNS: Mapping[str, Columns] = {
         ("FLOOR/TARGET/CEILING", _envelope),
         ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
         ("REASON", lambda r: r.reason),
+    ),
+    "nodes": (
+        ("NAME", lambda r: r.name),
+        ("POOL", lambda r: r.pool),
+        ("STATE", lambda r: "draining" if r.draining else "cordoned" if r.cordoned else r.state),
+        ("USED", lambda r: f"{r.accelerators_used}/{r.accelerators}"),
+        ("REPLICAS", lambda r: ", ".join(r.replicas)),
+        ("MESSAGE", lambda r: r.message),
     ),
     "replicas": (
         ("NAME", lambda r: r.name),
@@ -138,6 +160,29 @@ COLUMNS: Mapping[str, Columns] = {
         ("TO", lambda r: _minute(r.value.end_time)),
         ("DESCRIPTION", lambda r: r.value.description),
     ),
+    "clouds": (
+        ("NAME", lambda r: r.name),
+        ("REGISTERED", _registered),
+        ("PLANES", lambda r: ", ".join(r.planes)),
+        ("DESCRIPTION", lambda r: r.value.description),
+    ),
+    "regions": (
+        ("NAME", lambda r: r.name),
+        ("REGISTERED", _registered),
+        ("PLANES", lambda r: ", ".join(r.planes)),
+        ("LATENCY FROM", _latencies),
+        ("DESCRIPTION", lambda r: r.value.description),
+    ),
+    "profiles": (
+        ("NAME", lambda r: r.name),
+        ("MODEL", lambda r: r.value.base_model),
+        ("ENGINE", lambda r: f"{r.value.engine} {r.value.engine_version}".strip()),
+        ("ACCELERATOR", lambda r: f"{r.value.accelerators} x {r.value.accelerator}"),
+        ("CONCURRENCY", lambda r: ",".join(str(step.concurrency) for step in r.value.steps)),
+        ("PEAK TOKENS/S", lambda r: f"{r.value.peak_tokens_per_second:,.1f}"),
+        ("LOADED IN", lambda r: f"{s:.1f} s" if (s := r.value.load_seconds) else "-"),
+        ("MEASURED", lambda r: _minute(r.value.measured_at)),
+    ),
     "prices": (
         ("POOL", lambda r: r.pool),
         ("FROM", lambda r: _minute(r.valid_from)),
@@ -145,13 +190,14 @@ COLUMNS: Mapping[str, Columns] = {
     ),
     "cordons": (
         ("NAME", lambda r: r.name),
+        ("STATE", lambda r: "draining" if r.draining else "cordoned"),
         ("SINCE", lambda r: _minute(r.since)),
         ("ACTOR", lambda r: r.actor),
         ("REASON", lambda r: r.reason),
     ),
     "changes": (
         ("SEQUENCE", lambda r: r.sequence),
-        ("TIME", lambda r: r.time.strftime("%Y-%m-%d %H:%M:%SZ")),
+        ("TIME", lambda r: f"{r.time.astimezone():%Y-%m-%d %H:%M:%S %Z}"),
         ("ACTOR", lambda r: r.actor),
         ("KIND", lambda r: r.kind),
         ("SUBJECT", lambda r: r.subject),
@@ -182,13 +228,12 @@ def render_yaml(value: object) -> str:
     """Return rows, or one row, as YAML; deployments as files that can be applied again."""
     import yaml
 
-    from skerry.client.manifest_rendering import render_manifest
+    from skerry.client.manifest_rendering import render_text
 
     many = value if isinstance(value, list | tuple) else [value]
     deployments = [row.deployment for row in many if isinstance(row, rows.DeploymentRow)]
     if deployments:
-        documents = [render_manifest(deployment) for deployment in deployments]
-        return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True).strip()
+        return render_text(deployments).strip()
     return str(yaml.safe_dump(to_plain(value), sort_keys=False, allow_unicode=True)).strip()
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+# A person at a prompt waits up to 4 s for a control plane that comes back, and then wants to know;
+# programs that use the client wait 10 s.
+ROUNDS_MAX = 5
 # A pipe has no width; what reads it wants whole cells.
 _PIPE_COLUMNS = 1_000
 
@@ -61,12 +64,15 @@ class Session:
     def operator(self) -> Iterator["OperatorClient"]:
         """Connect to the operator API as the user of this process."""
         from skerry.client.operator import OperatorClient
+        from skerry.client.retrying import RetryPolicy
         from skerry.plumbing.clock import SystemClock
         from skerry.plumbing.ids import SystemIds
 
         context = self.context()
         ids, actor = SystemIds(SystemClock()), f"user:{user_name()}"
-        with OperatorClient(context, ids, actor, self.reason) as client:
+        with OperatorClient(
+            context, ids, actor, self.reason, retries=RetryPolicy(rounds_max=ROUNDS_MAX)
+        ) as client:
             yield client
 
 
@@ -96,15 +102,19 @@ def user_name() -> str:
 
 
 def describe(error: SkerryError) -> str:
-    """Return an error as people read it: the message, with fields that it does not name itself."""
+    """Return an error as people read it: the message, with places that it does not name itself."""
     from skerry.plumbing.logs import escape_controls
 
     lines = [error.message]
-    lines += [
-        f"  {v.path}: {v.message}" if v.message not in error.message else f"  field: {v.path}"
-        for v in error.violations
-        if v.path and v.path not in error.message
-    ]
+    for told in error.violations:
+        if not told.path or told.path in error.message:
+            continue
+        if told.message not in error.message:
+            lines.append(f"  {told.path}: {told.message}")
+        elif "." in told.path or "[" in told.path:
+            # A place in a file. A word alone is a field of the request, such as `name`, which who
+            # typed the command never saw.
+            lines.append(f"  field: {told.path}")
     return "\n".join(escape_controls(line) for text in lines for line in text.splitlines())
 
 

@@ -1,6 +1,7 @@
 """`skerry up`: a fleet on this host, supervised until `skerry down`."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 _STATUS_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What `up` was asked for; None or nothing leaves it as it was."""
+
+    planes: int | None
+    engine: str | None
+    runtimes: tuple[str, ...]
+    restart_control_plane: bool
+
+
 def up(
     context: typer.Context,
     planes: Annotated[
@@ -27,6 +38,10 @@ def up(
     engine: Annotated[
         str | None,
         typer.Option("--engine", help="llamacpp (default), or simulated for every deployment."),
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", help="local (default) or ray, for all planes; or PLANE=ray."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Where the fleet lives; default ~/.skerry.")
@@ -52,7 +67,13 @@ def up(
         session.console().print(f"started {what}")
         return
     try:
-        asyncio.run(_up(session, directory, planes, engine, detach, restart_control_plane))
+        wanted = _Wanted(
+            planes=planes,
+            engine=engine,
+            runtimes=tuple(runtime or ()),
+            restart_control_plane=restart_control_plane,
+        )
+        asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
         raise UsageFault(fault.message) from None
 
@@ -85,6 +106,7 @@ async def start_fleet(
     engine: str | None,
     *,
     restart_control_plane: bool,
+    runtimes: tuple[str, ...] = (),
 ) -> "tuple[Layout, ProcessRecord]":
     """Prepare the directory and start its supervisor; None leaves planes or engine as before."""
     import sys
@@ -95,7 +117,7 @@ async def start_fleet(
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.processes import spawn
 
-    layout = prepare(directory, planes, engine, SystemClock().now(), os.environ)
+    layout = prepare(directory, planes, engine, SystemClock().now(), os.environ, runtimes)
     argv = [sys.executable, "-m", "skerry.cli.supervisor", str(directory.root)]
     if restart_control_plane:
         argv.append("--restart-control-plane")
@@ -109,14 +131,7 @@ async def start_fleet(
     return layout, supervisor
 
 
-async def _up(
-    session: Session,
-    directory: "DataDirectory",
-    planes: int | None,
-    engine: str | None,
-    detach: bool,
-    restart_control_plane: bool,
-) -> None:
+async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, detach: bool) -> None:
     import asyncio
 
     from skerry.cli.down import stop_directory
@@ -126,7 +141,11 @@ async def _up(
     clock = SystemClock()
     console = session.console()
     layout, supervisor = await start_fleet(
-        directory, planes, engine, restart_control_plane=restart_control_plane
+        directory,
+        wanted.planes,
+        wanted.engine,
+        restart_control_plane=wanted.restart_control_plane,
+        runtimes=wanted.runtimes,
     )
     stop = asyncio.Event()
     stop_on_signals(stop)

@@ -52,6 +52,19 @@ class Unplaced(Protocol):
     def reason(self) -> str: ...
 
 
+class Move(Protocol):
+    """Replicas that leave one pool for another."""
+
+    @property
+    def deployment(self) -> str: ...
+    @property
+    def from_pool(self) -> str: ...
+    @property
+    def to_pool(self) -> str: ...
+    @property
+    def replicas(self) -> int: ...
+
+
 class Explanation(Protocol):
     """Sentences about one deployment; no pool: about all of it."""
 
@@ -165,4 +178,17 @@ def unplaced_rows(found: Iterable[Unplaced]) -> tuple[rows.UnplacedRow, ...]:
     return tuple(
         rows.UnplacedRow(deployment=left.deployment, replicas=left.replicas, reason=left.reason)
         for left in found
+    )
+
+
+def move_rows(found: Iterable[Move]) -> tuple[rows.MoveRow, ...]:
+    """Return the rows of what goes elsewhere."""
+    return tuple(
+        rows.MoveRow(
+            deployment=move.deployment,
+            from_pool=move.from_pool,
+            to_pool=move.to_pool,
+            replicas=move.replicas,
+        )
+        for move in found
     )

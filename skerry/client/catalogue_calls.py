@@ -10,16 +10,29 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from skerry.api.operator.v1 import (
     accelerator_kind_pb2,
     base_model_pb2,
+    cloud_pb2,
     cordon_pb2,
     price_pb2,
+    profile_pb2,
+    region_pb2,
     reservation_pb2,
 )
 from skerry.api.operator.v1 import catalogue_service_pb2 as messages
 from skerry.client import rows
-from skerry.client.operator_calls import WRITE_SECONDS_MAX, Call, Page, page_call, page_fields
+from skerry.client.operator_calls import (
+    EVERY,
+    WRITE_SECONDS_MAX,
+    Call,
+    Page,
+    Which,
+    page_call,
+    page_fields,
+)
 from skerry.client.rows import Value
-from skerry.fleet.catalogue import AcceleratorKind, RegisteredModel, Reservation
+from skerry.fleet.catalogue import AcceleratorKind, Cloud, Region, RegisteredModel, Reservation
 from skerry.fleet.names import full_name
+from skerry.fleet.profile import Profile
+from skerry.wire.profiles import steps_from_proto, steps_to_proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +67,38 @@ RESERVATIONS = EntryKind(
     value=Reservation,
     message=reservation_pb2.Reservation,
 )
-# By what `skerry get` calls them.
+CLOUDS = EntryKind(
+    collection="clouds", noun="Cloud", field="cloud", value=Cloud, message=cloud_pb2.Cloud
+)
+REGIONS = EntryKind(
+    collection="regions", noun="Region", field="region", value=Region, message=region_pb2.Region
+)
+PROFILES = EntryKind(
+    collection="profiles",
+    noun="Profile",
+    field="profile",
+    value=Profile,
+    message=profile_pb2.Profile,
+)
+# Those that operators say, by what `skerry get` calls them.
 ENTRY_KINDS: Mapping[str, EntryKind[Any]] = {
     "accelerator-kinds": ACCELERATOR_KINDS,
     "base-models": BASE_MODELS,
     "reservations": RESERVATIONS,
+    "clouds": CLOUDS,
+    "regions": REGIONS,
 }
+# With what is measured: no file says it.
+LISTED_KINDS: Mapping[str, EntryKind[Any]] = {**ENTRY_KINDS, "profiles": PROFILES}
+_STEPS = "steps"  # of a profile: the only field of messages of their own
 
 
 def list_entries(
-    project: str, kind: EntryKind[Value], token: str, passes: str = ""
+    project: str, kind: EntryKind[Value], token: str, which: Which = EVERY
 ) -> Call[Page[rows.EntryRow[Value]]]:
-    """Return the call for a page of entries that pass an AIP-160 filter."""
+    """Return the call for a page of entries of a kind."""
     make = getattr(messages, f"List{kind.noun}sRequest")
-    request = make(**page_fields(project, token), filter=passes)
+    request = make(**page_fields(project, token), **which.fields())
     return page_call(f"List{kind.noun}s", request, f"{kind.field}s", lambda m: _entry(kind, m))
 
 
@@ -83,15 +114,8 @@ def set_entry(
     project: str, kind: EntryKind[Value], value: Value, etag: str, request_id: str
 ) -> Call[rows.EntryRow[Value]]:
     """Return the call that creates an entry or puts the value in its place."""
-    message = kind.message(name=full_name(project, kind.collection, value.name), etag=etag)
-    for field in fields(kind.value):
-        told = getattr(value, field.name)
-        if field.name == "name":
-            continue
-        if isinstance(told, datetime):
-            getattr(message, field.name).FromDatetime(told)
-        else:
-            setattr(message, field.name, told)
+    message = entry_message(project, kind, value)
+    message.etag = etag
     request = getattr(messages, f"Update{kind.noun}Request")(
         **{kind.field: message}, allow_missing=True, request_id=request_id
     )
@@ -103,6 +127,24 @@ def set_entry(
     )
 
 
+def entry_message(project: str, kind: EntryKind[Value], value: Value) -> Any:
+    """Return an entry's message, without an etag."""
+    message = kind.message(name=full_name(project, kind.collection, value.name))
+    for field in fields(kind.value):
+        told = getattr(value, field.name)
+        if field.name == "name":
+            continue
+        if isinstance(told, datetime):
+            getattr(message, field.name).FromDatetime(told)
+        elif field.name == _STEPS:
+            message.steps.extend(steps_to_proto(told))
+        elif isinstance(told, tuple):
+            getattr(message, field.name).update(told)
+        else:
+            setattr(message, field.name, told)
+    return message
+
+
 def delete_entry(project: str, kind: EntryKind[Any], name: str, request_id: str) -> Call[None]:
     """Return the call that deletes an entry."""
     request = getattr(messages, f"Delete{kind.noun}Request")(
@@ -111,9 +153,9 @@ def delete_entry(project: str, kind: EntryKind[Any], name: str, request_id: str)
     return _write(f"Delete{kind.noun}", request)
 
 
-def list_prices(project: str, token: str) -> Call[Page[rows.PriceRow]]:
+def list_prices(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.PriceRow]]:
     """Return the call for a page of prices by time."""
-    request = messages.ListPricesRequest(**page_fields(project, token))
+    request = messages.ListPricesRequest(**page_fields(project, token), **which.fields())
     return page_call("ListPrices", request, "prices", _price)
 
 
@@ -138,17 +180,17 @@ def delete_price(project: str, pool: str, valid_from: datetime, request_id: str)
     return _write("DeletePrice", request)
 
 
-def list_cordons(project: str, token: str) -> Call[Page[rows.CordonRow]]:
-    """Return the call for a page of cordoned domains."""
-    request = messages.ListCordonsRequest(**page_fields(project, token))
+def list_cordons(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.CordonRow]]:
+    """Return the call for a page of cordons."""
+    request = messages.ListCordonsRequest(**page_fields(project, token), **which.fields())
     return page_call("ListCordons", request, "cordons", _cordon)
 
 
-def cordon(project: str, domain: str, request_id: str, *, cordoned: bool) -> Call[bool]:
-    """Return the call that cordons `planes/X`, `regions/CLOUD/REGION` or `clouds/X`, or ends it."""
+def cordon(project: str, part: str, request_id: str, *, cordoned: bool) -> Call[bool]:
+    """Return the call that cordons `planes/X`, `nodes/PLANE--NODE` or the like, or ends it."""
     verb = "Cordon" if cordoned else "Uncordon"
     request = getattr(messages, f"{verb}Request")(
-        name=f"projects/{project}/{domain}", request_id=request_id
+        name=f"projects/{project}/{part}", request_id=request_id
     )
     return Call(
         method=verb,
@@ -166,13 +208,19 @@ def _entry(kind: EntryKind[Value], message: Any) -> rows.EntryRow[Value]:
     told: dict[str, Any] = {}
     for field in fields(kind.value):
         value = getattr(message, field.name)
+        if field.name == _STEPS:
+            value = steps_from_proto(value)
+        elif isinstance(value, Mapping):
+            value = tuple(sorted(value.items()))
         told[field.name] = _time(value) if isinstance(value, Timestamp) else value
-    told["name"] = str(message.name).rpartition("/")[2]
+    told["name"] = str(message.name).split("/", 3)[3]
+    registered = message.HasField("create_time")
     return rows.EntryRow(
         value=kind.value(**told),
         etag=message.etag,
-        created_at=_time(message.create_time),
-        updated_at=_time(message.update_time),
+        created_at=_time(message.create_time) if registered else None,
+        updated_at=_time(message.update_time) if registered else None,
+        planes=tuple(getattr(message, "planes", ())),
     )
 
 
@@ -190,6 +238,7 @@ def _cordon(message: cordon_pb2.Cordon) -> rows.CordonRow:
         actor=message.actor,
         reason=message.reason,
         since=_time(message.since),
+        draining=message.draining,
     )
 
 

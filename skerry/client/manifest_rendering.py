@@ -1,10 +1,13 @@
-"""Fleet values back to the deployment file's shape, for `skerry get deployments -o yaml`.
+"""Fleet values back to the shape of files, for `skerry export`, `diff` and `get -o yaml`.
 
-What equals the schema's default is left out; reading the result gives the same deployment.
+What equals the schema's default is left out; reading the result gives the same values.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+from skerry.client.manifest_engine import render_engine
+from skerry.client.manifest_intents import render_intent
 from skerry.client.quantities import format_bytes, format_duration
 from skerry.fleet.deployment import (
     Deployment,
@@ -13,9 +16,20 @@ from skerry.fleet.deployment import (
     Scaling,
     ServiceObjective,
 )
-from skerry.fleet.engine import EngineSpec, Parallelism, PrefixCaching, Quantisation
+from skerry.fleet.intent import Intent
+from skerry.plumbing import yaml_document
 
 Mapping = dict[str, Any]
+
+
+def render_text(objects: Iterable[Deployment | Intent]) -> str:
+    """Return a file that says all of the objects, in their order; empty for none."""
+    return yaml_document.dump(map(render_object, objects))
+
+
+def render_object(one: Deployment | Intent) -> Mapping:
+    """Return an object as the plain values of a file."""
+    return render_manifest(one) if isinstance(one, Deployment) else render_intent(one)
 
 
 def render_manifest(deployment: Deployment) -> Mapping:
@@ -29,7 +43,7 @@ def render_manifest(deployment: Deployment) -> Mapping:
             "uri": revision.base_model.uri,
             "servedName": revision.base_model.served_name,
         },
-        "engine": _engine(revision.engine),
+        "engine": render_engine(revision.engine),
         "resources": [_resource(shape) for shape in revision.shapes],
     }
     if revision.objective != ServiceObjective():
@@ -46,54 +60,6 @@ def render_manifest(deployment: Deployment) -> Mapping:
         "metadata": metadata,
         "spec": spec,
     }
-
-
-def _engine(engine: EngineSpec) -> Mapping:
-    values: Mapping = {
-        "name": engine.name.value,
-        "contextTokens": engine.context_tokens,
-        "concurrentRequests": engine.concurrent_requests,
-    }
-    if engine.quantisation != Quantisation():
-        formats = {
-            "weights": engine.quantisation.weights,
-            "kvCache": engine.quantisation.kv_cache,
-        }
-        values["quantisation"] = _present(formats)
-    if (drafting := engine.speculative) is not None:
-        values["speculativeDecoding"] = _present(
-            {
-                "method": drafting.method.value,
-                "draftTokens": drafting.draft_tokens,
-                "draftModelUri": drafting.draft_model_uri,
-            }
-        )
-    if engine.prefix_caching != PrefixCaching():
-        values["prefixCaching"] = {"enabled": engine.prefix_caching.enabled}
-        if (memory := engine.prefix_caching.host_memory_bytes) is not None:
-            values["prefixCaching"]["hostMemory"] = format_bytes(memory)
-    if engine.parallelism != Parallelism():
-        values["parallelism"] = _parallelism(engine.parallelism)
-    if (apart := engine.disaggregation) is not None:
-        values["disaggregation"] = {
-            "prefillReplicas": apart.prefill_replicas,
-            "decodeReplicas": apart.decode_replicas,
-            "localPrefillTokensMax": apart.local_prefill_tokens_max,
-        }
-    if engine.options:
-        values["options"] = dict(engine.options)
-    return values
-
-
-def _parallelism(parallelism: Parallelism) -> Mapping:
-    values: Mapping = {
-        "tensor": parallelism.tensor,
-        "pipeline": parallelism.pipeline,
-        "expert": parallelism.expert,
-    }
-    if parallelism.attention_data_parallel:
-        values["attentionDataParallel"] = True
-    return values
 
 
 def _resource(shape: ResourceShape) -> Mapping:
@@ -147,7 +113,3 @@ def _placement(policy: PlacementPolicy) -> Mapping:
             for limit in policy.latency
         ]
     return values
-
-
-def _present(values: Mapping) -> Mapping:
-    return {name: value for name, value in values.items() if value is not None}

@@ -11,7 +11,15 @@ from pydantic.alias_generators import to_camel
 
 from skerry.client.quantities import parse_bytes, parse_duration
 from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomain
-from skerry.fleet.engine import EngineName, SpeculativeMethod
+from skerry.fleet.engine import (
+    ADAPTERS_MAX,
+    DRAFT_LENGTHS_MAX,
+    GRAPH_SIZES_MAX,
+    LORA_RANK_DEFAULT,
+    EngineName,
+    EngineProtocol,
+    SpeculativeMethod,
+)
 from skerry.fleet.names import NAME_CHARACTERS_MAX
 from skerry.fleet.pool import CapacityClass
 
@@ -19,7 +27,7 @@ _INT32_MAX = 2**31 - 1
 _LIST_ITEMS_MAX = 64  # clouds, regions, kinds: nobody lists more by hand
 _LABELS_MAX = 64
 _OPTIONS_MAX = 128
-_TEXT_CHARS_MAX = 256
+_TEXT_CHARS_MAX = 2_048  # as the API has it: what it took must come back from an export
 _URI_CHARS_MAX = 2_048
 
 # In a file a quantity is a number or a text with its unit; editors are told both.
@@ -31,6 +39,9 @@ DurationAboveZero = Annotated[float, _Seconds, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=_INT32_MAX)]
 CountOrZero = Annotated[int, Field(ge=0, le=_INT32_MAX)]
 Replicas = Annotated[int, Field(ge=0, le=REPLICAS_MAX)]
+Share = Annotated[float, Field(gt=0, le=1)]
+# More servers than one node has accelerators are several replicas.
+Servers = Annotated[int, Field(ge=1, le=32)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Printable only: a control character in a name would reach terminals and headers.
 Text = Annotated[
@@ -39,6 +50,7 @@ Text = Annotated[
 Uri = Annotated[
     str, Field(max_length=_URI_CHARS_MAX, pattern=r"^[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f-\x9f]+$")
 ]
+LabelValue = Annotated[str, Field(max_length=_TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Texts = Annotated[list[Text], Field(max_length=_LIST_ITEMS_MAX)]
 Scalar = str | int | float | bool
 
@@ -59,7 +71,7 @@ class Metadata(Part):
     """Who the deployment is."""
 
     name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
-    labels: Annotated[dict[Text, Text], Field(max_length=_LABELS_MAX)] = {}
+    labels: Annotated[dict[Text, LabelValue], Field(max_length=_LABELS_MAX)] = {}
 
 
 class BaseModelPart(Part):
@@ -76,19 +88,44 @@ class QuantisationPart(Part):
     kv_cache: Text | None = None
 
 
+class KvCachePart(Part):
+    """How much accelerator memory the KV cache may take, in the engine's own measure."""
+
+    memory_share: Share | None = None
+
+
+class BatchingPart(Part):
+    """How much one step of the engine takes on."""
+
+    tokens_max: Count | None = None
+    chunked_prefill: bool | None = None
+
+
+class DraftLengthPart(Part):
+    """From `batch` running requests on, `tokens` are drafted ahead; 0 drafts none."""
+
+    batch: Count
+    tokens: CountOrZero
+
+
 class SpeculativePart(Part):
-    """How tokens are drafted ahead."""
+    """How tokens are drafted ahead, and how many fewer under load."""
 
     method: Annotated[SpeculativeMethod, Field(strict=False)]
     draft_tokens: Count
     draft_model_uri: Uri | None = None
+    draft_length_by_batch: Annotated[
+        list[DraftLengthPart], Field(max_length=DRAFT_LENGTHS_MAX)
+    ] = []
 
 
 class PrefixCachingPart(Part):
-    """Reuse of KV blocks between requests."""
+    """Reuse of KV blocks between requests; what is too much spills to host memory and to disk."""
 
     enabled: bool = True
     host_memory: Memory | None = None
+    disk_path: Text | None = None
+    disk: Memory | None = None
 
 
 class ParallelismPart(Part):
@@ -98,27 +135,64 @@ class ParallelismPart(Part):
     pipeline: Count = 1
     expert: Count = 1
     attention_data_parallel: bool = False
+    data: Count = 1
 
 
 class DisaggregationPart(Part):
     """Prefill and decode apart."""
 
-    prefill_replicas: Count
-    decode_replicas: Count
+    prefill_replicas: Servers
+    decode_replicas: Servers
     local_prefill_tokens_max: CountOrZero = 0
 
 
+class AdapterPart(Part):
+    """A LoRA adapter: the name that requests choose it by, and where it is."""
+
+    name: Text
+    uri: Uri
+
+
+class LoraPart(Part):
+    """Adapters over the base model, and how many of them one batch may mix."""
+
+    adapters: Annotated[list[AdapterPart], Field(min_length=1, max_length=ADAPTERS_MAX)]
+    rank_max: Count = LORA_RANK_DEFAULT
+    concurrent_max: Count = 1
+
+
+class GuidedDecodingPart(Part):
+    """The library that holds answers to a grammar or schema."""
+
+    backend: Text
+
+
+class CudaGraphsPart(Part):
+    """Capture of decoding steps: off, for some batch sizes, or for all up to one."""
+
+    enabled: bool = True
+    batch_sizes: Annotated[list[Count], Field(max_length=GRAPH_SIZES_MAX)] = []
+    batch_max: Count | None = None
+
+
 class EnginePart(Part):
-    """The engine and its techniques."""
+    """The engine, its release line and its techniques."""
 
     name: Annotated[EngineName, Field(strict=False)]
+    version: Text | None = None
+    protocol: Annotated[EngineProtocol, Field(strict=False)] = EngineProtocol.HTTP
     context_tokens: Count = 2048
     concurrent_requests: Count = 4
     quantisation: QuantisationPart = QuantisationPart()
+    kv_cache: KvCachePart = KvCachePart()
+    batching: BatchingPart = BatchingPart()
     speculative_decoding: SpeculativePart | None = None
     prefix_caching: PrefixCachingPart = PrefixCachingPart()
     parallelism: ParallelismPart = ParallelismPart()
     disaggregation: DisaggregationPart | None = None
+    lora: LoraPart | None = None
+    guided_decoding: GuidedDecodingPart | None = None
+    cuda_graphs: CudaGraphsPart | None = None
     options: Annotated[dict[Text, Scalar], Field(max_length=_OPTIONS_MAX)] = {}
 
 

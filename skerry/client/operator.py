@@ -1,80 +1,106 @@
 """The operator API for Python: `OperatorClient` blocks, `AsyncOperatorClient` awaits.
 
-Every call has a deadline, carries its actor, and goes to the next endpoint when one does not
-answer; writes carry a request id, so that a repeat is one effect. Answers are rows, errors are
-the kinds of `skerry.plumbing.errors`.
+A call that fails for want of an answer is made again within its time, at the control plane that
+leads; writes carry a request id, so that a repeat is one effect. Answers are rows, errors are the
+kinds of `skerry.plumbing.errors`.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
-import grpc.aio
 
-from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
-from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
-from skerry.client import catalogue_calls, questions, rows
+from skerry.client import operations, paging, rows
 from skerry.client import operator_calls as calls
-from skerry.client.catalogue_calls import EntryKind
+from skerry.client import operator_methods as ask
+from skerry.client.async_operator import AsyncOperatorClient
+from skerry.client.connections import Methods, metadata_of
 from skerry.client.context import Context
-from skerry.client.operator_calls import EVERY, Call, Page, Which
-from skerry.client.rows import Value
-from skerry.fleet.deployment import Deployment, FailureDomain
-from skerry.fleet.pool import PoolTerms
+from skerry.client.operator_calls import Call
+from skerry.client.operator_methods import CHANGES_SHOWN, Asker
+from skerry.client.paging import Listing
+from skerry.client.retrying import DEFAULT_RETRIES, RetryPolicy
+from skerry.client.steering import Resumption, Steering, closed
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.errors import DeadlineExceeded, NotFound, SkerryError, Unavailable
+from skerry.plumbing.errors import NotFound, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, from_rpc_error
-from skerry.plumbing.tasks import Backoff
+
+__all__ = ["AsyncOperatorClient", "OperatorClient", "find_row"]
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row")
-
-# Generated code declares no types.
-_OPERATOR: Any = OperatorServiceStub
-_CATALOGUE: Any = CatalogueServiceStub
+P = ParamSpec("P")
 
 
-class _Stub:
-    """The methods of both services over one channel."""
+def _answered(
+    make: Callable[Concatenate[Asker, P], Call[Answer]],
+) -> Callable[Concatenate["OperatorClient", P], Answer]:
+    """Return the method that makes the call."""
 
-    def __init__(self, channel: Any) -> None:
-        self._services = (_OPERATOR(channel), _CATALOGUE(channel))
+    @ask.described(make)
+    def method(client: "OperatorClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        return client.run(make(client.asker, *args, **kwargs))
 
-    def method(self, name: str) -> Any:
-        """Return the method of that name; the services share no name."""
-        operator, catalogue = self._services
-        return getattr(operator, name, None) or getattr(catalogue, name)
+    return method
 
 
-# Together about half a minute: a control plane's standby takes over in seconds.
-WATCH_TRIES_MAX = 12
-WATCH_PAUSE = Backoff(initial_seconds=0.2, max_seconds=5.0)
-CHANGES_SHOWN = 200  # of `changes` without a bound: what fits some screens
+def _listed(
+    make: Callable[Concatenate[Asker, P], Listing[Row]],
+) -> Callable[Concatenate["OperatorClient", P], tuple[Row, ...]]:
+    """Return the method that reads the whole list; Exhausted where it does not end."""
+
+    @ask.described(make, f"list_{make.__name__}")
+    def method(client: "OperatorClient", /, *args: P.args, **kwargs: P.kwargs) -> tuple[Row, ...]:
+        return tuple(client.iterate(make(client.asker, *args, **kwargs), paging.whole()))
+
+    return method
+
+
+def _iterated(
+    make: Callable[Concatenate[Asker, P], Listing[Row]],
+) -> Callable[Concatenate["OperatorClient", P], Iterator[Row]]:
+    """Return the method that reads the list as its rows are consumed."""
+
+    @ask.described(make, f"iter_{make.__name__}")
+    def method(client: "OperatorClient", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Row]:
+        return client.iterate(make(client.asker, *args, **kwargs), paging.row_by_row())
+
+    return method
 
 
 class OperatorClient:
-    """Calls the operator API and waits for the answer; use it in a `with` block."""
+    """Calls the operator API and waits for the answer; use it in a `with` block.
 
-    def __init__(self, context: Context, ids: IdSource, actor: str, reason: str = "") -> None:
+    Threads may share one.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        ids: IdSource,
+        actor: str,
+        reason: str = "",
+        *,
+        retries: RetryPolicy = DEFAULT_RETRIES,
+    ) -> None:
         """Connect lazily to the context's endpoints as `actor`, e.g. `user:root`.
 
         `reason` is recorded with every change: why it is made.
         """
-        self._project = context.project
-        self._ids = ids
-        self._metadata = _metadata(actor, reason)
+        self.asker = Asker(project=context.project, ids=ids)
+        self._metadata = metadata_of(actor, reason)
         self._closed = threading.Event()
-        self._clock = SystemClock()
-        self._endpoints = context.endpoints
+        self._steering = Steering(context.endpoints, retries, SystemClock(), ids)
         self._channels = [
             grpc.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
             for endpoint in context.endpoints
         ]
-        self._stubs = [_Stub(channel) for channel in self._channels]
+        self._methods = [Methods(channel) for channel in self._channels]
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -87,342 +113,159 @@ class OperatorClient:
         trace: TracebackType | None,
     ) -> None:
         """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections: calls that wait fail, watches end."""
         self._closed.set()
         for channel in self._channels:
             channel.close()
 
-    def list_planes(self, which: Which = EVERY) -> tuple[rows.PlaneRow, ...]:
-        """Return every plane that passes the filter, in the order asked for."""
-        return self._pages(lambda token: calls.list_planes(self._project, token, which))
+    # Every plane ... that there is, at once (`list_`) or page by page (`iter_`).
+    list_planes, iter_planes = _listed(ask.planes), _iterated(ask.planes)
+    list_pools, iter_pools = _listed(ask.pools), _iterated(ask.pools)
+    list_deployments, iter_deployments = _listed(ask.deployments), _iterated(ask.deployments)
+    list_placements, iter_placements = _listed(ask.placements), _iterated(ask.placements)
+    list_nodes, iter_nodes = _listed(ask.nodes), _iterated(ask.nodes)
+    list_replicas, iter_replicas = _listed(ask.replicas), _iterated(ask.replicas)
+    list_plans, iter_plans = _listed(ask.plans), _iterated(ask.plans)
+    list_revisions, iter_revisions = _listed(ask.revisions), _iterated(ask.revisions)
+    list_entries, iter_entries = _listed(ask.entries), _iterated(ask.entries)
+    list_prices, iter_prices = _listed(ask.prices), _iterated(ask.prices)
+    list_cordons, iter_cordons = _listed(ask.cordons), _iterated(ask.cordons)
+    list_pool_intents, iter_pool_intents = _listed(ask.pool_intents), _iterated(ask.pool_intents)
+    list_cordon_intents = _listed(ask.cordon_intents)
+    iter_cordon_intents = _iterated(ask.cordon_intents)
+    changes_since, iter_changes_since = _listed(ask.changes_since), _iterated(ask.changes_since)
+    iter_newest_changes = _iterated(ask.newest_changes)
 
-    def list_pools(self, which: Which = EVERY) -> tuple[rows.PoolRow, ...]:
-        """Return every pool that passes the filter, in the order asked for."""
-        return self._pages(lambda token: calls.list_pools(self._project, token, which))
+    get_plane = _answered(ask.get_plane)
+    get_pool = _answered(ask.get_pool)
+    get_deployment = _answered(ask.get_deployment)
+    get_node = _answered(ask.get_node)
+    get_change = _answered(ask.get_change)
+    get_entry = _answered(ask.get_entry)
 
-    def list_deployments(self, which: Which = EVERY) -> tuple[rows.DeploymentRow, ...]:
-        """Return every deployment that passes the filter, in the order asked for."""
-        return self._pages(lambda token: calls.list_deployments(self._project, token, which))
+    plan = _answered(ask.plan)
+    apply = _answered(ask.apply)
+    apply_all = _answered(ask.apply_all)
+    apply_everything = _answered(ask.apply_everything)
+    rollback = _answered(ask.rollback)
+    delete_deployment = _answered(ask.delete_deployment)
+    get_plan = _answered(ask.get_plan)
+    settle_plan = _answered(ask.settle_plan)
 
-    def list_placements(self, which: Which = EVERY) -> tuple[rows.PlacementRow, ...]:
-        """Return every placement that passes the filter, in the order asked for."""
-        return self._pages(lambda token: calls.list_placements(self._project, token, which))
+    explain = _answered(ask.explain)
+    what_if = _answered(ask.what_if)
+    survive = _answered(ask.survive)
 
-    def list_replicas(self, which: Which = EVERY) -> tuple[rows.ReplicaRow, ...]:
-        """Return every reported replica that passes the filter, in the order asked for."""
-        return self._pages(lambda token: calls.list_replicas(self._project, token, which))
+    set_pool_terms = _answered(ask.set_pool_terms)
+    cordon = _answered(ask.cordon)
+    failover = _answered(ask.failover)
+    move_replica = _answered(ask.move_replica)
+    set_entry = _answered(ask.set_entry)
+    delete_entry = _answered(ask.delete_entry)
+    set_price = _answered(ask.set_price)
+    delete_price = _answered(ask.delete_price)
 
-    def latest_changes(self, count: int = CHANGES_SHOWN) -> tuple[rows.ChangeRow, ...]:
-        """Return the `count` newest changes, oldest of them first."""
-        found: list[rows.ChangeRow] = []
-        token = ""
-        for _ in range(calls.PAGES_MAX):
-            page = self._run(calls.list_changes(self._project, token, 0, newest_first=True))
-            found += page.rows
-            token = page.next_token
-            if not token or len(found) >= count:
-                break
-        return tuple(reversed(found[:count]))
-
-    def get_change(self, sequence: int) -> rows.ChangeRow:
-        """Return one change with what it did; NotFound when it is not kept (any more)."""
-        return self._run(calls.get_change(self._project, sequence))
-
-    def get_plane(self, name: str) -> rows.PlaneRow:
-        """Return one plane; NotFound when there is none of that name."""
-        return self._run(calls.get_plane(self._project, name))
-
-    def get_pool(self, name: str) -> rows.PoolRow:
-        """Return one pool by its fleet-wide id; NotFound when there is none."""
-        return self._run(calls.get_pool(self._project, name))
-
-    def get_deployment(self, name: str) -> rows.DeploymentRow:
-        """Return one deployment; NotFound when there is none of that name."""
-        return self._run(calls.get_deployment(self._project, name))
-
-    def set_pool_terms(self, name: str, terms: PoolTerms, etag: str = "") -> rows.PoolRow:
-        """Set a pool's terms; Conflict when `etag` is given and no longer the pool's."""
-        return self._run(calls.update_pool(self._project, name, terms, etag, self._ids.new_id()))
-
-    def apply(self, deployment: Deployment) -> tuple[rows.DeploymentRow, rows.ApplyOutcome]:
-        """Create the deployment or give it a new revision; the same again changes nothing."""
-        return self._run(calls.apply_deployment(self._project, deployment, self._ids.new_id()))
-
-    def apply_all(
-        self, deployments: Sequence[Deployment], *, validate_only: bool = False
-    ) -> tuple[rows.AppliedRow, ...]:
-        """Apply all deployments or none; with `validate_only` say what that would do."""
-        ids = self._ids.new_id()
-        return self._run(
-            calls.apply_all(self._project, deployments, ids, validate_only=validate_only)
-        )
-
-    def plan(self, deployment: Deployment) -> rows.PlanPreview:
-        """Return what applying would do; changes nothing."""
-        return self._run(calls.plan_deployment(self._project, deployment))
-
-    def get_plan(self, number: int | None = None) -> rows.PlanPreview:
-        """Return the decision in force (NotFound before the first), or a plan by its number."""
-        return self._run(calls.get_plan(self._project, number))
-
-    def list_plans(self) -> tuple[rows.PlanRow, ...]:
-        """Return the plans that are kept, the newest first."""
-        return self._pages(lambda token: calls.list_plans(self._project, token))
-
-    def settle_plan(self, number: int, *, approved: bool) -> rows.PlanRow:
-        """Approve or reject a plan that waits; Infeasible when it does not."""
-        ids = self._ids.new_id()
-        return self._run(calls.settle_plan(self._project, number, ids, approved=approved))
-
-    def explain(self, deployment: str, pool: str | None = None) -> questions.Explanation:
-        """Return why a deployment is where it is, or why it is or is not on a pool."""
-        return self._run(calls.explain(self._project, deployment, pool))
-
-    def what_if(self, changes: Sequence[questions.Hypothesis]) -> questions.Consequences:
-        """Return what the changes together would do to the fleet; changes nothing."""
-        return self._run(calls.what_if(self._project, changes))
-
-    def survive(self, domains: Sequence[FailureDomain] = ()) -> tuple[questions.LossRow, ...]:
-        """Return what each loss would leave; without `domains` of every kind."""
-        return self._run(calls.survive(self._project, domains))
-
-    def list_revisions(self, name: str) -> tuple[rows.RevisionRow, ...]:
-        """Return a deployment's revisions, the newest first."""
-        return self._pages(lambda token: calls.list_revisions(self._project, name, token))
-
-    def rollback(self, name: str, revision: int = 0) -> rows.DeploymentRow:
-        """Make an earlier revision of a deployment the present one; 0: the one before."""
-        ids = self._ids.new_id()
-        return self._run(calls.rollback_deployment(self._project, name, revision, ids))
-
-    def delete_deployment(self, name: str) -> None:
-        """Delete a deployment; NotFound when there is none of that name."""
-        self._run(calls.delete_deployment(self._project, name, self._ids.new_id()))
-
-    def list_entries(
-        self, kind: EntryKind[Value], passes: str = ""
-    ) -> tuple[rows.EntryRow[Value], ...]:
-        """Return the catalogue's entries of a kind that pass an AIP-160 filter."""
-        return self._pages(
-            lambda token: catalogue_calls.list_entries(self._project, kind, token, passes)
-        )
-
-    def get_entry(self, kind: EntryKind[Value], name: str) -> rows.EntryRow[Value]:
-        """Return one entry of the catalogue; NotFound when there is none of that name."""
-        return self._run(catalogue_calls.get_entry(self._project, kind, name))
-
-    def set_entry(
-        self, kind: EntryKind[Value], value: Value, etag: str = ""
-    ) -> rows.EntryRow[Value]:
-        """Create an entry or put the value in its place; Conflict when `etag` is another's."""
-        ids = self._ids.new_id()
-        return self._run(catalogue_calls.set_entry(self._project, kind, value, etag, ids))
-
-    def delete_entry(self, kind: EntryKind[Any], name: str) -> None:
-        """Delete an entry; Infeasible while something uses it."""
-        ids = self._ids.new_id()
-        self._run(catalogue_calls.delete_entry(self._project, kind, name, ids))
-
-    def list_prices(self) -> tuple[rows.PriceRow, ...]:
-        """Return every price by time, by pool, the earliest first."""
-        return self._pages(lambda token: catalogue_calls.list_prices(self._project, token))
-
-    def set_price(self, pool: str, valid_from: datetime, dollars: float) -> None:
-        """Say what an accelerator-hour of a pool costs from a moment on."""
-        ids = self._ids.new_id()
-        self._run(catalogue_calls.set_price(self._project, pool, valid_from, dollars, ids))
-
-    def delete_price(self, pool: str, valid_from: datetime) -> None:
-        """Forget a pool's price from a moment on: the one before it goes on."""
-        ids = self._ids.new_id()
-        self._run(catalogue_calls.delete_price(self._project, pool, valid_from, ids))
-
-    def list_cordons(self) -> tuple[rows.CordonRow, ...]:
-        """Return every domain that takes nothing new."""
-        return self._pages(lambda token: catalogue_calls.list_cordons(self._project, token))
-
-    def cordon(self, domain: str, *, cordoned: bool) -> bool:
-        """Cordon `planes/X`, `regions/CLOUD/REGION` or `clouds/X`, or end it; say if it was new."""
-        ids = self._ids.new_id()
-        return self._run(catalogue_calls.cordon(self._project, domain, ids, cordoned=cordoned))
+    def latest_changes(
+        self, count: int = CHANGES_SHOWN, passes: str = ""
+    ) -> tuple[rows.ChangeRow, ...]:
+        """Return the `count` newest changes that pass a filter, oldest of them first."""
+        newest = self.iter_newest_changes(min(max(count, 1), calls.PAGE_ROWS), passes)
+        return tuple(islice(newest, count))[::-1]
 
     def watch(self, from_sequence: int) -> Iterator[rows.ChangeRow]:
         """Yield every change above a sequence, without end and without gap.
 
         A stream that breaks is taken up where it was, at whichever control plane answers.
         OutOfRange where the next changes were forgotten, Unavailable when nobody answers for half
-        a minute.
+        a minute. Closing the client ends it.
         """
-        sequence, failures = from_sequence, 0
-        while not self._closed.is_set():
-            began = self._clock.monotonic()
-            stub = self._stubs[failures % len(self._stubs)]
-            request = calls.watch_request(self._project, sequence)
-            stream = stub.method("WatchChanges")(request, metadata=self._metadata)
-            try:
-                for message in stream:
-                    change = calls.watched(message)
-                    sequence, failures = change.sequence, 0
+        resumption = self._steering.watch(from_sequence)
+
+        def request() -> Any:
+            return calls.watch_request(self.asker.project, resumption.sequence)
+
+        with closing(self._messages(resumption, "WatchChanges", request)) as messages:
+            for message in messages:
+                change = calls.watched(message)
+                if resumption.saw(change.sequence):
                     yield change
+
+    def drain(self, part: str, *, validate_only: bool = False) -> Iterator[operations.DrainRow]:
+        """Drain `planes/X`, `nodes/PLANE--NODE` or the like; yield how far it is, until it is over.
+
+        It goes on without the caller, who may call again to follow it; a stream that breaks is
+        taken up. With `validate_only` nothing is begun.
+        """
+        request_id, before = self.asker.ids.new_id(), None
+        resumption = self._steering.watch(0)
+
+        def request() -> Any:
+            return operations.drain_request(
+                self.asker.project, part, request_id, validate_only=validate_only
+            )
+
+        with closing(self._messages(resumption, "Drain", request)) as messages:
+            for message in messages:
+                row = operations.drain_row(message)
+                resumption.saw(0)
+                if row != before:
+                    yield row
+                before = row
+                if row.is_over:
+                    return
+
+    def _messages(
+        self, resumption: Resumption, method: str, request: Callable[[], Any]
+    ) -> Generator[Any]:
+        """Yield the messages of a stream, which is asked for again where it breaks."""
+        while not self._closed.is_set():
+            resumption.opened()
+            stream = self._invoke(resumption.at, method, request())
+            try:
+                yield from stream
                 cause: SkerryError = Unavailable("the stream was ended")
             except grpc.RpcError as error:
-                cause = _or_raise(from_rpc_error(error))
+                if self._closed.is_set():
+                    return
+                cause = from_rpc_error(error)
             finally:
                 stream.cancel()
-            # One that lived for a while was answered; a quiet fleet's stream may be cut by a proxy.
-            lived = self._clock.monotonic() - began > WATCH_PAUSE.max_seconds
-            failures = 1 if lived else failures + 1
-            if failures >= WATCH_TRIES_MAX:
-                raise _nobody_answers(self._endpoints, [cause])
-            self._closed.wait(WATCH_PAUSE.delay(failures, self._ids.random()))
+            self._closed.wait(resumption.broke(cause))
 
-    def _pages(self, call: Callable[[str], Call[Page[Row]]]) -> tuple[Row, ...]:
-        found: list[Row] = []
-        token = ""
-        for _ in range(calls.PAGES_MAX):
-            page = self._run(call(token))
-            found += page.rows
-            token = page.next_token
-            if not token:
-                break
-        return tuple(found)
-
-    def _run(self, call: Call[Answer]) -> Answer:
-        failures: list[SkerryError] = []
-        for stub in self._stubs:
+    def run(self, call: Call[Answer]) -> Answer:
+        """Make a call until it is answered, its time is over, or asking again is of no use."""
+        course = self._steering.begin(call)
+        while True:
+            seconds = self._steering.seconds_left(course)
             try:
-                method = stub.method(call.method)
-                message = method(call.request, timeout=call.seconds_max, metadata=self._metadata)
+                message = self._invoke(course.at, call.method, call.request, timeout=seconds)
             except grpc.RpcError as error:
-                failures.append(_or_raise(from_rpc_error(error)))
+                if self._closed.is_set():
+                    raise closed() from None
+                course, pause = self._steering.failed(course, call, from_rpc_error(error))
             else:
+                self._steering.answered(course)
                 return call.read(message)
-        raise _nobody_answers(self._endpoints, failures)
+            self._closed.wait(pause)
 
+    def iterate(self, listing: Listing[Row], cursor: paging.PageCursor) -> Iterator[Row]:
+        """Yield the rows of a list, and get a page when its first row is asked for."""
+        while not cursor.is_over:
+            page = self.run(listing(cursor.token))
+            yield from page.rows
+            cursor.took(page)
 
-class AsyncOperatorClient:
-    """The same for asyncio, with the calls that programs beside a running loop need."""
-
-    def __init__(self, context: Context, ids: IdSource, actor: str, reason: str = "") -> None:
-        """Connect lazily to the context's endpoints as `actor`; needs a running loop."""
-        self._project = context.project
-        self._ids = ids
-        self._metadata = _metadata(actor, reason)
-        self._endpoints = context.endpoints
-        self._channels = [
-            grpc.aio.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
-            for endpoint in context.endpoints
-        ]
-        self._stubs = [_Stub(channel) for channel in self._channels]
-
-    async def __aenter__(self) -> Self:
-        """Return the client."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connections."""
-        for channel in self._channels:
-            await channel.close()
-
-    async def list_planes(self) -> tuple[rows.PlaneRow, ...]:
-        """Return every plane."""
-        return await self._pages(lambda token: calls.list_planes(self._project, token))
-
-    async def list_pools(self) -> tuple[rows.PoolRow, ...]:
-        """Return every pool."""
-        return await self._pages(lambda token: calls.list_pools(self._project, token))
-
-    async def list_placements(self) -> tuple[rows.PlacementRow, ...]:
-        """Return every placement."""
-        return await self._pages(lambda token: calls.list_placements(self._project, token))
-
-    async def list_replicas(self) -> tuple[rows.ReplicaRow, ...]:
-        """Return every replica that a plane reported."""
-        return await self._pages(lambda token: calls.list_replicas(self._project, token))
-
-    async def changes_since(self, sequence: int) -> tuple[rows.ChangeRow, ...]:
-        """Return the changes with a higher sequence, oldest first."""
-        return await self._pages(
-            lambda token: calls.list_changes(self._project, token, sequence, newest_first=False)
-        )
-
-    async def get_deployment(self, name: str) -> rows.DeploymentRow:
-        """Return one deployment; NotFound when there is none of that name."""
-        return await self._run(calls.get_deployment(self._project, name))
-
-    async def set_pool_terms(self, name: str, terms: PoolTerms, etag: str = "") -> rows.PoolRow:
-        """Set a pool's terms; Conflict when `etag` is given and no longer the pool's."""
-        call = calls.update_pool(self._project, name, terms, etag, self._ids.new_id())
-        return await self._run(call)
-
-    async def apply(self, deployment: Deployment) -> tuple[rows.DeploymentRow, rows.ApplyOutcome]:
-        """Create the deployment or give it a new revision; the same again changes nothing."""
-        return await self._run(
-            calls.apply_deployment(self._project, deployment, self._ids.new_id())
-        )
-
-    async def apply_all(
-        self, deployments: Sequence[Deployment], *, validate_only: bool = False
-    ) -> tuple[rows.AppliedRow, ...]:
-        """Apply all deployments or none; with `validate_only` say what that would do."""
-        ids = self._ids.new_id()
-        return await self._run(
-            calls.apply_all(self._project, deployments, ids, validate_only=validate_only)
-        )
-
-    async def plan(self, deployment: Deployment) -> rows.PlanPreview:
-        """Return what applying would do; changes nothing."""
-        return await self._run(calls.plan_deployment(self._project, deployment))
-
-    async def get_plan(self) -> rows.PlanPreview:
-        """Return the decision in force; NotFound before the first."""
-        return await self._run(calls.get_plan(self._project))
-
-    async def explain(self, deployment: str, pool: str | None = None) -> questions.Explanation:
-        """Return why a deployment is where it is, or why it is or is not on a pool."""
-        return await self._run(calls.explain(self._project, deployment, pool))
-
-    async def what_if(self, changes: Sequence[questions.Hypothesis]) -> questions.Consequences:
-        """Return what the changes together would do to the fleet; changes nothing."""
-        return await self._run(calls.what_if(self._project, changes))
-
-    async def survive(self, domains: Sequence[FailureDomain] = ()) -> tuple[questions.LossRow, ...]:
-        """Return what each loss would leave; without `domains` of every kind."""
-        return await self._run(calls.survive(self._project, domains))
-
-    async def _pages(self, call: Callable[[str], Call[Page[Row]]]) -> tuple[Row, ...]:
-        found: list[Row] = []
-        token = ""
-        for _ in range(calls.PAGES_MAX):
-            page = await self._run(call(token))
-            found += page.rows
-            token = page.next_token
-            if not token:
-                break
-        return tuple(found)
-
-    async def _run(self, call: Call[Answer]) -> Answer:
-        failures: list[SkerryError] = []
-        for stub in self._stubs:
-            try:
-                method = stub.method(call.method)
-                message = await method(
-                    call.request, timeout=call.seconds_max, metadata=self._metadata
-                )
-            except grpc.RpcError as error:
-                failures.append(_or_raise(from_rpc_error(error)))
-            else:
-                return call.read(message)
-        raise _nobody_answers(self._endpoints, failures)
-
-
-def _metadata(actor: str, reason: str) -> tuple[tuple[str, str | bytes], ...]:
-    named = (("x-skerry-actor", actor),)
-    return (*named, ("x-skerry-reason-bin", reason.encode())) if reason else named
+    def _invoke(self, at: int, method: str, request: Any, timeout: float | None = None) -> Any:
+        try:
+            invoke = self._methods[at][method]
+            return invoke(request, timeout=timeout, metadata=self._metadata)
+        except ValueError:  # what gRPC raises for a closed channel
+            if self._closed.is_set():
+                raise closed() from None
+            raise
 
 
 def find_row(found: Sequence[Row], name: str, what: str) -> Row:
@@ -432,20 +275,3 @@ def find_row(found: Sequence[Row], name: str, what: str) -> Row:
             return row
     names = ", ".join(str(getattr(row, "name", "")) for row in found[:10]) or "none"
     raise NotFound(f"{what} {name!r} does not exist; there are {len(found)}: {names}")
-
-
-def _or_raise(error: SkerryError) -> SkerryError:
-    """Return the error when another endpoint may do better, else raise it."""
-    # After a deadline the call may have taken effect or may yet: asking again only adds load.
-    if isinstance(error, Unavailable) and not isinstance(error, DeadlineExceeded):
-        return error
-    raise error
-
-
-def _nobody_answers(endpoints: Sequence[str], failures: Sequence[SkerryError]) -> SkerryError:
-    where = ", ".join(endpoints)
-    cause = failures[-1].message if failures else "no endpoint is configured"
-    return Unavailable(
-        f"no control plane answers at {where}: {cause.splitlines()[0][:200]};"
-        " serving goes on without it; check that it runs, or give --endpoint"
-    )

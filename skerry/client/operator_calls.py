@@ -3,7 +3,7 @@
 The sync and the asyncio client of `skerry.client.operator` make the same calls through it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -25,7 +25,7 @@ WRITE_SECONDS_MAX = 30.0
 # A question takes up to four turns of the solver; the server ends each after 45 s, and says so.
 QUESTION_SECONDS_MAX = 200.0
 PAGE_ROWS = 500
-# 1,000 planes x 100 replicas fit twice; past that the server repeats its page tokens.
+# Of a list that is held whole: 1,000 planes x 100 replicas fit twice.
 PAGES_MAX = 400
 
 
@@ -36,7 +36,13 @@ class Call(Generic[Answer]):
     method: str
     request: Any
     read: Callable[[Any], Answer]
-    seconds_max: float = READ_SECONDS_MAX
+    seconds_max: float = READ_SECONDS_MAX  # of the whole call, with all its attempts
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Say whether making the call twice has the effect of making it once."""
+        # What has no such field changes nothing; of a write the answer is kept under its id.
+        return bool(getattr(self.request, "request_id", "a read"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +75,15 @@ def list_planes(project: str, token: str, which: Which = EVERY) -> Call[Page[row
 
 
 def list_pools(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.PoolRow]]:
-    """Return the call for a page of pools."""
+    """Return the call for a page of pools that planes have reported."""
     request = messages.ListPoolsRequest(**page_fields(project, token), **which.fields())
-    return page_call("ListPools", request, "pools", read.pool_row)
+
+    def read_page(message: messages.ListPoolsResponse) -> Page[rows.PoolRow]:
+        # Without a shape are those whose terms wait for their plane.
+        reported = (pool for pool in message.pools if pool.HasField("shape"))
+        return Page(rows=tuple(map(read.pool_row, reported)), next_token=message.next_page_token)
+
+    return Call(method="ListPools", request=request, read=read_page)
 
 
 def list_deployments(
@@ -97,11 +109,22 @@ def list_replicas(project: str, token: str, which: Which = EVERY) -> Call[Page[r
 
 
 def list_changes(
-    project: str, token: str, from_sequence: int, *, newest_first: bool
+    project: str,
+    token: str,
+    from_sequence: int,
+    *,
+    newest_first: bool,
+    page_rows: int = PAGE_ROWS,
+    passes: str = "",
 ) -> Call[Page[rows.ChangeRow]]:
-    """Return the call for a page of changes with a higher sequence."""
+    """Return the call for a page of changes with a higher sequence that pass a filter."""
     request = messages.ListChangesRequest(
-        **page_fields(project, token), from_sequence=from_sequence, newest_first=newest_first
+        parent=f"projects/{project}",
+        page_size=page_rows,
+        page_token=token,
+        from_sequence=from_sequence,
+        newest_first=newest_first,
+        filter=passes,
     )
     return page_call("ListChanges", request, "changes", read.change_row)
 
@@ -141,7 +164,12 @@ def get_deployment(project: str, name: str) -> Call[rows.DeploymentRow]:
 
 
 def update_pool(
-    project: str, name: str, terms: PoolTerms, etag: str, request_id: str
+    project: str,
+    name: str,
+    terms: PoolTerms,
+    etag: str,
+    request_id: str,
+    only: Collection[str] = (),
 ) -> Call[rows.PoolRow]:
     """Return the call that sets a pool's terms, if its etag is still that (empty: any)."""
     request = messages.UpdatePoolRequest(
@@ -150,6 +178,7 @@ def update_pool(
         etag=etag,
         request_id=request_id,
     )
+    request.update_mask.paths.extend(f"terms.{field}" for field in sorted(only))
     return Call(
         method="UpdatePool", request=request, read=read.pool_row, seconds_max=WRITE_SECONDS_MAX
     )
@@ -202,9 +231,9 @@ def get_plan(project: str, number: int | None = None) -> Call[rows.PlanPreview]:
     return Call(method="GetPlan", request=request, read=read.plan_preview)
 
 
-def list_plans(project: str, token: str) -> Call[Page[rows.PlanRow]]:
-    """Return the call for a page of plans, the newest first."""
-    request = messages.ListPlansRequest(**page_fields(project, token))
+def list_plans(project: str, token: str, which: Which = EVERY) -> Call[Page[rows.PlanRow]]:
+    """Return the call for a page of plans, the newest first unless ordered."""
+    request = messages.ListPlansRequest(**page_fields(project, token), **which.fields())
     return page_call("ListPlans", request, "plans", read.plan_row)
 
 
@@ -260,10 +289,15 @@ def survive(project: str, domains: Sequence[FailureDomain]) -> Call[tuple[questi
     )
 
 
-def list_revisions(project: str, name: str, token: str) -> Call[Page[rows.RevisionRow]]:
-    """Return the call for a page of a deployment's revisions, the newest first."""
+def list_revisions(
+    project: str, name: str, token: str, which: Which = EVERY
+) -> Call[Page[rows.RevisionRow]]:
+    """Return the call for a page of a deployment's revisions, the newest first unless ordered."""
     request = messages.ListRevisionsRequest(
-        parent=full_name(project, "deployments", name), page_size=PAGE_ROWS, page_token=token
+        parent=full_name(project, "deployments", name),
+        page_size=PAGE_ROWS,
+        page_token=token,
+        **which.fields(),
     )
     return page_call("ListRevisions", request, "revisions", read.revision_row)
 

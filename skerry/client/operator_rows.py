@@ -3,6 +3,7 @@
 Only `skerry.client.operator_calls` reads answers through it.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from google.protobuf.json_format import MessageToDict
@@ -17,7 +18,7 @@ from skerry.api.operator.v1 import (
     pool_pb2,
 )
 from skerry.client import rows
-from skerry.client.answer_rows import level_rows, shed_rows, unplaced_rows
+from skerry.client.answer_rows import level_rows, move_rows, shed_rows, unplaced_rows
 from skerry.fleet.observation import PeerView, PlaneState
 from skerry.fleet.pool import CapacityClass, PoolTerms
 from skerry.wire.deployments import (
@@ -71,22 +72,23 @@ def plane_row(message: plane_pb2.Plane) -> rows.PlaneRow:
 
 def pool_row(message: pool_pb2.Pool) -> rows.PoolRow:
     """Return the row of a pool; a price that is not told stays None."""
-    terms = message.terms
     return rows.PoolRow(
         name=short_name(message.name),
         plane=short_name(message.plane),
-        shape=pool_shape_from_proto(message.shape),
-        terms=PoolTerms(
-            capacity_class=CapacityClass(terms.capacity_class or CapacityClass.ON_DEMAND),
-            price_per_accelerator_hour=(
-                terms.price_per_accelerator_hour
-                if terms.HasField("price_per_accelerator_hour")
-                else None
-            ),
-            cordoned=terms.cordoned,
-        ),
+        shape=pool_shape_from_proto(message.shape) if message.HasField("shape") else None,
+        terms=pool_terms(message.terms),
         accelerators_placed=message.accelerators_placed,
         etag=message.etag,
+    )
+
+
+def pool_terms(terms: pool_pb2.PoolTerms) -> PoolTerms:
+    """Return a pool's terms; a price that is not told stays None."""
+    told = terms.HasField("price_per_accelerator_hour")
+    return PoolTerms(
+        capacity_class=CapacityClass(terms.capacity_class or CapacityClass.ON_DEMAND),
+        price_per_accelerator_hour=terms.price_per_accelerator_hour if told else None,
+        cordoned=terms.cordoned,
     )
 
 
@@ -109,6 +111,7 @@ def deployment_row(message: deployment_pb2.Deployment) -> rows.DeploymentRow:
         cost_per_hour=message.status.cost_per_hour,
         pending=tuple(message.status.pending),
         etag=message.etag,
+        deleting=message.status.deleting,
     )
 
 
@@ -118,13 +121,15 @@ def applied_rows(message: operator_service_pb2.ApplyResponse) -> tuple[rows.Appl
         rows.AppliedRow(
             deployment=deployment_row(item.deployment),
             outcome=from_number(OUTCOMES, item.outcome, "outcome"),
-            diffs=tuple(
-                rows.FieldDiffRow(path=diff.path, before=diff.before, after=diff.after)
-                for diff in item.diffs
-            ),
+            diffs=diff_rows(item.diffs),
         )
         for item in message.deployments
     )
+
+
+def diff_rows(diffs: Iterable[operator_service_pb2.FieldDiff]) -> tuple[rows.FieldDiffRow, ...]:
+    """Return the rows of fields with another value."""
+    return tuple(rows.FieldDiffRow(path=d.path, before=d.before, after=d.after) for d in diffs)
 
 
 def placement_row(message: placement_pb2.Placement) -> rows.PlacementRow:
@@ -224,6 +229,23 @@ def plan_preview(message: placement_pb2.Plan) -> rows.PlanPreview:
             for item in message.prices
         ),
         solver_reason=message.solver_reason,
+        deployments=tuple(
+            rows.PlannedDeploymentRow(
+                deployment=short_name(item.deployment),
+                replicas_before=item.replicas_before,
+                replicas_after=item.replicas_after,
+                replicas_unmet=item.replicas_unmet,
+                unmet_reason=item.unmet_reason,
+                cost_per_hour_before=item.cost_per_hour_before,
+                cost_per_hour_after=item.cost_per_hour_after,
+                moves=move_rows(item.moves),
+                ready_in_seconds=(
+                    item.ready_in_seconds if item.HasField("ready_in_seconds") else None
+                ),
+                ready_basis=item.ready_basis,
+            )
+            for item in message.deployments
+        ),
     )
 
 

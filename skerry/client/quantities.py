@@ -1,14 +1,20 @@
-"""Amounts as people write them in a deployment file: `512MiB`, `16GiB`, `60s`, `15m`, `1h30m`.
+"""Amounts and times as people write them in files: `512MiB`, `60s`, `1h30m`, RFC 3339.
 
-The manifest's schema reads them, its rendering writes them.
+The manifest's schema reads them, its rendering writes them; what is written reads back as exactly
+the same amount.
 """
 
 import re
+from datetime import datetime
+from decimal import Decimal
 
 BYTES_MAX = 2**63 - 1  # what the wire's int64 holds
 DURATION_SECONDS_MAX = 10 * 365 * 86_400.0  # ten years: longer is a typing error
 
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKMGTP]i?)?B?")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _CHARS_MAX = 64  # no amount needs more; the pattern's work stays bounded
@@ -27,7 +33,7 @@ _BYTE_UNITS = {
     "Ti": 2**40,
     "Pi": 2**50,
 }
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
 def parse_bytes(value: object) -> int:
@@ -35,7 +41,7 @@ def parse_bytes(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         amount = value
     elif isinstance(value, str) and len(value) <= _CHARS_MAX and (m := _BYTES.fullmatch(value)):
-        amount = round(float(m[1]) * _BYTE_UNITS[m[2] or ""])
+        amount = round(Decimal(m[1]) * _BYTE_UNITS[m[2] or ""])
     else:
         raise ValueError("must be an amount of memory such as 512MiB or 16GiB")
     if not 0 <= amount <= BYTES_MAX:
@@ -47,10 +53,26 @@ def parse_duration(value: object) -> float:
     """Return the seconds of `60s`, `15m`, `1h30m` or `200ms`; ValueError otherwise."""
     if not isinstance(value, str) or len(value) > _CHARS_MAX or not _DURATION.fullmatch(value):
         raise ValueError("must be a time with its unit, such as 200ms, 60s, 15m or 1h30m")
-    seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(value))
+    # Divided, for 9 * 0.001 is not 0.009.
+    seconds = sum(
+        float(n) / 1000 if unit == "ms" else float(n) * _SECONDS[unit]
+        for n, unit in _DURATION_PART.findall(value)
+    )
     if seconds > DURATION_SECONDS_MAX:
         raise ValueError("must be at most ten years")
     return seconds
+
+
+def parse_time(value: object) -> datetime:
+    """Return a moment of RFC 3339 with its zone, `2026-12-01T00:00:00Z`; ValueError otherwise."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            pass  # the thirteenth month
+    raise ValueError(
+        "must be a time with its zone, such as 2026-12-01T00:00:00Z or 2026-12-01T09:00:00+01:00"
+    )
 
 
 def format_bytes(amount: int) -> str:
@@ -69,4 +91,4 @@ def format_duration(seconds: float) -> str:
     milliseconds = seconds * 1000
     if round(milliseconds) / 1000 == seconds:
         return f"{round(milliseconds)}ms"
-    return f"{seconds:.9f}".rstrip("0") + "s"
+    return f"{Decimal(repr(seconds)):f}s"

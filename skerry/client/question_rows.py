@@ -41,15 +41,7 @@ def consequences(message: question_pb2.Consequences) -> questions.Consequences:
     """Return what some changes would do."""
     return questions.Consequences(
         placed=_replicas(message.placed),
-        moved=tuple(
-            questions.MoveRow(
-                deployment=move.deployment,
-                from_pool=move.from_pool,
-                to_pool=move.to_pool,
-                replicas=move.replicas,
-            )
-            for move in message.moved
-        ),
+        moved=answer_rows.move_rows(message.moved),
         evicted=_replicas(message.evicted),
         shed=answer_rows.shed_rows(message.shed),
         unplaced=answer_rows.unplaced_rows(message.unplaced),

@@ -6,7 +6,7 @@ money is in USD per hour.
 
 from dataclasses import dataclass
 
-from skerry.client.rows import LevelRow, ShedRow, UnplacedRow
+from skerry.client.rows import LevelRow, MoveRow, ShedRow, UnplacedRow
 from skerry.fleet.deployment import FailureDomain
 
 
@@ -68,16 +68,6 @@ class ReplicasRow:
     pool: str
     replicas: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveRow:
-    """Replicas that leave one pool for another."""
-
-    deployment: str
-    from_pool: str
-    to_pool: str
-    replicas: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from skerry.fleet.catalogue import AcceleratorKind, RegisteredModel, Reservation
+from skerry.fleet.catalogue import AcceleratorKind, Cloud, Region, RegisteredModel, Reservation
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
+from skerry.fleet.intent import Intent
 from skerry.fleet.observation import ObservedReplica, PeerView, PlaneState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
+from skerry.fleet.profile import Profile
 
-Value = TypeVar("Value", AcceleratorKind, RegisteredModel, Reservation)
+Value = TypeVar("Value", AcceleratorKind, RegisteredModel, Reservation, Cloud, Region, Profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,11 @@ class PlaneRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRow:
-    """A pool with its terms and what is placed on it."""
+    """A pool with its terms and what is placed on it; no shape while its plane has not told it."""
 
     name: str
     plane: str
-    shape: PoolShape
+    shape: PoolShape | None
     terms: PoolTerms
     accelerators_placed: int
     etag: str
@@ -61,6 +63,7 @@ class DeploymentRow:
     cost_per_hour: float
     pending: tuple[str, ...]
     etag: str
+    deleting: bool = False
 
     @property
     def name(self) -> str:
@@ -146,12 +149,16 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRow(Generic[Value]):
-    """An entry of the catalogue: an accelerator kind, a base model or a reservation."""
+    """An entry of the catalogue; `planes` are those in a cloud or region.
+
+    A cloud or region that planes report and nobody registered has no etag and no times.
+    """
 
     value: Value
     etag: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime | None
+    updated_at: datetime | None
+    planes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -170,12 +177,16 @@ class PriceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CordonRow:
-    """A domain that takes nothing new: `planes/X`, `regions/CLOUD/REGION` or `clouds/X`."""
+    """A part that takes nothing new: `planes/X`, `nodes/PLANE--NODE`, `clouds/X` or the like.
+
+    Draining, what runs there goes elsewhere.
+    """
 
     name: str
     actor: str
     reason: str
     since: datetime
+    draining: bool = False
 
 
 class ApplyOutcome(StrEnum):
@@ -205,6 +216,23 @@ class AppliedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedIntentRow:
+    """What applying did to what an intent is about, or would do."""
+
+    intent: Intent
+    outcome: ApplyOutcome
+    diffs: tuple[FieldDiffRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedEverything:
+    """What applying did to each deployment and intent, in the order that they were given in."""
+
+    deployments: tuple[AppliedRow, ...]
+    intents: tuple[AppliedIntentRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRow:
     """What a plan would do to one deployment on one pool."""
 
@@ -214,6 +242,36 @@ class PlannedRow:
     replicas_after: int
     cost_per_hour: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRow:
+    """Replicas that leave one pool for another."""
+
+    deployment: str
+    from_pool: str
+    to_pool: str
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDeploymentRow:
+    """What a plan would do to one deployment as a whole; costs in USD per hour.
+
+    `ready_in_seconds` is an estimate for the last replica that it starts, `ready_basis` what that
+    rests on; None with no basis where it starts none, with the reason where nobody can tell.
+    """
+
+    deployment: str
+    replicas_before: int
+    replicas_after: int
+    replicas_unmet: int
+    unmet_reason: str
+    cost_per_hour_before: float
+    cost_per_hour_after: float
+    moves: tuple[MoveRow, ...]
+    ready_in_seconds: float | None
+    ready_basis: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,3 +342,4 @@ class PlanPreview:
     levels: tuple[LevelRow, ...] = ()
     prices: tuple[PoolPriceRow, ...] = ()
     solver_reason: str = ""
+    deployments: tuple[PlannedDeploymentRow, ...] = ()

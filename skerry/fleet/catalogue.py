@@ -1,4 +1,4 @@
-"""What operators register beside pools and deployments: accelerators, base models, reservations.
+"""What operators register beside pools and deployments, from accelerators to clouds and regions.
 
 A catalogue entry is a name with a value; the store keeps all kinds alike.
 """
@@ -8,12 +8,15 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry.fleet.names import check_name
+from skerry.fleet.cordon import Part, Scope
+from skerry.fleet.names import NAME_CHARACTERS_MAX, check_name
 from skerry.fleet.pool import PRICE_MAX
 
 DESCRIPTION_CHARACTERS_MAX = 1_000
 URI_CHARACTERS_MAX = 2_048
 MEMORY_BYTES_MAX = 2**50  # a pebibyte
+CLIENT_REGIONS_MAX = 256  # told of one region: every region of every large cloud, twice
+LATENCY_SECONDS_MAX = 10.0  # past it seconds were taken for milliseconds
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -91,6 +94,54 @@ class Reservation:
     def holds(self, now: datetime) -> bool:
         """Say whether the reservation holds at that moment; its end is no longer part of it."""
         return self.start_time <= now < self.end_time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """A cloud, or a site of one's own, that planes lie in."""
+
+    name: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "cloud")
+        _check_text(self.description, "description", DESCRIPTION_CHARACTERS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A region of a cloud, `CLOUD/REGION`, and how far users are from it.
+
+    `client_latency_seconds` are (client region, seconds one way), by client region.
+    """
+
+    name: str
+    description: str = ""
+    client_latency_seconds: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        Part(scope=Scope.REGION, name=self.name)  # refuses what is not CLOUD/REGION
+        _check_text(self.description, "description", DESCRIPTION_CHARACTERS_MAX)
+        told = self.client_latency_seconds
+        if len(told) > CLIENT_REGIONS_MAX:
+            raise ValueError(
+                f"client_latency_seconds has {len(told)} client regions; at most"
+                f" {CLIENT_REGIONS_MAX} are kept"
+            )
+        clients = [client for client, _ in told]
+        if clients != sorted(set(clients)):
+            raise ValueError("client_latency_seconds must name each client region once, in order")
+        for client, seconds in told:
+            if not (0 < len(client) <= NAME_CHARACTERS_MAX and client.isprintable()):
+                raise ValueError(
+                    f"client_latency_seconds names {client[:80]!r}; a client region has"
+                    f" 1-{NAME_CHARACTERS_MAX} printable characters"
+                )
+            if not (math.isfinite(seconds) and 0.0 <= seconds <= LATENCY_SECONDS_MAX):
+                raise ValueError(
+                    f"client_latency_seconds from {client!r} must be 0..{LATENCY_SECONDS_MAX:g}"
+                    f" seconds, not {seconds}"
+                )
 
 
 def _check_text(text: str, what: str, characters_max: int) -> None:

@@ -12,8 +12,10 @@ FEATURES_NEEDED = ("envelopes.v1", "peers.v1", "openengine.v1")
 # Required only by a state that cordons nodes, so that planes of an earlier release go on taking
 # those that do not.
 NODE_CORDONS = "node-cordons.v1"
+# Required only by a state with an engine's technique that the first release would leave out.
+ENGINE_TECHNIQUES = "engine-techniques.v2"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
-FEATURES = (*FEATURES_NEEDED, NODE_CORDONS)
+FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,11 @@ class DesiredState:
     peers: tuple[PeerPlane, ...] = ()
     required_features: tuple[str, ...] = ()
     node_cordons: tuple[NodeCordon, ...] = ()
+
+    @property
+    def envelopes(self) -> tuple[Envelope, ...]:
+        """Return every envelope that the plane is granted."""
+        return tuple(envelope for one in self.assignments for envelope in one.envelopes)
 
     def envelope(self, deployment: str, pool: str) -> Envelope | None:
         """Return the envelope of a deployment on a pool, None when there is none."""

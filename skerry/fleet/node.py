@@ -1,6 +1,8 @@
 """Nodes: the machines of a pool by the names that their plane gives them, and cordons of them."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from skerry.fleet.names import check_part, pool_name
 
@@ -34,6 +36,13 @@ class NodeCordon:
 
     node: str
     draining: bool = False
+
+
+@lru_cache(maxsize=4_096)  # every plane's report is compared once a second
+def digest_of_nodes(nodes: tuple[Node, ...]) -> str:
+    """Return a digest of a plane's nodes, whatever their order."""
+    told = (f"{n.name}\0{n.pool}\0{n.accelerators}\0{n.ready}\0{n.message}" for n in nodes)
+    return hashlib.sha256("\0\0".join(sorted(told)).encode()).hexdigest()
 
 
 def node_name(plane: str, node: str) -> str:

@@ -37,6 +37,10 @@ class PlaneState(StrEnum):
     RECOVERING = "recovering"  # back, being reconciled
 
 
+# States of a plane that is heard now: what it reports holds, and what it is told it takes up.
+HEARD = (PlaneState.CONNECTED, PlaneState.RECOVERING)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedReplica:
     """One replica as its plane reports it; addresses as `host:port`, `pool` the fleet-wide id.
@@ -101,9 +105,13 @@ UNKNOWN = Unknown()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneCondition:
-    """A plane's state with the evidence for it, for people."""
+    """A plane's state with the evidence for it, for people.
+
+    `declared`: lost by an operator's word, whatever the witnesses say.
+    """
 
     state: PlaneState
     since: datetime
     reason: str = ""
     witnesses: tuple[PeerView, ...] = field(default=())
+    declared: bool = False

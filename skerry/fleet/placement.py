@@ -1,5 +1,6 @@
 """The decision: how many replicas of a deployment on which pool, and the bounds a plane gets."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -15,6 +16,11 @@ class Placement:
     def __post_init__(self) -> None:
         if self.count < 0:
             raise ValueError(f"a placement's count must not be negative: {self.count}")
+
+
+def counts_of(placements: Iterable[Placement]) -> dict[tuple[str, str], int]:
+    """Return how many replicas are placed, by (deployment, pool); pairs without any left out."""
+    return {(p.deployment, p.pool): p.count for p in placements if p.count}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,11 @@
 """Which terms of a pool hold at a moment: reservations, then prices by time, then what was set."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from skerry.fleet.catalogue import Reservation
-from skerry.fleet.cordon import is_cordoned
-from skerry.fleet.deployment import FailureDomain
+from skerry.fleet.cordon import Cordons
 from skerry.fleet.pool import CapacityClass, Pool, PoolTerms
 
 
@@ -37,11 +36,11 @@ def pool_at(
     pool: Pool,
     prices: Sequence[tuple[datetime, float]],
     reservations: Iterable[Reservation],
-    cordons: Collection[tuple[FailureDomain, str]],
+    cordons: Cordons,
     now: datetime,
 ) -> Pool:
-    """Return the pool with the terms that hold at `now`, cordoned where its plane's domain is."""
+    """Return the pool with the terms that hold at `now`, cordoned where it lies in a cordon."""
     terms = terms_at(pool.terms, prices, reservations, now)
-    if is_cordoned(pool.plane, cordons):
+    if cordons.of_pool(pool) is not None:
         terms = replace(terms, cordoned=True)
     return pool if terms == pool.terms else replace(pool, terms=terms)

@@ -70,6 +70,13 @@ class Unavailable(SkerryError):
     """The other side cannot answer now; the same call may succeed later."""
 
 
+class NotLeading(Unavailable):
+    """A write came to a control plane that does not lead; its `leader` hint says which one does.
+
+    Nothing was done, so the call may be sent elsewhere at once, whatever it is.
+    """
+
+
 class DeadlineExceeded(Unavailable):
     """No answer came in time; whether it took effect is not known."""
 

@@ -5,12 +5,13 @@ pid alone is never trusted: the kernel reuses it, so each signal goes to a check
 """
 
 import asyncio
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ EXIT_CODES_MAX = 256
 _exit_codes: dict[tuple[int, float], int] = {}
 # Each round kills what the round before forked meanwhile; more rounds are a fork bomb.
 _KILL_ROUNDS_MAX = 20
+_PR_SET_CHILD_SUBREAPER = 36
+_REAPED_MAX = 1_000  # of one look; the next one goes on
 # Fields of /proc/PID/stat counted from the one after the command's closing parenthesis.
 _STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_START = 0, 1, 3, 19
 # Runs as the child: asks for SIGKILL at the parent's death, makes sure that the parent was not
@@ -79,12 +82,13 @@ def spawn(
     cwd: Path | None,
     stdout_path: Path,
     die_with_parent: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> ProcessRecord:
     """Start a program in its own session, output appended to a file, and return its record.
 
     `env` is the whole environment (None: ours). With `die_with_parent` the kernel kills it when
-    the calling THREAD ends, so call it from the main thread then. Raises NotFound when there is
-    no such program.
+    the calling THREAD ends, so call it from the main thread then. It inherits `pass_fds`. Raises
+    NotFound when there is no such program.
     """
     path = (os.environ if env is None else env).get("PATH")
     program = shutil.which(argv[0], path=path)
@@ -102,6 +106,7 @@ def spawn(
             stdout=output,
             stderr=output,
             close_fds=True,
+            pass_fds=pass_fds,
             start_new_session=True,
         )
     record = record_of(child.pid, name=Path(argv[0]).name)
@@ -194,7 +199,7 @@ def kill_group(record: ProcessRecord, number: signal.Signals = signal.SIGKILL) -
     """
     hit: set[tuple[int, float]] = set()
     for _ in range(_KILL_ROUNDS_MAX):
-        fresh = [m for m in _session_members(record) if (m.pid, m.start_time) not in hit]
+        fresh = [m for m in session_members(record) if (m.pid, m.start_time) not in hit]
         for member in fresh:
             signal_process(member, number)
             hit.add((member.pid, member.start_time))
@@ -219,7 +224,33 @@ def children(record: ProcessRecord) -> tuple[ProcessRecord, ...]:
     return tuple(found)
 
 
-def _session_members(record: ProcessRecord) -> list[ProcessRecord]:
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends; raises OSError.
+
+    From then on `children` of this process are all that was ever started from here and lives.
+    Call `reap_orphans` now and then: nobody else does.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def reap_orphans(known: Collection[int]) -> int:
+    """Reap dead children that nobody waits for, which are all but the known pids; count them."""
+    for reaped in range(_REAPED_MAX):
+        try:
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return reaped
+        # One that somebody waits for may hide others, until it is fetched.
+        if dead is None or dead.si_pid in known:
+            return reaped
+        os.waitpid(dead.si_pid, os.WNOHANG)
+    return _REAPED_MAX
+
+
+def session_members(record: ProcessRecord) -> list[ProcessRecord]:
+    """Return the living processes of the session that the record leads or led."""
     leader = _read_stat(record.pid)
     if record.boot_id != _boot_id() or (leader and not _is_same(record, leader[1])):
         return []  # the pid is somebody else's by now: so would be the session of that number

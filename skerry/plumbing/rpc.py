@@ -32,6 +32,7 @@ from skerry.plumbing.errors import (
     Infeasible,
     InvalidInput,
     NotFound,
+    NotLeading,
     OutOfRange,
     SkerryError,
     StaleGeneration,
@@ -54,6 +55,7 @@ KINDS: tuple[tuple[type[SkerryError], grpc.StatusCode, str], ...] = (
     (Conflict, grpc.StatusCode.ABORTED, "CONFLICT"),
     (Infeasible, grpc.StatusCode.FAILED_PRECONDITION, "INFEASIBLE"),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    (NotLeading, grpc.StatusCode.UNAVAILABLE, "NOT_LEADING"),
     (Unavailable, grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     (OutOfRange, grpc.StatusCode.OUT_OF_RANGE, "OUT_OF_RANGE"),
     (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT"),
@@ -187,7 +189,7 @@ def _row_of(error: SkerryError) -> tuple[type[SkerryError], grpc.StatusCode, str
 def _kind_of_code(code: grpc.StatusCode) -> type[SkerryError]:
     if code is grpc.StatusCode.ABORTED:
         return Conflict
-    if code is grpc.StatusCode.CANCELLED:
+    if code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE):
         return Unavailable
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return Infeasible
@@ -234,7 +236,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Lets handlers raise: kinds become rich statuses, anything else a neutral INTERNAL.
 
     Requests that do not decode become INVALID_ARGUMENT. Handlers must be coroutines or async
-    generators, and read streams by iterating them, not through `context.read()`.
+    generators, and read streams by iterating them, not through `context.read()`. What a handler
+    answers as bytes is its response encoded already.
     """
 
     async def intercept_service(
@@ -255,7 +258,7 @@ class _Undecodable:
 
 def _guarded(handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
     decode = _tolerant(handler.request_deserializer)
-    encode = handler.response_serializer
+    encode = _unless_encoded(handler.response_serializer)
     if not handler.response_streaming:
         behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
         assert inspect.iscoroutinefunction(behaviour), f"{method} must be a coroutine function"
@@ -306,6 +309,16 @@ def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], 
             return _Undecodable()
 
     return decode
+
+
+def _unless_encoded(serializer: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    if serializer is None:
+        return None
+
+    def encode(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else serializer(response)
+
+    return encode
 
 
 def _checked(request: Any) -> Any:

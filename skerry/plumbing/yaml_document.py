@@ -1,13 +1,13 @@
 """Strict YAML: what an operator's file says, with the line of each value, and nothing clever.
 
-The command line reads its files through `parse`. YAML 1.2 core scalars (`NO` and `12:30:00` are
-text), no anchors, tags or duplicate keys, and bounds on everything: PyYAML's safe_load accepted
-an alias bomb in 10 ms whose JSON then filled 2 GiB.
+The command line reads its files through `parse`, and `dump` writes what it reads back. YAML 1.2
+core scalars (`NO` and `12:30:00` are text), no anchors, tags or duplicate keys, and bounds on
+everything: PyYAML's safe_load accepted an alias bomb in 10 ms whose JSON then filled 2 GiB.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -110,6 +110,25 @@ def parse(text: bytes, source: str) -> tuple[Document, ...]:
     if not documents:
         raise InvalidInput(f"{source}:1:1: holds no document; it is empty or only comments")
     return tuple(documents)
+
+
+def dump(documents: Iterable[Value]) -> str:
+    """Return documents as a file, in the order they have; `parse` reads the same."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True  # written out: nobody reads them back
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML quotes what YAML 1.1 takes for a number; `1e5` and `0o17` are ones of 1.2.
+    style = None if _is_text(text) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def dotted(path: Path) -> str:
@@ -235,6 +254,13 @@ def _scalar(reading: _Reading, event: yaml.ScalarEvent) -> Value:
     if _NOT_FINITE.fullmatch(text):
         _refuse(reading, event, f"{text} is not a finite number; quote it if it is text")
     return text
+
+
+def _is_text(text: str) -> bool:
+    """Say whether a plain scalar is read as text."""
+    if text in _NULL or text in _TRUE or text in _FALSE:
+        return False
+    return not any(form.fullmatch(text) for form in (_INTEGER, _FLOAT, _NOT_FINITE))
 
 
 def _mark(event: yaml.Event) -> Mark:

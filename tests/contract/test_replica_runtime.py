@@ -1,6 +1,6 @@
-"""What every ReplicaRuntime promises, held by `local` and by the tests' own.
+"""What every ReplicaRuntime promises, held by `local`, `ray` and by the tests' own.
 
-`local` runs a stand-in replica host: real processes and ports, no engine.
+`local` and `ray` run a stand-in replica host: real processes and ports, no engine.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
@@ -20,9 +21,13 @@ from skerry.plumbing.errors import Conflict, Exhausted, Unavailable
 from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import ProcessRecord, is_alive
 from tests.fakes.replica_runtime import FakeReplicaRuntime
+from tests.integration.ray_world import RayWorld, ray_settings, stand_in_command
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder, ReplicaRuntime
+from workload_plane.replicas.ray.runtime import RayRuntime
 from workload_plane.replicas.records import record_path
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STAND_IN = Path(__file__).with_name("stand_in_host.py")
 WAIT_SECONDS = 20.0
@@ -59,6 +64,31 @@ async def _until(
         return live
 
 
+class RayBench:
+    """A cluster that is started by the first test that asks, and its runtime."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._world: RayWorld | None = None
+        self._runtime: RayRuntime | None = None
+
+    async def runtime(self) -> RayRuntime:
+        if self._world is None or self._runtime is None:
+            self._world = RayWorld(self.directory, ray_settings(self.directory), stand_in_command)
+            self._runtime = self._world.runtime()
+        await self._world.open(self._runtime)
+        return self._runtime
+
+    def restarted(self) -> RayRuntime:
+        """Return the runtime of an agent that has just begun and has not reached Ray yet."""
+        assert self._world is not None
+        return self._world.runtime_apart()
+
+    async def close(self) -> None:
+        if self._world is not None:
+            await self._world.close()
+
+
 def _local(directory: Path) -> LocalRuntime:
     place = LocalPlace(
         plane="here",
@@ -69,9 +99,25 @@ def _local(directory: Path) -> LocalRuntime:
     return LocalRuntime(place, SystemClock())
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RayBench]:
+    """Two Ray nodes and one runtime for all tests that ask: Ray takes 15 s to come up."""
+    cluster = RayBench(tmp_path_factory.mktemp("ray"))
+    yield cluster
+    await cluster.close()
+
+
+RAY_MARKS = (pytest.mark.ray, pytest.mark.integration, pytest.mark.slow)
+
+
+@pytest_asyncio.fixture(
+    params=["fake", "local", pytest.param("ray", marks=RAY_MARKS)], loop_scope="module"
+)
 async def bench(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    cluster: RayBench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Bench]:
     if request.param == "fake":
         fake = FakeReplicaRuntime()
@@ -83,6 +129,17 @@ async def bench(
         )
         return
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    if request.param == "ray":
+        on_ray = await cluster.runtime()
+        yield Bench(
+            on_ray,
+            lambda one: os.kill(one.record.engine_pid, signal.SIGKILL),
+            lambda one: _tear(record_path(cluster.directory / "replicas", one.record.name)),
+            cluster.restarted,
+        )
+        for one in await on_ray.list():
+            await on_ray.stop(one.record, 5.0)
+        return
     runtime = _local(tmp_path)
     yield Bench(
         runtime,
@@ -125,6 +182,22 @@ async def test_a_marked_state_is_kept(bench: Bench) -> None:
     (one,) = await bench.runtime.list()
     assert (one.record.state, one.record.message) == (ReplicaState.DRAINING, "why")
     await bench.runtime.mark("nobody", ReplicaState.READY)
+
+
+async def test_what_a_replica_was_started_with_and_how_long_it_took_is_kept(
+    bench: Bench,
+) -> None:
+    order = _order(accelerators=2, nodes=("n1", "n2"), host_memory_bytes=7)
+    one = await _started(bench, order)
+    assert one.record.nodes == ("n1", "n2")
+    assert one.record.host_memory_bytes == 7
+    await bench.runtime.mark(order.name, ReplicaState.READY, start_seconds=12.5)
+    await bench.runtime.mark(order.name, ReplicaState.DRAINING, "why")
+    (kept,) = await bench.restarted().list()
+    assert (kept.record.nodes, kept.record.start_seconds) == (("n1", "n2"), 12.5)
+    await bench.runtime.kill(kept.record, "it hangs")
+    (dead,) = await bench.runtime.list()
+    assert dead.record.nodes == ("n1", "n2")
 
 
 async def test_a_stopped_replica_leaves_nothing(bench: Bench) -> None:

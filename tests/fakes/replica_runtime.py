@@ -58,11 +58,17 @@ class FakeReplicaRuntime:
         """See ReplicaRuntime."""
         return names - self.records.keys()
 
-    async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:
+    async def mark(
+        self, name: str, state: ReplicaState, message: str = "", start_seconds: float | None = None
+    ) -> None:
         """See ReplicaRuntime."""
         if name in self.records:
+            record = self.records[name]
             self.records[name] = dataclasses.replace(
-                self.records[name], state=state, message=message
+                record,
+                state=state,
+                message=message,
+                start_seconds=record.start_seconds if start_seconds is None else start_seconds,
             )
 
     async def stop(self, record: ReplicaRecord, grace_seconds: float) -> None:
@@ -120,6 +126,8 @@ class FakeReplicaRuntime:
             pool=order.pool,
             served_name=order.served_name,
             accelerators=order.accelerators,
+            nodes=order.nodes,
+            host_memory_bytes=order.host_memory_bytes,
             restarts=order.restarts,
         )
 

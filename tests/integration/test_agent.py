@@ -1,6 +1,7 @@
 """The agent keeps its replicas whatever happens to it, to them and to the control plane."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from skerry.api.openengine.v1 import generation_pb2, openengine_pb2_grpc, server_pb2
+from skerry.fleet.node import NodeCordon
 from skerry.plumbing.processes import is_alive, signal_process
 from skerry.plumbing.rpc import insecure_channel
 from tests.integration.agent_world import PLANE, AgentWorld, a_deployment, a_desired
@@ -56,14 +58,17 @@ async def test_replicas_come_and_outlive_the_agent_the_link_and_themselves(
     assert hello.observed.held.generation == 1
     assert world.replicas("ready") == before
 
-    # The control plane is gone: a killed engine and a killed host are replaced all the same.
+    # The control plane is gone: a killed engine is started again by its host, a killed host is
+    # replaced, all the same.
     await world.stop_link()
     os.kill(before[0].engine_pid, signal.SIGKILL)
     host = before[1].host_process
     assert host is not None
     signal_process(host, signal.SIGKILL)
-    await world.until(lambda: not {r.name for r in world.replicas("ready")} & _names(before))
+    await world.until(lambda: before[1].name not in _names(world.replicas()))
+    await world.until(lambda: {r.restarts for r in world.replicas("ready")} == {1})
     after = await world.ready(2)
+    assert before[0].name in _names(after)
     assert {r.restarts for r in after} == {1}
     assert not any(is_alive(p) for r in before if (p := r.engine_process) is not None)
 
@@ -192,7 +197,7 @@ async def test_users_notice_neither_a_rollout_nor_a_killed_replica(world: AgentW
             second = await world.ready(2)
             await world.until(lambda: len(world.status()["gateway"]["routable"]) == 2)
             os.kill(second[0].engine_pid, signal.SIGKILL)
-            await world.until(lambda: second[0].name not in {r.name for r in world.replicas()})
+            await world.until(lambda: {r.restarts for r in world.replicas()} == {0, 1})
             await world.ready(2)
             for user in users:
                 user.cancel()
@@ -216,6 +221,36 @@ async def test_users_notice_neither_a_rollout_nor_a_killed_replica(world: AgentW
                 await call.read()
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
             assert "demo" in str(caught.value.details())
+
+
+async def test_a_draining_node_is_emptied_also_by_an_agent_that_is_alone(
+    world: AgentWorld,
+) -> None:
+    world.settings["pools"][0].update(nodes=2, accelerators_per_node=2, node_names=["r1", "r2"])
+    world.settings_path.write_text(json.dumps(world.settings))
+    await _serving(world)
+    world.start_gateway()
+    observed = await world.link.wait_for(
+        "observed", lambda o: len([r for r in o.replicas if r.start_seconds > 0]) == 2
+    )
+    assert [(node.name, node.accelerators) for node in observed.nodes] == [("r1", 2), ("r2", 2)]
+    assert [list(r.nodes) for r in observed.replicas] == [["r1"], ["r1"]]
+    cordon = NodeCordon(node="r1", draining=True)
+    await world.link.pushes.put(a_desired(2, 2, node_cordons=(cordon,)))
+    await world.link.wait_for("ack", lambda ack: ack.version.generation == 2)
+    world.kill_agent()
+    await world.stop_link()
+    world.start_agent()
+    async with aiohttp.ClientSession() as session:
+        await world.until_served(session)
+        failures: list[str] = []
+        async with asyncio.TaskGroup() as group:
+            user = group.create_task(_ask(world, session, failures))
+            await world.until(lambda: {r.nodes for r in world.replicas()} == {("r2",)})
+            await world.ready(2)
+            user.cancel()
+        assert failures == [], world.log[-6000:]
+    assert world.status()["waits"] == []
 
 
 async def _ask(world: AgentWorld, session: aiohttp.ClientSession, failures: list[str]) -> None:

@@ -19,7 +19,10 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/operating/running.md",
     "docs/operating/deployment-file.md",
+    "docs/operating/http-api.md",
+    "docs/engines.md",
     "docs/scheduling.md",
+    "docs/operating/profile.md",
 )
 FLEET = "/tmp/skerry-fleet"  # the directory that the documents use; a temporary one stands in
 SECONDS_MAX = 120
@@ -61,19 +64,42 @@ def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
             if command in ELSEWHERE:
                 continue
             line = command.replace(FLEET, fleet)
-            if line.startswith("export "):
+            if line.startswith("export ") and "$(" not in line:
                 name, _, value = line.removeprefix("export ").partition("=")
                 environment[name] = value
                 continue
             if not running and " up " not in f"{line} ":
                 run(["up", "--planes", "3", "--data-dir", fleet, "--detach"], environment)
                 environment["SKERRY_CONFIG"] = f"{fleet}/config.yaml"
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").partition("=")
+                environment[name] = in_shell(f"printf %s {value}", environment)
+                running = True
+                continue
+            if re.match(r"curl |printf .* \| curl ", line):
+                in_shell(line, environment)
+                running = True
+                continue
             program, *arguments = shlex.split(line)
             assert program == ".venv/bin/skerry", f"{document}: {command}: name it in ELSEWHERE"
             run(arguments, environment)
             running = "down" not in arguments
     finally:
         run(["down", "--data-dir", fleet], environment)
+
+
+def in_shell(line: str, environment: dict[str, str]) -> str:
+    """Return what a line of shell prints; it must end with 0."""
+    result = subprocess.run(
+        ["sh", "-c", line],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert result.returncode == 0, f"{line}:\n{result.stdout!r}\n{result.stderr!r}"
+    return result.stdout.decode("utf-8", "replace")
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> None:

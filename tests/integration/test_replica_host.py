@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -124,9 +125,11 @@ async def test_engine_that_hangs_by_its_fault_flag_is_unhealthy(tmp_path: Path) 
         await until_health_is(replica, 503, 5.0)
 
 
-async def test_engine_that_fails_by_its_fault_flag_ends_the_host(tmp_path: Path) -> None:
+async def test_engine_that_fails_by_its_fault_flag_ends_a_host_without_restarts(
+    tmp_path: Path,
+) -> None:
     engine = an_engine(EngineName.SIMULATED, fail_after_requests="1")
-    async with running_replica(a_spec(tmp_path, engine)) as replica:
+    async with running_replica(a_spec(tmp_path, engine, engine_restarts_max=0)) as replica:
         body = {"model": SERVED, "prompt": "x", "max_tokens": 1}
         assert (await post_json(f"{replica.http}/v1/completions", body))[0] == 200
         with pytest.raises(aiohttp.ClientError):
@@ -153,15 +156,111 @@ def test_wrong_use_and_absent_spec_exit_with_two(tmp_path: Path) -> None:
         assert b"--spec" in ended.stderr
 
 
-async def test_dead_engine_ends_the_host_with_a_record_of_it(replica: RunningReplica) -> None:
-    engine = replica.record().engine
-    assert engine is not None
-    signal_process(engine, signal.SIGKILL)
-    assert await wait_until_gone(replica.process) == 1
-    record = replica.record()
+async def test_an_accelerator_of_this_host_has_one_engine_whatever_plane_it_is_of(
+    tmp_path: Path,
+) -> None:
+    devices: dict[str, Any] = {"accelerators": (0,), "device_locks_dir": tmp_path / "devices"}
+    llama = an_engine(EngineName.LLAMACPP)
+    async with running_replica(a_spec(tmp_path / "one", llama, **devices)) as first:
+        engine = first.record().engine
+        assert engine is not None
+        numbers = os.listdir(f"/proc/{engine.pid}/fd")
+        open_files = {os.readlink(f"/proc/{engine.pid}/fd/{number}") for number in numbers}
+        assert str(tmp_path / "devices" / "device-0.lock") in open_files
+        second = a_spec(tmp_path / "two", llama, plane="onprem-ams", **devices)
+        async with running_replica(second, state=HostState.FAILED) as refused:
+            holder = f"accelerator 0 of this host is held by replica host {first.process.pid}"
+            assert holder in refused.record().message
+        simulated = a_spec(tmp_path / "three", an_engine(EngineName.SIMULATED), **devices)
+        async with running_replica(simulated):
+            pass  # its accelerators are but numbers
+    third = a_spec(tmp_path / "four", llama, **devices)
+    async with running_replica(third):
+        pass  # free with the last process of the engine
+
+
+async def test_dead_engine_is_started_again_behind_the_same_ports(tmp_path: Path) -> None:
+    spec = a_spec(tmp_path, an_engine(EngineName.LLAMACPP), restarts=2)
+    async with running_replica(spec) as replica, grpc.aio.insecure_channel(replica.grpc) as channel:
+        before = replica.record()
+        assert before.engine is not None
+        signal_process(before.engine, signal.SIGKILL)
+        await until(lambda: replica.record().restarts == 3, 5)
+        restarting = replica.record()
+        assert restarting.state in (HostState.RESTARTING, HostState.READY)
+        await until(lambda: replica.record().state is HostState.READY, 10)
+        after = replica.record()
+        assert (after.host, after.message) == (before.host, "")
+        assert after.engine != before.engine
+        status, told = await get_json(f"{replica.health}/health")
+        assert (status, told["restarts"]) == (200, 3)
+        stub = openengine_pb2_grpc.InferenceStub(channel)
+        responses = [response async for response in stub.Generate(a_request(tokens=3))]
+        assert responses[-1].usage.completion_tokens == 3
+
+
+async def test_an_engine_that_dies_again_and_again_is_given_up_with_its_last_words(
+    tmp_path: Path,
+) -> None:
+    spec = a_spec(tmp_path, an_engine(EngineName.LLAMACPP), engine_restarts_max=2)
+    seen = set()
+    async with running_replica(spec) as replica:
+        for _ in range(3):
+            await until(lambda: replica.record().state is HostState.READY, 10)
+            engine = replica.record().engine
+            assert engine is not None
+            signal_process(engine, signal.SIGKILL)
+            await until(lambda: replica.record().state is not HostState.READY, 5)
+            seen.add(replica.record().state)
+        assert await wait_until_gone(replica.process) == 1
+        record = replica.record()
+    assert HostState.CRASH_LOOPING in seen
     assert record.state is HostState.FAILED
-    assert "ended by itself by signal 9" in record.message
+    assert "ended by itself by signal 9, 3 times in a row" in record.message
     assert "engine.log" in record.message
+    assert "listening" in record.message
+
+
+async def test_a_request_that_waits_for_a_dead_engine_is_told_at_once_to_try_again(
+    tmp_path: Path,
+) -> None:
+    async with running_replica(a_spec(tmp_path, an_engine(EngineName.LLAMACPP))) as replica:
+        async with grpc.aio.insecure_channel(replica.grpc) as channel:
+            stub = openengine_pb2_grpc.InferenceStub(channel)
+            engine = replica.record().engine
+            assert engine is not None
+            signal_process(engine, signal.SIGSTOP)  # it accepts and does not answer
+            waiting = asyncio.gather(stub.Generate(a_request()).read(), return_exceptions=True)
+            await _until_under_way(replica, 1)
+            started = CLOCK.monotonic()
+            signal_process(engine, signal.SIGKILL)
+            (error,) = await waiting
+            assert CLOCK.monotonic() - started < 1
+            assert isinstance(error, grpc.aio.AioRpcError)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_restarting_replica_can_be_ended(tmp_path: Path) -> None:
+    slow = an_engine(EngineName.LLAMACPP)
+    async with running_replica(a_spec(tmp_path, slow)) as replica:
+        for _ in range(2):  # the second start waits a second
+            await until(lambda: replica.record().state is HostState.READY, 10)
+            engine = replica.record().engine
+            assert engine is not None
+            signal_process(engine, signal.SIGKILL)
+            await until(lambda: replica.record().state is not HostState.READY, 5)
+        started = CLOCK.monotonic()
+        signal_process(replica.process, signal.SIGTERM)
+        assert await wait_until_gone(replica.process) == 0
+        assert CLOCK.monotonic() - started < 3
+        assert replica.record().state is HostState.STOPPED
+
+
+async def _until_under_way(replica: RunningReplica, count: int) -> None:
+    started = CLOCK.monotonic()
+    while (await get_json(f"{replica.health}/load"))[1]["grpc_requests"] != count:
+        assert CLOCK.monotonic() - started < 10
+        await CLOCK.sleep(0.02)
 
 
 async def test_engine_dies_with_a_killed_host(replica: RunningReplica) -> None:
@@ -295,7 +394,8 @@ async def test_refused_technique_is_told_before_anything_starts(tmp_path: Path) 
     async with running_replica(a_spec(tmp_path, engine), state=HostState.FAILED) as replica:
         record = replica.record()
     assert record.engine is None
-    assert "parallelism: llama.cpp runs on one accelerator" in record.message
+    assert "parallelism.tensor" in record.message
+    assert "runs on one accelerator" in record.message
 
 
 async def test_engine_that_speaks_openai_only_is_served_over_grpc(

@@ -1,7 +1,9 @@
 """Safety and liveness of convergence, for any plane and any history of failures."""
 
 import dataclasses
+from collections.abc import Mapping
 from itertools import count
+from types import MappingProxyType
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ from workload_plane.converge.actions import (
     StartReplica,
     StopReplica,
 )
-from workload_plane.converge.plan import DRAIN_SECONDS_MAX, plan
+from workload_plane.converge.condition import DRAIN_SECONDS_MAX
+from workload_plane.converge.plan import plan
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica, after_failure
 
 NOW = 10_000.0
@@ -83,8 +86,16 @@ def desires(draw: st.DrawFn) -> DesiredState:
     )
 
 
-def applied(observed: Observed, actions: tuple[Action, ...], now: float) -> Observed:
-    """Return the plane after the actions, each done at once and in full."""
+def applied(
+    observed: Observed,
+    actions: tuple[Action, ...],
+    now: float,
+    sizes: Mapping[str, int] = MappingProxyType({}),
+) -> Observed:
+    """Return the plane after the actions, each done at once and in full.
+
+    `sizes` are the accelerators of one replica by deployment, where it is not one.
+    """
     seen = {replica.name: replica for replica in observed.replicas}
     backoffs = {(b.deployment, b.revision): b for b in observed.backoffs}
     for action in actions:
@@ -100,6 +111,8 @@ def applied(observed: Observed, actions: tuple[Action, ...], now: float) -> Obse
                     revision=action.revision,
                     pool=action.pool,
                     state=ReplicaState.STARTING,
+                    accelerators=sizes.get(action.deployment, 1),
+                    nodes=action.nodes,
                     started_at=now,
                 )
             case DrainReplica():

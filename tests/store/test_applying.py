@@ -1,10 +1,11 @@
 """Several deployments applied at once: all or none, whatever their order, on both databases."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from control_plane.store import tables
 from control_plane.store.deployments import (
@@ -107,6 +108,24 @@ def test_a_repeated_request_is_one_effect_and_one_answer(
     with pytest.raises(InvalidInput, match="different call"), stored.write() as session:
         apply_deployments(session, write, asked[::-1], "request-1")
     assert everything(stored) == before
+
+
+def test_an_answer_that_the_release_before_kept_is_found(
+    stored: Database, write: WriteContext
+) -> None:
+    asked = [a_deployment("new"), a_deployment("demo", replicas=5)]
+    with stored.write() as session:
+        first = apply_deployments(session, write, asked, "request-1")
+        kept = session.execute(text("select answer from requests")).scalar_one()
+        told = json.loads(kept) if isinstance(kept, str) else kept
+        # It kept the answer where those of the catalogue are, and knew no other place.
+        value = told.pop("applied_all")
+        times = {"created_at": T0.isoformat(), "updated_at": T0.isoformat()}
+        told["entry"] = {"value": value, "etag": "", **times}
+        answer = {"answer": json.dumps({k: v for k, v in told.items() if v is not None})}
+        session.execute(text("update requests set answer = :answer"), answer)
+    with stored.write() as session:
+        assert apply_deployments(session, write, asked, "request-1") == first
 
 
 def test_served_names_go_round_in_one_request(stored: Database, write: WriteContext) -> None:

@@ -14,20 +14,25 @@ from sqlalchemy import select
 
 import control_plane.store
 from control_plane.store import tables
-from control_plane.store.catalogue import ACCELERATOR_KINDS, OnlyIf, create_entry
-from control_plane.store.deployments import apply_deployment, mark_deleting
+from control_plane.store.catalogue import ACCELERATOR_KINDS, Merge, OnlyIf, create_entry
+from control_plane.store.cold_starts import SightedStart
+from control_plane.store.deployments import AskedUpdate, apply_deployment, mark_deleting
 from control_plane.store.engine import Database
+from control_plane.store.intents import Wanted, WantedIntent
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
 from control_plane.store.planes import record_report
 from control_plane.store.plans import Proposal, put_in_force
+from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
-from control_plane.store.values import StoredLease
+from control_plane.store.requests import Asked
+from control_plane.store.values import StoredLease, Told
 from skerry.fleet.catalogue import AcceleratorKind
-from skerry.fleet.deployment import BaseModel, FailureDomain
+from skerry.fleet.cordon import CordonState, Part, Scope
+from skerry.fleet.deployment import BaseModel
 from skerry.fleet.generation import NEVER
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
 from skerry.plumbing.errors import StaleGeneration
 from tests.builders import T0, a_deployment, a_shape, an_identity
@@ -40,6 +45,21 @@ REPORT = PlaneReport(
 )
 DECISION = Decision(cost_per_hour=0.0, solver="exact", optimal=True, solve_seconds=0.0)
 LEASE = StoredLease(plane="gcp-x", heard_at=T0, held=NEVER, replicas_ready=2)
+START_OF_DEMO = SightedStart(
+    plane="onprem-fra",
+    replica="demo-r1-a",
+    restarts=0,
+    deployment="demo",
+    revision=1,
+    accelerator="cpu",
+    seconds=41.0,
+    seen_at=T0,
+)
+TOLD = Told(
+    payload=b"payload",
+    digest=b"digest",
+    envelopes=(Envelope(deployment="demo", pool="onprem-fra--cpu", floor=0, target=1, ceiling=2),),
+)
 PLACED = (Placement(deployment="demo", pool="p", count=1),)
 PROPOSAL = Proposal(decision=DECISION, placements=PLACED, summary="demo moves")
 NOTHING = Proposal(decision=DECISION, placements=(), summary="nothing moves")
@@ -49,6 +69,13 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
     "apply_deployment": (a_deployment("other"), "", "request-1"),
     "apply_deployments": ((a_deployment("other"), a_deployment("third")), "request-10"),
+    "apply_wanted": (
+        Wanted(
+            deployments=(a_deployment("other"),),
+            intents=(WantedIntent(intent=AcceleratorKind(name="h200")),),
+        ),
+        "request-12",
+    ),
     "forget_changes": (1,),
     "create_entry": (ACCELERATOR_KINDS, AcceleratorKind(name="h100"), "request-4"),
     "update_entry": (
@@ -57,26 +84,50 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         OnlyIf(),
         "request-5",
     ),
+    "merge_entry": (
+        ACCELERATOR_KINDS,
+        Merge(
+            name="a100", text="vendor", into=lambda held: AcceleratorKind(name="a100", vendor="x")
+        ),
+        OnlyIf(),
+        "request-13",
+    ),
+    "update_deployment": (
+        AskedUpdate(name="demo", text="replicas"),
+        lambda held: replace(held, labels=(("team", "blue"),)),
+        "request-14",
+    ),
     "delete_entry": (ACCELERATOR_KINDS, "a100", "", "request-6"),
     "put_in_force": (PROPOSAL, (), "other inputs", None),
     "settle_plan": (1, True, "request-8"),
     "rollback_deployment": ("demo", 1, "", "request-9"),
     "flush_leases": ((LEASE,),),
+    "record_starts": ((START_OF_DEMO,),),
     "set_price": (PriceFrom("onprem-fra--cpu", T0, 2.0), "request-10"),
     "delete_price": ("onprem-fra--cpu", T1, "request-11"),
-    "set_cordon": (FailureDomain.PLANE, "onprem-fra", True, "request-7"),
+    "set_cordon": (Part(scope=Scope.PLANE, name="onprem-fra"), CordonState.CORDONED, "request-7"),
+    "declare_lost": (
+        ("onprem-fra",),
+        Asked(request_id="request-20", kind="failover", body="planes/onprem-fra"),
+    ),
+    "put_moved": (PROPOSAL, (), "inputs", Asked(request_id="request-21", kind="move", body="demo")),
     "mark_deleting": ("demo", "", "request-2"),
     "remove_deployment": ("gone",),
     "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
-    "set_condition": ("onprem-fra", PlaneCondition(state=PlaneState.LOST, since=T0)),
+    "set_condition": ("onprem-fra", PlaneCondition(state=PlaneState.LOST, since=T0), None),
+    "update_terms": (
+        AskedTerms(pool="onprem-fra--cpu", text="cordoned"),
+        lambda held: replace(held, cordoned=True),
+        "request-22",
+    ),
     "set_terms": ("onprem-fra--cpu", PoolTerms(cordoned=True), "", "request-3"),
     "replace_placements": ((Placement(deployment="demo", pool="p", count=1),), "why"),
     "record_decision": (DECISION,),
-    "put_desired": ("onprem-fra", b"payload", b"digest", 0),
+    "put_desired": ("onprem-fra", TOLD, 0),
     "raise_generation": ("onprem-fra", 7),
 }
 # These take part in a write function's transaction, after its check.
-INSIDE = frozenset({"earlier_answer", "keep_answer"})
+INSIDE = frozenset({"answered", "earlier_answer", "keep_answer", "keep_told", "record_nodes"})
 
 
 def write_functions() -> dict[str, Callable[..., Any]]:

@@ -27,7 +27,7 @@ from control_plane.store.placements import (
 from control_plane.store.planes import list_planes, record_report, set_condition
 from control_plane.store.pools import get_terms, list_pools, set_terms
 from control_plane.store.snapshot import load
-from control_plane.store.values import ApplyOutcome
+from control_plane.store.values import ApplyOutcome, Told
 from skerry.fleet.deployment import Scaling, ServiceObjective
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
@@ -202,12 +202,15 @@ def test_only_a_new_state_of_a_plane_is_a_change(database: Database, write: Writ
     suspect = PlaneCondition(state=PlaneState.SUSPECT, since=write.now, reason="stream lost")
     with database.write() as session:
         record_report(session, write, a_report())
-        assert set_condition(session, write, "onprem-fra", suspect)
-        assert not set_condition(session, write, "onprem-fra", suspect)
-        assert set_condition(session, write, "onprem-fra", replace(suspect, reason="no witness"))
-        assert list_planes(session)[0].condition == replace(suspect, reason="no witness")
+        assert set_condition(session, write, "onprem-fra", suspect, None)
+        assert not set_condition(session, write, "onprem-fra", suspect, PlaneState.SUSPECT)
+        other = replace(suspect, reason="no witness")
+        assert set_condition(session, write, "onprem-fra", other, PlaneState.SUSPECT)
+        assert list_planes(session)[0].condition == other
+        with pytest.raises(StaleGeneration, match="judged otherwise"):
+            set_condition(session, write, "onprem-fra", suspect, PlaneState.CONNECTED)
         with pytest.raises(NotFound, match="has not reported"):
-            set_condition(session, write, "nowhere", suspect)
+            set_condition(session, write, "nowhere", suspect, None)
     assert kinds(database).count("plane.suspect") == 1
 
 
@@ -263,13 +266,17 @@ def test_the_last_decision_is_kept(database: Database, write: WriteContext) -> N
 def test_a_desired_state_is_compared_and_set(database: Database, write: WriteContext) -> None:
     with database.write() as session:
         assert get_desired(session, "a") is None
-        assert put_desired(session, write, "a", b"1", b"d", 0) == Version(epoch=1, generation=1)
-        assert put_desired(session, write, "a", b"2", b"e", 1) == Version(epoch=1, generation=2)
+        assert put_desired(
+            session, write, "a", Told(payload=b"1", digest=b"d", envelopes=()), 0
+        ) == Version(epoch=1, generation=1)
+        assert put_desired(
+            session, write, "a", Told(payload=b"2", digest=b"e", envelopes=()), 1
+        ) == Version(epoch=1, generation=2)
         with pytest.raises(StaleGeneration, match="is at generation 2, not 1") as stale:
-            put_desired(session, write, "a", b"3", b"f", 1)
+            put_desired(session, write, "a", Told(payload=b"3", digest=b"f", envelopes=()), 1)
         assert "epoch" not in str(stale.value)  # only a deposed leader must stop
         with pytest.raises(StaleGeneration):
-            put_desired(session, write, "b", b"3", b"f", 1)
+            put_desired(session, write, "b", Told(payload=b"3", digest=b"f", envelopes=()), 1)
         held = get_desired(session, "a")
     assert held is not None
     assert (held.payload, held.digest) == (b"2", b"e")
@@ -277,21 +284,26 @@ def test_a_desired_state_is_compared_and_set(database: Database, write: WriteCon
 
 def test_a_raised_generation_keeps_the_content(database: Database, write: WriteContext) -> None:
     with database.write() as session:
-        put_desired(session, write, "a", b"1", b"d", 0)
+        put_desired(session, write, "a", Told(payload=b"1", digest=b"d", envelopes=()), 0)
         assert raise_generation(session, write, "a", 7) == Version(epoch=1, generation=7)
         assert raise_generation(session, write, "a", 3) == Version(epoch=1, generation=7)
         raise_generation(session, write, "b", 4)
         held = list_desired(session)
         assert (held["a"].payload, held["a"].version.generation) == (b"1", 7)
         assert (held["b"].payload, held["b"].version.generation) == (b"", 4)
-        assert put_desired(session, write, "b", b"x", b"y", 4).generation == 5
+        assert (
+            put_desired(
+                session, write, "b", Told(payload=b"x", digest=b"y", envelopes=()), 4
+            ).generation
+            == 5
+        )
 
 
 def test_a_snapshot_holds_the_whole_store(database: Database, write: WriteContext) -> None:
     with database.write() as session:
         record_report(session, write, a_report())
         apply_deployment(session, write, a_deployment(), "", "")
-        put_desired(session, write, "onprem-fra", b"1", b"d", 0)
+        put_desired(session, write, "onprem-fra", Told(payload=b"1", digest=b"d", envelopes=()), 0)
     with database.read() as session:
         snapshot = load(session)
     assert [stored.deployment.name for stored in snapshot.deployments] == ["demo"]

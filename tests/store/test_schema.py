@@ -13,8 +13,12 @@ from sqlalchemy import CheckConstraint, Engine, create_engine, inspect, text
 
 from control_plane.store import tables
 from control_plane.store.changes import list_changes
+from control_plane.store.cordons import list_cordons, set_cordon
 from control_plane.store.engine import open_database, parse_url
+from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.schema import alembic_config, current, migrations_path, upgrade
+from skerry.fleet.cordon import LOOKS, CordonState, Part, Scope
+from skerry.fleet.deployment import FailureDomain
 from skerry.plumbing.errors import Corrupt, Infeasible, InvalidInput
 from tests.fakes.clock import START
 
@@ -24,6 +28,12 @@ NEWEST = ScriptDirectory(str(migrations_path())).get_current_head()
 FIRST_RELEASE = (
     "insert into changes (sequence, time, actor, kind, subject, summary, epoch)"
     " values (:sequence, :time, 'user:old', 'k', 's', 'old', 0)"
+)
+# As the release of migration 0008 reads and writes cordons: each is of a FailureDomain to it.
+CORDONS_BEFORE = "select domain, name, actor, reason, since from cordons"
+CORDON_BEFORE = (
+    "insert into cordons (domain, name, actor, reason, since)"
+    " values ('cloud', 'old', 'user:old', 'leaving', :since)"
 )
 
 
@@ -87,6 +97,30 @@ def test_the_first_release_goes_on_writing_beside_this_one(url: str) -> None:
     database = open_database(url)
     with database.read() as session:
         assert [change.subject for change in list_changes(session, 0, 10)] == ["s"]
+    database.close()
+
+
+def test_the_release_before_reads_and_writes_cordons_beside_those_of_every_scope(
+    migrated: str,
+) -> None:
+    database = open_database(migrated)
+    with database.write() as session:
+        epoch = take_leadership(session, "cp-1", START)
+        write = WriteContext(epoch=epoch, actor="user:new", now=START)
+        for scope, looks in LOOKS.items():
+            part = Part(scope=scope, name=looks.lower())
+            for state in (CordonState.CORDONED, CordonState.DRAINING):
+                set_cordon(session, write, part, state, "")
+    engine = create_engine(parse_url(migrated))
+    with engine.begin() as connection:
+        connection.execute(text(CORDON_BEFORE), {"since": START})
+        found = {FailureDomain(row.domain) for row in connection.execute(text(CORDONS_BEFORE))}
+    engine.dispose()
+    assert found == set(FailureDomain)
+    with database.read() as session:
+        listed = [(cordon.part.name, cordon.draining) for cordon in list_cordons(session)]
+    assert len(listed) == len(Scope) + 1
+    assert ("old", False) in listed
     database.close()
 
 

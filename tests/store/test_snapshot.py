@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
+from control_plane.store.catalogue import PROFILES, REGIONS, create_entry
 from control_plane.store.changes import append_change, forget_changes
 from control_plane.store.cordons import set_cordon
 from control_plane.store.deployments import apply_deployment
@@ -18,21 +19,30 @@ from control_plane.store.planes import record_report, set_condition
 from control_plane.store.pools import set_terms
 from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.snapshot import load, renew
-from control_plane.store.values import Decision
-from skerry.fleet.deployment import FailureDomain
+from control_plane.store.values import Decision, Told
+from skerry.fleet.catalogue import Region
+from skerry.fleet.cordon import CordonState, Part, Scope
 from skerry.fleet.observation import PlaneCondition, PlaneState
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import PoolTerms
-from tests.builders import a_deployment, a_report
+from tests.builders import a_deployment, a_profile, a_report
 
+ACME = Part(scope=Scope.CLOUD, name="acme")
 POOL = "onprem-fra--cpu"
 PLACED = Placement(deployment="demo", pool=POOL, count=2, reason="the cheapest")
+TOLD = Told(
+    payload=b"2",
+    digest=b"d",
+    envelopes=(Envelope(deployment="demo", pool=POOL, floor=1, target=2, ceiling=3),),
+)
 DECISION = Decision(cost_per_hour=1.0, solver="exact", optimal=True, solve_seconds=0.1)
 
 
-def _judge(session: Session, write: WriteContext, reason: str) -> None:
+def _judge(
+    session: Session, write: WriteContext, reason: str, before: PlaneState | None = None
+) -> None:
     condition = PlaneCondition(state=PlaneState.SUSPECT, since=write.now, reason=reason)
-    set_condition(session, write, "onprem-fra", condition)
+    set_condition(session, write, "onprem-fra", condition, before)
 
 
 def _decide(session: Session, write: WriteContext, reason: str) -> None:
@@ -45,10 +55,12 @@ WRITES: dict[str, Callable[[Session, WriteContext], object]] = {
     "planes": lambda s, w: _judge(s, w, "no evidence"),
     "pools": lambda s, w: set_terms(s, w, POOL, PoolTerms(cordoned=True), "", ""),
     "placements": lambda s, w: _decide(s, w, "has room now"),
-    "desired": lambda s, w: put_desired(s, w, "onprem-fra", b"2", b"d", 1),
+    "desired": lambda s, w: put_desired(s, w, "onprem-fra", TOLD, 1),
     "decision": lambda s, w: record_decision(s, w, replace(DECISION, solver="greedy")),
     "prices": lambda s, w: set_price(s, w, PriceFrom(POOL, w.now, 0.25), ""),
-    "cordons": lambda s, w: set_cordon(s, w, FailureDomain.CLOUD, "acme", True, ""),
+    "regions": lambda s, w: create_entry(s, w, REGIONS, Region(name="onprem/fra"), ""),
+    "profiles": lambda s, w: create_entry(s, w, PROFILES, a_profile({1: 100.0}), ""),
+    "cordons": lambda s, w: set_cordon(s, w, ACME, CordonState.CORDONED, ""),
 }
 
 
@@ -58,9 +70,23 @@ def filled(database: Database, write: WriteContext) -> Database:
     with database.write() as session:
         record_report(session, write, a_report())
         apply_deployment(session, write, a_deployment(), "", "")
-        put_desired(session, write, "onprem-fra", b"1", b"d", 0)
+        put_desired(session, write, "onprem-fra", replace(TOLD, payload=b"1"), 0)
         _decide(session, write, PLACED.reason)
     return database
+
+
+def test_all_is_loaded_again_but_desired_states_that_are_those_held(
+    filled: Database, write: WriteContext
+) -> None:
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        put_desired(session, write, "gcp-x", replace(TOLD, envelopes=()), 0)
+        set_terms(session, write, POOL, PoolTerms(cordoned=True), "", "")
+    with filled.read() as session:
+        again = load(session, held)
+        assert again == load(session)
+    assert again.desired["onprem-fra"] is held.desired["onprem-fra"]
 
 
 def test_nothing_moved_is_the_snapshot_held(filled: Database) -> None:
@@ -92,7 +118,7 @@ def test_what_is_not_a_change_in_the_log_is_read_again(
     with filled.read() as session:
         held = load(session)
     with filled.write() as session:
-        _judge(session, later, "one witness more")
+        _judge(session, later, "one witness more", PlaneState.SUSPECT)
         _decide(session, later, "another reason")
     with filled.read() as session:
         renewed = renew(session, held)

@@ -1,8 +1,10 @@
 """Every released format of the desired-state file is read for ever, byte for byte.
 
-`desired-state.format-1.skerry` was written by the first release; it is never written again.
+`desired-state.format-1.skerry` was written by the first release, `...-node-cordons.skerry` by the
+first that had those; neither is ever written again. A format that is added gets a file of its own.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
     FailureDomain,
+    LatencyLimit,
     PlacementPolicy,
     ResourceShape,
     Revision,
@@ -21,11 +24,13 @@ from skerry.fleet.deployment import (
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.engine import EngineName, EngineSpec, SpeculativeDecoding, SpeculativeMethod
 from skerry.fleet.generation import Version
+from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
 from skerry.wire.desired import desired_to_proto
 from workload_plane.desired_state.format import decode, encode
 
 GOLDEN = Path(__file__).with_name("desired-state.format-1.skerry")
+NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.skerry")
 
 STATE = DesiredState(
     plane="onprem-fra",
@@ -94,9 +99,48 @@ STATE = DesiredState(
 )
 
 
+LATER = replace(
+    STATE,
+    version=Version(epoch=4, generation=1_000_000),
+    assignments=(
+        replace(
+            STATE.assignments[0],
+            deployment=replace(
+                STATE.assignments[0].deployment,
+                policy=PlacementPolicy(
+                    clouds=("gcp", "onprem"),
+                    cost_per_hour_max=12.5,
+                    spot_share_max=0.5,
+                    anti_affinity=("old",),
+                    latency=(LatencyLimit(client_region="eu-west", seconds_max=0.05),),
+                ),
+            ),
+        ),
+        STATE.assignments[1],
+    ),
+    required_features=("envelopes.v1", "peers.v1", "openengine.v1", "node-cordons.v1"),
+    node_cordons=(
+        NodeCordon(node="cpu-1", draining=True),
+        NodeCordon(node="cpu-2", draining=False),
+    ),
+)
+
+
 @pytest.fixture
 def golden() -> bytes:
     return GOLDEN.read_bytes()
+
+
+def test_every_golden_file_is_checked() -> None:
+    there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
+    assert there == {GOLDEN.name, NODE_CORDONS.name}
+
+
+def test_format_1_with_node_cordons_is_read_and_written_as_it_was_meant() -> None:
+    data = NODE_CORDONS.read_bytes()
+    assert decode(data).state == LATER
+    payload = desired_to_proto(LATER).SerializeToString(deterministic=True)
+    assert encode(payload, LATER.version) == data
 
 
 def test_format_1_is_read_as_it_was_meant(golden: bytes) -> None:

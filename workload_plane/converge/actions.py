@@ -8,18 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartReplica:
-    """Start one replica; `replaces` names the failed one whose record it takes over."""
+    """Start one replica; `replaces` names the failed one whose record it takes over.
+
+    `nodes` by the plane's own names; none in a pool whose nodes are not listed.
+    """
 
     deployment: str
     revision: int
     pool: str
+    nodes: tuple[str, ...] = ()
     restarts: int = 0
     replaces: str | None = None
 
     def describe(self) -> str:
         """Return the step in a few words."""
         instead = f" instead of {self.replaces}" if self.replaces else ""
-        return f"start {self.deployment} r{self.revision} on {self.pool}{instead}"
+        where = f" ({', '.join(self.nodes)})" if self.nodes else ""
+        return f"start {self.deployment} r{self.revision} on {self.pool}{where}{instead}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

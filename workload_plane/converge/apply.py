@@ -4,7 +4,7 @@ A replica with an action under way is `busy` until it ends, so that no plan touc
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Conflict, SkerryError
+from skerry.plumbing.errors import Conflict, Infeasible, SkerryError
 from skerry.plumbing.ids import IdSource
 from workload_plane.converge.actions import (
     Action,
@@ -24,8 +24,14 @@ from workload_plane.converge.actions import (
     StopReplica,
 )
 from workload_plane.converge.discover import Memory
+from workload_plane.converge.nodes import devices_of
+from workload_plane.converge.plan import Wait
 from workload_plane.converge.seen import SeenPool
+from workload_plane.models.cache import ModelCache
+from workload_plane.models.selection import GGUF
 from workload_plane.models.sources import resolve
+from workload_plane.models.uris import is_remote
+from workload_plane.models.wanted import model_uris
 from workload_plane.replicas.port import ReplicaOrder, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
 
@@ -39,11 +45,27 @@ _CPU = "cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTerms:
-    """What starting a replica takes: model directories, the engine to use instead, pools."""
+    """What starting a replica takes: model directories, the engine to use instead, pools.
+
+    Without `models` only base models of the model directories can be run.
+    """
 
     model_dirs: tuple[Path, ...]
     engine_override: EngineName | None
-    pools: tuple[SeenPool, ...]
+    pools: Callable[[], tuple[SeenPool, ...]]
+    models: ModelCache | None = None
+
+
+def check_spans(order: ReplicaOrder) -> None:
+    """Raise Infeasible for an engine over several nodes: nothing starts its ranks there yet.
+
+    On the first node alone it would fail for want of accelerators, again and again.
+    """
+    if len(order.nodes) > 1 and order.engine.name is not EngineName.SIMULATED:
+        raise Infeasible(
+            f"{order.engine.name.value} cannot be started over {len(order.nodes)} nodes yet; say a"
+            " shape that fits one node, with smaller parallel degrees"
+        )
 
 
 class Applier:
@@ -65,6 +87,45 @@ class Applier:
         self._terms = terms
         self._clock = clock
         self._ids = ids
+        self._awaiting: dict[tuple[str, int, str], list[ReplicaRecord]] = {}
+        self._awaited: dict[tuple[str, int, str], list[ReplicaRecord]] = {}  # until this turn
+
+    def awaiting(self, waits: Iterable[Wait]) -> tuple[ReplicaRecord, ...]:
+        """Return the replicas that wait for a base model, as people are to see them.
+
+        Nothing of them is there yet; each is started under the name it is shown with.
+        """
+        self._awaited, self._awaiting = self._awaiting, {}
+        shown: list[ReplicaRecord] = []
+        for wait in waits:
+            if not wait.replicas:
+                continue
+            key = (wait.deployment, wait.revision, wait.pool)
+            known = self._awaited.get(key, [])[: wait.replicas]
+            known += [self._new_record(wait) for _ in range(wait.replicas - len(known))]
+            places = [*wait.places, *[()] * (wait.replicas - len(wait.places))]
+            self._awaiting[key] = [
+                replace(record, message=wait.reason, nodes=nodes)
+                for record, nodes in zip(known, places, strict=True)
+            ]
+            shown += self._awaiting[key]
+        return tuple(shown)
+
+    def _new_record(self, wait: Wait) -> ReplicaRecord:
+        return ReplicaRecord(
+            name=self._new_name(wait.deployment, wait.revision),
+            deployment=wait.deployment,
+            revision=wait.revision,
+            pool=wait.pool,
+            started_at=self._clock.now().isoformat(timespec="milliseconds"),
+        )
+
+    def _new_name(self, deployment: str, revision: int) -> str:
+        return replica_name(deployment, revision, self._ids.new_id()[-SHORT_ID_CHARS:])
+
+    def _name_for(self, action: StartReplica) -> str:
+        known = self._awaited.get((action.deployment, action.revision, action.pool))
+        return known.pop(0).name if known else self._new_name(action.deployment, action.revision)
 
     async def apply(
         self,
@@ -116,12 +177,11 @@ class Applier:
 
     async def _start(self, action: StartReplica, deployment: Deployment) -> None:
         revision = deployment.revision
-        pool = next(pool for pool in self._terms.pools if pool.name == action.pool)
+        pool = next(pool for pool in self._terms.pools() if pool.name == action.pool)
         shape = revision.shape_on(pool.accelerator)
         assert shape is not None, "plan starts nothing where it cannot run"
-        short = self._ids.new_id()[-SHORT_ID_CHARS:]
         order = ReplicaOrder(
-            name=replica_name(action.deployment, action.revision, short),
+            name=self._name_for(action),
             deployment=action.deployment,
             revision=action.revision,
             pool=action.pool,
@@ -129,13 +189,17 @@ class Applier:
             engine=engine_to_run(revision.engine, self._terms.engine_override),
             accelerators=shape.accelerators,
             # The kernel shares CPUs out by itself; everything else is held device by device.
-            pool_devices=() if pool.accelerator == _CPU else tuple(range(pool.accelerators)),
+            pool_devices=() if pool.accelerator == _CPU else devices_of(pool, action.nodes),
+            nodes=action.nodes,
+            host_memory_bytes=shape.host_memory_bytes,
             restarts=action.restarts,
         )
         if action.replaces is not None:
             await self._runtime.forget(action.replaces)
         try:
-            ready = replace(order, model_path=self._model_path(order.engine, deployment))
+            check_spans(order)
+            ready = await self._with_models(order, deployment)
+            began = self._clock.monotonic()
             record = await self._runtime.start(ready)
         except (SkerryError, OSError) as error:
             if isinstance(error, Conflict):
@@ -143,7 +207,9 @@ class Applier:
             await self._refuse(order, str(error))
             return
         self._memory.seen_alive.add(record.name)
-        _log.info("replica.started", replica=record.name, pid=record.pid)
+        self._memory.starting(record.name, began)
+        nodes = ",".join(record.nodes)
+        _log.info("replica.started", replica=record.name, pid=record.pid, nodes=nodes)
 
     async def _refuse(self, order: ReplicaOrder, reason: str) -> None:
         now = self._clock.monotonic()
@@ -152,10 +218,39 @@ class Applier:
         await self._runtime.refuse(order, reason)
         _log.warning("replica.refused", replica=order.name, reason=reason)
 
-    def _model_path(self, engine: EngineSpec, deployment: Deployment) -> str:
-        if engine.name is EngineName.SIMULATED:
-            return ""
-        uri = deployment.revision.base_model.uri
+    async def _with_models(self, order: ReplicaOrder, deployment: Deployment) -> ReplicaOrder:
+        """Return the order with the files of its base models, which stay while it runs."""
+        if order.engine.name is EngineName.SIMULATED:
+            return order
+        revision = deployment.revision
+        if self._terms.models is not None:
+            held = model_uris(revision, self._terms.engine_override)
+            await self._terms.models.hold(order.name, held)
+        engine = order.engine
+        path = self._model_path(revision.base_model.uri)
+        if engine.name is EngineName.LLAMACPP and path and not path.endswith(GGUF):
+            raise Infeasible(
+                f"base model {revision.base_model.uri} is no GGUF file, and llamacpp reads nothing"
+                " else: name one"
+            )
+        return replace(order, model_path=path, engine=self._with_files(engine))
+
+    def _with_files(self, engine: EngineSpec) -> EngineSpec:
+        """Return the engine with draft model and adapters where they lie here."""
+        speculative, lora = engine.speculative, engine.lora
+        if speculative is not None and speculative.draft_model_uri:
+            draft = self._model_path(speculative.draft_model_uri)
+            engine = replace(engine, speculative=replace(speculative, draft_model_uri=draft))
+        if lora is not None:
+            adapters = tuple(
+                replace(one, uri=f"file://{self._model_path(one.uri)}") for one in lora.adapters
+            )
+            engine = replace(engine, lora=replace(lora, adapters=adapters))
+        return engine
+
+    def _model_path(self, uri: str) -> str:
+        if self._terms.models is not None and is_remote(uri):
+            return str(self._terms.models.path(uri))
         path = resolve(uri, self._terms.model_dirs).path
         return str(path) if path is not None else ""
 

@@ -14,7 +14,16 @@ from skerry.fleet.names import pool_name
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
-from workload_plane.converge.memory import ReplicaMemory, after_look, first_sight, next_state
+from workload_plane.converge.memory import (
+    ReplicaMemory,
+    after_look,
+    first_sight,
+    next_state,
+    restarted,
+    start_seconds,
+    started,
+)
+from workload_plane.converge.nodes import nodes_held
 from workload_plane.converge.seen import (
     Observed,
     SeenPool,
@@ -24,11 +33,13 @@ from workload_plane.converge.seen import (
 )
 from workload_plane.replicas.port import LiveReplica, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
+from workload_plane.replicas.supply import Supply
 
 _log = logs.get_logger(__name__)
 
 # A healthy host answers in a millisecond; on a machine that is short of CPU, in a few hundred.
 HEALTH_SECONDS_MAX = 1.0
+_CPU = "cpu"  # the kind of pools whose accelerators have no numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +69,15 @@ class ReplicaProbe(Protocol):
 class HttpProbe:
     """The probe over HTTP: short GETs of the host's /health and /load."""
 
-    def __init__(self, session: aiohttp.ClientSession, host: str) -> None:
-        """Use the session of the agent; replicas listen on `host`."""
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """Use the session of the agent."""
         self._session = session
-        self._host = host
 
     async def is_healthy(self, record: ReplicaRecord) -> bool:
         """Return whether /health answered 200 within a second."""
         if not record.health_port:
             return False
-        url = f"http://{self._host}:{record.health_port}/health"
+        url = f"http://{record.host}:{record.health_port}/health"
         try:
             async with asyncio.timeout(HEALTH_SECONDS_MAX):
                 async with self._session.get(url) as response:
@@ -77,7 +87,7 @@ class HttpProbe:
 
     async def in_flight(self, record: ReplicaRecord) -> int | None:
         """Return the sum of running and queued requests of /load, None without an answer."""
-        url = f"http://{self._host}:{record.health_port}/load"
+        url = f"http://{record.host}:{record.health_port}/load"
         try:
             async with asyncio.timeout(HEALTH_SECONDS_MAX):
                 async with self._session.get(url) as response:
@@ -96,11 +106,16 @@ class Memory:
     backoffs: dict[tuple[str, int], StartBackoff] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     seen_alive: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)  # by their own hosts
 
     def forget_others(self, deployments: Collection[str]) -> None:
         """Drop what is remembered of failed starts of deployments that exist no more."""
         for key in [key for key in self.backoffs if key[0] not in deployments]:
             del self.backoffs[key]
+
+    def starting(self, name: str, now: float) -> None:
+        """Remember when this agent started a replica, to measure how long it takes."""
+        self.replicas[name] = started(now)
 
     def failed(self, deployment: str, revision: int, name: str, now: float) -> None:
         """Remember that a replica of the revision failed, for the backoff of the next start.
@@ -114,18 +129,37 @@ class Memory:
         known = self.replicas.get(name)
         ready_at = known.ready_at if known is not None else None
         sound = None if ready_at is None else now - ready_at
-        self.backoffs[key] = after_failure(before, sound, now)
+        given_up = name in self.given_up
+        self.backoffs[key] = after_failure(before, sound, now, given_up=given_up)
 
 
-def seen_pools(plane: str, shapes: tuple[PoolShape, ...]) -> tuple[SeenPool, ...]:
-    """Return the plane's pools by their fleet-wide ids."""
-    return tuple(
-        SeenPool(
-            name=pool_name(plane, shape.name),
-            accelerator=shape.accelerator,
-            accelerators=shape.accelerators,
-        )
-        for shape in shapes
+def seen_pools(plane: str, supply: Supply) -> tuple[SeenPool, ...]:
+    """Return the plane's pools by their fleet-wide ids, with the nodes that the plane lists."""
+    pools: list[SeenPool] = []
+    first = 0
+    for shape in supply.shapes:
+        is_numbered = shape.accelerator != _CPU and not supply.discovered
+        pools.append(_seen_pool(plane, shape, supply, first if is_numbered else 0))
+        # All are on this one host: the next pool's devices come after this one's.
+        first += pools[-1].accelerators if is_numbered else 0
+    return tuple(pools)
+
+
+def _seen_pool(plane: str, shape: PoolShape, supply: Supply, first_device: int) -> SeenPool:
+    nodes = tuple(node.name for node in supply.nodes if node.pool == shape.name)
+    unready = {node.name for node in supply.nodes if not node.ready}
+    return SeenPool(
+        name=pool_name(plane, shape.name),
+        accelerator=shape.accelerator,
+        # Also those of nodes that are away: what runs there holds them.
+        accelerators=len(nodes) * shape.accelerators_per_node if nodes else shape.accelerators,
+        nodes=nodes,
+        accelerators_per_node=shape.accelerators_per_node,
+        host_memory_bytes=shape.host_memory_bytes,
+        unfit=(supply.closed | unready).intersection(nodes),
+        stopped=supply.stopped,
+        numbered_by_node=supply.discovered,
+        first_device=first_device,
     )
 
 
@@ -146,7 +180,7 @@ async def look(
     now: float,
 ) -> Look:
     """Return what is there now, with STARTING replicas that answer marked READY on the way."""
-    live = await runtime.list()
+    live = tuple(_with_nodes(one, pools) for one in await runtime.list())
     asked = [
         one.record for one in live if one.alive and one.known and one.record.name not in memory.busy
     ]
@@ -159,11 +193,11 @@ async def look(
         record = one.record
         answer = healthy.get(record.name)
         state = next_state(record.state, answer)
-        if state is not record.state:
-            await runtime.mark(record.name, state)
-            _log.info("replica.ready", replica=record.name, deployment=record.deployment)
-            one = replace(one, record=replace(record, state=state, message=""))
         before = memory.replicas.get(record.name) or first_sight(record.state, now)
+        if record.state is ReplicaState.STARTING and before.ready_at is not None:
+            before = restarted(now)
+        if state is not record.state:
+            one = await _mark_ready(runtime, one, start_seconds(before, now))
         memory.replicas[record.name] = after_look(before, state, answer, now)
         seen.append(_seen(one, memory, gateway, loads.get(record.name)))
         shown.append(one)
@@ -172,9 +206,35 @@ async def look(
         del memory.replicas[gone]
     memory.seen_alive &= names
     memory.seen_alive |= {one.record.name for one in live if one.alive}
+    memory.given_up = {one.record.name for one in live if one.given_up}
     backoffs = tuple(memory.backoffs[key] for key in sorted(memory.backoffs))
     observed = Observed(replicas=tuple(seen), pools=pools, backoffs=backoffs)
     return Look(observed=observed, live=tuple(shown))
+
+
+def _with_nodes(one: LiveReplica, pools: tuple[SeenPool, ...]) -> LiveReplica:
+    """Return the replica with its nodes as far as they can be told, also of an old record."""
+    record = one.record
+    pool = next((pool for pool in pools if pool.name == record.pool), None)
+    nodes = nodes_held(pool, record.nodes, record.devices) if pool is not None else ()
+    return one if nodes == record.nodes else replace(one, record=replace(record, nodes=nodes))
+
+
+async def _mark_ready(
+    runtime: ReplicaRuntime, one: LiveReplica, seconds: float | None
+) -> LiveReplica:
+    record = one.record
+    await runtime.mark(record.name, ReplicaState.READY, start_seconds=seconds)
+    took = record.start_seconds if seconds is None else seconds
+    _log.info(
+        "replica.ready",
+        replica=record.name,
+        deployment=record.deployment,
+        start_seconds=round(took, 3),
+    )
+    return replace(
+        one, record=replace(record, state=ReplicaState.READY, message="", start_seconds=took)
+    )
 
 
 async def _ask_health(probe: ReplicaProbe, record: ReplicaRecord) -> tuple[str, bool]:
@@ -202,6 +262,8 @@ def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView, load: int | No
         pool=record.pool,
         state=record.state,
         accelerators=record.accelerators,
+        host_memory_bytes=record.host_memory_bytes,
+        nodes=record.nodes,
         alive=one.alive,
         busy=record.name in memory.busy,
         known=one.known,

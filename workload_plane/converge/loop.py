@@ -4,18 +4,22 @@ Wakes when the desired state changes, a process of a replica ends, an action end
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from skerry.fleet.desired import DesiredState
+from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
 from workload_plane.converge.apply import Applier
 from workload_plane.converge.discover import GatewayView, Look, Memory, ReplicaProbe, look
-from workload_plane.converge.plan import plan
+from workload_plane.converge.plan import Wait, decide
 from workload_plane.converge.seen import SeenPool
+from workload_plane.models.cache import ModelCache
+from workload_plane.models.wanted import model_uris, wanted_models
 from workload_plane.replicas.port import LiveReplica, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
 
@@ -54,8 +58,10 @@ class LoopParts:
     gateway: GatewaySource
     applier: Applier
     memory: Memory
-    pools: tuple[SeenPool, ...]
+    pools: Callable[[], tuple[SeenPool, ...]]
     clock: Clock
+    models: ModelCache | None = None
+    engine_override: EngineName | None = None
 
 
 class ConvergeLoop:
@@ -66,9 +72,12 @@ class ConvergeLoop:
         self._parts = parts
         self._wake = wake
         self._changed = changed
+        self._held_for: frozenset[str] | None = None
         self._watches: dict[tuple[str, int, int], asyncio.Task[None]] = {}
         self.replicas: tuple[LiveReplica, ...] = ()
         self.looked = False
+        self.waits: tuple[Wait, ...] = ()
+        self.awaiting: tuple[ReplicaRecord, ...] = ()
 
     async def run(self) -> None:
         """Converge for ever; a failed turn is logged and the next one looks anew."""
@@ -92,7 +101,7 @@ class ConvergeLoop:
         parts = self._parts
         now = parts.clock.monotonic()
         seen = await look(
-            parts.runtime, parts.probe, parts.gateway.view, parts.memory, parts.pools, now
+            parts.runtime, parts.probe, parts.gateway.view, parts.memory, parts.pools(), now
         )
         self._show(seen)
         self._watch(seen, tasks)
@@ -100,7 +109,14 @@ class ConvergeLoop:
         if not isinstance(desired, Unknown):
             named = {assignment.deployment.name for assignment in desired.assignments}
             parts.memory.forget_others(named | {one.record.deployment for one in seen.live})
-        actions = plan(desired, seen.observed, parts.clock.monotonic())
+        observed = seen.observed
+        if parts.models is not None and not isinstance(desired, Unknown):
+            waits = await self._await_models(parts.models, desired, seen)
+            observed = replace(observed, model_waits=waits)
+        decision = decide(desired, observed, parts.clock.monotonic())
+        self._tell_waits(decision.waits)
+        self._show_awaiting(parts.applier.awaiting(decision.waits))
+        actions = decision.actions
         if isinstance(desired, Unknown) or not actions:
             return False
         records = {one.record.name: one.record for one in seen.live}
@@ -115,6 +131,40 @@ class ConvergeLoop:
             self._changed.set()
         self.replicas = seen.live
         self.looked = True
+
+    async def _await_models(
+        self, models: ModelCache, desired: DesiredState, seen: Look
+    ) -> dict[tuple[str, int], str]:
+        """Say which base models are wanted; return which revisions wait for theirs, and why."""
+        override = self._parts.engine_override
+        models.want(wanted_models(desired, override))
+        # Of one whose record can't be read nobody knows whether it lives: it keeps its own.
+        living = frozenset(one.record.name for one in seen.live if one.alive or not one.known)
+        if living != self._held_for:
+            self._held_for = living if await models.release_others(living) else None
+        revisions = [(one.deployment.name, one.deployment.revision) for one in desired.assignments]
+        waits = {
+            (name, revision.number): models.waits(model_uris(revision, override))
+            for name, revision in revisions
+        }
+        return {key: reason for key, reason in waits.items() if reason}
+
+    def _show_awaiting(self, awaiting: tuple[ReplicaRecord, ...]) -> None:
+        if awaiting != self.awaiting:
+            self._changed.set()
+        self.awaiting = awaiting
+
+    def _tell_waits(self, waits: tuple[Wait, ...]) -> None:
+        """Log what waits, each once for as long as it does."""
+        for wait in waits:
+            if wait in self.waits or wait.replicas:
+                continue  # of a base model the cache tells when it begins and ends
+            told = {"deployment": wait.deployment, "pool": wait.pool, "reason": wait.reason}
+            if wait.draining:
+                _log.warning("node.not-emptied", nodes=",".join(wait.draining), **told)
+            else:
+                _log.info("start.waits", **told)
+        self.waits = waits
 
     def _watch(self, seen: Look, tasks: asyncio.TaskGroup) -> None:
         wanted = {_key(one.record): one.record for one in seen.live if one.alive}

@@ -11,9 +11,13 @@ from skerry.fleet.observation import ReplicaState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaMemory:
-    """Moments of one replica in monotonic seconds; None for what did not happen."""
+    """Moments of one replica in monotonic seconds; None for what did not happen.
+
+    `is_adopted`: an agent before this one started it, so `started_at` is but its first sight.
+    """
 
     started_at: float
+    is_adopted: bool = True
     ready_at: float | None = None
     unhealthy_since: float | None = None
     draining_since: float | None = None
@@ -43,6 +47,21 @@ def after_look(
     if memory.ready_at is not None and memory.unhealthy_since is None:
         return replace(memory, unhealthy_since=now)
     return memory
+
+
+def started(now: float) -> ReplicaMemory:
+    """Return the memory of a replica that this agent starts now."""
+    return ReplicaMemory(started_at=now, is_adopted=False)
+
+
+def restarted(now: float) -> ReplicaMemory:
+    """Return the memory of a replica whose host starts its engine again; how long is not kept."""
+    return ReplicaMemory(started_at=now)
+
+
+def start_seconds(memory: ReplicaMemory, now: float) -> float | None:
+    """Return how long a replica took that answers for the first time; None when not known."""
+    return None if memory.is_adopted else max(0.0, now - memory.started_at)
 
 
 def next_state(state: ReplicaState, healthy: bool | None) -> ReplicaState:

@@ -6,7 +6,6 @@ is empty. What the desired state does not name is kept: absence is never an inst
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from skerry.fleet.deployment import ResourceShape, Revision
 from skerry.fleet.desired import Assignment, DesiredState
@@ -19,32 +18,39 @@ from workload_plane.converge.actions import (
     StartReplica,
     StopReplica,
 )
+from workload_plane.converge.condition import Condition, classify, why_drained, why_ended
+from workload_plane.converge.nodes import PoolRoom
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
 
-SURGE = 1  # replicas above the target while a revision replaces another
-# A gateway learns of a drain within one push and one health check; before that, new requests
-# still come although nothing is in flight at this moment.
-DRAIN_SECONDS_MIN = 2.0
-# The longest answer (2,000 tokens at 80 ms) takes 160 s; what is longer is cut and counted.
-DRAIN_SECONDS_MAX = 180.0
-# Ready once and silent for so long: it hangs. Envoy cut its requests at the same age.
-HUNG_SECONDS_MAX = 10.0
-# Weights of hundreds of GiB come from local disks within this; beyond it, it will not come up.
-START_SECONDS_MAX = 900.0
+SURGE = 1  # replicas above the target while a revision or a node is replaced by another
 # After so many failures in a row only one copy at a time is tried: a poison revision must not
 # take the whole pool down with it.
 PROBING_FAILURES_MIN = 2
 
 
-class Condition(Enum):
-    """What a replica is to the plan."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What the plan would do and cannot yet, and why; `draining` are the nodes it concerns.
 
-    BUSY = auto()  # an action on it is under way, or its record cannot be read
-    FAILED = auto()  # fenced; only its record is left
-    ENDED = auto()  # a process of it is gone, or it hangs: to be fenced
-    DRAINED = auto()  # out of rotation with nothing left to answer
-    DRAINING = auto()
-    LIVE = auto()  # starting or ready
+    Where it is a base model that is awaited, so many `replicas` of the revision start with it, on
+    these `places` as far as there are some.
+    """
+
+    deployment: str
+    pool: str
+    reason: str
+    draining: tuple[str, ...] = ()
+    revision: int = 0
+    replicas: int = 0
+    places: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The actions of one turn, and what has to wait."""
+
+    actions: tuple[Action, ...] = ()
+    waits: tuple[Wait, ...] = ()
 
 
 def plan(desired: DesiredState | Unknown, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -52,39 +58,64 @@ def plan(desired: DesiredState | Unknown, observed: Observed, now: float) -> tup
 
     With nothing known of what is desired, nothing is done.
     """
+    return decide(desired, observed, now).actions
+
+
+def decide(desired: DesiredState | Unknown, observed: Observed, now: float) -> Decision:
+    """Return the actions of `plan`, and what it could not do for want of room."""
     if isinstance(desired, Unknown):
-        return ()
+        return Decision()
     fences = [
-        FenceReplica(name=replica.name, reason=_why_ended(replica, now))
+        FenceReplica(name=replica.name, reason=why_ended(replica, now))
         for replica in observed.replicas
         if classify(replica, now) is Condition.ENDED
     ]
     stops = [
-        StopReplica(name=replica.name, reason=_why_drained(replica))
+        StopReplica(name=replica.name, reason=why_drained(replica))
         for replica in observed.replicas
         if classify(replica, now) is Condition.DRAINED
     ]
-    room = _rooms(observed)
     actions: list[Action] = [*fences, *stops]
+    turn = _turn(desired, observed, now)
     named: set[tuple[str, str]] = set()
-    for grant in _grants(desired, observed):
+    for grant, side in _in_turn(_grants(desired, observed), turn):
         named.add((grant.deployment, grant.pool.name))
-        actions += _plan_grant(grant, observed, room, now)
+        actions += _plan_grant(grant, side, turn)
     actions += _forget_unnamed(observed, named, now)
-    return tuple(actions)
+    return Decision(actions=tuple(actions), waits=tuple(turn.waits))
 
 
-def classify(replica: SeenReplica, now: float) -> Condition:
-    """Return what the replica is to the plan; the first row that fits wins."""
-    draining = replica.state is ReplicaState.DRAINING
-    rows = (
-        (replica.busy or not replica.known, Condition.BUSY),
-        (replica.state is ReplicaState.FAILED, Condition.FAILED),
-        (draining and (not replica.alive or _is_drained(replica, now)), Condition.DRAINED),
-        (draining, Condition.DRAINING),
-        (bool(_why_ended(replica, now)), Condition.ENDED),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """What all grants of one turn share: what is seen, what room is left, and who waits."""
+
+    observed: Observed
+    now: float
+    rooms: dict[str, PoolRoom]
+    draining: frozenset[str]  # nodes to be emptied
+    waits: list[Wait] = field(default_factory=list)
+
+    def leaves(self, replica: SeenReplica) -> bool:
+        """Say whether the replica is on a node that is to be emptied."""
+        return not self.draining.isdisjoint(replica.nodes)
+
+
+def _turn(desired: DesiredState, observed: Observed, now: float) -> _Turn:
+    here = {node for pool in observed.pools for node in pool.nodes}
+    cordons = [cordon for cordon in desired.node_cordons if cordon.node in here]
+    closed = frozenset(cordon.node for cordon in cordons)
+    there: dict[str, list[SeenReplica]] = {}
+    for replica in observed.replicas:
+        there.setdefault(replica.pool, []).append(replica)
+    return _Turn(
+        observed=observed,
+        now=now,
+        rooms={
+            pool.name: PoolRoom(pool, there.get(pool.name, ()), closed | pool.unfit)
+            for pool in observed.pools
+        },
+        draining=frozenset(cordon.node for cordon in cordons if cordon.draining),
     )
-    return next((condition for holds, condition in rows if holds), Condition.LIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +132,10 @@ class _Grant:
 
 @dataclass(slots=True)
 class _Side:
-    """The replicas of one grant, sorted into what the rules speak of."""
+    """The replicas of one grant, sorted into what the rules speak of.
+
+    `old` are to be replaced: of another revision, or on a node that is to be emptied.
+    """
 
     new: list[SeenReplica] = field(default_factory=list)
     old: list[SeenReplica] = field(default_factory=list)
@@ -138,51 +172,76 @@ def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
     return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
 
 
-def _plan_grant(
-    grant: _Grant, observed: Observed, room: dict[str, int], now: float
-) -> list[Action]:
-    side = _sort(grant, observed.replicas, now)
-    retired, why = _surplus(grant, side)
+def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]]:
+    """Return the grants in the order in which they may take room.
+
+    Who lacks replicas comes before who only replaces some, and then the largest: what is small
+    finds room between them, the other way round may not.
+    """
+    pairs = [(grant, _sort(grant, turn)) for grant in grants]
+
+    def order(pair: tuple[_Grant, _Side]) -> tuple[bool, int]:
+        grant, side = pair
+        there = len(side.new) + len(side.old) + side.ending
+        return (there >= grant.target, -grant.shape.accelerators)
+
+    return sorted(pairs, key=order)
+
+
+def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
+    room = turn.rooms[grant.pool.name]
+    retired = _surplus(grant, side)
     kept_new = [replica for replica in side.new if replica not in retired]
     live = len(side.new) + len(side.old) - len(retired)
     # What is being fenced keeps its place: a replacement beside it would be a second one.
     missing = grant.target - len(kept_new) - side.ending
     wanted = max(0, min(missing, grant.target + SURGE - live))
-    if _holds_unknown(observed, grant.pool.name):
+    if wanted and _holds_unknown(turn.observed, grant.pool.name):
         wanted = 0  # what is started could take the accelerators that are held already
-    wanted = min(wanted, _allowed_by_backoff(grant, observed, kept_new, now))
-    starts = min(wanted, max(0, room[grant.pool.name]) // grant.shape.accelerators)
-    room[grant.pool.name] -= starts * grant.shape.accelerators
-    actions: list[Action] = [_retire(replica, why) for replica in retired]
-    if wanted and not starts:
-        actions += _make_room(side, kept_new, retired)
-    replaced = side.failed[:starts]
+        _wait(grant, side, turn, f"which accelerators of {grant.pool.name} are free is not known")
+    if wanted and grant.pool.stopped:
+        wanted = 0  # nothing starts there, so nobody makes room either
+        _wait(grant, side, turn, grant.pool.stopped)
+    wanted = min(wanted, _allowed_by_backoff(grant, turn, kept_new))
+    places = _places(grant.shape, wanted, room)
+    actions = [_retire(replica, _why_retired(grant, replica, turn)) for replica in retired]
+    if wanted and (reason := _awaited_model(grant, turn)):
+        # The places are kept for them; nothing that serves goes before its successor can start.
+        turn.waits.append(_model_wait(grant, reason, wanted, places))
+        places = []
+    elif wanted and not places:
+        made = _make_room(grant, side, retired, room)
+        actions += made
+        if not made and not retired and not side.draining:
+            _wait(grant, side, turn, room.why_full(grant.shape))
+    replaced = side.failed[: len(places)]
     # While a start has to wait, the failed record stays: it tells people why.
-    waiting = max(0, missing - starts)
-    spare = side.failed[starts + waiting :]
+    waiting = max(0, missing - len(places))
+    spare = side.failed[len(places) + waiting :]
     actions += [ForgetReplica(name=replica.name) for replica in spare]
-    actions += _start(grant, starts, replaced)
+    actions += _start(grant, places, replaced)
     return actions
 
 
-def _sort(grant: _Grant, replicas: Sequence[SeenReplica], now: float) -> _Side:
+def _sort(grant: _Grant, turn: _Turn) -> _Side:
     side = _Side()
-    for replica in replicas:
+    for replica in turn.observed.replicas:
         if (replica.deployment, replica.pool) != (grant.deployment, grant.pool.name):
             continue
-        condition = classify(replica, now)
+        condition = classify(replica, turn.now)
         if condition is Condition.FAILED:
             side.failed.append(replica)
         elif condition is Condition.LIVE:
-            is_new = replica.revision == grant.revision.number
+            is_new = replica.revision == grant.revision.number and not turn.leaves(replica)
             (side.new if is_new else side.old).append(replica)
         elif replica.state is ReplicaState.DRAINING:
             side.draining += 1
         else:
             side.ending += 1
-    # The most useful first; what is too many is cut from the end.
+    # The most useful first; what is too many is cut from the end. Of those that serve alike, the
+    # ones on nodes to be emptied go first.
     side.new.sort(key=_usefulness)
-    side.old.sort(key=_usefulness)
+    side.old.sort(key=lambda one: (not one.is_serving, turn.leaves(one), *_usefulness(one)))
     side.failed.sort(key=lambda replica: (replica.started_at, replica.name))
     return side
 
@@ -192,22 +251,33 @@ def _usefulness(replica: SeenReplica) -> tuple[bool, bool, float, str]:
     return (not replica.is_serving, not ready, replica.started_at, replica.name)
 
 
-def _surplus(grant: _Grant, side: _Side) -> tuple[list[SeenReplica], str]:
+def _surplus(grant: _Grant, side: _Side) -> list[SeenReplica]:
     if grant.gone:
-        return [*side.new, *side.old], "the deployment is deleted"
-    too_many = side.new[grant.target :]
+        return [*side.new, *side.old]
     serving_new = sum(replica.is_serving for replica in side.new[: grant.target])
-    superseded = side.old[grant.target - serving_new :]
-    if superseded and grant.target:
-        return [*too_many, *superseded], f"revision {grant.revision.number} serves"
-    return [*too_many, *superseded], f"the target is {grant.target}"
+    return [*side.new[grant.target :], *side.old[grant.target - serving_new :]]
 
 
-def _allowed_by_backoff(
-    grant: _Grant, observed: Observed, new: Sequence[SeenReplica], now: float
-) -> int:
-    backoff = observed.backoff(grant.deployment, grant.revision.number)
-    if now < backoff.retry_at:
+def _why_retired(grant: _Grant, replica: SeenReplica, turn: _Turn) -> str:
+    if grant.gone:
+        return "the deployment is deleted"
+    if grant.target and replica.revision != grant.revision.number:
+        return f"revision {grant.revision.number} serves"
+    if grant.target and turn.leaves(replica):
+        return f"{_named(turn.draining.intersection(replica.nodes))} is to be emptied"
+    return f"the target is {grant.target}"
+
+
+def _places(shape: ResourceShape, wanted: int, room: PoolRoom) -> list[tuple[str, ...]]:
+    places: list[tuple[str, ...]] = []
+    while len(places) < wanted and (place := room.take(shape)) is not None:
+        places.append(place)
+    return places
+
+
+def _allowed_by_backoff(grant: _Grant, turn: _Turn, new: Sequence[SeenReplica]) -> int:
+    backoff = turn.observed.backoff(grant.deployment, grant.revision.number)
+    if turn.now < backoff.retry_at:
         return 0
     if backoff.failures < PROBING_FAILURES_MIN:
         return grant.target
@@ -216,15 +286,54 @@ def _allowed_by_backoff(
 
 
 def _make_room(
-    side: _Side, new: Sequence[SeenReplica], retired: Sequence[SeenReplica]
+    grant: _Grant, side: _Side, retired: Sequence[SeenReplica], room: PoolRoom
 ) -> list[Action]:
     # A full pool has no place for the surge. One old replica goes first, or the new revision
-    # would never come; peers take its requests meanwhile.
-    starting = any(replica.state is ReplicaState.STARTING for replica in new)
-    kept_old = [replica for replica in side.old if replica not in retired]
-    if starting or retired or side.draining or not kept_old:
+    # would never come; peers take its requests meanwhile. For a node that is to be emptied nobody
+    # goes: it stays in use until there is room elsewhere.
+    starting = any(
+        replica.state is ReplicaState.STARTING for replica in side.new if replica not in retired
+    )
+    if starting or retired or side.draining:
         return []
-    return [_retire(kept_old[-1], "the pool has no place for the new revision beside it")]
+    superseded = [one for one in side.old if one.revision != grant.revision.number]
+    goes = room.in_the_way(grant.shape, superseded)
+    if goes is None:
+        return []
+    return [_retire(goes, "the pool has no place for the new revision beside it")]
+
+
+def _awaited_model(grant: _Grant, turn: _Turn) -> str:
+    return turn.observed.model_waits.get((grant.deployment, grant.revision.number), "")
+
+
+def _model_wait(grant: _Grant, reason: str, wanted: int, places: Sequence[tuple[str, ...]]) -> Wait:
+    return Wait(
+        deployment=grant.deployment,
+        pool=grant.pool.name,
+        reason=reason,
+        revision=grant.revision.number,
+        replicas=wanted,
+        places=tuple(places),
+    )
+
+
+def _wait(grant: _Grant, side: _Side, turn: _Turn, reason: str) -> None:
+    leaving = turn.draining.intersection(node for one in side.old for node in one.nodes)
+    if leaving:
+        reason = f"{reason}: what serves on {_named(leaving)} stays"
+    turn.waits.append(
+        Wait(
+            deployment=grant.deployment,
+            pool=grant.pool.name,
+            reason=reason,
+            draining=tuple(sorted(leaving)),
+        )
+    )
+
+
+def _named(nodes: Iterable[str]) -> str:
+    return f"node {', '.join(sorted(nodes))}"
 
 
 def _retire(replica: SeenReplica, reason: str) -> Action:
@@ -233,9 +342,11 @@ def _retire(replica: SeenReplica, reason: str) -> Action:
     return DrainReplica(name=replica.name, reason=reason)
 
 
-def _start(grant: _Grant, count: int, replaced: Sequence[SeenReplica]) -> list[Action]:
+def _start(
+    grant: _Grant, places: Sequence[tuple[str, ...]], replaced: Sequence[SeenReplica]
+) -> list[Action]:
     starts: list[Action] = []
-    for index in range(count):
+    for index, nodes in enumerate(places):
         failed = replaced[index] if index < len(replaced) else None
         same = failed is not None and failed.revision == grant.revision.number
         starts.append(
@@ -243,6 +354,7 @@ def _start(grant: _Grant, count: int, replaced: Sequence[SeenReplica]) -> list[A
                 deployment=grant.deployment,
                 revision=grant.revision.number,
                 pool=grant.pool.name,
+                nodes=nodes,
                 restarts=failed.restarts + 1 if failed is not None and same else 0,
                 replaces=failed.name if failed is not None else None,
             )
@@ -261,39 +373,3 @@ def _forget_unnamed(observed: Observed, named: set[tuple[str, str]], now: float)
 
 def _holds_unknown(observed: Observed, pool: str) -> bool:
     return any(not replica.known and replica.pool in ("", pool) for replica in observed.replicas)
-
-
-def _rooms(observed: Observed) -> dict[str, int]:
-    room = {pool.name: pool.accelerators for pool in observed.pools}
-    for replica in observed.replicas:
-        # What is being ended holds its accelerators until it is confirmed gone.
-        if replica.state is not ReplicaState.FAILED and replica.pool in room:
-            room[replica.pool] -= replica.accelerators
-    return room
-
-
-def _why_ended(replica: SeenReplica, now: float) -> str:
-    if not replica.alive:
-        return replica.fault or "its process is gone"
-    if replica.unhealthy_since is not None and replica.ready_at is not None:
-        silent = now - replica.unhealthy_since
-        if silent > HUNG_SECONDS_MAX:
-            return f"it was ready and has not been healthy for {silent:.0f} s"
-    if replica.state is ReplicaState.STARTING and now - replica.started_at > START_SECONDS_MAX:
-        return f"it was not ready within {START_SECONDS_MAX:.0f} s"
-    return ""
-
-
-def _is_drained(replica: SeenReplica, now: float) -> bool:
-    if replica.draining_since is None:
-        return False
-    age = now - replica.draining_since
-    return age > DRAIN_SECONDS_MAX or (age > DRAIN_SECONDS_MIN and replica.in_flight == 0)
-
-
-def _why_drained(replica: SeenReplica) -> str:
-    if not replica.alive:
-        return "it ended while draining"
-    if replica.in_flight == 0:
-        return "drained"
-    return f"not drained within {DRAIN_SECONDS_MAX:.0f} s"

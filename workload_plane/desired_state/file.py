@@ -63,7 +63,9 @@ class DesiredStateFile:
             except Corrupt as error:
                 faults.append(f"{path.name}: {error}")
         if found is not None:
-            seen = max(seen, found.state.version)
+            if not self._path.exists():
+                # A rename never leaves this behind: somebody or something removed it.
+                faults.append(f"{self._path.name} is not there")
             return LoadedDesired(stored=found, seen=seen, fault="; ".join(faults) or None)
         if faults:
             raise UnreadableDesired(f"no desired state can be read: {'; '.join(faults)}", seen)

@@ -6,6 +6,8 @@ this release does not know stay on disk. Golden files of each version lie in tes
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -19,6 +21,8 @@ from skerry.wire.desired import desired_from_proto
 FORMAT = 1
 MAGIC = "skerry-desired-state"
 HEADER_BYTES_MAX = 1024  # a header is about 200 bytes; a longer first line is not ours
+# As `encode` writes it, for a header that is no JSON any more.
+_VERSION = re.compile(rb'"epoch": (\d{1,18}), "format": \d+, "generation": (\d{1,18}), ')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,10 @@ def decode(data: bytes) -> StoredDesired:
         raise Corrupt(f"torn: {len(payload)} bytes of {header.get('bytes')} are there")
     if header.get("sha256") != hashlib.sha256(payload).hexdigest():
         raise Corrupt("altered: the checksum does not match")
-    return parse(payload)
+    stored = parse(payload)
+    if _version_of(header) != stored.state.version:
+        raise Corrupt("altered: the header names another version than the content")
+    return stored
 
 
 def parse(payload: bytes) -> StoredDesired:
@@ -64,12 +71,23 @@ def parse(payload: bytes) -> StoredDesired:
 
 
 def version_in(data: bytes) -> Version:
-    """Return the version a header names even when the rest is torn; NEVER when it names none."""
+    """Return the version that a damaged file still tells; NEVER when it tells none.
+
+    The content is asked first, where its checksum is legible and fits: a version that is too high
+    would make the plane refuse everything for good, one that is too low would let older ones in.
+    """
+    head, _, payload = data.partition(b"\n")
+    if hashlib.sha256(payload).hexdigest().encode() in head:
+        try:
+            return parse(payload).state.version
+        except Corrupt:
+            return NEVER
     try:
-        header, _ = _split(data)
-        return Version(epoch=_number(header["epoch"]), generation=_number(header["generation"]))
-    except (Corrupt, KeyError, ValueError):
-        return NEVER
+        return _version_of(_split(data)[0])
+    except Corrupt:
+        pass
+    told = _VERSION.search(data[:HEADER_BYTES_MAX])
+    return Version(epoch=int(told[1]), generation=int(told[2])) if told else NEVER
 
 
 def _split(data: bytes) -> tuple[dict[str, object], bytes]:
@@ -85,7 +103,8 @@ def _split(data: bytes) -> tuple[dict[str, object], bytes]:
     return header, payload
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("not a number")
-    return value
+def _version_of(header: Mapping[str, object]) -> Version:
+    epoch, generation = header.get("epoch"), header.get("generation")
+    if type(epoch) is not int or type(generation) is not int or min(epoch, generation) < 0:
+        raise Corrupt("the header names no version")
+    return Version(epoch=epoch, generation=generation)

@@ -6,22 +6,37 @@ One GGUF file holds weights, tokenizer and chat template, and decides the weight
 import json
 
 from skerry.fleet.engine import EngineSpec
-from workload_plane.engines.options import IntegerOption, OptionRule, option_refusals, option_values
+from workload_plane.engines.findings import (
+    Findings,
+    findings_of,
+    refuse_caching_without_cache,
+    refuse_disaggregation,
+    refuse_protocol,
+)
+from workload_plane.engines.options import BooleanOption, IntegerOption, OptionRule, option_values
 from workload_plane.engines.port import (
     Dialect,
     DrainRule,
     EngineLaunch,
     LaunchParameters,
     LoadMetrics,
+    Refusal,
     visible_devices,
 )
 
+VERSIONS: tuple[str, ...] = ()
+DEFAULT_VERSION = ""
 CONFIG_FILE = "llamacpp.json"
 
-_OPTIONS: tuple[OptionRule, ...] = (
+_BATCH_TOKENS_MIN = 32
+_BATCH_TOKENS_MAX = 16_384
+OPTIONS: tuple[OptionRule, ...] = (
     IntegerOption(name="threads", least=1, most=256),
-    IntegerOption(name="batch-size", least=32, most=16_384),
+    IntegerOption(name="batch-size", least=_BATCH_TOKENS_MIN, most=_BATCH_TOKENS_MAX),
     IntegerOption(name="n-gpu-layers", least=0, most=1_000),
+    # Says that the file's chat template knows tools; without it the gateway refuses requests with
+    # tools (`workload_plane.gateway.refusals`), since llama.cpp would ignore them.
+    BooleanOption(name="tools"),
 )
 # The file decides; a name says which file is expected. Formats that a GGUF commonly has.
 _WEIGHTS = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
@@ -35,36 +50,74 @@ _STARTUP_SECONDS_MAX = 300.0
 _KILL_AFTER_SECONDS = 3.0
 
 
-def refusals(spec: EngineSpec) -> tuple[str, ...]:
-    """Return one sentence for each thing in the spec that llama.cpp cannot do."""
-    found: list[str] = []
-    if spec.disaggregation is not None:
-        found.append("disaggregation: llama.cpp cannot split prefill from decode; remove it")
+def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
+    """Return one refusal for each thing in the spec that llama.cpp cannot do."""
+    findings, _ = findings_of(spec, VERSIONS, DEFAULT_VERSION)
+    refuse_protocol(findings, spec)
+    refuse_disaggregation(findings, spec, "cannot split prefill from decode")
+    findings.refuse_unless_in(
+        "quantisation.weights",
+        spec.quantisation.weights,
+        _WEIGHTS,
+        "the GGUF file decides: name what it holds or leave it out",
+    )
+    findings.refuse_unless_in(
+        "quantisation.kvCache", spec.quantisation.kv_cache, _KV_CACHE, "choose one or leave it out"
+    )
+    _refuse_parallelism(findings, spec)
+    _refuse_techniques(findings, spec)
+    _refuse_batching(findings, spec)
+    refuse_caching_without_cache(findings, spec)
+    if spec.prefix_caching.disk_path:
+        findings.refuse("prefixCaching.diskPath", "has no disk tier; drop it")
+    findings.refuse_options(spec, OPTIONS)
+    findings.refuse_doubles(
+        spec, {"batch-size": ("batching.tokensMax", spec.batching.tokens_max is not None)}
+    )
+    return findings.result()
+
+
+def _refuse_parallelism(findings: Findings, spec: EngineSpec) -> None:
+    parallelism = spec.parallelism
+    for name in ("tensor", "pipeline", "expert", "data"):
+        if getattr(parallelism, name) > 1:
+            findings.refuse(f"parallelism.{name}", "runs on one accelerator here; set it to 1")
+    if parallelism.attention_data_parallel:
+        findings.refuse("parallelism.attentionDataParallel", "has none; remove it")
+
+
+def _refuse_techniques(findings: Findings, spec: EngineSpec) -> None:
     if spec.speculative is not None:
-        found.append(
-            f"speculative decoding by {spec.speculative.method}: not rendered for llama.cpp;"
-            " remove it or choose tensorrt-llm, vllm or sglang"
+        findings.refuse(
+            "speculativeDecoding",
+            f"drafting by {spec.speculative.method} is not rendered; remove it",
         )
-    if spec.parallelism.accelerators > 1 or spec.parallelism.expert > 1:
-        found.append("parallelism: llama.cpp runs on one accelerator here; set every degree to 1")
-    if spec.parallelism.attention_data_parallel:
-        found.append("attention data parallelism: llama.cpp has none; remove it")
-    if spec.quantisation.weights not in (None, *_WEIGHTS):
-        found.append(
-            f"quantisation of weights {spec.quantisation.weights!r}: the GGUF file decides;"
-            f" name what it holds ({', '.join(_WEIGHTS)}) or leave it out"
+    if spec.kv_cache.memory_share is not None:
+        findings.refuse(
+            "kvCache.memoryShare",
+            "the cache has room for concurrentRequests of contextTokens each; set those",
         )
-    if spec.quantisation.kv_cache not in (None, *_KV_CACHE):
-        found.append(
-            f"quantisation of the KV cache {spec.quantisation.kv_cache!r}: llama.cpp takes"
-            f" {', '.join(_KV_CACHE)}"
+    if spec.lora is not None:
+        findings.refuse("lora", "adapters are not rendered; merge one into the GGUF file")
+    if spec.guided_decoding is not None:
+        findings.refuse("guidedDecoding", "always uses its own grammars; remove it")
+    if spec.cuda_graphs is not None:
+        findings.refuse("cudaGraphs", "decides by itself; remove it")
+
+
+def _refuse_batching(findings: Findings, spec: EngineSpec) -> None:
+    tokens = spec.batching.tokens_max
+    if tokens is not None and not _BATCH_TOKENS_MIN <= tokens <= _BATCH_TOKENS_MAX:
+        findings.refuse(
+            "batching.tokensMax", f"{tokens} must be in {_BATCH_TOKENS_MIN}..{_BATCH_TOKENS_MAX}"
         )
-    return (*found, *option_refusals(spec.options, _OPTIONS, "llamacpp"))
+    if spec.batching.chunked_prefill is False:
+        findings.refuse("batching.chunkedPrefill", "always prefills in pieces; remove it")
 
 
 def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     """Return how llama.cpp is started; its configuration is one JSON file."""
-    options = option_values(spec.options, _OPTIONS)
+    options = option_values(spec.options, OPTIONS)
     cache = spec.prefix_caching
     config = {
         "model_path": launch.model_path,
@@ -74,7 +127,8 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         "slots": spec.concurrent_requests,
         "context_tokens": spec.context_tokens,
         "threads": options.get("threads", _THREADS_DEFAULT),
-        "batch_tokens": options.get("batch-size", _BATCH_TOKENS_DEFAULT),
+        "batch_tokens": spec.batching.tokens_max
+        or options.get("batch-size", _BATCH_TOKENS_DEFAULT),
         "gpu_layers": options.get("n-gpu-layers", -1 if launch.accelerators else 0),
         "kv_cache_type": spec.quantisation.kv_cache or "f16",
         "prefix_caching": cache.enabled,
@@ -91,6 +145,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             queued_requests="llamacpp:requests_deferred",
             prompt_tokens="llamacpp:prompt_tokens_total",
             generated_tokens="llamacpp:tokens_predicted_total",
+            cached_prompt_tokens="llamacpp:prompt_tokens_cached_total",
         ),
         environment=visible_devices(launch),
         files=((CONFIG_FILE, json.dumps(config, indent=2) + "\n"),),

@@ -12,14 +12,27 @@ from skerry.fleet.engine import EngineSpec
 
 
 class Dialect(StrEnum):
-    """The HTTP API that the replica host speaks to the engine to generate."""
+    """The API that the replica host speaks to the engine to generate."""
 
     LLAMACPP = "llamacpp"  # llama.cpp's own /completion: token ids, log probabilities
     OPENAI = "openai"  # /v1/completions of everybody else: text only
+    VLLM = "vllm"  # the same with vLLM's own fields: token ids, log probabilities, guides
+    OPENENGINE = "openengine"  # the engine serves openengine.v1 itself, and no HTTP
 
 
 class UnsupportedTechnique(ValueError):
-    """The engine cannot do what was asked; the message names the technique and the remedy."""
+    """The engine cannot do what was asked; the message names the fields and the remedies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One thing that an engine cannot do: the field of the deployment file, and what to do."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +40,9 @@ class LaunchParameters:
     """What depends on the place a replica runs at, beside the engine's spec.
 
     `accelerators` are the device numbers of this node; empty leaves the choice to the engine.
-    `python` is the interpreter for engines that are Python modules.
+    `python` is the interpreter for engines that are Python modules. `worker_ports` are for the
+    other processes of a replica that has several; `adapter_paths` are (name, path) of LoRA
+    adapters that are on this node already.
     """
 
     model_path: str
@@ -38,6 +53,8 @@ class LaunchParameters:
     python: str = "python3"
     accelerators: tuple[int, ...] = ()
     draft_model_path: str | None = None
+    worker_ports: tuple[int, ...] = ()
+    adapter_paths: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +75,29 @@ class LoadMetrics:
     queued_requests: str | None = None
     prompt_tokens: str | None = None
     generated_tokens: str | None = None
+    cached_prompt_tokens: str | None = None  # of the prompt tokens, those the cache already held
+    kv_used_ratio: str | None = None  # share of the key-value cache in use, 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProcess:
+    """One process of a replica: what is started, and the port on which it then listens."""
+
+    name: str
+    argv: tuple[str, ...]
+    port: int
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLaunch:
-    """Everything needed to start one engine process and to talk to it.
+    """Everything needed to start one replica's engine and to talk to it.
 
-    `files` are (name inside the launch's config_dir, content), written before the start;
-    `environment` is added to the host's own. `model_is_file` says that the base model is one file
-    of this machine, so that its absence can be told before the start.
+    `argv` is the process that answers on the replica's HTTP port; `workers` are the others of a
+    replica that has several, to be listening before it is started. `files` are (name inside the
+    launch's config_dir, content), written before the start; `environment` is added to the host's
+    own. `model_is_file` says that the base model is one file of this machine, so that its absence
+    can be told before the start. `health_path` and `metrics_path` are empty where there is no HTTP.
     """
 
     argv: tuple[str, ...]
@@ -79,13 +110,30 @@ class EngineLaunch:
     environment: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     model_is_file: bool = False
+    workers: tuple[EngineProcess, ...] = ()
+
+    def processes(self, http_port: int) -> tuple[EngineProcess, ...]:
+        """Return every process of the replica, in the order in which they are started."""
+        main = EngineProcess(
+            name="proxy" if self.workers else "engine",
+            argv=self.argv,
+            port=http_port,
+            environment=self.environment,
+        )
+        return (*self.workers, main)
 
 
 class EngineRenderer(Protocol):
     """One engine: says what it cannot do, and renders what it can."""
 
-    def refusals(self, spec: EngineSpec) -> tuple[str, ...]:
-        """Return one sentence for each thing in the spec that the engine cannot do."""
+    VERSIONS: tuple[str, ...]
+    """The release lines that it knows, oldest first; empty where it comes with the plane."""
+
+    DEFAULT_VERSION: str
+    """The line that is meant when a spec names none; empty where it comes with the plane."""
+
+    def refusals(self, spec: EngineSpec) -> tuple[Refusal, ...]:
+        """Return one refusal for each thing in the spec that the engine cannot do."""
         ...
 
     def render(self, spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
@@ -98,3 +146,25 @@ def visible_devices(launch: LaunchParameters) -> tuple[tuple[str, str], ...]:
     if not launch.accelerators:
         return ()
     return (("CUDA_VISIBLE_DEVICES", ",".join(str(number) for number in launch.accelerators)),)
+
+
+def reference_of(uri: str) -> str:
+    """Return how an engine itself finds weights at a URI: a path, a hub's id, or else the URI."""
+    for scheme in ("file://", "hf://"):
+        if uri.startswith(scheme):
+            return uri.removeprefix(scheme)
+    return uri
+
+
+def draft_model(spec: EngineSpec, launch: LaunchParameters) -> str | None:
+    """Return where the engine finds the draft model: on this node, or else by its URI."""
+    if spec.speculative is None or spec.speculative.draft_model_uri is None:
+        return None
+    return launch.draft_model_path or reference_of(spec.speculative.draft_model_uri)
+
+
+def adapters(spec: EngineSpec, launch: LaunchParameters) -> tuple[tuple[str, str], ...]:
+    """Return (name, path or hub's id) of each LoRA adapter, as the engine finds them."""
+    here = dict(launch.adapter_paths)
+    every = spec.lora.adapters if spec.lora else ()
+    return tuple((one.name, here.get(one.name) or reference_of(one.uri)) for one in every)

@@ -1,18 +1,25 @@
-"""Renderer for TensorRT-LLM (`trtllm-serve`), in the form that holds from 1.2 to 1.4.
+"""Renderer for TensorRT-LLM (`trtllm-serve`), release lines 1.2 and 1.4.
 
-On the command line are only the base model, host, port, parallel degrees and `--config`; all else
-is in the YAML, where an unknown key stops the engine at its start. Flags have underscores only.
+On the command line are only the base model, host, port, parallel degrees, protocol and `--config`;
+all else is in the YAML, where an unknown key stops the engine at its start. Flags have underscores
+only (`--grpc-protocol` is the engine's own exception). Disaggregation: `trtllm_disaggregated`.
 """
 
-from skerry.fleet.engine import EngineSpec, SpeculativeMethod
+from skerry.fleet.engine import EngineProtocol, EngineSpec, SpeculativeMethod
+from workload_plane.engines import trtllm_disaggregated as disaggregated
+from workload_plane.engines.findings import (
+    Findings,
+    findings_of,
+    refuse_adapter_places,
+    refuse_caching_without_cache,
+    release_of,
+)
 from workload_plane.engines.options import (
     BooleanOption,
     ChoiceOption,
     IntegerOption,
     NumberOption,
     OptionRule,
-    option_refusals,
-    option_values,
 )
 from workload_plane.engines.port import (
     Dialect,
@@ -20,13 +27,18 @@ from workload_plane.engines.port import (
     EngineLaunch,
     LaunchParameters,
     LoadMetrics,
+    Refusal,
     visible_devices,
 )
+from workload_plane.engines.trtllm_config import config_of, serve_flags, yaml_text
 
+# 1.4 has pre-releases only; a plane that runs them says so.
+VERSIONS: tuple[str, ...] = ("1.2", "1.4")
+DEFAULT_VERSION = "1.2"
 CONFIG_FILE = "trtllm.yaml"
 
 # By the YAML's own names; those with a dot go into that section.
-_OPTIONS: tuple[OptionRule, ...] = (
+OPTIONS: tuple[OptionRule, ...] = (
     IntegerOption(name="max_num_tokens", least=1, most=1_048_576),
     BooleanOption(name="enable_chunked_prefill"),
     BooleanOption(name="disable_overlap_scheduler"),
@@ -43,119 +55,143 @@ _OPTIONS: tuple[OptionRule, ...] = (
 # The checkpoint decides; the name says which checkpoint is expected at the base model's URI.
 _WEIGHTS = ("bf16", "fp16", "fp8", "nvfp4", "int4-awq", "w4a8-awq")
 _KV_CACHE = ("auto", "fp8", "nvfp4")
+_GUIDED = ("xgrammar", "llguidance")
+# Which drafters change their length while they run: 1.2 those that are engines of their own, 1.4
+# those inside the base model's.
+_SCHEDULED = {
+    "1.2": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.NGRAM),
+    "1.4": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.EAGLE3, SpeculativeMethod.MTP),
+}
 # A 405 B checkpoint from cold network storage took tens of minutes to load.
 _STARTUP_SECONDS_MAX = 3_600.0
 # SIGTERM waits for open responses without bound, so the kill is on our own timer.
 _KILL_AFTER_SECONDS = 30.0
 
 
-def refusals(spec: EngineSpec) -> tuple[str, ...]:
-    """Return one sentence for each thing in the spec that TensorRT-LLM cannot do."""
-    found: list[str] = []
-    parallelism = spec.parallelism
-    if spec.disaggregation is not None:
-        found.append(
-            "disaggregation: a replica is one aggregated trtllm-serve for now; remove it, and"
-            " enable_chunked_prefill keeps long prompts from stalling the others"
+def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
+    """Return one refusal for each thing in the spec that TensorRT-LLM cannot do."""
+    findings, release = findings_of(spec, VERSIONS, DEFAULT_VERSION)
+    _refuse_protocol(findings, spec, release)
+    findings.refuse_unless_in(
+        "quantisation.weights",
+        spec.quantisation.weights,
+        _WEIGHTS,
+        "the checkpoint decides: name what it holds or leave it out",
+    )
+    findings.refuse_unless_in(
+        "quantisation.kvCache", spec.quantisation.kv_cache, _KV_CACHE, "leave it to the engine"
+    )
+    _refuse_parallelism(findings, spec)
+    refuse_caching_without_cache(findings, spec)
+    _refuse_disk(findings, spec, release)
+    _refuse_draft_lengths(findings, spec, release)
+    refuse_adapter_places(findings, spec)
+    if spec.guided_decoding:
+        findings.refuse_unless_in(
+            "guidedDecoding.backend", spec.guided_decoding.backend, _GUIDED, "choose one of them"
         )
-    if spec.quantisation.weights not in (None, *_WEIGHTS):
-        found.append(
-            f"quantisation of weights {spec.quantisation.weights!r}: the checkpoint decides; name"
-            f" what it holds ({', '.join(_WEIGHTS)}) or leave it out"
-        )
-    if spec.quantisation.kv_cache not in (None, *_KV_CACHE):
-        found.append(
-            f"quantisation of the KV cache {spec.quantisation.kv_cache!r}: TensorRT-LLM takes"
-            f" {', '.join(_KV_CACHE)}"
-        )
-    if parallelism.tensor % parallelism.expert:
-        found.append(
-            f"expert parallelism {parallelism.expert}: must divide the tensor parallelism"
-            f" {parallelism.tensor}"
-        )
-    if spec.prefix_caching.host_memory_bytes and not spec.prefix_caching.enabled:
-        found.append("prefix caching: host memory without caching; enable it or drop the bytes")
-    return (*found, *option_refusals(spec.options, _OPTIONS, "tensorrt-llm"))
+    disaggregated.refuse(findings, spec)
+    findings.refuse_options(spec, OPTIONS)
+    findings.refuse_doubles(
+        spec,
+        {
+            "max_num_tokens": ("batching.tokensMax", spec.batching.tokens_max is not None),
+            "enable_chunked_prefill": (
+                "batching.chunkedPrefill",
+                spec.batching.chunked_prefill is not None,
+            ),
+            "guided_decoding_backend": (
+                "guidedDecoding.backend",
+                spec.guided_decoding is not None,
+            ),
+            "kv_cache_config.free_gpu_memory_fraction": (
+                "kvCache.memoryShare",
+                spec.kv_cache.memory_share is not None,
+            ),
+        },
+    )
+    return findings.result()
 
 
 def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
-    """Return how trtllm-serve is started; its techniques are in one YAML file."""
+    """Return how trtllm-serve is started; its techniques are in YAML files."""
+    release = release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
+    config = config_of(spec, launch, release, OPTIONS)
+    if spec.disaggregation is not None:
+        plan = disaggregated.plan_of(spec, launch, config, release)
+        argv, workers, files = plan.argv, plan.workers, plan.files
+        environment = plan.environment
+    else:
+        flags = serve_flags(spec, f"{launch.config_dir}/{CONFIG_FILE}")
+        place = ("--host", launch.host, "--port", str(launch.http_port))
+        argv = ("trtllm-serve", "serve", launch.model_path, *place, *flags)
+        workers, files = (), ((CONFIG_FILE, yaml_text(spec, launch, config)),)
+        environment = visible_devices(launch)
+    is_http = spec.protocol is EngineProtocol.HTTP
     return EngineLaunch(
-        argv=_argv(spec, launch),
-        dialect=Dialect.OPENAI,
+        argv=argv,
+        workers=workers,
+        dialect=Dialect.OPENAI if is_http else Dialect.OPENENGINE,
         startup_seconds_max=_STARTUP_SECONDS_MAX,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),
+        health_path="/health" if is_http else "",
         # `/metrics` is a JSON list that is emptied by reading; this one is Prometheus.
-        metrics_path="/prometheus/metrics",
+        metrics_path="/prometheus/metrics" if is_http else "",
         load_metrics=LoadMetrics(
             running_requests="trtllm_num_requests_running",
             queued_requests="trtllm_num_requests_waiting",
             prompt_tokens="trtllm_prompt_tokens_total",
             generated_tokens="trtllm_generation_tokens_total",
-        ),
-        environment=visible_devices(launch),
-        files=((CONFIG_FILE, _config_text(spec, launch)),),
+            cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
+            kv_used_ratio="trtllm_kv_cache_utilization",
+        )
+        if is_http
+        else LoadMetrics(),
+        environment=environment,
+        files=files,
     )
 
 
-def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
-    argv = ["trtllm-serve", "serve", launch.model_path]
-    argv += ["--host", launch.host, "--port", str(launch.http_port)]
-    argv += ["--tp_size", str(spec.parallelism.tensor)]
-    argv += ["--pp_size", str(spec.parallelism.pipeline)]
-    if spec.parallelism.expert > 1:
-        argv += ["--ep_size", str(spec.parallelism.expert)]
-    return (*argv, "--config", f"{launch.config_dir}/{CONFIG_FILE}")
+def _refuse_protocol(findings: Findings, spec: EngineSpec, release: str) -> None:
+    if spec.protocol is EngineProtocol.HTTP:
+        return
+    if release == "1.2":
+        findings.refuse("protocol", "serves HTTP only; leave it out, or set version 1.4")
+    elif spec.disaggregation is not None:
+        findings.refuse("protocol", "a disaggregated replica answers over HTTP; leave it out")
 
 
-def _config_text(spec: EngineSpec, launch: LaunchParameters) -> str:
-    import yaml  # 50 ms and 2 MB that every other engine's replica host does without
-
-    text: str = yaml.safe_dump(_config(spec, launch), sort_keys=True)
-    if spec.quantisation.weights:
-        return f"# weights: {spec.quantisation.weights}, as the checkpoint has them\n{text}"
-    return text
-
-
-def _config(spec: EngineSpec, launch: LaunchParameters) -> dict[str, object]:
-    cache: dict[str, object] = {"enable_block_reuse": spec.prefix_caching.enabled}
-    if spec.prefix_caching.host_memory_bytes:
-        cache["host_cache_size"] = spec.prefix_caching.host_memory_bytes
-    if spec.quantisation.kv_cache:
-        cache["dtype"] = spec.quantisation.kv_cache
-    config: dict[str, object] = {
-        "max_batch_size": spec.concurrent_requests,
-        "max_seq_len": spec.context_tokens,
-        "enable_attention_dp": spec.parallelism.attention_data_parallel,
-        # Without these two there is no Prometheus page, and nothing on it.
-        "return_perf_metrics": True,
-        "enable_iter_perf_stats": True,
-    }
-    sections = {"kv_cache_config": cache}
-    for name, value in option_values(spec.options, _OPTIONS).items():
-        section, _, key = name.rpartition(".")
-        (sections.setdefault(section, {}) if section else config)[key] = value
-    config.update(sections)
-    speculative = _speculative(spec, launch)
-    if speculative:
-        config["speculative_config"] = speculative
-    return config
+def _refuse_parallelism(findings: Findings, spec: EngineSpec) -> None:
+    parallelism = spec.parallelism
+    if parallelism.tensor % parallelism.expert:
+        findings.refuse(
+            "parallelism.expert",
+            f"{parallelism.expert} must divide the tensor parallelism {parallelism.tensor}",
+        )
+    if parallelism.data > 1:
+        findings.refuse(
+            "parallelism.data",
+            "one server holds the base model once; set it to 1 and scale by replicas",
+        )
 
 
-def _speculative(spec: EngineSpec, launch: LaunchParameters) -> dict[str, object]:
+def _refuse_disk(findings: Findings, spec: EngineSpec, release: str) -> None:
+    caching = spec.prefix_caching
+    if caching.disk_path is None:
+        return
+    if release == "1.2":
+        findings.refuse("prefixCaching.diskPath", "has no disk tier; drop it, or set version 1.4")
+    elif not caching.disk_bytes:
+        findings.refuse("prefixCaching.diskPath", "the size is needed as well: set disk")
+
+
+def _refuse_draft_lengths(findings: Findings, spec: EngineSpec, release: str) -> None:
     wanted = spec.speculative
-    if wanted is None:
-        return {}
-    # The names that both ends of the range know: `Eagle` (not `Eagle3`), `speculative_model_dir`
-    # (an alias later on), `num_nextn_predict_layers` (remapped later on).
-    draft = launch.draft_model_path or wanted.draft_model_uri
-    match wanted.method:
-        case SpeculativeMethod.DRAFT_MODEL:
-            kind, tokens = "Draft_Target", {"max_draft_len": wanted.draft_tokens}
-        case SpeculativeMethod.EAGLE3:
-            kind, tokens = "Eagle", {"max_draft_len": wanted.draft_tokens}
-        case SpeculativeMethod.MTP:
-            return {"decoding_type": "MTP", "num_nextn_predict_layers": wanted.draft_tokens}
-        case SpeculativeMethod.NGRAM:
-            return {"decoding_type": "NGram", "max_draft_len": wanted.draft_tokens}
-    return {"decoding_type": kind, **tokens, "speculative_model_dir": draft}
+    if wanted is None or not wanted.draft_length_by_batch:
+        return
+    methods = _SCHEDULED[release]
+    if wanted.method not in methods:
+        findings.refuse(
+            "speculativeDecoding.draftLengthByBatch",
+            f"the length of {wanted.method} is fixed; leave it out, or choose {', '.join(methods)}",
+        )

@@ -7,6 +7,7 @@ what is served, so deployments come and go without a new listener and without dr
 import base64
 
 from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
+from workload_plane.gateway.refusals import refusing_filter
 from workload_plane.gateway.routes import (
     FAULT_JSON,
     FAULT_KEY,
@@ -71,6 +72,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             _json_fields(),
             _message_fields(descriptor_set),
             _route_again(),
+            refusing_filter(),
             _router(),
         ],
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
+from workload_plane.gateway.refusals import refuse_tools
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
@@ -140,10 +141,23 @@ def _model_routes(model: ServedModel) -> list[Json]:
         ({"path": GENERATE_PATH, "grpc": {}, "headers": [header_model]}, generate),
     ]
     forwarded = _header(DEPLOYMENT_HEADER, model.deployment, "OVERWRITE_IF_EXISTS_OR_ADD")
-    return [
+    routes: list[Json] = [
         {"match": match, "route": action, "request_headers_to_add": [forwarded]}
         for match, action in matches
     ]
+    if model.refuses_tools:
+        for route in routes[:2]:  # those of OpenAI's paths
+            route["typed_per_filter_config"] = refuse_tools(_no_tools(model))
+    return routes
+
+
+def _no_tools(model: ServedModel) -> Json:
+    return openai_error(
+        f"the model `{model.served_name}` takes no tools: its engine would ignore them; leave"
+        " `tools` out, or use a model whose deployment names a tool parser",
+        code="unsupported_feature",
+        param="tools",
+    )
 
 
 def _stream_action(cluster: str, idle_seconds: float, retry_on: str) -> Json:

@@ -5,9 +5,11 @@ neither needs memory of its own.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from skerry.fleet.deployment import Revision
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState
 from workload_plane.gateway.peers import allowed_peers, order_peers
 from workload_plane.gateway.topology import (
@@ -101,7 +103,7 @@ def build_endpoints(
                 "replicas": [
                     {
                         "name": one.record.name,
-                        "grpc": f"{LOOPBACK}:{one.record.grpc_port}",
+                        "grpc": f"{one.record.host}:{one.record.grpc_port}",
                     }
                     for one in replicas
                     if one.record.deployment == assignment.deployment.name
@@ -160,7 +162,7 @@ def _model(
         replicas=tuple(
             LocalReplica(
                 name=one.record.name,
-                host=LOOPBACK,
+                host=one.record.host,
                 http_port=one.record.http_port,
                 grpc_port=one.record.grpc_port,
                 health_port=one.record.health_port,
@@ -171,18 +173,18 @@ def _model(
             and one.record.state in (ReplicaState.READY, ReplicaState.DRAINING)
         ),
         peers=peers,
+        refuses_tools=_ignores_tools(revision),
     )
+
+
+def _ignores_tools(revision: Revision) -> bool:
+    # The others refuse tools by themselves when no parser for them is set.
+    is_llamacpp = revision.engine.name is EngineName.LLAMACPP
+    return is_llamacpp and dict(revision.engine.options).get("tools", "").lower() != "true"
 
 
 def _with_peers(model: ServedModel, peers: list[str]) -> ServedModel:
-    return ServedModel(
-        served_name=model.served_name,
-        deployment=model.deployment,
-        ttft_bound_seconds=model.ttft_bound_seconds,
-        total_deadline_seconds=model.total_deadline_seconds,
-        replicas=model.replicas,
-        peers=tuple(peers),
-    )
+    return replace(model, peers=tuple(peers))
 
 
 def _listening(

@@ -92,7 +92,7 @@ class ServedModel:
 
     `peers` are plane names, residency already applied. `ttft_bound_seconds` is the time to the
     first token at the deployment's longest context, `total_deadline_seconds` bounds an answer
-    that is not streamed.
+    that is not streamed. `refuses_tools`: its engine would ignore a request's tools.
     """
 
     served_name: str
@@ -101,6 +101,7 @@ class ServedModel:
     total_deadline_seconds: float
     replicas: tuple[LocalReplica, ...] = ()
     peers: tuple[str, ...] = ()
+    refuses_tools: bool = False
 
     def __post_init__(self) -> None:
         if not self.served_name:

@@ -7,7 +7,8 @@ from skerry.fleet.desired import FEATURES
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerView, PlaneReport
 from skerry.fleet.pool import GatewayAddresses
-from workload_plane.replicas.records import LOOPBACK, ReplicaRecord
+from workload_plane.replicas.records import ReplicaRecord
+from workload_plane.replicas.supply import Supply
 from workload_plane.settings import PlaneSettings
 
 
@@ -17,13 +18,14 @@ def build_report(
     replicas: Iterable[ReplicaRecord],
     peers: tuple[PeerView, ...],
     software: str,
+    supply: Supply | None = None,
 ) -> PlaneReport:
-    """Return all that the plane says of itself."""
+    """Return all that the plane says of itself; without a supply, what its settings say it has."""
     gateway = settings.gateway
     public = f"{gateway.host}:{gateway.public_port}"
     return PlaneReport(
         identity=settings.identity,
-        pools=settings.pools,
+        pools=settings.pools if supply is None else supply.shapes,
         gateway=GatewayAddresses(
             http=public, grpc=public, peer=f"{gateway.host}:{gateway.peer_port}"
         ),
@@ -32,6 +34,7 @@ def build_report(
         peers=peers,
         features=FEATURES,
         software=software,
+        nodes=settings.nodes if supply is None else supply.nodes,
     )
 
 
@@ -43,12 +46,14 @@ def observed_replica(record: ReplicaRecord) -> ObservedReplica:
         revision=record.revision,
         pool=record.pool,
         state=record.state,
-        http=f"{LOOPBACK}:{record.http_port}" if record.http_port else "",
-        grpc=f"{LOOPBACK}:{record.grpc_port}" if record.grpc_port else "",
+        http=f"{record.host}:{record.http_port}" if record.http_port else "",
+        grpc=f"{record.host}:{record.grpc_port}" if record.grpc_port else "",
         pid=record.pid,
         engine_pid=record.engine_pid,
         restarts=record.restarts,
         message=record.message,
+        nodes=record.nodes,
+        start_seconds=record.start_seconds,
     )
 
 

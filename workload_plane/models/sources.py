@@ -1,6 +1,7 @@
-"""Base model URIs to files of this machine; the agent resolves one before it starts a replica.
+"""Base models that lie on this machine already; the agent resolves one before it starts a replica.
 
-Only what is listed here is opened: a URI comes from outside and must not reach other files.
+Only what is listed here is opened: a URI comes from outside and must not reach other files. What
+comes from elsewhere is the cache's (`cache`).
 """
 
 import hashlib
@@ -11,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from skerry.fleet.names import InvalidName, check_name
 from skerry.plumbing.errors import Denied, Infeasible, InvalidInput, NotFound
+from workload_plane.models.selection import SAFETENSORS
+from workload_plane.models.uris import REMOTE_SCHEMES, is_remote
 
 BUILTIN, FILE, SIMULATED = "builtin", "file", "simulated"
 _SUFFIX = ".gguf"
@@ -39,14 +42,13 @@ def resolve(uri: str, model_dirs: Sequence[Path]) -> BaseModelFile:
         return _builtin(uri, parts.netloc + parts.path, model_dirs)
     if parts.scheme == FILE:
         return _file(uri, parts.netloc, unquote(parts.path), model_dirs)
-    if parts.scheme in ("hf", "s3", "gs", "http", "https"):
+    if is_remote(uri):
         raise Infeasible(
-            f"base model {uri!r}: fetching over {parts.scheme}:// is not supported yet; put the"
-            " file into a model directory of the plane and name it builtin://NAME or file:///PATH"
+            f"base model {uri!r}: nothing is fetched here; put the file into a model directory of"
+            " the plane and name it builtin://NAME or file:///PATH"
         )
-    raise InvalidInput(
-        f"base model {uri!r} must start with {BUILTIN}://, {FILE}:/// or {SIMULATED}://"
-    )
+    known = ", ".join(f"{scheme}://" for scheme in (BUILTIN, FILE, SIMULATED, *REMOTE_SCHEMES))
+    raise InvalidInput(f"base model {uri!r} must start with one of {known}")
 
 
 def checksummed(model: BaseModelFile) -> BaseModelFile:
@@ -80,7 +82,9 @@ def _builtin(uri: str, name: str, model_dirs: Sequence[Path]) -> BaseModelFile:
 
 def _file(uri: str, host: str, path: str, model_dirs: Sequence[Path]) -> BaseModelFile:
     if host not in ("", "localhost") or not path.startswith("/"):
-        raise InvalidInput(f"base model {uri!r} must be an absolute path: file:///DIR/NAME.gguf")
+        raise InvalidInput(
+            f"base model {uri!r} must be an absolute path: file:///DIR/NAME.gguf, or file:///DIR"
+        )
     if not Path(path).exists():
         raise NotFound(f"base model {uri!r} does not exist on this plane; copy it there")
     return _found(uri, Path(path), None, model_dirs)
@@ -98,6 +102,12 @@ def _found(
             f"base model {uri!r} lies outside the plane's model directories; add its directory to"
             " model_dirs in the plane's settings"
         )
-    if not real.is_file():
-        raise InvalidInput(f"base model {uri!r} is not a file")
-    return BaseModelFile(uri=uri, path=real, size_bytes=real.stat().st_size)
+    if not real.is_dir():
+        return BaseModelFile(uri=uri, path=real, size_bytes=real.stat().st_size)
+    weights = sorted(real.glob(f"*{SAFETENSORS}"))
+    if not weights:
+        raise InvalidInput(
+            f"base model {uri!r} is a directory without {SAFETENSORS} files; name the file itself"
+        )
+    size = sum(path.stat().st_size for path in weights)
+    return BaseModelFile(uri=uri, path=real, size_bytes=size)

@@ -13,7 +13,13 @@ from skerry.api.openengine.v1 import (
     server_pb2,
 )
 from workload_plane.replica_host.dialects import DIALECTS
-from workload_plane.replica_host.faults import model_not_found, refuse, unsupported
+from workload_plane.replica_host.faults import (
+    invalid,
+    model_not_found,
+    not_offered,
+    refuse,
+    unsupported,
+)
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.lifecycle import HostState
 
@@ -21,10 +27,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # What the .proto files beside ours were written from.
 _SCHEMA_RELEASE = "v0.1"
+_NO_ADAPTERS = "this replica takes no adapters while it runs; name them in the deployment"
 _STATES = {
     HostState.STARTING: lifecycle_pb2.HEALTH_STATE_STARTING,
     HostState.READY: lifecycle_pb2.HEALTH_STATE_READY,
     HostState.UNHEALTHY: lifecycle_pb2.HEALTH_STATE_NOT_READY,
+    HostState.RESTARTING: lifecycle_pb2.HEALTH_STATE_STARTING,
+    HostState.CRASH_LOOPING: lifecycle_pb2.HEALTH_STATE_NOT_READY,
     HostState.DRAINING: lifecycle_pb2.HEALTH_STATE_DRAINING,
     HostState.STOPPED: lifecycle_pb2.HEALTH_STATE_NOT_READY,
     HostState.FAILED: lifecycle_pb2.HEALTH_STATE_NOT_READY,
@@ -46,6 +55,7 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
         parallelism = spec.engine.parallelism
         return server_pb2.ServerInfo(
             engine_name=spec.engine.name.value,
+            engine_version=spec.engine.version or "",
             engine_role=server_pb2.ENGINE_ROLE_AGGREGATED,
             instance_id=spec.name,
             supported_models=[spec.served_name],
@@ -58,7 +68,8 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
             kv_connector=kv_pb2.KvConnectorInfo(enabled=False),
             schema_release=_SCHEMA_RELEASE,
             capacity=server_pb2.DeploymentCapacity(
-                max_running_requests=spec.engine.concurrent_requests, max_loras=0
+                max_running_requests=spec.engine.concurrent_requests,
+                max_loras=len(self._host.adapters),
             ),
         )
 
@@ -67,19 +78,20 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
     ) -> model_pb2.ModelInfo:
         """Return what the served base model can do; NOT_FOUND for another's name."""
         spec = self._host.spec
-        if request.model not in ("", spec.served_name):
+        if request.model not in ("", spec.served_name, *spec.aliases):
             await refuse(context, model_not_found(request.model, spec.served_name))
         generation = DIALECTS[self._host.launch.dialect].capabilities()
         generation.max_num_sequences = spec.engine.concurrent_requests
         return model_pb2.ModelInfo(
             model_id=spec.model_path.rpartition("/")[2],
             served_model_name=spec.served_name,
+            served_model_aliases=spec.aliases,
             max_context_length=spec.engine.context_tokens,
             max_output_tokens=spec.engine.context_tokens,
             supports_text_input=True,
             supports_token_ids_input=True,
             generation=generation,
-            supports_lora=False,
+            supports_lora=bool(self._host.adapters),
             supports_multimodal=False,
         )
 
@@ -108,7 +120,7 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
     ) -> lifecycle_pb2.HealthResponse:
         """Return the replica's health; with a probe wanted, the engine is asked now."""
         host = self._host
-        if request.model not in ("", host.spec.served_name):
+        if request.model not in ("", host.spec.served_name, *host.spec.aliases):
             await refuse(context, model_not_found(request.model, host.spec.served_name))
         state = _STATES[host.health.state]
         check = lifecycle_pb2.HealthCheck(name="engine", state=state, message=host.message)
@@ -130,9 +142,10 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
                 ended = self._host.flights.abort_all()
             case "request_id":
                 ended = int(self._host.flights.abort(request.request_id))
+            case None:
+                await refuse(context, invalid("target", "name a request_id or all_requests"))
             case target:
-                name = target or "target"
-                await refuse(context, unsupported(name, "name a request_id or all_requests"))
+                await refuse(context, unsupported(target, "name a request_id or all_requests"))
         if ended:
             return lifecycle_pb2.AbortResponse(
                 status=lifecycle_pb2.ABORT_STATUS_ABORTED, message=f"{ended} ended"
@@ -144,20 +157,25 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
     async def ListLoras(
         self, request: lora_pb2.ListLorasRequest, context: Context
     ) -> lora_pb2.ListLorasResponse:
-        """Return no adapters: replicas have none."""
-        return lora_pb2.ListLorasResponse()
+        """Return the adapters that the engine was started with and a request may name."""
+        names = enumerate(self._host.adapters, start=1)
+        return lora_pb2.ListLorasResponse(
+            adapters=[
+                lora_pb2.LoraAdapter(lora_id=number, lora_name=name) for number, name in names
+            ]
+        )
 
     async def LoadLora(
         self, request: lora_pb2.LoadLoraRequest, context: Context
     ) -> lora_pb2.LoadLoraResponse:
         """Refuse: replicas take no adapters."""
-        await refuse(context, unsupported("adapter", "this replica takes no adapters"))
+        await not_offered(context, _NO_ADAPTERS)
 
     async def UnloadLora(
         self, request: lora_pb2.UnloadLoraRequest, context: Context
     ) -> lora_pb2.UnloadLoraResponse:
         """Refuse: replicas take no adapters."""
-        await refuse(context, unsupported("lora_name", "this replica takes no adapters"))
+        await not_offered(context, _NO_ADAPTERS)
 
     async def GetKvEventSources(
         self, request: kv_pb2.GetKvEventSourcesRequest, context: Context
@@ -169,4 +187,4 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
         self, request: kv_pb2.SubscribeKvEventsRequest, context: Context
     ) -> None:
         """Refuse: the engine's KV events are not passed on."""
-        await refuse(context, unsupported("SubscribeKvEvents", "this replica publishes none"))
+        await not_offered(context, "this replica publishes no key-value cache events")

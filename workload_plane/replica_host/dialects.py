@@ -1,6 +1,7 @@
 """The port of a dialect: a request in the engine's own words, and its stream read back.
 
-Pure. Implemented by `llamacpp_dialect` and `openai_dialect`, picked by the engine's launch.
+Pure. Implemented by `llamacpp_dialect`, `openai_dialect` and `vllm_dialect`, picked by the engine's
+launch.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
 from workload_plane.engines.port import Dialect
-from workload_plane.replica_host import llamacpp_dialect, openai_dialect
+from workload_plane.replica_host import llamacpp_dialect, openai_dialect, vllm_dialect
 from workload_plane.replica_host.deltas import Counted, EngineSaid
 
 
@@ -48,7 +49,11 @@ class EngineDialect(Protocol):
 
 
 DIALECTS: Mapping[Dialect, EngineDialect] = MappingProxyType(
-    {Dialect.LLAMACPP: llamacpp_dialect, Dialect.OPENAI: openai_dialect}
+    {
+        Dialect.LLAMACPP: llamacpp_dialect,
+        Dialect.OPENAI: openai_dialect,
+        Dialect.VLLM: vllm_dialect,
+    }
 )
 
 

@@ -92,7 +92,10 @@ class EngineClient:
 
     async def load(self) -> EngineLoad:
         """Return how busy the engine is now, unknown where it does not tell."""
-        page = await self.metrics()
+        return self.read_load(await self.metrics())
+
+    def read_load(self, page: str) -> EngineLoad:
+        """Return how busy the engine is by its metrics page, unknown where there is none."""
         return parse_load(page, self._launch.load_metrics) if page else UNKNOWN_LOAD
 
     async def tokenize(self, text: str) -> tuple[int, ...]:

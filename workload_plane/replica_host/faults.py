@@ -17,7 +17,9 @@ ErrorCode = error_pb2.ErrorCode
 _DETAILS_KEY = "grpc-status-details-bin"
 _STATUS = {
     error_pb2.ERROR_CODE_INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
-    error_pb2.ERROR_CODE_UNSUPPORTED_FEATURE: grpc.StatusCode.UNIMPLEMENTED,
+    # Not UNIMPLEMENTED, which is a method's: Dynamo takes a worker that answers a request so for
+    # broken and sends it nothing for a while, and clients ask every other gateway in vain.
+    error_pb2.ERROR_CODE_UNSUPPORTED_FEATURE: grpc.StatusCode.INVALID_ARGUMENT,
     error_pb2.ERROR_CODE_ROLE_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
     error_pb2.ERROR_CODE_MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     error_pb2.ERROR_CODE_OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -75,9 +77,18 @@ def engine_error(fault: RequestFault) -> error_pb2.EngineError:
     return error_pb2.EngineError(code=fault.code, message=fault.message, retryable=fault.retryable)
 
 
-async def refuse(context: "grpc.aio.ServicerContext[Any, Any]", fault: RequestFault) -> NoReturn:
-    """End the request with the fault's status; never returns."""
-    code = status_code(fault)
+async def not_offered(context: "grpc.aio.ServicerContext[Any, Any]", what: str) -> NoReturn:
+    """End a call of a method that no replica has; never returns."""
+    await refuse(context, unsupported("method", what), grpc.StatusCode.UNIMPLEMENTED)
+
+
+async def refuse(
+    context: "grpc.aio.ServicerContext[Any, Any]",
+    fault: RequestFault,
+    code: grpc.StatusCode | None = None,
+) -> NoReturn:
+    """End the request with the fault's status, or that one; never returns."""
+    code = code or status_code(fault)
     status = Status(code=code.value[0], message=fault.message)
     status.details.add().Pack(engine_error(fault))
     await context.abort(code, fault.message, ((_DETAILS_KEY, status.SerializeToString()),))

@@ -7,7 +7,7 @@ from grpc_reflection.v1alpha import reflection
 from skerry.api.openengine.v1 import openengine_pb2, openengine_pb2_grpc
 from skerry.plumbing.errors import Conflict
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import SERVER_OPTIONS
+from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
 from workload_plane.replica_host.control_service import ControlService
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.inference_service import InferenceService
@@ -40,7 +40,7 @@ async def start_grpc(
     """Listen on the spec's gRPC port; raises Conflict when it is taken."""
     options = [o for o in SERVER_OPTIONS if o[0] != "grpc.max_concurrent_streams"]
     options.append(("grpc.max_concurrent_streams", _STREAMS_MAX))
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=options, interceptors=(ErrorInterceptor(),))
     openengine_pb2_grpc.add_InferenceServicer_to_server(InferenceService(host, ids), server)
     openengine_pb2_grpc.add_ControlServicer_to_server(ControlService(host), server)
     health_pb2_grpc.add_HealthServicer_to_server(announcer.servicer, server)

@@ -9,24 +9,28 @@ from aiohttp import web
 
 from skerry.plumbing import metrics
 from workload_plane.replica_host.host import ReplicaHost
+from workload_plane.replica_host.instruments import EngineReadings, show_state
 
 _SHUTDOWN_SECONDS = 0.2
 
 
 async def start_health_http(host: ReplicaHost) -> web.AppRunner:
     """Listen on the spec's health port; the caller cleans the runner up."""
+    readings = EngineReadings()
 
     async def health(_: web.Request) -> web.Response:
         status = 200 if host.health.serving else 503
-        body = {"state": host.health.state.value, "message": host.message}
+        body = {**_state(host), "message": host.message}
         return web.json_response(body, status=status)
 
     async def page(_: web.Request) -> web.Response:
-        own = metrics.render().decode()
-        return web.Response(text=own + await host.engine.metrics())
+        engine_page = await host.engine.metrics()
+        readings.take(host.engine.read_load(engine_page))
+        show_state(host.health.state)
+        return web.Response(text=metrics.render().decode() + engine_page)
 
     async def load(_: web.Request) -> web.Response:
-        body = {"state": host.health.state.value, "grpc_requests": len(host.flights)}
+        body = {**_state(host), "grpc_requests": len(host.flights)}
         return web.json_response({**body, **dataclasses.asdict(await host.engine.load())})
 
     application = web.Application()
@@ -37,3 +41,10 @@ async def start_health_http(host: ReplicaHost) -> web.AppRunner:
     await runner.setup()
     await web.TCPSite(runner, host.spec.host, host.spec.health_port).start()
     return runner
+
+
+def _state(host: ReplicaHost) -> dict[str, object]:
+    return {
+        "state": host.health.state.value,
+        "restarts": host.spec.restarts + host.restarts,
+    }

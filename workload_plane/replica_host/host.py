@@ -5,10 +5,16 @@ from collections.abc import Callable
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.processes import ProcessRecord
-from workload_plane.engines.port import EngineLaunch
+from workload_plane.engines.port import Dialect, EngineLaunch
 from workload_plane.replica_host.engine_client import EngineClient
 from workload_plane.replica_host.in_flight import Flights
-from workload_plane.replica_host.lifecycle import Health, HostState, advance, after_probe
+from workload_plane.replica_host.lifecycle import (
+    RESTARTS,
+    Health,
+    HostState,
+    advance,
+    after_probe,
+)
 from workload_plane.replica_host.load import may_be_busy
 from workload_plane.replica_host.spec import ReplicaSpec
 from workload_plane.replica_host.state import record_of, write_record
@@ -18,6 +24,7 @@ _log = logs.get_logger(__name__)
 PROBE_PAUSE_SECONDS = 1.0
 # After a failure the second look comes at once, so that a hang is known in under 3 s.
 _PROBE_AGAIN_SECONDS = 0.1
+_SILENT = "the engine does not answer its health check"
 
 
 class ReplicaHost:
@@ -34,31 +41,53 @@ class ReplicaHost:
         self.clock = clock
         self.health = Health()
         self.message = ""
-        self._was_ready = False
+        self.restarts = 0
+        self.was_ready = False
+        self._engine_may_work = False
+        self._is_unwritten = False
         self._process: ProcessRecord | None = None
         self._listeners: list[Callable[[Health], None]] = []
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Return the LoRA adapters that a Generate request may name.
+
+        The shared API has no word for them: only in vLLM's does an adapter stand as the model.
+        """
+        lora = self.spec.engine.lora
+        if lora is None or self.launch.dialect is not Dialect.VLLM:
+            return ()
+        return tuple(adapter.name for adapter in lora.adapters)
 
     def on_change(self, listener: Callable[[Health], None]) -> None:
         """Tell the listener of every later change of state."""
         self._listeners.append(listener)
 
-    def record_with(self, process: ProcessRecord) -> None:
+    def record_with(self, process: ProcessRecord, *, is_restart: bool = False) -> None:
         """Write the state file for an engine that was just started."""
         self._process = process
+        self.restarts += is_restart
         self._write()
+
+    def engine_lost(self, reason: str) -> None:
+        """End what the dead engine worked on, each request with an error that may be retried."""
+        self._process = None
+        self._engine_may_work = False
+        lost = self.flights.lose_all(reason)
+        if lost:
+            _log.warning("requests.lost", requests=lost, reason=reason)
 
     def become(self, state: HostState, message: str = "") -> None:
         """Move to the state, write it down and tell the listeners."""
-        self._set(Health(state=advance(self.health.state, state)), message)
+        self._set(Health(state=advance(self.health.state, state)), message, is_news=True)
 
     async def probe_until_too_late(self) -> None:
         """Probe the engine for ever; return only when it is not up within its start-up time."""
         deadline = self.clock.monotonic() + self.launch.startup_seconds_max
-        while self.health.state is not HostState.STARTING or self.clock.monotonic() < deadline:
+        while not self._is_coming_up or self.clock.monotonic() < deadline:
             answered = await self.engine.probe()
             health = after_probe(self.health, answered=answered)
-            message = "" if answered else "the engine does not answer its health check"
-            self._set(health, message)
+            self._set(health, "" if answered else _SILENT)
             again = health.probes_failed > 0
             await self.clock.sleep(_PROBE_AGAIN_SECONDS if again else PROBE_PAUSE_SECONDS)
 
@@ -70,18 +99,26 @@ class ReplicaHost:
         """
         while True:
             await self.flights.wait_idle()
-            if not self._was_ready:
+            if not self._engine_may_work:
                 return
             load = await self.engine.load()
             if not may_be_busy(load, self.launch.load_metrics) and not len(self.flights):
                 return
             await self.clock.sleep(_PROBE_AGAIN_SECONDS)
 
-    def _set(self, health: Health, message: str) -> None:
-        changed = health.state is not self.health.state
+    @property
+    def _is_coming_up(self) -> bool:
+        return self.health.state is HostState.STARTING or self.health.state in RESTARTS
+
+    def _set(self, health: Health, message: str, *, is_news: bool = False) -> None:
+        # What a full disk refused is written with the next probe that it lets through.
+        changed = is_news or health.state is not self.health.state
         self.health = health
-        self._was_ready = self._was_ready or health.serving
+        self.was_ready = self.was_ready or health.serving
+        self._engine_may_work = self._engine_may_work or health.serving
         if not changed:
+            if self._is_unwritten:
+                self._write()
             return
         self.message = message
         _log.info("replica.state", state=health.state.value, message=message)
@@ -90,7 +127,13 @@ class ReplicaHost:
             listener(health)
 
     def _write(self) -> None:
-        write_record(
-            self.spec.state_file,
-            record_of(self.spec, self.health.state, self._process, self.message),
-        )
+        record = record_of(self.spec, self.health.state, self._process, self.message, self.restarts)
+        try:
+            write_record(self.spec.state_file, record)
+        except OSError as error:
+            # An engine that serves must not end because a disk is full.
+            if not self._is_unwritten:
+                _log.warning("state.not-written", path=self.spec.state_file, error=str(error))
+            self._is_unwritten = True
+        else:
+            self._is_unwritten = False

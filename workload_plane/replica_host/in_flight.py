@@ -15,36 +15,53 @@ class Aborted(Exception):
     """The request was ended by Abort while the engine was waited for."""
 
 
+class EngineLost(Exception):
+    """The engine ended while the request waited for it."""
+
+
 class Flight:
     """One request under way."""
 
-    __slots__ = ("_wait", "aborted", "request_id")
+    __slots__ = ("_wait", "aborted", "lost", "request_id")
 
     def __init__(self, request_id: str) -> None:
         """Begin a request that nobody has ended."""
         self.request_id = request_id
         self.aborted = False
+        self.lost = ""
         self._wait: asyncio.Timeout | None = None
 
     def abort(self) -> None:
         """End the request: what it waits for now, or waits for next, raises Aborted."""
         self.aborted = True
+        self._cut()
+
+    def lose(self, reason: str) -> None:
+        """End the request as `abort` does, with EngineLost for that reason."""
+        self.lost = reason
+        self._cut()
+
+    def _cut(self) -> None:
         if self._wait is not None:
             self._wait.reschedule(0.0)
 
-    @contextlib.asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """Let the block be cut short by `abort`, which raises Aborted out of it."""
+    def _check(self) -> None:
+        if self.lost:
+            raise EngineLost(self.lost)
         if self.aborted:
             raise Aborted
+
+    @contextlib.asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Let the block be cut short by `abort` or `lose`, which raise out of it."""
+        self._check()
         try:
             # A timeout without a deadline is a cancellation that knows whose it was; a task of
             # its own for each read would cost ten times as much.
             async with asyncio.timeout(None) as self._wait:
                 yield
         except TimeoutError:
-            if self.aborted:
-                raise Aborted from None
+            self._check()
             raise
         finally:
             self._wait = None
@@ -97,6 +114,12 @@ class Flights:
         """End every request; return how many there were."""
         for flight in self._by_id.values():
             flight.abort()
+        return len(self._by_id)
+
+    def lose_all(self, reason: str) -> int:
+        """End every request because the engine did; return how many there were."""
+        for flight in self._by_id.values():
+            flight.lose(reason)
         return len(self._by_id)
 
     async def wait_idle(self) -> None:

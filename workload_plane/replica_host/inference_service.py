@@ -16,10 +16,16 @@ from skerry.plumbing import logs
 from skerry.plumbing.ids import IdSource
 from workload_plane.replica_host.deltas import Delta, EngineSaid, Failed, TokenPiece
 from workload_plane.replica_host.dialects import DIALECTS, StreamReader, outputs_wanted
-from workload_plane.replica_host.faults import RequestFault, invalid, refuse, unsupported
+from workload_plane.replica_host.faults import (
+    RequestFault,
+    invalid,
+    refuse,
+    unavailable,
+    unsupported,
+)
 from workload_plane.replica_host.host import ReplicaHost
-from workload_plane.replica_host.in_flight import Aborted, Flight
-from workload_plane.replica_host.instruments import ENDED, RUNNING, TOKENS
+from workload_plane.replica_host.in_flight import Aborted, EngineLost, Flight
+from workload_plane.replica_host.instruments import ENDED, FIRST_TOKEN, RUNNING, TOKENS
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.sampling import check_request
 from workload_plane.replica_host.sse import EventSplitter, OversizedEvent
@@ -75,6 +81,8 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
             request,
             served_name=spec.served_name,
             sequences_max=spec.engine.concurrent_requests,
+            adapters=self._host.adapters,
+            aliases=spec.aliases,
         )
         _check_rank(context.invocation_metadata() or ())
         self._dialect.check(request)
@@ -87,23 +95,33 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
         reader = self._dialect.reader(request)
         splitter = EventSplitter()
         work = self._host.engine.generate(self._dialect.PATH, self._dialect.body(request, served))
-        outcome = "finished"
+        outcome, is_accepted = "finished", False
+        began = self._host.clock.monotonic()
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with flight.waiting():
                     content = await stack.enter_async_context(work)
+                is_accepted = True
                 while not stream.finished:
                     async with flight.waiting():
                         said = await _read(content, splitter, reader)
                         said = [await self._with_all_ids(event) for event in said]
                     if any(isinstance(event, Failed) for event in said):
                         outcome = "failed"
-                        counted = reader.counted_so_far()
-                        said = [*([counted] if counted else []), *said]
+                        said = [*_counted(reader), *said]
+                    is_first = not stream.tokens
                     await _write_all(context, stream.feed(said))
+                    if is_first and stream.tokens:
+                        FIRST_TOKEN.observe(self._host.clock.monotonic() - began)
         except Aborted:
             await _write_all(context, stream.cancel(_ABORTED, reader.counted_so_far()))
             outcome = "aborted"
+        except EngineLost as lost:
+            if not is_accepted:
+                raise unavailable(str(lost)) from None
+            failed = Failed(message=str(lost), retryable=True)
+            await _write_all(context, stream.feed([*_counted(reader), failed]))
+            outcome = "failed"
         finally:
             TOKENS.inc(stream.tokens)
         return outcome
@@ -139,6 +157,11 @@ async def _read(
         _log.warning("engine.answer_unreadable", error=error)
         return [*said, Failed(message="the engine's answer cannot be read", retryable=False)]
     return said
+
+
+def _counted(reader: StreamReader) -> list[EngineSaid]:
+    counted = reader.counted_so_far()
+    return [counted] if counted else []
 
 
 async def _write_all(context: Context, responses: Sequence[Response]) -> None:

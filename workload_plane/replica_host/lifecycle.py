@@ -16,9 +16,15 @@ class HostState(StrEnum):
     STARTING = "starting"  # the engine loads
     READY = "ready"
     UNHEALTHY = "unhealthy"  # the engine lives and does not answer
+    RESTARTING = "restarting"  # the engine ended by itself; the next one comes up
+    CRASH_LOOPING = "crash-looping"  # the same again and again: the next one waits its time
     DRAINING = "draining"  # asked to end; requests in flight are finished
     STOPPED = "stopped"  # ended as asked
-    FAILED = "failed"  # could not start, or the engine ended by itself
+    FAILED = "failed"  # could not start, or the engine ended by itself too often
+
+
+# The engine is down and the host is about to have another one: not an end of the replica.
+RESTARTS = frozenset({HostState.RESTARTING, HostState.CRASH_LOOPING})
 
 
 class IllegalTransition(Exception):
@@ -28,8 +34,10 @@ class IllegalTransition(Exception):
 _S = HostState
 _ALLOWED: dict[HostState, frozenset[HostState]] = {
     _S.STARTING: frozenset({_S.READY, _S.DRAINING, _S.STOPPED, _S.FAILED}),
-    _S.READY: frozenset({_S.UNHEALTHY, _S.DRAINING, _S.FAILED}),
-    _S.UNHEALTHY: frozenset({_S.READY, _S.DRAINING, _S.FAILED}),
+    _S.READY: frozenset({_S.UNHEALTHY, _S.RESTARTING, _S.CRASH_LOOPING, _S.DRAINING, _S.FAILED}),
+    _S.UNHEALTHY: frozenset({_S.READY, _S.RESTARTING, _S.CRASH_LOOPING, _S.DRAINING, _S.FAILED}),
+    _S.RESTARTING: frozenset({_S.READY, _S.CRASH_LOOPING, _S.DRAINING, _S.FAILED}),
+    _S.CRASH_LOOPING: frozenset({_S.READY, _S.RESTARTING, _S.DRAINING, _S.FAILED}),
     _S.DRAINING: frozenset({_S.STOPPED, _S.FAILED}),
     _S.STOPPED: frozenset(),
     _S.FAILED: frozenset(),
@@ -58,9 +66,12 @@ class Health:
         return self.state is HostState.READY
 
 
+_PROBED = frozenset({HostState.STARTING, HostState.READY, HostState.UNHEALTHY}) | RESTARTS
+
+
 def after_probe(health: Health, *, answered: bool) -> Health:
     """Return the health after one more probe; only a living, wanted engine's moves with it."""
-    if health.state not in (HostState.STARTING, HostState.READY, HostState.UNHEALTHY):
+    if health.state not in _PROBED:
         return health
     if answered:
         return Health(state=advance(health.state, HostState.READY))

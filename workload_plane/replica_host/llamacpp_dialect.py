@@ -18,7 +18,7 @@ from workload_plane.replica_host.deltas import (
     TokenPiece,
 )
 from workload_plane.replica_host.faults import invalid, unsupported
-from workload_plane.replica_host.sampling import present, stop_texts, stop_token_ids
+from workload_plane.replica_host.sampling import check_guide, present, stop_texts, stop_token_ids
 
 PATH = "/completion"
 
@@ -65,13 +65,7 @@ def check(request: generation_pb2.GenerateRequest) -> None:
     guide = request.guided.WhichOneof("guide")
     if guide in ("regex", "structural_tag"):
         raise unsupported(f"guided.{guide}", "give a JSON schema, a grammar or choices")
-    if guide == "json_schema":
-        try:
-            json.loads(request.guided.json_schema)
-        except ValueError as error:
-            raise invalid("guided.json_schema", f"is not JSON: {error}") from None
-    if guide == "choice" and not request.guided.choice.choices:
-        raise invalid("guided.choice", "needs at least one choice")
+    check_guide(request.guided)
 
 
 def body(request: generation_pb2.GenerateRequest, served_name: str) -> Mapping[str, Any]:

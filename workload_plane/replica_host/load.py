@@ -17,6 +17,8 @@ class EngineLoad:
     queued_requests: int | None = None
     prompt_tokens: int | None = None
     generated_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    kv_used_ratio: float | None = None
     answered: bool = True
 
 
@@ -39,6 +41,8 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
             names.queued_requests,
             names.prompt_tokens,
             names.generated_tokens,
+            names.cached_prompt_tokens,
+            names.kv_used_ratio,
         )
         if name is not None
     }
@@ -58,9 +62,16 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         queued_requests=_whole(sums, names.queued_requests),
         prompt_tokens=_whole(sums, names.prompt_tokens),
         generated_tokens=_whole(sums, names.generated_tokens),
+        cached_prompt_tokens=_whole(sums, names.cached_prompt_tokens),
+        kv_used_ratio=_ratio(sums, names.kv_used_ratio),
     )
 
 
 def _whole(sums: dict[str, float], name: str | None) -> int | None:
     value = sums.get(name) if name else None
     return None if value is None or not 0 <= value < 2**63 else int(value)
+
+
+def _ratio(sums: dict[str, float], name: str | None) -> float | None:
+    value = sums.get(name) if name else None
+    return None if value is None or not 0 <= value <= 1 else value

@@ -6,18 +6,33 @@ ended by itself, 2 the spec's file is missing or wrong.
 
 import argparse
 import asyncio
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from skerry.plumbing import logs
+from skerry.fleet.engine import EngineName
+from skerry.plumbing import logs, processes
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
 from workload_plane.replica_host import engine_process
+from workload_plane.replica_host.device_locks import take_devices
+from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.lifecycle import HostState
-from workload_plane.replica_host.spec import read_spec
+from workload_plane.replica_host.spec import ReplicaSpec, read_spec
 from workload_plane.replica_host.state import record_of, write_record
 
 _log = logs.get_logger(__name__)
+
+# Which interpreter starts engines that are Python modules; without it `python3` of the PATH.
+PYTHON_VARIABLE = "SKERRY_ENGINE_PYTHON"
+
+
+def engine_python(name: EngineName, environment: Mapping[str, str]) -> str:
+    """Return the interpreter that has the engine: Skerry's own has none but Skerry's own."""
+    if name in (EngineName.SIMULATED, EngineName.LLAMACPP):
+        return sys.executable
+    return environment.get(PYTHON_VARIABLE) or "python3"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,20 +48,36 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     logs.bind(replica=spec.name, deployment=spec.deployment)
     try:
-        launch = engine_process.prepare(spec, sys.executable)
+        processes.adopt_orphans()
+        held = _take_devices(spec)
+        launch = engine_process.prepare(spec, engine_python(spec.engine.name, os.environ))
         # Before gRPC's threads: the kernel ties the engine's life to the thread that starts it.
-        engine = engine_process.start(spec, launch)
-        _log.info("engine.started", engine=spec.engine.name.value, pid=engine.pid)
+        engine = EngineGroup(spec, launch, held=held, owns_children=True)
+        engine.start()
+        _log.info("engine.started", engine=spec.engine.name.value, pid=engine.first.pid)
         # Only now, while the engine loads.
         from workload_plane.replica_host.serving import serve
 
         return asyncio.run(serve(spec, launch, engine, SystemClock()))
-    except (SkerryError, OSError) as error:
-        # An engine that was started dies with this process.
-        _log.error("replica.not_started", error=error)
+    except Exception as error:
+        # Also a mistake of ours is told in the record: else people see a host that is gone. An
+        # engine that was started dies with this process.
+        if isinstance(error, SkerryError | OSError):
+            _log.error("replica.not_started", error=error)
+        else:
+            _log.exception("replica.not_started")
         spec.state_file.parent.mkdir(parents=True, exist_ok=True)
-        write_record(spec.state_file, record_of(spec, HostState.FAILED, None, str(error)))
+        write_record(
+            spec.state_file, record_of(spec, HostState.FAILED, None, str(error) or repr(error))
+        )
         return 1
+
+
+def _take_devices(spec: ReplicaSpec) -> tuple[int, ...]:
+    # The simulated engine has no more than the number: its planes may share a host without any.
+    if spec.device_locks_dir is None or spec.engine.name is EngineName.SIMULATED:
+        return ()
+    return take_devices(spec.device_locks_dir, spec.accelerators)
 
 
 if __name__ == "__main__":

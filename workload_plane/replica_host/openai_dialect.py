@@ -1,10 +1,10 @@
-"""OpenAI's `/v1/completions` with the extensions that TensorRT-LLM, vLLM and SGLang share.
+"""OpenAI's `/v1/completions` with the extensions that TensorRT-LLM and SGLang share.
 
 Pure; implements `dialects.EngineDialect`. Text only: no token ids come back.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
@@ -88,32 +88,44 @@ class OpenAiReader:
 
     def read(self, event: bytes) -> list[EngineSaid]:
         """Return what one event says; raises ValueError when it is not the API's."""
-        if event == b"[DONE]":
-            return [Done()]
-        values = json.loads(event)
-        if not isinstance(values, dict):
-            raise ValueError("an event that is no object")
-        if "error" in values:
-            about = values["error"]
-            message = about.get("message") if isinstance(about, dict) else about
-            return [Failed(message=str(message)[:1_000], retryable=True)]
-        said: list[EngineSaid] = []
-        for choice in values.get("choices") or ():
-            said += _choice(choice)
-        if usage := values.get("usage"):
-            said.append(_counted(usage))
-        return said
+        return read_event(event, _text_delta)
 
     def counted_so_far(self) -> Counted | None:
         """Return None: the API counts at the end only."""
         return None
 
 
-def _choice(choice: Mapping[str, Any]) -> list[EngineSaid]:
-    index = int(choice.get("index", 0))
+def read_event(
+    event: bytes, delta_of: Callable[[int, Mapping[str, Any]], Delta | None]
+) -> list[EngineSaid]:
+    """Return what one event says, each choice's delta read by `delta_of`; raises ValueError."""
+    if event == b"[DONE]":
+        return [Done()]
+    values = json.loads(event)
+    if not isinstance(values, dict):
+        raise ValueError("an event that is no object")
+    if "error" in values:
+        about = values["error"]
+        message = about.get("message") if isinstance(about, dict) else about
+        return [Failed(message=str(message)[:1_000], retryable=True)]
     said: list[EngineSaid] = []
-    if text := choice.get("text"):
-        said.append(Delta(output_index=index, text=text))
+    for choice in values.get("choices") or ():
+        index = int(choice.get("index", 0))
+        if delta := delta_of(index, choice):
+            said.append(delta)
+        said += _ending(index, choice)
+    if usage := values.get("usage"):
+        said.append(_counted(usage))
+    return said
+
+
+def _text_delta(index: int, choice: Mapping[str, Any]) -> Delta | None:
+    text = choice.get("text")
+    return Delta(output_index=index, text=text) if text else None
+
+
+def _ending(index: int, choice: Mapping[str, Any]) -> list[EngineSaid]:
+    said: list[EngineSaid] = []
     if reason := choice.get("finish_reason"):
         stop = choice.get("stop_reason")
         said.append(
@@ -125,6 +137,8 @@ def _choice(choice: Mapping[str, Any]) -> list[EngineSaid]:
                     else generation_pb2.FINISH_REASON_STOP
                 ),
                 stop_text=stop if isinstance(stop, str) else "",
+                # A token that was asked for as a stop, where the engine tells which.
+                stop_token=stop if isinstance(stop, int) else None,
             )
         )
     return said

@@ -3,8 +3,9 @@
 Pure. Called by the service first, by the dialects for the copying.
 """
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from skerry.api.openengine.v1 import generation_pb2
@@ -16,10 +17,18 @@ TEMPERATURE_MAX = 100.0
 
 
 def check_request(
-    request: generation_pb2.GenerateRequest, *, served_name: str, sequences_max: int
+    request: generation_pb2.GenerateRequest,
+    *,
+    served_name: str,
+    sequences_max: int,
+    adapters: Collection[str] = (),
+    aliases: Collection[str] = (),
 ) -> None:
-    """Raise RequestFault for what is wrong, or cannot be had, whatever the engine is."""
-    if request.model not in ("", served_name):
+    """Raise RequestFault for what is wrong, or cannot be had, whatever the engine is.
+
+    `adapters` are the LoRA adapters that a request may name, `aliases` what else the model is.
+    """
+    if request.model not in ("", served_name, *aliases):
         raise model_not_found(request.model, served_name)
     if len(request.request_id) > REQUEST_ID_CHARS_MAX:
         raise invalid("request_id", f"at most {REQUEST_ID_CHARS_MAX} characters")
@@ -32,8 +41,11 @@ def check_request(
         raise invalid("prompt", "must not be empty")
     if request.media:
         raise unsupported("media", "this replica takes text only")
-    if request.lora_name:
+    if request.lora_name and not adapters:
         raise unsupported("lora_name", "this replica has no adapters")
+    if request.lora_name and request.lora_name not in adapters:
+        known = ", ".join(sorted(adapters))
+        raise invalid("lora_name", f"{request.lora_name[:64]!r} is none of {known}")
     if request.kv.HasField("session"):
         raise unsupported("kv.session", "this replica does prefill and decode itself")
     if request.response.return_prompt_logprobs:
@@ -57,6 +69,18 @@ def stop_token_ids(request: generation_pb2.GenerateRequest) -> list[int]:
     """Return the tokens that end generation."""
     conditions = request.stopping.conditions
     return [c.stop_token_id for c in conditions if c.WhichOneof("condition") == "stop_token_id"]
+
+
+def check_guide(guided: generation_pb2.GuidedDecoding) -> None:
+    """Raise RequestFault for a guide that no engine could follow."""
+    guide = guided.WhichOneof("guide")
+    if guide == "json_schema":
+        try:
+            json.loads(guided.json_schema)
+        except ValueError as error:
+            raise invalid("guided.json_schema", f"is not JSON: {error}") from None
+    if guide == "choice" and not guided.choice.choices:
+        raise invalid("guided.choice", "needs at least one choice")
 
 
 def _check_numbers(request: generation_pb2.GenerateRequest, sequences_max: int) -> None:

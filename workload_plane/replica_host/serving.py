@@ -1,4 +1,4 @@
-"""Serves a started engine until it ends or a signal asks to.
+"""Serves a started engine until it is given up or a signal asks to end.
 
 Called by `main` once the engine's process runs: what is imported here is 40 MB and half a second,
 which the engine uses to load.
@@ -6,13 +6,14 @@ which the engine uses to load.
 
 import asyncio
 
-from skerry.plumbing import logs, processes, tasks
+from skerry.plumbing import logs, tasks
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.ids import SystemIds
-from skerry.plumbing.processes import ProcessRecord
 from workload_plane.engines.port import EngineLaunch
 from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.engine_client import EngineClient
+from workload_plane.replica_host.engine_group import EngineGroup
+from workload_plane.replica_host.engine_keeper import EngineKeeper
 from workload_plane.replica_host.grpc_server import HealthAnnouncer, start_grpc
 from workload_plane.replica_host.health_http import start_health_http
 from workload_plane.replica_host.host import ReplicaHost
@@ -25,16 +26,14 @@ _log = logs.get_logger(__name__)
 _GRPC_STOP_SECONDS = 0.5
 
 
-async def serve(
-    spec: ReplicaSpec, launch: EngineLaunch, engine: ProcessRecord, clock: Clock
-) -> int:
-    """Serve the started engine until it ends or a signal asks to; return the exit code."""
+async def serve(spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, clock: Clock) -> int:
+    """Serve the started engine until it is given up or a signal asks to; return the exit code."""
     stop = asyncio.Event()
     tasks.stop_on_signals(stop)
     base_url = f"http://{spec.host}:{spec.http_port}"
     async with EngineClient(base_url, launch) as client:
         host = ReplicaHost(spec, launch, client, clock)
-        host.record_with(engine)
+        host.record_with(engine.first)
         announcer = HealthAnnouncer()
         changed = asyncio.Event()
         host.on_change(lambda _: changed.set())
@@ -47,12 +46,15 @@ async def serve(
                 changed.clear()
                 await announcer.announce(serving=host.health.serving)
 
-        ending = Ending(host, engine, stop)
+        keeper = EngineKeeper(host, engine)
+        ending = Ending(host, keeper, engine, stop)
         try:
-            await tasks.first_of(ending.wait(), keep_announcing())
+            await tasks.first_of(
+                ending.wait(), keep_announcing(), keeper.keep_log_small(), keeper.reap_orphans()
+            )
             await server.stop(_GRPC_STOP_SECONDS)
         finally:
-            await processes.terminate(engine, clock, launch.drain.kill_after_seconds)
+            await engine.end(clock)
             await site.cleanup()
         return ending.finish()
 
@@ -60,16 +62,19 @@ async def serve(
 class Ending:
     """Waits for what ends a replica, and says afterwards which it was."""
 
-    def __init__(self, host: ReplicaHost, engine: ProcessRecord, stop: asyncio.Event) -> None:
+    def __init__(
+        self, host: ReplicaHost, keeper: EngineKeeper, engine: EngineGroup, stop: asyncio.Event
+    ) -> None:
         """Watch that host's engine and that signal."""
-        self._host = host
         self._engine = engine
+        self._host = host
+        self._keeper = keeper
         self._stop = stop
         self._failure = ""
 
     async def wait(self) -> None:
-        """Return when the engine ended, never came up, or the host was asked to end and drained."""
-        await tasks.first_of(self._engine_ends(), self._probe(), self._stop.wait())
+        """Return when the engine is given up, or the host was asked to end and drained."""
+        await tasks.first_of(self._keep(), self._stop.wait())
         if self._failure:
             return
         self._stop.clear()
@@ -77,34 +82,24 @@ class Ending:
         limit = self._host.clock.sleep(self._host.spec.drain_seconds_max)
         # A second signal ends the wait for requests in flight.
         await tasks.first_of(
-            self._host.wait_drained(), self._engine_ends(), self._stop.wait(), limit
+            self._host.wait_drained(), self._engine.wait_for_an_end(), self._stop.wait(), limit
         )
 
     def finish(self) -> int:
-        """Write down how it ended and return the exit code."""
-        if not self._failure:
-            self._host.become(HostState.STOPPED)
-            return 0
-        tail = engine_process.tail(self._host.spec)
-        log_path = engine_process.log_path(self._host.spec)
-        _log.error("engine.ended", reason=self._failure, log=log_path, tail=tail)
-        last = tail.rpartition("\n")[2]
-        message = f"{self._failure}; its log is {log_path}, which ends: {last}"
-        self._host.become(HostState.FAILED, message)
-        return 1
+        """Write down a wanted end, a failure was already; return the exit code."""
+        if self._failure:
+            return 1
+        self._host.become(HostState.STOPPED)
+        return 0
 
-    async def _engine_ends(self) -> None:
-        code = await processes.wait_until_gone(self._engine)
-        if self._host.health.state is not HostState.DRAINING:
-            self._failure = f"the engine ended by itself{_code_text(code)}"
-
-    async def _probe(self) -> None:
-        await self._host.probe_until_too_late()
-        seconds = self._host.launch.startup_seconds_max
-        self._failure = f"the engine was not up after {seconds:g} s"
-
-
-def _code_text(code: int | None) -> str:
-    if code is None:
-        return ""
-    return f" by signal {-code}" if code < 0 else f" with exit code {code}"
+    async def _keep(self) -> None:
+        self._failure = await self._keeper.keep()
+        # At once, while streams are still being ended: nobody may be sent here any more.
+        spec = self._host.spec
+        log_path = engine_process.log_path(spec, self._engine.ended)
+        tail = engine_process.tail(spec, self._engine.ended)
+        _log.error("engine.given-up", reason=self._failure, log=log_path, tail=tail)
+        last = engine_process.last_words(spec, self._engine.ended)
+        self._host.become(
+            HostState.FAILED, f"{self._failure}; its log is {log_path}, which ends: {last}"
+        )

@@ -7,22 +7,17 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from skerry.fleet.engine import (
-    Disaggregation,
-    EngineName,
-    EngineSpec,
-    Parallelism,
-    PrefixCaching,
-    Quantisation,
-    SpeculativeDecoding,
-    SpeculativeMethod,
-)
+from skerry.fleet.engine import EngineSpec
 from skerry.fleet.names import check_name
 from skerry.plumbing import files
 from skerry.plumbing.errors import InvalidInput, NotFound
+from workload_plane.replica_host.restarts import RESTARTS_MAX_DEFAULT
 
 FORMAT = 1
 # Long enough for a stream of a few thousand tokens; the gateway has drained the replica before.
@@ -34,7 +29,10 @@ class ReplicaSpec:
     """One replica: what it serves, on which ports, and where its files are.
 
     `http_port` is the engine's own HTTP server, `health_port` the host's /health and /metrics.
-    `accelerators` are device numbers of this node; `tls` is the gateway's business, not ours.
+    `accelerators` are device numbers of this node, locked in `device_locks_dir` if there is one;
+    `worker_ports` are for the engine's other processes; `tls` is the gateway's business, not ours.
+    `restarts` were made of this deployment's replica before this host; `engine_restarts_max` are
+    those that the host makes within its window before it gives up, 0 for none.
     """
 
     name: str
@@ -55,16 +53,33 @@ class ReplicaSpec:
     accelerators: tuple[int, ...] = ()
     draft_model_path: str | None = None
     drain_seconds_max: float = DRAIN_SECONDS_MAX_DEFAULT
+    restarts: int = 0
+    engine_restarts_max: int = RESTARTS_MAX_DEFAULT
+    worker_ports: tuple[int, ...] = ()
+    device_locks_dir: Path | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "replica")
         ports = (self.http_port, self.grpc_port, self.health_port)
         if len(set(ports)) != len(ports) or not all(0 < port < 65_536 for port in ports):
             raise ValueError(f"need three different ports in 1..65535, not {ports}")
+        every = {*ports, *self.worker_ports}
+        if len(every) != len(ports) + len(self.worker_ports) or max(every) > 65_535:
+            raise ValueError(f"the workers' ports {self.worker_ports} must be others than {ports}")
         if not self.served_name:
             raise ValueError("served_name must not be empty")
         if self.drain_seconds_max < 0:
             raise ValueError("drain_seconds_max must not be negative")
+        if self.restarts < 0 or self.engine_restarts_max < 0:
+            raise ValueError("restarts and engine_restarts_max must not be negative")
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Return what the model is called beside its served name: the path of its weights.
+
+        Dynamo's sidecar asks for the model by the folder that it was given, which is the engine's.
+        """
+        return (self.model_path,) if self.model_path else ()
 
 
 def write_spec(path: Path, spec: ReplicaSpec) -> None:
@@ -92,6 +107,8 @@ def spec_to_json(spec: ReplicaSpec) -> dict[str, object]:
     values: dict[str, Any] = dataclasses.asdict(spec)
     for name in ("config_dir", "log_dir", "state_file"):
         values[name] = str(values[name])
+    if spec.device_locks_dir is not None:
+        values["device_locks_dir"] = str(spec.device_locks_dir)
     return {"format": FORMAT, **values}
 
 
@@ -101,7 +118,10 @@ def spec_from_json(values: Mapping[str, Any]) -> ReplicaSpec:
     if known.pop("format") != FORMAT:
         raise ValueError(f"format {values['format']!r} is not {FORMAT}; it is another release's")
     known["engine"] = engine_from_json(known["engine"])
-    known["accelerators"] = tuple(known.get("accelerators", ()))
+    for name in ("accelerators", "worker_ports"):
+        known[name] = tuple(known.get(name, ()))
+    if known.get("device_locks_dir") is not None:
+        known["device_locks_dir"] = Path(known["device_locks_dir"])
     for name in ("config_dir", "log_dir", "state_file"):
         known[name] = Path(known[name])
     return ReplicaSpec(**known)
@@ -109,18 +129,21 @@ def spec_from_json(values: Mapping[str, Any]) -> ReplicaSpec:
 
 def engine_from_json(values: Mapping[str, Any]) -> EngineSpec:
     """Return the engine's spec from `dataclasses.asdict` of one, defaults for what is missing."""
-    known = dict(values)
-    known["name"] = EngineName(known["name"])
-    if "quantisation" in known:
-        known["quantisation"] = Quantisation(**known["quantisation"])
-    if "prefix_caching" in known:
-        known["prefix_caching"] = PrefixCaching(**known["prefix_caching"])
-    if "parallelism" in known:
-        known["parallelism"] = Parallelism(**known["parallelism"])
-    if known.get("speculative"):
-        method = SpeculativeMethod(known["speculative"]["method"])
-        known["speculative"] = SpeculativeDecoding(**{**known["speculative"], "method": method})
-    if known.get("disaggregation"):
-        known["disaggregation"] = Disaggregation(**known["disaggregation"])
-    known["options"] = tuple((name, value) for name, value in known.get("options", ()))
-    return EngineSpec(**known)
+    engine: EngineSpec = _value_of(EngineSpec, values)
+    return engine
+
+
+def _value_of(kind: Any, value: Any) -> Any:
+    """Return the plain value as its declared type: a new technique needs no word here."""
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        wanted = next(one for one in arguments if one is not type(None))
+        return None if value is None else _value_of(wanted, value)
+    if get_origin(kind) is tuple:
+        kinds = repeat(arguments[0]) if arguments[-1] is Ellipsis else arguments
+        return tuple(_value_of(one, item) for one, item in zip(kinds, value, strict=False))
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        known = {name: _value_of(hints.get(name), item) for name, item in value.items()}
+        return kind(**known)  # type: ignore[operator]
+    return kind(value) if isinstance(kind, type) and issubclass(kind, Enum) else value

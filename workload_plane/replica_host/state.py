@@ -23,7 +23,8 @@ FORMAT = 1
 class ReplicaRecord:
     """A replica's processes, addresses (`host:port`) and state; `message` says what to do.
 
-    `host` is the replica host's process, `engine` its child; None before it was started.
+    `host` is the replica host's process, `engine` its child; None before it was started and while
+    the next one is waited for. `restarts` counts those before this host too.
     """
 
     name: str
@@ -37,10 +38,15 @@ class ReplicaRecord:
     grpc: str
     health: str
     message: str = ""
+    restarts: int = 0
 
 
 def record_of(
-    spec: ReplicaSpec, state: HostState, engine: ProcessRecord | None, message: str
+    spec: ReplicaSpec,
+    state: HostState,
+    engine: ProcessRecord | None,
+    message: str,
+    restarts: int = 0,
 ) -> ReplicaRecord:
     """Return the state file's content for this process and its engine."""
     return ReplicaRecord(
@@ -55,6 +61,7 @@ def record_of(
         grpc=f"{spec.host}:{spec.grpc_port}",
         health=f"{spec.host}:{spec.health_port}",
         message=message,
+        restarts=spec.restarts + restarts,
     )
 
 
@@ -68,6 +75,7 @@ def write_record(path: Path, record: ReplicaRecord) -> None:
         "pool": record.pool,
         "state": record.state.value,
         "message": record.message,
+        "restarts": record.restarts,
         "host": record.host.to_json(),
         "engine": record.engine.to_json() if record.engine else None,
         "http": record.http,
@@ -104,4 +112,5 @@ def _from_json(values: Mapping[str, Any]) -> ReplicaRecord:
         grpc=values["grpc"],
         health=values["health"],
         message=values["message"],
+        restarts=int(values.get("restarts", 0)),  # hosts of earlier releases made none
     )

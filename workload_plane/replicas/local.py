@@ -50,6 +50,7 @@ from workload_plane.replicas.recovery import (
     spec_path,
     state_path,
     unknown_record,
+    with_told,
 )
 
 _log = logs.get_logger(__name__)
@@ -67,11 +68,19 @@ _LOG_SUFFIX = ".log"
 _REPLICA_LOG = re.compile(r"[a-z0-9-]+-r\d+-[0-9a-z]+\.log")
 
 HostCommand = Callable[[Path], Sequence[str]]
+# Command, log, order.
+HostStarter = Callable[[Sequence[str], Path, ReplicaOrder], ProcessRecord]
 
 
 def host_command(spec_path: Path) -> Sequence[str]:
     """Return the command that runs a replica host."""
     return (sys.executable, "-m", "workload_plane.replica_host.main", "--spec", str(spec_path))
+
+
+def start_host(command: Sequence[str], log: Path, order: ReplicaOrder) -> ProcessRecord:
+    """Start a replica host as a child in a session of its own."""
+    del order
+    return spawn(command, env=None, cwd=None, stdout_path=log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,9 @@ class LocalPlace:
     logs_dir: Path
     host: str = LOOPBACK
     command: HostCommand = host_command
+    start_host: HostStarter = start_host
+    device_locks_dir: Path | None = None  # None: the accelerators are fenced by somebody else
+    tidies: bool = True  # not where another runtime of the same node may be writing
 
 
 class LocalRuntime:
@@ -99,8 +111,9 @@ class LocalRuntime:
         self._told_faults: dict[tuple[str, str], str] = {}
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
         place.logs_dir.mkdir(parents=True, exist_ok=True)
-        clean_temporaries(place.replicas_dir)
-        self._clear_directories()
+        if place.tidies:
+            clean_temporaries(place.replicas_dir)
+            self._clear_directories()
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
@@ -108,13 +121,16 @@ class LocalRuntime:
             raise Conflict(f"replica {order.name} exists already; names are used once")
         live = await self.list()
         taken = {port for one in live for port in one.record.ports}
-        http, grpc, health = _pick_ports(self._place.host, taken)
+        apart = order.engine.disaggregation
+        workers = apart.servers if apart is not None else 0
+        http, grpc, health, *others = _pick_ports(self._place.host, taken, 3 + workers)
         record = self._record(
             order,
             devices=_pick_devices(order, live),
             http_port=http,
             grpc_port=grpc,
             health_port=health,
+            worker_ports=tuple(others),
             state=ReplicaState.STARTING,
         )
         async with self._lock:
@@ -123,12 +139,8 @@ class LocalRuntime:
             spec = await asyncio.to_thread(self._write_files, order, record)
             await self._save(record)
             try:
-                host = spawn(
-                    self._place.command(spec),
-                    env=None,
-                    cwd=None,
-                    stdout_path=self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}",
-                )
+                log = self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}"
+                host = self._place.start_host(self._place.command(spec), log, order)
             except (OSError, SkerryError) as error:
                 await self._remove(order.name)
                 raise Unavailable(f"the replica host cannot be started: {error}") from None
@@ -141,9 +153,18 @@ class LocalRuntime:
         async with self._lock:
             found = {one.name: one for one in read_all(self._place.replicas_dir)}
             for name in self._last.keys() - found.keys():
-                found[name] = UnreadableRecord(name=name, fault="its record has vanished")
+                if await self._is_running(self._last[name]):
+                    found[name] = UnreadableRecord(name=name, fault="its record has vanished")
+                else:  # it was ended and forgotten, perhaps by another runtime of this node
+                    del self._last[name]
             looks = [await self._look_at(found[name]) for name in sorted(found)]
         return tuple(one for one in looks if one is not None)
+
+    async def _is_running(self, record: ReplicaRecord) -> bool:
+        if any(is_alive(process) for process in _processes(record)):
+            return True
+        spec = spec_path(self._place.replicas_dir, record.name)
+        return bool(await asyncio.to_thread(find_hosts, [spec]))
 
     async def gone(self, names: frozenset[str]) -> frozenset[str]:
         """See ReplicaRuntime."""
@@ -155,14 +176,21 @@ class LocalRuntime:
         hosts = await asyncio.to_thread(find_hosts, absent.keys())
         return frozenset(name for path, name in absent.items() if path not in hosts)
 
-    async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:
+    async def mark(
+        self, name: str, state: ReplicaState, message: str = "", start_seconds: float | None = None
+    ) -> None:
         """See ReplicaRuntime."""
         async with self._lock:
             try:
                 record = read_record(record_path(self._place.replicas_dir, name))
             except FileNotFoundError:
                 return
-            changed = dataclasses.replace(record, state=state, message=message)
+            changed = dataclasses.replace(
+                record,
+                state=state,
+                message=message,
+                start_seconds=record.start_seconds if start_seconds is None else start_seconds,
+            )
             if changed != record:
                 await self._save(changed)
 
@@ -249,8 +277,11 @@ class LocalRuntime:
             pool=order.pool,
             served_name=order.served_name,
             accelerators=order.accelerators,
+            nodes=order.nodes,
+            host_memory_bytes=order.host_memory_bytes,
             restarts=order.restarts,
             started_at=self._clock.now().isoformat(timespec="milliseconds"),
+            host=self._place.host,
             **rest,  # type: ignore[arg-type]
         )
 
@@ -279,6 +310,9 @@ class LocalRuntime:
             state_file=state_path(root, order.name),
             host=self._place.host,
             accelerators=record.devices,
+            restarts=order.restarts,
+            worker_ports=record.worker_ports,
+            device_locks_dir=self._place.device_locks_dir,
         )
         path = spec_path(root, order.name)
         write_spec(path, spec)
@@ -322,7 +356,9 @@ class LocalRuntime:
         self._last[record.name] = current
         if _is_fenced(current):
             return LiveReplica(record=current, alive=False, fault=current.message)
-        return LiveReplica(record=current, alive=not (fault := _fault(current, told)), fault=fault)
+        fault = _fault(current, told)
+        given_up = told is not None and told.state is HostState.FAILED
+        return LiveReplica(record=current, alive=not fault, fault=fault, given_up=given_up)
 
     async def _refresh(
         self, record: ReplicaRecord
@@ -331,14 +367,7 @@ class LocalRuntime:
             return record, None
         told = self._told(record.name)
         if told is not None:
-            current = _with_host(record, told.host)
-            if told.engine is not None:
-                current = dataclasses.replace(
-                    current,
-                    engine_pid=told.engine.pid,
-                    engine_start_time=told.engine.start_time,
-                )
-            return current, told
+            return with_told(record, told), told
         if not record.pid:
             # The agent was killed between the start of the process and the note of its pid, and
             # the host has not written its state yet: its command line names the spec.
@@ -440,27 +469,26 @@ def _fault(record: ReplicaRecord, told: host_state.ReplicaRecord | None) -> str:
     """Return why the replica is not alive, empty when it is."""
     ended = told is not None and told.state in (HostState.FAILED, HostState.STOPPED)
     message = told.message if told is not None else ""
-    host, engine = record.host_process, record.engine_process
+    host = record.host_process
     if ended:
         return message or "its host ended"
     if host is None:
         return "it was never started"
     if not is_alive(host):
         return message or f"its host (pid {host.pid}) is gone"
-    if engine is not None and not is_alive(engine):
-        return message or f"its engine (pid {engine.pid}) is gone"
+    # A dead engine is its host's to restart or to give up; a host that hangs fails its health.
     return ""
 
 
-def _pick_ports(host: str, taken: set[int]) -> tuple[int, int, int]:
+def _pick_ports(host: str, taken: set[int], count: int) -> list[int]:
     picked: list[int] = []
-    for _ in range(PORT_TRIES_MAX):
+    for _ in range(PORT_TRIES_MAX + count):
         port = free_port(host)
         if port not in taken and port not in picked:
             picked.append(port)
-        if len(picked) == 3:
-            return picked[0], picked[1], picked[2]
-    raise Exhausted(f"no three free ports on {host}; too many connections or replicas")
+        if len(picked) == count:
+            return picked
+    raise Exhausted(f"no {count} free ports on {host}; too many connections or replicas")
 
 
 def _pick_devices(order: ReplicaOrder, live: Sequence[LiveReplica]) -> tuple[int, ...]:
@@ -475,13 +503,15 @@ def _pick_devices(order: ReplicaOrder, live: Sequence[LiveReplica]) -> tuple[int
     held = {
         device
         for one in live
-        if one.record.pool == order.pool and one.record.state is not ReplicaState.FAILED
+        # Of any pool: a release before this one began each pool's numbers at 0.
+        if one.record.state is not ReplicaState.FAILED
         for device in one.record.devices
     }
     free = [device for device in order.pool_devices if device not in held]
     if len(free) < order.accelerators:
+        where = f"pool {order.pool}" + (f" ({', '.join(order.nodes)})" if order.nodes else "")
         raise Exhausted(
-            f"pool {order.pool} has {len(free)} free accelerators, a replica of"
+            f"{where} has {len(free)} free accelerators, a replica of"
             f" {order.deployment} takes {order.accelerators}"
         )
     return tuple(free[: order.accelerators])

@@ -15,8 +15,9 @@ from workload_plane.replicas.records import ReplicaRecord
 class ReplicaOrder:
     """What is to be started; `model_path` is empty where the engine needs no weights.
 
-    `accelerators` are taken from `pool_devices`, the numbers of the pool's devices on this node;
-    an empty `pool_devices` (pools of CPUs) leaves them unnumbered.
+    `accelerators` are taken from `pool_devices`, the numbers of the devices of its `nodes`, or of
+    the whole pool where nodes are not listed; an empty `pool_devices` (pools of CPUs) leaves them
+    unnumbered.
     """
 
     name: str
@@ -28,6 +29,8 @@ class ReplicaOrder:
     model_path: str = ""
     accelerators: int = 1
     pool_devices: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
+    host_memory_bytes: int = 0
     restarts: int = 0
 
 
@@ -37,13 +40,14 @@ class LiveReplica:
 
     `known` is False while the record cannot be read and a process of the replica lives: what the
     record here says is a guess, which accelerators it holds is not known, and nothing may be
-    done to it but `stop`.
+    done to it but `stop`. `given_up`: it is not alive because its own host said so.
     """
 
     record: ReplicaRecord
     alive: bool
     fault: str = ""
     known: bool = True
+    given_up: bool = False
 
 
 class ReplicaRuntime(Protocol):
@@ -67,8 +71,10 @@ class ReplicaRuntime(Protocol):
         """Return those that are certainly no more: there is no record and no process of them."""
         ...
 
-    async def mark(self, name: str, state: ReplicaState, message: str = "") -> None:
-        """Set a record's state and message; one that is gone stays gone."""
+    async def mark(
+        self, name: str, state: ReplicaState, message: str = "", start_seconds: float | None = None
+    ) -> None:
+        """Set a record's state and message, and its start's time when told; gone stays gone."""
         ...
 
     async def stop(self, record: ReplicaRecord, grace_seconds: float) -> None:

@@ -7,6 +7,7 @@ The replica runtime writes them, the agent adopts by them after a restart, and t
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.errors import Corrupt
@@ -19,13 +20,19 @@ RECORD_BYTES_MAX = 64 * 1024  # a record is under 1 KiB, its message at most a f
 MESSAGE_CHARS_MAX = 2_000
 SUFFIX = ".json"
 
+Item = TypeVar("Item", int, str)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaRecord:
     """One replica on disk. `pid` is its host's process, zero when there is none (any more).
 
     Start times are in clock ticks since the boot named by `boot_id`; `started_at` is wall time
-    in ISO 8601. `pool` is the fleet-wide id; `devices` are the accelerators' numbers here.
+    in ISO 8601. `pool` is the fleet-wide id; `devices` are the accelerators' numbers here; `nodes`
+    by the plane's own names, empty in a record of a release before them. `start_seconds` is the
+    time from the start to the first answer, 0 while it is not known. `host` is the address on which
+    it listens: loopback, but for replicas on other nodes of the plane. `worker_ports` are of the
+    engine's processes beside the one that answers, where prefill and decode are apart.
     """
 
     name: str
@@ -35,17 +42,22 @@ class ReplicaRecord:
     served_name: str = ""
     accelerators: int = 1
     devices: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
+    host_memory_bytes: int = 0
     pid: int = 0
     start_time: float = 0.0
     engine_pid: int = 0
     engine_start_time: float = 0.0
     boot_id: str = ""
+    host: str = LOOPBACK
     http_port: int = 0
     grpc_port: int = 0
     health_port: int = 0
+    worker_ports: tuple[int, ...] = ()
     state: ReplicaState = ReplicaState.STARTING
     restarts: int = 0
     started_at: str = ""
+    start_seconds: float = 0.0
     message: str = ""
 
     @property
@@ -61,7 +73,8 @@ class ReplicaRecord:
     @property
     def ports(self) -> tuple[int, ...]:
         """Return the ports the replica listens on."""
-        return tuple(port for port in (self.http_port, self.grpc_port, self.health_port) if port)
+        own = (self.http_port, self.grpc_port, self.health_port)
+        return (*(port for port in own if port), *self.worker_ports)
 
     def _process(self, pid: int, start_time: float, name: str) -> ProcessRecord | None:
         if pid <= 1 or not self.boot_id:
@@ -130,7 +143,9 @@ def _parse(values: object) -> ReplicaRecord:
     known = {field.name: field for field in fields(ReplicaRecord)}
     given = {key: value for key, value in values.items() if key in known}
     given["state"] = ReplicaState(str(given.get("state", ReplicaState.STARTING)))
-    given["devices"] = _numbers(given.get("devices", ()))
+    given["devices"] = _list_of(int, "devices", given.get("devices", ()))
+    given["worker_ports"] = _list_of(int, "worker_ports", given.get("worker_ports", ()))
+    given["nodes"] = _list_of(str, "nodes", given.get("nodes", ()))
     for key, value in given.items():
         kind = known[key].type
         if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
@@ -142,7 +157,7 @@ def _parse(values: object) -> ReplicaRecord:
     return ReplicaRecord(**given)
 
 
-def _numbers(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not all(type(number) is int for number in value):
-        raise ValueError(f"devices is {value!r}, not a list of numbers")
+def _list_of(kind: type[Item], key: str, value: object) -> tuple[Item, ...]:
+    if not isinstance(value, list | tuple) or not all(type(item) is kind for item in value):
+        raise ValueError(f"{key} is {value!r}, not a list of {kind.__name__}")
     return tuple(value)

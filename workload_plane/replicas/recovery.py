@@ -4,6 +4,7 @@ The local runtime asks here. A damaged record is no word that the replica is gon
 kernel's table of processes says that.
 """
 
+import dataclasses
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,7 +15,7 @@ from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.errors import Corrupt, NotFound
 from skerry.plumbing.processes import ProcessRecord, children, record_of
 from workload_plane.replica_host import state as host_state
-from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.lifecycle import RESTARTS, HostState
 from workload_plane.replicas.records import ReplicaRecord, read_record, record_path
 
 HOST_NAME = "skerry-replica"
@@ -77,6 +78,30 @@ def unknown_record(name: str, told: host_state.ReplicaRecord | None, fault: str)
         state=ReplicaState.READY if told.state is HostState.READY else ReplicaState.STARTING,
         message=fault,
     )
+
+
+def with_told(record: ReplicaRecord, told: host_state.ReplicaRecord) -> ReplicaRecord:
+    """Return the record with what its host last wrote: processes, restarts, a state gone back."""
+    engine = told.engine
+    if engine is None and told.state in RESTARTS:
+        pid, start_time = 0, 0.0
+    elif engine is None:  # killed before the start of the engine was written
+        pid, start_time = record.engine_pid, record.engine_start_time
+    else:
+        pid, start_time = engine.pid, engine.start_time
+    current = dataclasses.replace(
+        record,
+        pid=told.host.pid,
+        start_time=told.host.start_time,
+        boot_id=told.host.boot_id,
+        engine_pid=pid,
+        engine_start_time=start_time,
+        restarts=max(record.restarts, told.restarts),
+    )
+    if told.state in RESTARTS and record.state in (ReplicaState.READY, ReplicaState.STARTING):
+        # Nothing is served until the next engine has loaded, which may take as long as the first.
+        return dataclasses.replace(current, state=ReplicaState.STARTING, message=told.message)
+    return current
 
 
 def find_hosts(spec_paths: Collection[Path]) -> dict[Path, ProcessRecord]:

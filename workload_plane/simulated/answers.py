@@ -1,94 +1,130 @@
 """What the simulated engine answers: words from a list, the same for the same prompt and seed.
 
-Pure: a whole answer is laid out before its first token is sent.
+Pure. Tokens of a prompt are four bytes of its text each, about what English has under a vocabulary
+of some 100,000 tokens, or the ids that were given; tokens of an answer are words.
 """
 
+import hashlib
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from workload_plane.simulated.latency import draw
 
 _TEXT = (
     "rock sea tide wave gull light harbour stone wind salt shore reef boat rope anchor mast"
     " north south east west calm storm cloud rain sun moon star night day dawn dusk sand"
 )
-_WORDS = tuple(_TEXT.split())
-EOS_TOKEN = 2
-_FIRST_WORD_TOKEN = 16
-# About what English text has under a vocabulary of some 100,000 tokens.
+WORDS = tuple(_TEXT.split())
+FIRST_WORD_TOKEN = 16
+# A word that no answer has: only a prompt can bring it.
+POISON_WORD = "poison"
 _BYTES_PER_TOKEN = 4
 # Without a limit from the user an answer ends by itself, as a real one does.
 _ANSWER_TOKENS_LEAST, _ANSWER_TOKENS_MOST = 16, 64
+# From a random byte to the position of a word.
+_WORD_OF_BYTE = bytes(number % len(WORDS) for number in range(256))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request, whichever API it came by; exactly one of `text` and `tokens` counts.
+    """One request, whichever API it came by.
 
-    `max_tokens` None leaves the length to the engine; `variation` 0 is greedy.
+    `prompt` holds four bytes per token. `max_tokens` None leaves the length to the engine;
+    `variation` 0 is greedy.
     """
 
-    text: str = ""
-    tokens: tuple[int, ...] | None = None
+    prompt: bytes
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     ignore_eos: bool = False
     variation: int = 0
+    use_cache: bool = True
 
     @property
     def prompt_tokens(self) -> int:
         """Return how many tokens the prompt has."""
-        if self.tokens is not None:
-            return len(self.tokens)
-        return max(1, -(-len(self.text.encode()) // _BYTES_PER_TOKEN))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """One generated token and its text."""
-
-    id: int
-    text: str
+        return -(-len(self.prompt) // _BYTES_PER_TOKEN) or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """All tokens of an answer; `finish_reason` in OpenAI's words, `stop_text` what it met."""
+    """All tokens of an answer, laid out before the first is sent.
 
-    tokens: tuple[Token, ...]
+    `words` are positions in WORDS; `limit_tokens` is how long it might have got. `finish_reason` is
+    in OpenAI's words, `stop_text` what it met: the words that spell it are generated, and
+    `shown_tokens` leaves them out.
+    """
+
+    words: bytes
+    shown_tokens: int
+    limit_tokens: int
     finish_reason: str
     stop_text: str = ""
 
     @property
     def text(self) -> str:
-        """Return the whole text."""
-        return "".join(token.text for token in self.tokens)
+        """Return the whole text as it is shown."""
+        return "".join(f" {WORDS[number]}" for number in self.words[: self.shown_tokens])
+
+    @property
+    def tokens(self) -> list[int]:
+        """Return the ids of the tokens that are shown."""
+        return [FIRST_WORD_TOKEN + number for number in self.words[: self.shown_tokens]]
 
 
-def answer(question: Question, *, context_tokens: int) -> Answer:
-    """Return the answer that fits into the context; the prompt itself is known to fit."""
-    room = context_tokens - question.prompt_tokens
-    key = _key(question)
-    natural = _ANSWER_TOKENS_LEAST + int(
-        draw(key, 0) * (_ANSWER_TOKENS_MOST - _ANSWER_TOKENS_LEAST)
-    )
-    limit = min(room, question.max_tokens if question.max_tokens is not None else room)
-    ends_itself = natural < limit and not question.ignore_eos
-    tokens: list[Token] = []
+def answer(question: Question, *, room: int) -> Answer:
+    """Return the answer, at most `room` tokens long."""
+    assert room >= 1
+    key = b"%d %d" % (zlib.crc32(question.prompt), question.variation)
+    limit = room
+    if question.max_tokens is not None:
+        # Nothing cannot be generated: the first token is what computing the prompt gives.
+        limit = max(1, min(room, question.max_tokens))
+    length, reason = limit, "length"
+    if not question.ignore_eos:
+        spread = _ANSWER_TOKENS_MOST - _ANSWER_TOKENS_LEAST
+        natural = _ANSWER_TOKENS_LEAST + zlib.crc32(key) % spread
+        if natural < limit:
+            length, reason = natural, "stop"
+    words = hashlib.shake_128(key).digest(length).translate(_WORD_OF_BYTE)
+    if question.stops and (met := _first_stop(words, question.stops)):
+        shown, stop = met
+        return Answer(
+            words=words[: shown + 1],
+            shown_tokens=shown,
+            limit_tokens=limit,
+            finish_reason="stop",
+            stop_text=stop,
+        )
+    return Answer(words=words, shown_tokens=length, limit_tokens=limit, finish_reason=reason)
+
+
+def block_keys(prompt: bytes, block_tokens: int) -> tuple[int, ...]:
+    """Return a key for each whole block of the prompt, which stands for all up to its end."""
+    size = block_tokens * _BYTES_PER_TOKEN
+    keys: list[int] = []
+    key = 0
+    for end in range(size, len(prompt) + 1, size):
+        key = hash((key, prompt[end - size : end]))
+        keys.append(key)
+    return tuple(keys)
+
+
+def holds_word(question: Question, word: str) -> bool:
+    """Return whether the prompt has the word in it, or the token that stands for it."""
+    if word.encode() in question.prompt:
+        return True
+    if word not in WORDS:
+        return False
+    token = (FIRST_WORD_TOKEN + WORDS.index(word)).to_bytes(_BYTES_PER_TOKEN, "little")
+    prompt = question.prompt
+    return any(prompt[at : at + 4] == token for at in range(0, len(prompt), _BYTES_PER_TOKEN))
+
+
+def _first_stop(words: bytes, stops: tuple[str, ...]) -> tuple[int, str] | None:
+    """Return how many words are shown before the first stop text, and which one it is."""
     text = ""
-    for position in range(natural if ends_itself else limit):
-        number = int(draw(key, position + 1) * len(_WORDS))
-        token = Token(id=_FIRST_WORD_TOKEN + number, text=f" {_WORDS[number]}")
-        text += token.text
-        met = next((stop for stop in question.stops if stop and stop in text), None)
-        if met is not None:
-            return Answer(tokens=tuple(tokens), finish_reason="stop", stop_text=met)
-        tokens.append(token)
-    return Answer(tokens=tuple(tokens), finish_reason="stop" if ends_itself else "length")
-
-
-def _key(question: Question) -> int:
-    prompt: Sequence[int] = question.tokens or ()
-    data = question.text.encode() + b"".join(number.to_bytes(8, "little") for number in prompt)
-    return zlib.crc32(data) ^ question.variation << 32
+    for position, number in enumerate(words):
+        text += f" {WORDS[number]}"
+        for stop in stops:
+            if stop and stop in text:
+                return position, stop
+    return None

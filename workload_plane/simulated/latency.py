@@ -1,11 +1,13 @@
-"""The latency model: time to first token and per token, from prompt, batch and a seed.
+"""The latency model: how long one iteration takes, from what is computed in it and a seed.
 
-Pure. The wait for a slot is not in here: it comes from real requests in a real queue.
+Pure. Waiting is not in here: it comes of real requests in `workload_plane.simulated.model`.
 """
 
 from workload_plane.simulated.config import SimulatedConfig
 
 _MASK = (1 << 64) - 1
+# Jitter of the first token and of iterations are drawn apart; so are errors.
+_READY, _ITERATION, _ERROR = 1, 2, 3
 
 
 def draw(*keys: int) -> float:
@@ -19,19 +21,33 @@ def draw(*keys: int) -> float:
     return float(state >> 11) / float(1 << 53)
 
 
-def ttft_seconds(config: SimulatedConfig, *, prompt_tokens: int, request: int) -> float:
-    """Return the time from the slot to the first token of request number `request`."""
-    seconds = config.ttft_seconds + prompt_tokens / config.prefill_tokens_per_second
-    return seconds * _stretch(config, request, 0)
+def draw_error(config: SimulatedConfig, request: int) -> bool:
+    """Return whether request number `request` is one that is answered with an error."""
+    return config.error_rate > 0 and draw(config.seed, _ERROR, request) < config.error_rate
 
 
-def tpot_seconds(config: SimulatedConfig, *, batch: int, request: int, token: int) -> float:
-    """Return the time to one further token with `batch` requests in the same step."""
-    assert batch >= 1
-    seconds = config.tpot_seconds + config.tpot_seconds_per_request * (batch - 1)
-    return seconds * _stretch(config, request, token)
+def ready_seconds(config: SimulatedConfig, *, request: int) -> float:
+    """Return how long after its arrival request number `request` can be computed."""
+    return config.ttft_seconds * _stretch(config, _READY, request)
 
 
-def _stretch(config: SimulatedConfig, request: int, token: int) -> float:
-    jitter = config.jitter * (2 * draw(config.seed, request, token) - 1)
-    return config.slow_factor * (1 + jitter)
+def iteration_seconds(
+    config: SimulatedConfig, *, batch: int, prefill: int, context: int, iteration: int
+) -> float:
+    """Return what iteration number `iteration` takes.
+
+    `batch` requests get one token each and hold `context` tokens, and `prefill` tokens of prompts
+    are computed beside them.
+    """
+    assert batch or prefill, "an iteration of nothing"
+    seconds = prefill / config.prefill_tokens_per_second
+    if batch:
+        seconds += config.tpot_seconds + config.tpot_seconds_per_request * (batch - 1)
+        seconds += config.tpot_seconds_per_context_token * context
+    return seconds * _stretch(config, _ITERATION, iteration)
+
+
+def _stretch(config: SimulatedConfig, kind: int, number: int) -> float:
+    if not config.jitter:
+        return 1.0
+    return 1 + config.jitter * (2 * draw(config.seed, kind, number) - 1)

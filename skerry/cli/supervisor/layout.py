@@ -4,8 +4,8 @@
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from skerry.cli.supervisor.catalogue import PLANES_MAX, PlaneOffer, offer_planes
@@ -15,6 +15,7 @@ from skerry.plumbing.files import write_atomically
 HOST = "127.0.0.1"
 CONTROL_PLANE_NAME = "control-plane"
 ENGINES = ("llamacpp", "simulated")
+RUNTIMES = ("local", "ray")
 _FORMAT = 1
 
 
@@ -29,20 +30,22 @@ class ControlPlanePorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanePorts:
-    """Ports of a plane: users, peers (mTLS), Envoy's admin, and the front."""
+    """Ports of a plane: users, peers (mTLS), Envoy's admin, the front, and Ray's head if any."""
 
     public: int
     peer: int
     admin: int
     front: int
+    ray: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneLayout:
-    """One plane of the layout."""
+    """One plane of the layout; `runtime` runs its replicas."""
 
     offer: PlaneOffer
     ports: PlanePorts
+    runtime: str = RUNTIMES[0]
 
     @property
     def name(self) -> str:
@@ -165,6 +168,33 @@ def extend_layout(
     )
 
 
+def choose_runtimes(layout: Layout, told: Sequence[str], take_port: Callable[[], int]) -> Layout:
+    """Return the layout with the runtimes that were told: `ray` for all, or `PLANE=ray`.
+
+    A plane of which nothing is told keeps what it has. Raises InvalidInput for anything else.
+    """
+    chosen: dict[str, str] = {}
+    names = [plane.name for plane in layout.planes]
+    for text in told:
+        name, named, runtime = text.rpartition("=")
+        if runtime not in RUNTIMES or (named and name not in names):
+            raise InvalidInput(
+                f"--runtime must be {' or '.join(RUNTIMES)}, or PLANE=RUNTIME with one of"
+                f" {', '.join(names)}; not {text!r}",
+                field="--runtime",
+            )
+        chosen |= {name: runtime} if name else dict.fromkeys(names, runtime)
+
+    def of(plane: PlaneLayout) -> PlaneLayout:
+        runtime = chosen.get(plane.name, plane.runtime)
+        ports = plane.ports
+        if runtime == "ray" and not ports.ray:
+            ports = replace(ports, ray=take_port())
+        return replace(plane, runtime=runtime, ports=ports)
+
+    return replace(layout, planes=tuple(of(plane) for plane in layout.planes))
+
+
 def ports_of(layout: Layout) -> dict[int, str]:
     """Return every fixed port of the layout with what listens there."""
     ports = {
@@ -172,7 +202,8 @@ def ports_of(layout: Layout) -> dict[int, str]:
     }
     for plane in layout.planes:
         for use, port in asdict(plane.ports).items():
-            ports[port] = f"{plane.name}'s {use}"
+            if port:
+                ports[port] = f"{plane.name}'s {use}"
     return ports
 
 
@@ -199,7 +230,11 @@ def read_layout(directory: DataDirectory) -> Layout:
             engine=values["engine"],
             control_plane=ControlPlanePorts(**values["control_plane"]),
             planes=tuple(
-                PlaneLayout(offer=_offer(entry["offer"]), ports=PlanePorts(**entry["ports"]))
+                PlaneLayout(
+                    offer=_offer(entry["offer"]),
+                    ports=PlanePorts(**entry["ports"]),
+                    runtime=entry.get("runtime", RUNTIMES[0]),
+                )
                 for entry in values["planes"]
             ),
         )

@@ -3,7 +3,7 @@
 `skerry up` calls `prepare`; what is wrong is told with its remedy and nothing is started.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from skerry.cli.supervisor.layout import (
     DataDirectory,
     Layout,
     check_layout,
+    choose_runtimes,
     extend_layout,
     ports_of,
     read_layout,
@@ -40,6 +41,7 @@ def prepare(
     engine: str | None,
     now: datetime,
     environment: Mapping[str, str],
+    runtimes: Sequence[str] = (),
 ) -> Layout:
     """Write the layout, the certificates and the settings of a fleet; return the layout.
 
@@ -54,7 +56,9 @@ def prepare(
     model_directories = _model_directories(engine, environment)
     make_private(directory)
     check_not_running(directory)
-    layout = extend_layout(existing, planes, engine, _port_source())
+    take_port = _port_source()
+    layout = extend_layout(existing, planes, engine, take_port)
+    layout = choose_runtimes(layout, runtimes, take_port)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

@@ -1,7 +1,7 @@
 """What the processes of a data directory read at start: certificates, settings.json, config.yaml.
 
 `skerry up` writes them before the supervisor starts anything; writing the same again changes
-nothing, and what an operator wrote into the control plane's `scheduler` section stays.
+nothing, and what an operator wrote into the sections `scheduler` and `ray` (a plane's) stays.
 """
 
 import json
@@ -61,12 +61,17 @@ def _control_plane(directory: DataDirectory, layout: Layout, tls: TlsFiles) -> d
 
 def _kept(path: Path) -> dict[str, Any]:
     """Return the sections of a settings file that are the operator's own."""
+    scheduler = _section(path, "scheduler")
+    return {} if scheduler is None else {"scheduler": scheduler}
+
+
+def _section(path: Path, name: str) -> Any:
+    """Return what a settings file holds under the name, None without it."""
     try:
         written = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return {}  # the first start; or damaged, and then written anew
-    is_told = isinstance(written, dict) and "scheduler" in written
-    return {"scheduler": written["scheduler"]} if is_told else {}
+        return None  # the first start; or damaged, and then written anew
+    return written.get(name) if isinstance(written, dict) else None
 
 
 def _plane(
@@ -76,7 +81,7 @@ def _plane(
     tls: TlsFiles,
     model_directories: tuple[Path, ...],
 ) -> dict[str, Any]:
-    offer = plane.offer
+    offer, on_ray = plane.offer, plane.runtime == "ray"
     return {
         "project": DEFAULT_PROJECT,
         "plane": plane.name,
@@ -90,7 +95,8 @@ def _plane(
                 "name": POOL,
                 "accelerator": ACCELERATOR,
                 "accelerator_memory_bytes": ACCELERATOR_MEMORY_BYTES,
-                "nodes": 1,
+                # Ray counts its nodes itself.
+                "nodes": 0 if on_ray else 1,
                 "accelerators_per_node": ACCELERATORS_PER_NODE,
                 "host_memory_bytes": HOST_MEMORY_BYTES,
             }
@@ -107,7 +113,14 @@ def _plane(
         "tls": _tls(tls),
         "model_dirs": [str(path) for path in model_directories],
         "engine_override": "simulated" if layout.engine == "simulated" else None,
+        **(_ray(directory, plane) if on_ray else {}),
     }
+
+
+def _ray(directory: DataDirectory, plane: PlaneLayout) -> dict[str, Any]:
+    """Return the plane's settings of Ray: a head of its own, and what was written there before."""
+    kept = _section(directory.plane(plane.name) / "settings.json", "ray")
+    return {"runtime": "ray", "ray": kept or {"port": plane.ports.ray}}
 
 
 def _tls(files: TlsFiles) -> dict[str, str]:

@@ -15,11 +15,13 @@ from skerry.cli.supervisor.running import replica_processes
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.processes import ProcessRecord, kill_group, terminate
+from workload_plane.replicas.ray.process_file import read_process_file
 
 # An agent or a gateway has nothing to save that is not on disk already.
 PART_GRACE_SECONDS = 3.0
 # skerry-replica ends its engine first, and that lets go of its memory.
 REPLICA_GRACE_SECONDS = 6.0
+RAY_GRACE_SECONDS = 5.0
 # A record may be written while its plane is being ended; the second look finds it.
 _REPLICA_ROUNDS_MAX = 3
 
@@ -30,6 +32,7 @@ async def stop_fleet(
     """End everything of the data directory and return how many processes that were."""
     ended = await end_all(_of(processes, Role.AGENT), clock, PART_GRACE_SECONDS)
     ended += await stop_replicas(plane_directories(directory), clock)
+    ended += await end_all(_of_ray(plane_directories(directory)), clock, RAY_GRACE_SECONDS)
     rest = [record for key, record in processes.items() if key.role is not Role.AGENT]
     return ended + await end_all(rest, clock, PART_GRACE_SECONDS)
 
@@ -72,6 +75,12 @@ def plane_directories(directory: DataDirectory) -> tuple[Path, ...]:
 async def _end(record: ProcessRecord, clock: Clock, grace_seconds: float) -> None:
     await terminate(record, clock, grace_seconds)
     kill_group(record)
+
+
+def _of_ray(planes: Iterable[Path]) -> tuple[ProcessRecord, ...]:
+    """Return the Ray nodes that the planes' agents started on this host."""
+    files = (read_process_file(plane / "ray" / "processes.json") for plane in planes)
+    return tuple(record for processes in files for record in processes.values())
 
 
 def _of(processes: Mapping[PartKey, ProcessRecord], role: Role) -> tuple[ProcessRecord, ...]:

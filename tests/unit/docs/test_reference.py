@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from skerry.api.operator.v1 import catalogue_service_pb2, operator_service_pb2
+from skerry.client.manifest import FILES
+from skerry.plumbing import yaml_document
 from tools.gen_reference import DOCS, pages
 
 FOUND = pages()
@@ -28,3 +30,18 @@ def test_the_schema_takes_quantities_as_people_write_them() -> None:
     schema = json.loads(FOUND["schema/deployment.json"])
     memory = schema["$defs"]["ResourcePart"]["properties"]["hostMemory"]
     assert {"string", "integer"} == {kind["type"] for kind in memory["anyOf"]}
+
+
+def test_the_schema_of_all_kinds_takes_every_example_and_no_other_field() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = jsonschema.Draft202012Validator(json.loads(FOUND["schema/skerry.json"]))
+    kinds = set()
+    for path in (DOCS.parent / "examples").glob("*.yaml"):
+        for document in yaml_document.parse(path.read_bytes(), path.name):
+            assert isinstance(document.value, dict)
+            assert [error.message for error in schema.iter_errors(document.value)] == []
+            kinds.add(document.value["kind"])
+            wrong = {**document.value, "metadata": {"name": "x", "nmae": "y"}}
+            assert [list(error.path) for error in schema.iter_errors(wrong)] == [["metadata"]]
+    assert kinds == set(FILES)
+    assert not schema.is_valid({"apiVersion": "skerry/v1", "kind": "Pol", "metadata": {}})

@@ -1,4 +1,4 @@
-"""Every setting of the control plane is on the page about running a fleet, and no other is."""
+"""Every setting of both kinds of plane is on the page about running a fleet, and no other is."""
 
 import dataclasses
 import re
@@ -11,6 +11,10 @@ from control_plane.settings import (
     SchedulerSettings,
     TlsSettings,
 )
+from skerry.fleet.pool import PoolShape
+from workload_plane.models.limits import CacheSettings
+from workload_plane.ray_settings import RAY_KEYS
+from workload_plane.settings import NODE_NAMES, OPTIONAL, REQUIRED, GatewaySettings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
 SECTIONS = {
@@ -31,8 +35,29 @@ def names() -> Iterator[str]:
                 yield f"{section}.{field.name}"
 
 
-def test_every_setting_is_documented_and_nothing_else_is() -> None:
+def plane_names() -> Iterator[str]:
+    """Yield every setting of a workload plane by its path in the file."""
+    sections = {
+        "pools": [f"pools[].{name}" for name in (*_fields(PoolShape), NODE_NAMES)],
+        "gateway": [f"gateway.{name}" for name in _fields(GatewaySettings)],
+        "tls": ["tls.ca", "tls.certificate", "tls.key"],
+        "ray": [f"ray.{name}" for name in RAY_KEYS],
+        "model_cache": [f"model_cache.{name}" for name in _fields(CacheSettings)],
+    }
+    for name in (*REQUIRED, *OPTIONAL):
+        yield from sections.get(name, [name])
+
+
+def _fields(settings: type[PoolShape | GatewaySettings | CacheSettings]) -> list[str]:
+    return [field.name for field in dataclasses.fields(settings)]
+
+
+def documented(heading: str) -> list[str]:
     text = PAGE.read_text(encoding="utf-8")
-    section = text.partition("## Settings of the control plane\n")[2].partition("\n## ")[0]
-    documented = re.findall(r"^\| `([a-z_.\[\]]+)` \|", section, re.MULTILINE)
-    assert sorted(documented) == sorted(names())
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return sorted(re.findall(r"^\| `([a-z_.\[\]]+)` \|", section, re.MULTILINE))
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    assert documented("Settings of the control plane") == sorted(names())
+    assert documented("Settings of a workload plane") == sorted(plane_names())

@@ -149,6 +149,25 @@ def test_latency_limits_hold_and_a_latency_that_is_not_told_is_not_met(limits: S
 
 
 @ALL
+def test_what_is_told_of_a_clouds_own_region_comes_before_the_regions_name(
+    limits: SolveLimits,
+) -> None:
+    policy = PlacementPolicy(latency=(LatencyLimit(client_region="eu", seconds_max=0.08),))
+    planes = [replace(a_plane(name), region="west") for name in ("aws", "gcp", "own")]
+    problem = replace(
+        a_problem(tuple(map(a_pool, planes)), (wanting(20, a_deployment(policy=policy)),)),
+        latencies=(
+            RegionLatency(client_region="eu", plane_region="cloud-aws/west", seconds=0.2),
+            RegionLatency(client_region="eu", plane_region="cloud-gcp/west", seconds=0.01),
+            RegionLatency(client_region="eu", plane_region="west", seconds=0.02),
+        ),
+    )
+    assert {p.pool for p in checked(problem, limits).placements} == {"gcp--cpu", "own--cpu"}
+    strange = replace(problem, latencies=problem.latencies[:2])
+    assert {p.pool for p in checked(strange, limits).placements} == {"gcp--cpu"}
+
+
+@ALL
 def test_reserved_capacity_is_used_first_and_the_bill_tells_its_price(limits: SolveLimits) -> None:
     held = a_pool("held", terms=some_terms(5.0, kind=CapacityClass.RESERVED))
     problem = a_problem((held, FIRM), (wanting(3),))

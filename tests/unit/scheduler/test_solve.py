@@ -138,7 +138,7 @@ def test_a_missing_price_starts_nothing_and_stops_nothing() -> None:
     plan = checked(a_problem(pools, (wanting(2),), current=(runs(1, "demo", "aws--cpu"),)))
     assert counts(plan) == {"demo aws--cpu": 1, "demo gcp--cpu": 1}
     plan = checked(a_problem(pools[:1], (wanting(2),)))
-    assert [r.reason for r in plan.rejections] == ["pool has no price: `skerry pools set`"]
+    assert [r.reason for r in plan.rejections] == ["pool has no price: `skerry pool set`"]
     assert "would fit if: aws--cpu had a price (unknown)" in plan.unplaced[0].reason
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from skerry.fleet.engine import EngineName
+from skerry.fleet.node import NODES_REPORTED_MAX
 from skerry.plumbing.errors import InvalidInput, NotFound
 from workload_plane.settings import parse_settings, read_settings
 
@@ -102,3 +103,57 @@ def test_a_file_that_is_absent_or_no_json_is_told_by_name(tmp_path: Path) -> Non
         read_settings(path)
     path.write_text(json.dumps(GOOD))
     assert read_settings(path).plane == "here"
+
+
+def a_pool(name: str = "cpu", nodes: int = 2, **values: Any) -> dict[str, Any]:
+    return {**GOOD["pools"][0], "name": name, "nodes": nodes, **values}
+
+
+def faults_of(*pools: dict[str, Any], plane: str = "here") -> dict[str, str]:
+    with pytest.raises(InvalidInput) as caught:
+        parse_settings({**GOOD, "plane": plane, "pools": list(pools)})
+    return {violation.path: violation.message for violation in caught.value.violations}
+
+
+def test_nodes_have_the_names_they_are_given_or_are_counted() -> None:
+    pools = [a_pool(), a_pool("gpu", node_names=["rack-7", "rack-3"]), a_pool("none", 0)]
+    nodes = parse_settings({**GOOD, "pools": pools}).nodes
+    assert [(node.name, node.pool, node.accelerators) for node in nodes] == [
+        ("cpu-1", "cpu", 4),
+        ("cpu-2", "cpu", 4),
+        ("rack-7", "gpu", 4),
+        ("rack-3", "gpu", 4),
+    ]
+    assert all(node.ready for node in nodes)
+
+
+def test_names_of_nodes_are_as_many_as_nodes_and_each_once_in_the_plane() -> None:
+    assert faults_of(a_pool(node_names=["one"])).keys() == {"pools[0].node_names"}
+    assert faults_of(a_pool(node_names="one")).keys() == {"pools[0].node_names"}
+    assert faults_of(a_pool(node_names=["One", "a--b"])).keys() == {
+        "pools[0].node_names[0]",
+        "pools[0].node_names[1]",
+    }
+    twice = faults_of(a_pool(node_names=["x", "y"]), a_pool("gpu", node_names=["y", "z"]))
+    assert twice.keys() == {"pools[1].node_names[0]"}
+    counted = faults_of(a_pool(), a_pool("gpu", node_names=["cpu-2", "z"]))
+    assert "appears twice" in counted["pools[0].node_names"]
+
+
+def test_a_node_whose_id_would_be_too_long_is_refused_with_the_remedy() -> None:
+    plane, pool = "p" * 30, "q" * 30
+    (fault,) = faults_of(a_pool(pool), plane=plane).items()
+    assert fault[0] == "pools[0].node_names"
+    assert "longer than 63 characters; name the pool's nodes here" in fault[1]
+    named = {**GOOD, "plane": plane, "pools": [a_pool(pool, node_names=["a", "b"])]}
+    assert [node.name for node in parse_settings(named).nodes] == ["a", "b"]
+    long = faults_of(a_pool(node_names=["a", "b" * 62]))
+    assert long.keys() == {"pools[0].node_names[1]"}
+
+
+def test_a_plane_of_too_many_nodes_lists_none_of_them() -> None:
+    many = a_pool("many", NODES_REPORTED_MAX)
+    assert len(parse_settings({**GOOD, "pools": [many]}).nodes) == NODES_REPORTED_MAX
+    assert parse_settings({**GOOD, "pools": [a_pool(nodes=1), many]}).nodes == ()
+    told = faults_of(a_pool(nodes=1, node_names=["x"]), many)
+    assert "tells none" in told["pools[0].node_names"]

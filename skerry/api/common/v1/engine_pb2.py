@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/common/v1/engine.proto\x12\x14skerry.api.common.v1\"1\n\x0cQuantisation\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x10\n\x08kv_cache\x18\x02 \x01(\t\"T\n\x13SpeculativeDecoding\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x14\n\x0c\x64raft_tokens\x18\x02 \x01(\x05\x12\x17\n\x0f\x64raft_model_uri\x18\x03 \x01(\t\"W\n\rPrefixCaching\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x1e\n\x11host_memory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_host_memory_bytes\"`\n\x0bParallelism\x12\x0e\n\x06tensor\x18\x01 \x01(\x05\x12\x10\n\x08pipeline\x18\x02 \x01(\x05\x12\x0e\n\x06\x65xpert\x18\x03 \x01(\x05\x12\x1f\n\x17\x61ttention_data_parallel\x18\x04 \x01(\x08\"e\n\x0e\x44isaggregation\x12\x18\n\x10prefill_replicas\x18\x01 \x01(\x05\x12\x17\n\x0f\x64\x65\x63ode_replicas\x18\x02 \x01(\x05\x12 \n\x18local_prefill_tokens_max\x18\x03 \x01(\x05\"+\n\x0c\x45ngineOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xb1\x03\n\nEngineSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x03 \x01(\x05\x12\x38\n\x0cquantisation\x18\x04 \x01(\x0b\x32\".skerry.api.common.v1.Quantisation\x12>\n\x0bspeculative\x18\x05 \x01(\x0b\x32).skerry.api.common.v1.SpeculativeDecoding\x12;\n\x0eprefix_caching\x18\x06 \x01(\x0b\x32#.skerry.api.common.v1.PrefixCaching\x12\x36\n\x0bparallelism\x18\x07 \x01(\x0b\x32!.skerry.api.common.v1.Parallelism\x12<\n\x0e\x64isaggregation\x18\x08 \x01(\x0b\x32$.skerry.api.common.v1.Disaggregation\x12\x33\n\x07options\x18\t \x03(\x0b\x32\".skerry.api.common.v1.EngineOptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/common/v1/engine.proto\x12\x14skerry.api.common.v1\"1\n\x0cQuantisation\x12\x0f\n\x07weights\x18\x01 \x01(\t\x12\x10\n\x08kv_cache\x18\x02 \x01(\t\"5\n\x07KvCache\x12\x19\n\x0cmemory_share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_memory_share\"d\n\x08\x42\x61tching\x12\x17\n\ntokens_max\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0f\x63hunked_prefill\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\r\n\x0b_tokens_maxB\x12\n\x10_chunked_prefill\",\n\x0b\x44raftLength\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x05\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\"\x96\x01\n\x13SpeculativeDecoding\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x14\n\x0c\x64raft_tokens\x18\x02 \x01(\x05\x12\x17\n\x0f\x64raft_model_uri\x18\x03 \x01(\t\x12@\n\x15\x64raft_length_by_batch\x18\x04 \x03(\x0b\x32!.skerry.api.common.v1.DraftLength\"\x92\x01\n\rPrefixCaching\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x1e\n\x11host_memory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tdisk_path\x18\x03 \x01(\t\x12\x17\n\ndisk_bytes\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\x14\n\x12_host_memory_bytesB\r\n\x0b_disk_bytes\"n\n\x0bParallelism\x12\x0e\n\x06tensor\x18\x01 \x01(\x05\x12\x10\n\x08pipeline\x18\x02 \x01(\x05\x12\x0e\n\x06\x65xpert\x18\x03 \x01(\x05\x12\x1f\n\x17\x61ttention_data_parallel\x18\x04 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x05\"e\n\x0e\x44isaggregation\x12\x18\n\x10prefill_replicas\x18\x01 \x01(\x05\x12\x17\n\x0f\x64\x65\x63ode_replicas\x18\x02 \x01(\x05\x12 \n\x18local_prefill_tokens_max\x18\x03 \x01(\x05\"(\n\x0bLoraAdapter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uri\x18\x02 \x01(\t\"e\n\x04Lora\x12\x33\n\x08\x61\x64\x61pters\x18\x01 \x03(\x0b\x32!.skerry.api.common.v1.LoraAdapter\x12\x10\n\x08rank_max\x18\x02 \x01(\x05\x12\x16\n\x0e\x63oncurrent_max\x18\x03 \x01(\x05\"!\n\x0eGuidedDecoding\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\"Y\n\nCudaGraphs\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\x12\x13\n\x0b\x62\x61tch_sizes\x18\x02 \x03(\x05\x12\x16\n\tbatch_max\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_batch_max\"+\n\x0c\x45ngineOption\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xd7\x05\n\nEngineSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x03 \x01(\x05\x12\x38\n\x0cquantisation\x18\x04 \x01(\x0b\x32\".skerry.api.common.v1.Quantisation\x12>\n\x0bspeculative\x18\x05 \x01(\x0b\x32).skerry.api.common.v1.SpeculativeDecoding\x12;\n\x0eprefix_caching\x18\x06 \x01(\x0b\x32#.skerry.api.common.v1.PrefixCaching\x12\x36\n\x0bparallelism\x18\x07 \x01(\x0b\x32!.skerry.api.common.v1.Parallelism\x12<\n\x0e\x64isaggregation\x18\x08 \x01(\x0b\x32$.skerry.api.common.v1.Disaggregation\x12\x33\n\x07options\x18\t \x03(\x0b\x32\".skerry.api.common.v1.EngineOption\x12\x0f\n\x07version\x18\n \x01(\t\x12\x10\n\x08protocol\x18\x0b \x01(\t\x12/\n\x08kv_cache\x18\x0c \x01(\x0b\x32\x1d.skerry.api.common.v1.KvCache\x12\x30\n\x08\x62\x61tching\x18\r \x01(\x0b\x32\x1e.skerry.api.common.v1.Batching\x12(\n\x04lora\x18\x0e \x01(\x0b\x32\x1a.skerry.api.common.v1.Lora\x12=\n\x0fguided_decoding\x18\x0f \x01(\x0b\x32$.skerry.api.common.v1.GuidedDecoding\x12\x35\n\x0b\x63uda_graphs\x18\x10 \x01(\x0b\x32 .skerry.api.common.v1.CudaGraphsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUANTISATION']._serialized_start=59
   _globals['_QUANTISATION']._serialized_end=108
-  _globals['_SPECULATIVEDECODING']._serialized_start=110
-  _globals['_SPECULATIVEDECODING']._serialized_end=194
-  _globals['_PREFIXCACHING']._serialized_start=196
-  _globals['_PREFIXCACHING']._serialized_end=283
-  _globals['_PARALLELISM']._serialized_start=285
-  _globals['_PARALLELISM']._serialized_end=381
-  _globals['_DISAGGREGATION']._serialized_start=383
-  _globals['_DISAGGREGATION']._serialized_end=484
-  _globals['_ENGINEOPTION']._serialized_start=486
-  _globals['_ENGINEOPTION']._serialized_end=529
-  _globals['_ENGINESPEC']._serialized_start=532
-  _globals['_ENGINESPEC']._serialized_end=965
+  _globals['_KVCACHE']._serialized_start=110
+  _globals['_KVCACHE']._serialized_end=163
+  _globals['_BATCHING']._serialized_start=165
+  _globals['_BATCHING']._serialized_end=265
+  _globals['_DRAFTLENGTH']._serialized_start=267
+  _globals['_DRAFTLENGTH']._serialized_end=311
+  _globals['_SPECULATIVEDECODING']._serialized_start=314
+  _globals['_SPECULATIVEDECODING']._serialized_end=464
+  _globals['_PREFIXCACHING']._serialized_start=467
+  _globals['_PREFIXCACHING']._serialized_end=613
+  _globals['_PARALLELISM']._serialized_start=615
+  _globals['_PARALLELISM']._serialized_end=725
+  _globals['_DISAGGREGATION']._serialized_start=727
+  _globals['_DISAGGREGATION']._serialized_end=828
+  _globals['_LORAADAPTER']._serialized_start=830
+  _globals['_LORAADAPTER']._serialized_end=870
+  _globals['_LORA']._serialized_start=872
+  _globals['_LORA']._serialized_end=973
+  _globals['_GUIDEDDECODING']._serialized_start=975
+  _globals['_GUIDEDDECODING']._serialized_end=1008
+  _globals['_CUDAGRAPHS']._serialized_start=1010
+  _globals['_CUDAGRAPHS']._serialized_end=1099
+  _globals['_ENGINEOPTION']._serialized_start=1101
+  _globals['_ENGINEOPTION']._serialized_end=1144
+  _globals['_ENGINESPEC']._serialized_start=1147
+  _globals['_ENGINESPEC']._serialized_end=1874
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from skerry.api.operator.v1 import base_model_pb2 as skerry_dot_api_dot_operator
 from skerry.api.operator.v1 import catalogue_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2
 from skerry.api.operator.v1 import cloud_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_cloud__pb2
 from skerry.api.operator.v1 import price_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_price__pb2
+from skerry.api.operator.v1 import profile_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2
 from skerry.api.operator.v1 import region_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_region__pb2
 from skerry.api.operator.v1 import reservation_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_reservation__pb2
 
@@ -164,6 +165,31 @@ class CatalogueServiceStub:
         self.DeleteRegion = channel.unary_unary(
                 '/skerry.api.operator.v1.CatalogueService/DeleteRegion',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListProfiles = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/ListProfiles',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesResponse.FromString,
+                _registered_method=True)
+        self.GetProfile = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/GetProfile',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetProfileRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+                _registered_method=True)
+        self.CreateProfile = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/CreateProfile',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateProfileRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+                _registered_method=True)
+        self.UpdateProfile = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/UpdateProfile',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateProfileRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+                _registered_method=True)
+        self.DeleteProfile = channel.unary_unary(
+                '/skerry.api.operator.v1.CatalogueService/DeleteProfile',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteProfileRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.ListPrices = channel.unary_unary(
@@ -351,6 +377,37 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProfiles(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProfile(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateProfile(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProfile(self, request, context):
+        """Puts newer figures in the place of a profile's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProfile(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrices(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -377,7 +434,7 @@ class CatalogueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Cordon(self, request, context):
-        """Nothing new is placed in the domain any more; cordoned already, nothing changes.
+        """Nothing new is placed in that part of the fleet any more; cordoned already, nothing changes.
         OperationsService.Drain also moves what runs there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -385,7 +442,7 @@ class CatalogueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Uncordon(self, request, context):
-        """The domain takes replicas again; a drain of it ends where it is.
+        """The part takes replicas again; a drain of it ends where it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -517,6 +574,31 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
             'DeleteRegion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRegion,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProfiles,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesResponse.SerializeToString,
+            ),
+            'GetProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProfile,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetProfileRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.SerializeToString,
+            ),
+            'CreateProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateProfile,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateProfileRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.SerializeToString,
+            ),
+            'UpdateProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProfile,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateProfileRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.SerializeToString,
+            ),
+            'DeleteProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProfile,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteProfileRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
@@ -1224,6 +1306,141 @@ class CatalogueService:
             target,
             '/skerry.api.operator.v1.CatalogueService/DeleteRegion',
             skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteRegionRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/ListProfiles',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.ListProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/GetProfile',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.GetProfileRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/CreateProfile',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.CreateProfileRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/UpdateProfile',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.UpdateProfileRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_profile__pb2.Profile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.CatalogueService/DeleteProfile',
+            skerry_dot_api_dot_operator_dot_v1_dot_catalogue__service__pb2.DeleteProfileRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/node.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x02\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".skerry.api.operator.v1.Node.State\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x06 \x01(\x05\x12\x19\n\x11\x61\x63\x63\x65lerators_used\x18\x07 \x01(\x05\x12\x10\n\x08replicas\x18\x08 \x03(\t\x12\x10\n\x08\x63ordoned\x18\t \x01(\x08\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x13\n\x0fSTATE_NOT_READY\x10\x02\x12\x0e\n\nSTATE_GONE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/node.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".skerry.api.operator.v1.Node.State\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x06 \x01(\x05\x12\x19\n\x11\x61\x63\x63\x65lerators_used\x18\x07 \x01(\x05\x12\x10\n\x08replicas\x18\x08 \x03(\t\x12\x10\n\x08\x63ordoned\x18\t \x01(\x08\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x13\n\x0fSTATE_NOT_READY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.node
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODE']._serialized_start=95
-  _globals['_NODE']._serialized_end=450
+  _globals['_NODE']._serialized_end=434
   _globals['_NODE_STATE']._serialized_start=366
-  _globals['_NODE_STATE']._serialized_end=450
+  _globals['_NODE_STATE']._serialized_end=434
 # @@protoc_insertion_point(module_scope)

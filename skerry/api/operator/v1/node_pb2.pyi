@@ -17,11 +17,9 @@ class Node(_message.Message):
         STATE_UNSPECIFIED: _ClassVar[Node.State]
         STATE_READY: _ClassVar[Node.State]
         STATE_NOT_READY: _ClassVar[Node.State]
-        STATE_GONE: _ClassVar[Node.State]
     STATE_UNSPECIFIED: Node.State
     STATE_READY: Node.State
     STATE_NOT_READY: Node.State
-    STATE_GONE: Node.State
     NAME_FIELD_NUMBER: _ClassVar[int]
     PLANE_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]

@@ -56,9 +56,9 @@ class OperationsServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Drain(self, request, context):
-        """Cordons the domain and moves what runs there elsewhere, each replica once another one is ready,
-        and streams how far that is until nothing is left. It goes on without the caller; calling again
-        follows it. Uncordon ends it.
+        """Cordons a part of the fleet and moves what runs there elsewhere, each replica once another one
+        is ready, and streams how far that is until nothing is left. It goes on without the caller;
+        calling again follows it. Uncordon ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,22 @@ import grpc.aio
 import pytest
 
 from control_plane.api.catalogue_service import CatalogueService
+from control_plane.api.health import Role, Standing
+from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.serving import add_operator_services
 from control_plane.api.writing import Writing
+from control_plane.reconcile.decision import decision_of
+from control_plane.reconcile.memory import Fingerprint
 from control_plane.reconcile.questions import check_changes, check_deployment
+from control_plane.reconcile.relocation import MoveProposal, Relocation
+from control_plane.reconcile.snapshot import Seen
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
+from control_plane.store.moves import put_moved
 from control_plane.store.planes import record_report, set_condition
+from control_plane.store.plans import Proposal
+from control_plane.store.requests import Asked
 from control_plane.store.schema import upgrade
 from scheduler.explain import explain
 from scheduler.plan import PlacementPlan
@@ -24,14 +33,15 @@ from scheduler.solve import solve
 from scheduler.survival import survive
 from scheduler.whatif import Change, what_if
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
 from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
-from skerry.plumbing.errors import FieldViolation
+from skerry.plumbing.errors import FieldViolation, Infeasible
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, ErrorInterceptor
-from tests.builders import a_report
+from tests.builders import a_plane_view, a_report, a_snapshot
 from tests.fakes.clock import START, FakeClock
 from tests.unit.scheduler.fleets import a_deployment as wanted_deployment
 from tests.unit.scheduler.fleets import a_pool, a_problem, a_shape, runs, some_terms, wanting
@@ -75,6 +85,9 @@ class _Reconciler:
     epoch: int = 0
     asked: list[Deployment | None] = field(default_factory=list)
     woken: list[bool] = field(default_factory=list)
+    seen: Seen | None = None
+    database: Database | None = None
+    moves: list[Relocation] = field(default_factory=list)
 
     def wake(self) -> None:
         self.woken.append(True)
@@ -95,6 +108,23 @@ class _Reconciler:
         )
         before = Placement(deployment="demo", pool="gcp-x--cpu", count=2)
         return _Change(plan=plan, before=(before,))
+
+    async def propose_move(self, move: Relocation) -> MoveProposal:
+        """Move what is asked, if the pool is none that takes nothing."""
+        if move.to_pool == "full--cpu":
+            raise Infeasible("pool full--cpu takes nothing new: cordoned", field="to_pool")
+        self.moves.append(move)
+        change = await self.plan(None)
+        nothing = Fingerprint(deployments=(), pools=(), bars=(), recovering=(), latencies=())
+        return MoveProposal(plan=change.plan, before=(), seen=nothing, inputs="inputs")
+
+    async def put_moved(self, write: WriteContext, told: MoveProposal, asked: Asked) -> bool:
+        """Put a move in force in the store, as the real loop does."""
+        assert self.database is not None
+        proposal = Proposal(
+            decision=decision_of(told.plan, 0.0), placements=told.plan.placements, summary="moved"
+        )
+        return await self.database.run(put_moved, write, proposal, told.before, told.inputs, asked)
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,7 @@ class Operator:
 
     stub: Any
     catalogue: Any
+    operations: Any
     channel: grpc.aio.Channel
     address: str
     database: Database
@@ -159,6 +190,16 @@ class Operator:
     clock: FakeClock
     refusals: list[FieldViolation]
     questions: _Questions
+
+    def see(self, **states: PlaneState) -> None:
+        """Have reconciliation see what planes report, connected or as told by their names."""
+        views, conditions = [], {}
+        for plane, observation in self.live.reports.items():
+            state = states.get(plane.replace("-", "_"), PlaneState.CONNECTED)
+            conditions[plane] = PlaneCondition(state=state, since=START)
+            views.append(a_plane_view(plane, state=state, report=observation.report))
+        snapshot = replace(a_snapshot(*views), now=self.clock.now())
+        self.reconciler.seen = Seen(snapshot=snapshot, conditions=conditions)
 
     def write(self) -> WriteContext:
         """Return the right to write that the control plane has now."""
@@ -190,18 +231,32 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         questions=questions,
         check_engine=lambda deployment: tuple(refusals),
     )
+    reconciler.database = database
+    reconciler.seen = Seen(snapshot=a_snapshot(), conditions={})
+    writing = Writing(reconciler, clock)
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    catalogue = CatalogueService(database=database, writing=Writing(reconciler, clock))
-    await add_operator_services(server, service, catalogue)
+    catalogue = CatalogueService(database=database, writing=writing)
+    works = Works(
+        database=database,
+        writing=writing,
+        views=service.views,
+        mover=reconciler,
+        watcher=reconciler,
+        clock=clock,
+    )
+    operations = OperationsService(works)
+    add_operator_services(server, service, catalogue, operations, Standing(Role.LEADING))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         stub: Any = OperatorServiceStub(channel)
         catalogue_stub: Any = CatalogueServiceStub(channel)
+        operations_stub: Any = OperationsServiceStub(channel)
         yield Operator(
             stub=stub,
             catalogue=catalogue_stub,
+            operations=operations_stub,
             channel=channel,
             address=address,
             database=database,
@@ -222,6 +277,7 @@ async def fleet(operator: Operator) -> Operator:
         report = a_report(plane)
         condition = PlaneCondition(state=PlaneState.CONNECTED, since=START, reason="stream up")
         await operator.database.run(record_report, operator.write(), report)
-        await operator.database.run(set_condition, operator.write(), plane, condition)
+        await operator.database.run(set_condition, operator.write(), plane, condition, None)
         operator.live.reports[plane] = Observation(report=report, received_at=START)
+    operator.see()
     return operator

@@ -1,7 +1,8 @@
 """Every method of the API, found by server reflection, called with what nobody should send.
 
 A new method is tried without a word here: an answer or a caller's fault is right, UNKNOWN and
-INTERNAL never are, and no message shows the server's insides.
+INTERNAL never are, and no message shows the server's insides. What a repeated request does is in
+`test_every_mutation.py`.
 """
 
 from collections.abc import Iterator

@@ -14,6 +14,7 @@ from control_plane.store.desired import put_desired
 from control_plane.store.placements import Decision, record_decision, replace_placements
 from control_plane.store.planes import set_condition
 from control_plane.store.plans import Proposal, put_in_force
+from control_plane.store.values import Told
 from skerry.api.common.v1 import deployment_pb2 as spec_pb
 from skerry.api.operator.v1 import deployment_pb2 as operator_deployment_pb2
 from skerry.api.operator.v1 import operator_service_pb2 as pb
@@ -21,7 +22,7 @@ from skerry.api.operator.v1 import plane_pb2, pool_pb2
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Envelope, Placement
 from skerry.plumbing.errors import Exhausted
 from skerry.wire.deployments import deployment_to_proto
 from tests.builders import a_deployment, a_replica, a_report
@@ -104,9 +105,49 @@ async def test_replicas_of_a_lost_plane_do_not_count_as_ready(fleet: Operator) -
     await apply(fleet, a_spec())
     hear(fleet, "onprem-fra", replicas=(a_replica(),))
     lost = PlaneCondition(state=PlaneState.LOST, since=START, reason="witnesses agree")
-    await fleet.database.run(set_condition, fleet.write(), "onprem-fra", lost)
+    await fleet.database.run(set_condition, fleet.write(), "onprem-fra", lost, PlaneState.CONNECTED)
     shown = await fleet.stub.GetDeployment(pb.GetDeploymentRequest(name=DEMO))
     assert shown.status.replicas_ready == 0
+
+
+async def tell(operator: Operator, payload: bytes, *envelopes: Envelope, held: int = 0) -> None:
+    told = Told(payload=payload, digest=str(held).encode(), envelopes=envelopes)
+    await operator.database.run(put_desired, operator.write(), "onprem-fra", told, held)
+
+
+async def test_envelopes_are_those_kept_beside_the_desired_state_told_last(
+    fleet: Operator,
+) -> None:
+    await apply(fleet, a_spec())
+    placed = (Placement(deployment="demo", pool="onprem-fra--cpu", count=2, reason="near"),)
+    await fleet.database.run(replace_placements, fleet.write(), placed, "2 placed")
+    request = pb.GetPlacementRequest(name=f"{PARENT}/placements/demo--onprem-fra--cpu")
+    assert not (await fleet.stub.GetPlacement(request)).HasField("envelope")
+    for held, target in enumerate((1, 2)):
+        envelope = Envelope(
+            deployment="demo", pool="onprem-fra--cpu", floor=1, target=target, ceiling=3
+        )
+        await tell(fleet, b"\xff not to be read", envelope, held=held)
+        shown = (await fleet.stub.GetPlacement(request)).envelope
+        assert (shown.floor, shown.target, shown.ceiling) == (1, target, 3)
+    other = Envelope(deployment="other", pool="onprem-fra--cpu", floor=0, target=0, ceiling=1)
+    await tell(fleet, b"\xff not to be read", other, held=2)
+    assert not (await fleet.stub.GetPlacement(request)).HasField("envelope")
+    listed = await fleet.stub.ListPlacements(pb.ListPlacementsRequest(parent=PARENT))
+    assert [(p.deployment, p.reason) for p in listed.placements] == [
+        ("demo", "near"),
+        ("other", "being drained"),
+    ]
+
+
+async def test_a_desired_state_that_cannot_be_read_hides_its_envelopes_and_nothing_else(
+    fleet: Operator,
+) -> None:
+    await tell(fleet, b"\xff\xff")
+    assert (
+        await fleet.stub.ListPlacements(pb.ListPlacementsRequest(parent=PARENT))
+    ).placements == []
+    assert len((await fleet.stub.ListPlanes(pb.ListPlanesRequest(parent=PARENT))).planes) == 2
 
 
 async def test_placements_show_what_a_plane_is_still_granted(fleet: Operator) -> None:
@@ -118,7 +159,7 @@ async def test_placements_show_what_a_plane_is_still_granted(fleet: Operator) ->
     for pool, ceiling in (("onprem-fra--cpu", 3), ("gcp-x--cpu", 1)):
         assignment.envelopes.add(deployment="demo", pool=pool, ceiling=ceiling)
     payload = told.SerializeToString()
-    await fleet.database.run(put_desired, fleet.write(), "onprem-fra", payload, b"d", 0)
+    await tell(fleet, payload)  # an older release keeps no envelopes beside it
     listed = await fleet.stub.ListPlacements(pb.ListPlacementsRequest(parent=PARENT))
     rows = [(p.plane, p.replicas, p.envelope.ceiling, p.reason) for p in listed.placements]
     assert rows == [("gcp-x", 0, 1, "being drained"), ("onprem-fra", 2, 3, "near")]
@@ -126,7 +167,7 @@ async def test_placements_show_what_a_plane_is_still_granted(fleet: Operator) ->
 
 
 async def test_a_plane_shows_its_condition_versions_and_refusal(fleet: Operator) -> None:
-    await fleet.database.run(put_desired, fleet.write(), "onprem-fra", b"", b"d", 0)
+    await tell(fleet, b"")
     fleet.live.nacks["onprem-fra"] = "unknown feature"
     plane = await fleet.stub.GetPlane(pb.GetPlaneRequest(name=f"{PARENT}/planes/onprem-fra"))
     assert plane.state == plane_pb2.Plane.STATE_CONNECTED
@@ -193,6 +234,28 @@ async def test_pages_hold_every_item_once(fleet: Operator) -> None:
         if not (token := page.next_page_token):
             break
     assert found == names
+
+
+@pytest.mark.parametrize("filtered", ["", 'spec.name != ""'])
+async def test_a_list_shows_each_item_as_get_does_whatever_moved(
+    fleet: Operator, filtered: str
+) -> None:
+    for name in ("d-0", "d-1", "d-2"):
+        await apply(fleet, a_spec(name))
+    request = pb.ListDeploymentsRequest(parent=PARENT, page_size=2, filter=filtered)
+    for plane in ("", "onprem-fra"):
+        if plane:
+            hear(fleet, plane, replicas=(a_replica(),))
+            fleet.clock.advance(1.0)
+        page = await fleet.stub.ListDeployments(request)
+        assert [d.name for d in page.deployments] == [
+            f"{PARENT}/deployments/d-0",
+            f"{PARENT}/deployments/d-1",
+        ]
+        for one in page.deployments:
+            get = pb.GetDeploymentRequest(name=one.name)
+            assert one == await fleet.stub.GetDeployment(get)
+        assert page.next_page_token
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -359,6 +422,31 @@ async def test_lists_are_filtered_and_ordered(fleet: Operator) -> None:
     planes = pb.ListPlanesRequest(parent=PARENT, order_by="name desc", filter="state = CONNECTED")
     found = [p.identity.name for p in (await fleet.stub.ListPlanes(planes)).planes]
     assert found == ["onprem-fra", "gcp-x"]
+
+
+async def test_pages_of_plans_hold_every_plan_once_whatever_is_decided_meanwhile(
+    fleet: Operator,
+) -> None:
+    async def decide(replicas: int) -> None:
+        decision = Decision(cost_per_hour=1.5, solver="exact", optimal=True, solve_seconds=0.1)
+        placed = (Placement(deployment="demo", pool="gcp-x--cpu", count=replicas),)
+        nothing = Proposal(decision=decision, placements=(), summary="nothing moves")
+        waits = Proposal(decision=decision, placements=placed, summary="demo moves")
+        inputs = f"inputs-{replicas}"
+        await fleet.database.run(put_in_force, fleet.write(), nothing, (), inputs, waits)
+
+    for replicas in range(1, 6):
+        await decide(replicas)
+    found: list[str] = []
+    token, request = "", pb.ListPlansRequest(parent=PARENT, page_size=2)
+    while True:
+        request.page_token = token
+        page = await fleet.stub.ListPlans(request)
+        found += [plan.name.rpartition("/")[2] for plan in page.plans]
+        if not (token := page.next_page_token):
+            break
+        await decide(9)
+    assert found == ["5", "4", "3", "2", "1"]
 
 
 async def test_a_waiting_plan_is_shown_and_approved(fleet: Operator) -> None:

@@ -74,15 +74,29 @@ async def test_commits_of_others_are_seen_within_a_second(seen: _Fleet) -> None:
     assert await seen.names() == ["a"]
 
 
-async def test_one_caller_reads_again_and_the_others_do_not_wait(seen: _Fleet) -> None:
+async def test_no_caller_waits_for_the_commits_of_others(seen: _Fleet) -> None:
     before = await seen.views.now()
-    seen.apply_elsewhere("a")
-    seen.clock.advance((STORE_SECONDS + STORE_SECONDS_MAX) / 2)
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(seen.names())
-        await asyncio.sleep(0)  # noqa: TID251
+        fresh = group.create_task(seen.views.keep_fresh())
+        await seen.clock.wait_for_sleepers(1)
+        seen.apply_elsewhere("a")
         assert (await seen.views.now()).store is before.store
-    assert reading.result() == ["a"]
+        seen.clock.advance((STORE_SECONDS + STORE_SECONDS_MAX) / 2)
+        await seen.clock.wait_for_sleepers(1)  # it has looked, and sleeps again
+        assert list((await seen.views.now()).stored) == ["a"]
+        fresh.cancel()
+
+
+async def test_a_store_that_is_away_does_not_end_the_looking(seen: _Fleet) -> None:
+    await seen.views.now()
+    async with asyncio.TaskGroup() as group:
+        fresh = group.create_task(seen.views.keep_fresh())
+        await seen.clock.wait_for_sleepers(1)
+        seen.database.close()
+        seen.clock.advance(STORE_SECONDS)
+        await seen.clock.wait_for_sleepers(1)
+        assert not fresh.done()
+        fresh.cancel()
 
 
 async def test_a_crowd_after_a_commit_reads_once(seen: _Fleet) -> None:
@@ -112,5 +126,7 @@ def test_ready_replicas_are_those_of_the_last_report_of_planes_that_are_not_lost
     assert counts.follow(both, frozenset()) == ({key: 2}, {ready.deployment: 2})
     assert counts.follow(both, frozenset({"one"})) == ({key: 1}, {ready.deployment: 1})
     assert counts.follow(both, frozenset()) == ({key: 2}, {ready.deployment: 2})
+    again = both | {"one": replace(one, report=a_report("one", replicas=(ready,)))}
+    assert counts.follow(again, frozenset()) == ({key: 2}, {ready.deployment: 2})
     gone = replace(two, report=a_report("two", replicas=()))
     assert counts.follow({"two": gone}, frozenset()) == ({}, {})

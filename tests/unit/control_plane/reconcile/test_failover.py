@@ -1,13 +1,16 @@
 """A plane is lost by its lease and by its peers' view, never by silence alone."""
 
+from dataclasses import replace
+
 import pytest
 
-from control_plane.reconcile.failover import is_frozen, judge
+from control_plane.reconcile.failover import is_evacuated, is_frozen, judge
 from control_plane.reconcile.snapshot import Snapshot
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PeerVerdict, PlaneState
-from tests.builders import a_plane_view, a_report, a_snapshot
+from skerry.fleet.observation import PeerVerdict, PlaneCondition, PlaneState
+from skerry.fleet.placement import Placement
+from tests.builders import T0, a_plane_view, a_report, a_snapshot
 
 GONE = PeerVerdict.UNREACHABLE
 SERVING = PeerVerdict.SERVING
@@ -109,3 +112,31 @@ def test_a_state_pushed_under_an_earlier_epoch_counts_as_held() -> None:
     view = a_plane_view("fra", state=PlaneState.RECOVERING, report=report)
     snapshot = a_snapshot(view, desired=(stored,))
     assert judge(snapshot)["fra"].state is PlaneState.CONNECTED
+
+
+def test_a_declared_loss_is_to_be_acted_on_until_nothing_is_placed_there() -> None:
+    silent = [
+        a_plane_view(name, connected=False, silent_seconds=9.0) for name in ("az", "fra", "gcp")
+    ]
+    gone = PlaneCondition(state=PlaneState.LOST, since=T0, reason="by an operator", declared=True)
+    lost = replace(a_plane_view("oci", connected=False, silent_seconds=9.0), condition=gone)
+    placed = (
+        Placement(deployment="demo", pool="fra--cpu", count=1),
+        Placement(deployment="demo", pool="oci--cpu", count=1),
+    )
+    views = (a_plane_view("aws", sees={"az": GONE, "fra": GONE}), lost, *silent)
+    snapshot = a_snapshot(*views, placements=placed)
+    assert is_frozen(snapshot)
+    assert not is_evacuated(snapshot)
+    assert is_evacuated(replace(snapshot, placements=placed[:1]))
+    judged = judge(snapshot)
+    assert replace(judged["oci"], witnesses=()) == gone
+    assert {judged[name].state for name in ("az", "fra", "gcp")} == {PlaneState.SUSPECT}
+
+
+def test_a_declared_loss_is_over_once_the_plane_is_heard() -> None:
+    gone = PlaneCondition(state=PlaneState.LOST, since=T0, declared=True)
+    back = replace(a_plane_view("fra"), condition=gone)
+    judged = judge(a_snapshot(back, a_plane_view("aws")))["fra"]
+    assert judged.state is PlaneState.RECOVERING
+    assert not judged.declared

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from control_plane.reconcile.actions import PushDesired, RaiseGeneration, RemoveDeployment
 from control_plane.reconcile.failover import judge
-from control_plane.reconcile.plan import plan_conditions, plan_desired
+from control_plane.reconcile.plan import desired_state, plan_conditions, plan_desired
 from control_plane.reconcile.snapshot import Snapshot
-from skerry.fleet.desired import DesiredState
+from skerry.fleet.desired import ENGINE_TECHNIQUES, FEATURES_NEEDED, DesiredState
+from skerry.fleet.engine import Batching
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneState
 from skerry.fleet.placement import Envelope
@@ -79,3 +80,15 @@ def test_a_deleted_deployment_is_forgotten_only_after_every_plane_was_told() -> 
         planes=tuple(a_plane_view(p.name, report=a_report(p.name, held=held)) for p in told.planes),
     )
     assert plan_desired(done, judge(done)) == (RemoveDeployment(deployment="demo"),)
+
+
+def test_a_plane_must_understand_only_the_techniques_of_what_it_runs() -> None:
+    plain = a_deployment()
+    engine = replace(plain.revision.engine, batching=Batching(tokens_max=4_096))
+    newer = replace(plain, revision=replace(plain.revision, engine=engine))
+    snapshot = a_snapshot(a_plane_view("fra"), demands=(a_demand(newer),))
+    here = Envelope(deployment="demo", pool="fra--cpu", floor=1, target=1, ceiling=1)
+    told = desired_state(snapshot, snapshot.planes[0], {("demo", "fra--cpu"): here})
+    assert told.required_features == (*FEATURES_NEEDED, ENGINE_TECHNIQUES)
+    elsewhere = desired_state(snapshot, snapshot.planes[0], {})
+    assert elsewhere.required_features == FEATURES_NEEDED

@@ -10,6 +10,8 @@ import pytest
 from skerry.cli import session
 from skerry.cli.main import run
 from skerry.client.rows import (
+    AppliedEverything,
+    AppliedIntentRow,
     AppliedRow,
     ApplyOutcome,
     DeploymentRow,
@@ -19,6 +21,7 @@ from skerry.client.rows import (
     UnplacedRow,
 )
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.intent import Intent, name_of
 from skerry.plumbing.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -26,6 +29,7 @@ from skerry.plumbing.errors import (
     InvalidInput,
     SkerryError,
 )
+from tests.builders import a_deployment
 from tests.unit.skerry.cli.test_files import a_file
 from tests.unit.skerry.cli.test_fit import a_plane_row, a_pool_row
 
@@ -39,6 +43,7 @@ class Operator:
         self.calls: list[tuple[str, ...]] = []
         self.refusal: SkerryError | None = None
         self.outcome, self.diffs = ApplyOutcome.CREATED, tuple[FieldDiffRow, ...]()
+        self.room_after = room  # once something else than deployments was applied too
 
     def plan(self, deployment: Deployment) -> PlanPreview:
         if self.late:
@@ -63,16 +68,29 @@ class Operator:
             optimal=True,
         )
 
-    def apply_all(
-        self, deployments: Sequence[Deployment], *, validate_only: bool = False
-    ) -> tuple[AppliedRow, ...]:
+    def apply_everything(
+        self,
+        deployments: Sequence[Deployment],
+        intents: Sequence[Intent],
+        *,
+        validate_only: bool = False,
+    ) -> AppliedEverything:
         if self.refusal is not None:
             raise self.refusal
-        names = tuple(one.name for one in deployments)
+        names = (*(one.name for one in deployments), *map(name_of, intents))
         if not validate_only:
             self.applied += names
             self.calls.append(names)
-        return tuple(self._applied(one) for one in deployments)
+        rows = (
+            AppliedIntentRow(intent=one, outcome=self.outcome, diffs=self.diffs) for one in intents
+        )
+        return AppliedEverything(
+            deployments=tuple(map(self._applied, deployments)), intents=tuple(rows)
+        )
+
+    def get_deployment(self, name: str) -> DeploymentRow:
+        self.room = self.room_after
+        return self._applied(a_deployment(name)).deployment
 
     def _applied(self, deployment: Deployment) -> AppliedRow:
         row = DeploymentRow(
@@ -236,3 +254,109 @@ def test_a_served_name_that_another_gives_up_is_no_reason_to_refuse(
         assert run(["apply", "-f", a_file(tmp_path / "x", "demo", "m")]) == 0
     assert operator.applied == ["demo"]
     assert "once it has its served name" in capsys.readouterr().out
+
+
+POOL = (
+    "apiVersion: skerry/v1\nkind: Pool\nmetadata: {name: onprem-fra--cpu}\nspec: {class: CLASS}\n"
+)
+PRICE = (
+    "apiVersion: skerry/v1\nkind: Price\nmetadata: {name: onprem-fra--cpu}\n"
+    "spec: {validFrom: 2026-12-01T00:00:00Z, pricePerAcceleratorHour: 1}\n"
+)
+CORDON = "apiVersion: skerry/v1\nkind: Cordon\nmetadata: {name: plane/gcp-x}\n"
+KIND = "apiVersion: skerry/v1\nkind: AcceleratorKind\nmetadata: {name: h100}\n"
+
+
+def a_mixed_file(path: Path, *others: str, capacity: str = "spot") -> str:
+    """Write a file with a deployment in the midst of other things."""
+    name = a_file(path, "demo", "m")
+    documents = (POOL.replace("CLASS", capacity), path.read_text(), *others)
+    path.write_text("---\n".join(documents))
+    return name
+
+
+def test_a_mixed_file_is_one_call_and_a_line_for_each_thing_in_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = a_mixed_file(tmp_path / "x", PRICE, CORDON, KIND)
+    with answering(operator := Operator(), monkeypatch):
+        assert run(["apply", "-f", name]) == 0
+    assert operator.calls == [
+        (
+            "demo",
+            "onprem-fra--cpu",
+            "onprem-fra--cpu/2026-12-01T00:00:00Z",
+            "planes/gcp-x",
+            "h100",
+        )
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "pool onprem-fra--cpu created",
+        "deployment demo created (revision 1)",
+        "price onprem-fra--cpu from 2026-12-01T00:00:00Z created",
+        "cordon plane/gcp-x created",
+        "accelerator-kind h100 created",
+    ]
+
+
+def test_a_dry_run_of_a_mixed_file_shows_the_fields_of_each_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator()
+    operator.outcome = ApplyOutcome.UPDATED
+    operator.diffs = (FieldDiffRow(path="terms.cordoned", before="true", after="false"),)
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", a_mixed_file(tmp_path / "x"), "--dry-run"]) == 0
+    assert operator.applied == []
+    assert capsys.readouterr().out.splitlines() == [
+        "pool onprem-fra--cpu would be updated",
+        "  terms.cordoned: true -> false",
+        "deployment demo would be updated (revision 1)",
+        "  terms.cordoned: true -> false",
+    ]
+
+
+def test_a_refusal_of_an_intent_names_its_file_and_what_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = a_mixed_file(tmp_path / "x", CORDON)
+    operator = Operator()
+    operator.refusal = InvalidInput(
+        "nothing was applied: intents[0].pool.terms.cordoned: no",
+        violations=(
+            FieldViolation(path="intents[0].pool.terms.cordoned", message="no"),
+            FieldViolation(path="intents[1].cordon", message="as in intents[0] too"),
+            FieldViolation(path="specs[0].metadata.name", message="too long"),
+        ),
+    )
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", name]) == 1
+    told = capsys.readouterr().err
+    assert f"nothing was applied: {name}: pool 'onprem-fra--cpu': terms.cordoned: no" in told
+    assert f"{name}: cordon 'plane/gcp-x': as in {name}: pool 'onprem-fra--cpu' too" in told
+    assert f"{name}: deployment 'demo': metadata.name: too long" in told
+    assert operator.applied == []
+
+
+def test_what_pends_is_told_as_it_is_once_the_rest_of_the_file_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = Operator(room=0)
+    operator.room_after = 9
+    with answering(operator, monkeypatch):
+        assert run(["apply", "-f", a_mixed_file(tmp_path / "x")]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_terms_of_the_same_file_count_when_it_is_asked_whether_a_pool_can_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x"
+    a_mixed_file(path, capacity="reserved")
+    demanding = "spec:\n  placement: {capacityClasses: [reserved]}\n  baseModel"
+    path.write_text(path.read_text().replace("spec:\n  baseModel", demanding))
+    with answering(Operator(room=0), monkeypatch):
+        assert run(["apply", "-f", str(path)]) == 0
+        path.write_text(path.read_text().replace("class: reserved", "class: spot"))
+        assert run(["apply", "-f", str(path)]) == 1
+    assert "no pool of this fleet can host deployment demo" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from skerry.cli.supervisor.catalogue import PLANES_MAX, offer_planes
 from skerry.cli.supervisor.layout import (
     DataDirectory,
+    choose_runtimes,
     extend_layout,
     ports_of,
     read_layout,
@@ -45,6 +46,29 @@ def test_a_layout_reads_back(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     write_layout(directory, layout)
     assert read_layout(directory) == layout
+
+
+def test_a_plane_may_run_on_ray_and_keeps_its_port_and_its_runtime(tmp_path: Path) -> None:
+    ports = itertools.count(20_000)
+    layout = extend_layout(None, 2, "simulated", lambda: next(ports))
+    assert {plane.runtime for plane in layout.planes} == {"local"}
+    first = layout.planes[0].name
+    mixed = choose_runtimes(layout, (f"{first}=ray",), lambda: next(ports))
+    assert [plane.runtime for plane in mixed.planes] == ["ray", "local"]
+    assert len(ports_of(mixed)) == 3 + 2 * 4 + 1
+    directory = DataDirectory(tmp_path)
+    write_layout(directory, mixed)
+    assert choose_runtimes(read_layout(directory), (), lambda: 1) == mixed
+    everywhere = choose_runtimes(mixed, ("ray",), lambda: next(ports))
+    assert everywhere.planes[0] == mixed.planes[0]
+    assert {plane.runtime for plane in everywhere.planes} == {"ray"}
+
+
+@pytest.mark.parametrize("told", ["k8s", "nowhere=ray", "=ray"])
+def test_an_unknown_runtime_or_plane_is_refused(told: str) -> None:
+    layout = extend_layout(None, 1, "simulated", lambda: 1)
+    with pytest.raises(InvalidInput, match="--runtime must be"):
+        choose_runtimes(layout, (told,), lambda: 1)
 
 
 @pytest.mark.parametrize("planes", [0, -1, PLANES_MAX + 1])

@@ -6,8 +6,10 @@ import pytest
 
 from skerry.cli.main import hoist_global_options, run
 from skerry.cli.render import render_yaml, to_plain
+from skerry.cli.session import describe
 from skerry.client.manifest import read_manifests
 from skerry.client.rows import DeploymentRow
+from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "demo-cpu.yaml"
 
@@ -22,6 +24,19 @@ def test_global_options_may_stand_anywhere() -> None:
 
 def test_after_two_dashes_nothing_is_an_option_of_ours() -> None:
     assert hoist_global_options(["chat", "--", "--config"]) == ["chat", "--", "--config"]
+
+
+def test_an_error_names_places_in_files_and_no_fields_of_requests() -> None:
+    told = "node 'a--b' is not reported"
+    assert describe(NotFound(told, field="name")) == told
+    wrong = InvalidInput("3 is below 5", field="spec.scaling.max_replicas")
+    assert describe(wrong) == "3 is below 5\n  field: spec.scaling.max_replicas"
+    several = (
+        FieldViolation(path="name", message="must not be empty"),
+        FieldViolation(path="spec.scaling", message="is missing"),
+    )
+    lines = describe(InvalidInput("the deployment is wrong", violations=several)).splitlines()
+    assert lines[1:] == ["  name: must not be empty", "  spec.scaling: is missing"]
 
 
 @pytest.mark.parametrize(

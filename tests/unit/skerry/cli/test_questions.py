@@ -38,9 +38,7 @@ EXPLANATION = questions.Explanation(
 )
 CONSEQUENCES = questions.Consequences(
     placed=(questions.ReplicasRow(deployment="first", pool="aws--cpu", replicas=1, reason="x"),),
-    moved=(
-        questions.MoveRow(deployment="demo", from_pool="fra--cpu", to_pool="aws--cpu", replicas=3),
-    ),
+    moved=(rows.MoveRow(deployment="demo", from_pool="fra--cpu", to_pool="aws--cpu", replicas=3),),
     evicted=(questions.ReplicasRow(deployment="last", pool="fra--cpu", replicas=2, reason="y"),),
     shed=(SHED,),
     unplaced=(UNPLACED,),
@@ -217,6 +215,7 @@ def test_the_plan_in_force_shows_what_is_proven_scarce_and_given_up(
         "LEVEL VALUE BOUND GAP UNIT",
         "cost 4 3 25.00% USD/h",
         "at 0, which no plan beats: unmet-class-0",
+        "certified gap: 25.00% of cost (no plan is below 3 USD/h)",
         "SCARCE POOL ONE MORE ACCELERATOR IS WORTH USD/H",
         "fra--cpu 1.2000",
         "not by a better solver: cp-sat: late",

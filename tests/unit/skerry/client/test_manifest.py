@@ -69,7 +69,14 @@ def test_tensorrt_example_uses_every_technique_it_names() -> None:
     assert deployment.revision.objective.ttft_seconds == 1.5
 
 
-@pytest.mark.parametrize("name", ["demo-cpu.yaml", "llama-70b-h100-tensorrt.yaml"])
+EXAMPLE_NAMES = (
+    "demo-cpu.yaml",
+    "llama-70b-h100-disaggregated.yaml",
+    "llama-70b-h100-tensorrt.yaml",
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLE_NAMES)
 def test_rendered_manifest_reads_back_as_the_same_deployment(name: str) -> None:
     deployments = read_manifests((EXAMPLES / name).read_bytes(), name)
     text = yaml.safe_dump(render_manifest(deployments[0]), sort_keys=False)

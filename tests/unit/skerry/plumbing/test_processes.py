@@ -228,6 +228,49 @@ async def test_child_dies_with_its_parent_when_asked(start: Start, tmp_path: Pat
     assert not is_alive(child)
 
 
+async def test_dead_children_that_nobody_waits_for_are_reaped_and_the_others_are_not(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import os, subprocess, sys, time\n"
+        "from skerry.plumbing import processes\n"
+        "processes.adopt_orphans()\n"
+        "fork = [sys.executable, '-c', 'import subprocess; subprocess.Popen([\"true\"])']\n"
+        "subprocess.run(fork, check=True)\n"  # leaves us its child, which ends
+        "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n"
+        "ours = subprocess.Popen(['true'])\n"
+        "print(processes.reap_orphans({ours.pid}))\n"
+        "print(ours.wait())\n"
+        "print(processes.reap_orphans(()))\n"
+    )
+    ended = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(ended.communicate(), 30)
+    assert output.split() == [b"1", b"0", b"0"]
+
+
+async def test_a_program_inherits_the_descriptors_it_is_given_and_no_others(
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "lock").open("w") as given, (tmp_path / "other").open("w") as other:
+        program = (
+            "import os, sys\n"
+            "for number in sys.argv[1:]:\n"
+            "    print(os.path.exists('/proc/self/fd/' + number))\n"
+        )
+        record = spawn(
+            [sys.executable, "-c", program, str(given.fileno()), str(other.fileno())],
+            env=None,
+            cwd=None,
+            stdout_path=tmp_path / "output",
+            die_with_parent=True,
+            pass_fds=(given.fileno(),),
+        )
+        await wait_until_gone(record)
+    assert (tmp_path / "output").read_text().split() == ["True", "False"]
+
+
 async def test_waiting_for_the_gone_returns(start: Start) -> None:
     record = start("true")
     assert await wait_until_gone(record) == 0

@@ -59,6 +59,9 @@ class Echo:
         await context.write(request)
         await self._act(context)
 
+    async def encoded(self, request: StringValue, context: Any) -> bytes:
+        return request.SerializeToString()
+
     async def _act(self, context: Any) -> None:
         if self.act:
             await self.act(context)
@@ -79,6 +82,7 @@ def handlers_of(echo: Echo) -> grpc.GenericRpcHandler:
             "Collect": grpc.stream_unary_rpc_method_handler(echo.collect, decode, encode),
             "Spread": grpc.unary_stream_rpc_method_handler(echo.spread, decode, encode),
             "Chat": grpc.stream_stream_rpc_method_handler(echo.chat, decode, encode),
+            "Encoded": grpc.unary_unary_rpc_method_handler(echo.encoded, decode, encode),
             "Written": grpc.unary_stream_rpc_method_handler(echo.written, decode, encode),
         },
     )
@@ -103,12 +107,17 @@ async def serving(
 
 async def responses_of(channel: grpc.aio.Channel, method: str, *requests: bytes) -> list[str]:
     """Make one call with raw bytes; return the answers or raise the error as its kind."""
-    shape = {"Unary": "unary_unary", "Collect": "stream_unary", "Chat": "stream_stream"}
+    shape = {
+        "Unary": "unary_unary",
+        "Encoded": "unary_unary",
+        "Collect": "stream_unary",
+        "Chat": "stream_stream",
+    }
     make = getattr(channel, shape.get(method, "unary_stream"))
     call = make(f"/test.Echo/{method}", response_deserializer=StringValue.FromString)
     sent: Any = iter(requests) if method in ("Collect", "Chat") else requests[0]
     try:
-        if method in ("Unary", "Collect"):
+        if method in ("Unary", "Encoded", "Collect"):
             return [(await call(sent)).value]
         return [response.value async for response in call(sent)]
     except grpc.aio.AioRpcError as error:
@@ -182,6 +191,12 @@ async def test_handlers_answer_through_the_interceptor(
 ) -> None:
     answers = await responses_of(channel, method, word("a"))
     assert set(answers) == {"a"}
+
+
+async def test_an_answer_that_is_encoded_already_is_sent_as_it_is(
+    channel: grpc.aio.Channel,
+) -> None:
+    assert await responses_of(channel, "Encoded", word("a")) == ["a"]
 
 
 @pytest.mark.parametrize("method", METHODS)

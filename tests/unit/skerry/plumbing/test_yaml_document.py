@@ -1,9 +1,19 @@
 """Operators' files mean what they say, and a fault is named with its line and column."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skerry.plumbing.errors import InvalidInput
-from skerry.plumbing.yaml_document import BYTES_MAX, DEPTH_MAX, NODES_MAX, Value, dotted, parse
+from skerry.plumbing.yaml_document import (
+    BYTES_MAX,
+    DEPTH_MAX,
+    NODES_MAX,
+    Value,
+    dotted,
+    dump,
+    parse,
+)
 
 FILE = b"""\
 # a comment
@@ -160,3 +170,37 @@ def test_limits_hold() -> None:
 def test_paths_are_written_as_people_do() -> None:
     assert dotted(("a", 0, "b")) == "a[0].b"
     assert dotted(()) == ""
+
+
+ODD = ("1e5", "12e4567", "0o17", "0x1f", "1_000", ".inf", "no", "null", "~", "", "12:30", "-", "=")
+TEXTS = st.one_of(
+    st.sampled_from(ODD),
+    st.from_regex(r"[-+.0-9eEox_:]{1,12}", fullmatch=True),
+    st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))),
+)
+SCALARS = st.one_of(
+    TEXTS,
+    st.booleans(),
+    st.none(),
+    st.integers(-(2**63) + 1, 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(TEXTS.filter(lambda key: key != "<<"), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.just("a"), VALUES, min_size=1), min_size=1, max_size=3))
+def test_what_is_dumped_is_parsed_as_it_was(documents: list[Value]) -> None:
+    text = dump(documents)
+    assert [document.value for document in parse(text.encode(), "f.yaml")] == documents
+
+
+def test_a_value_that_stands_twice_is_written_twice() -> None:
+    shared: list[Value] = [1]
+    assert dump([{"a": shared, "b": shared}]) == "a:\n- 1\nb:\n- 1\n"

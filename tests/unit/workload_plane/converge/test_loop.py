@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from skerry.fleet.deployment import BaseModel
+from skerry.fleet.deployment import BaseModel, ResourceShape
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.node import NodeCordon
 from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
 from skerry.plumbing.ids import SystemIds
 from tests.fakes.clock import FakeClock
@@ -29,11 +30,12 @@ class FakeProbe:
 
     hung: set[str] = field(default_factory=set)
     broken: bool = False
+    loading: bool = False
 
     async def is_healthy(self, record: ReplicaRecord) -> bool:
         if self.broken:
             raise RuntimeError("a mistake of ours")
-        return record.name not in self.hung
+        return record.name not in self.hung and not self.loading
 
     async def in_flight(self, record: ReplicaRecord) -> int | None:
         return 0
@@ -55,16 +57,31 @@ class RoutesAll:
         return GatewayView(known=True, routable=frozenset(self._runtime.records))
 
 
+ORDER = ReplicaOrder(
+    name="demo-r1-a",
+    deployment="demo",
+    revision=1,
+    pool=POOL,
+    served_name="demo",
+    engine=EngineSpec(name=EngineName.SIMULATED),
+)
+EIGHT = SeenPool(name=POOL, accelerator="cpu", accelerators=8)
+TWO_NODES = SeenPool(
+    name=POOL, accelerator="cpu", accelerators=4, nodes=("n1", "n2"), accelerators_per_node=2
+)
+
+
 class World:
-    def __init__(self) -> None:
+    def __init__(self, pools: tuple[SeenPool, ...] = (EIGHT,)) -> None:
         self.clock = FakeClock()
         self.runtime = FakeReplicaRuntime()
         self.probe = FakeProbe()
         self.desired = Desired()
         self.wake, self.changed = asyncio.Event(), asyncio.Event()
         self.memory = memory = Memory()
-        pools = (SeenPool(name=POOL, accelerator="cpu", accelerators=8),)
-        terms = StartTerms(model_dirs=(Path("/nowhere"),), engine_override=None, pools=pools)
+        terms = StartTerms(
+            model_dirs=(Path("/nowhere"),), engine_override=None, pools=lambda: pools
+        )
         ids = SystemIds(self.clock)
         self.loop = ConvergeLoop(
             LoopParts(
@@ -74,7 +91,7 @@ class World:
                 gateway=RoutesAll(self.runtime),
                 applier=Applier(self.runtime, memory, terms, self.wake, self.clock, ids),
                 memory=memory,
-                pools=pools,
+                pools=lambda: pools,
                 clock=self.clock,
             ),
             self.wake,
@@ -129,6 +146,26 @@ async def test_a_hung_replica_is_killed_and_replaced(world: World) -> None:
     await world.run_for(6)
     assert world.states() == [(1, "ready")]
     assert f"kill {name}" in world.runtime.log
+
+
+async def test_a_replica_whose_engine_restarts_is_waited_for_as_long_as_a_start_takes(
+    world: World,
+) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(20)
+    (name,) = world.runtime.records
+    # As the runtime reads it from what the host wrote.
+    await world.runtime.mark(name, ReplicaState.STARTING, "the engine ended by itself")
+    world.probe.loading = True
+    await world.run_for(60)
+    assert list(world.runtime.records) == [name]
+    world.probe.loading = False
+    await world.run_for(2)
+    assert world.states() == [(1, "ready")]
+    assert world.runtime.records[name].message == ""
+    world.probe.hung.add(name)  # and a hang after it is one again
+    await world.run_for(15)
+    assert name not in world.runtime.records
 
 
 async def test_a_replica_that_does_not_die_is_not_doubled(world: World) -> None:
@@ -230,16 +267,8 @@ def test_a_replica_is_named_after_its_deployment_and_revision() -> None:
 async def test_what_died_with_the_machine_comes_back_at_once_and_all_together() -> None:
     world = World()
     world.desired.state = wants(3)
-    order = ReplicaOrder(
-        name="",
-        deployment="demo",
-        revision=1,
-        pool=POOL,
-        served_name="demo",
-        engine=EngineSpec(name=EngineName.SIMULATED),
-    )
     for name in ("demo-r1-a", "demo-r1-b", "demo-r1-c"):
-        await world.runtime.start(replace(order, name=name))
+        await world.runtime.start(replace(ORDER, name=name))
         await world.runtime.mark(name, ReplicaState.READY)
         world.runtime.crash(name)
     async with asyncio.TaskGroup() as group:
@@ -248,3 +277,95 @@ async def test_what_died_with_the_machine_comes_back_at_once_and_all_together() 
         task.cancel()
     assert world.states() == [(1, "ready")] * 3
     assert not world.runtime.dead.keys() & world.runtime.records.keys()
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[World]:
+    """Return a world with two nodes of two accelerators each."""
+    world = World((TWO_NODES,))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.loop.run())
+        yield world
+        task.cancel()
+
+
+def _emptying(target: int, *draining: str) -> DesiredState:
+    cordons = tuple(NodeCordon(node=node, draining=True) for node in draining)
+    return replace(wants(target), node_cordons=cordons)
+
+
+def _nodes(world: World) -> list[tuple[str, ...]]:
+    return sorted(record.nodes for record in world.runtime.records.values())
+
+
+async def test_a_draining_node_is_emptied_and_what_ran_there_runs_elsewhere(nodes: World) -> None:
+    nodes.desired.state = wants(2)
+    await nodes.run_for(3)
+    assert _nodes(nodes) == [("n1",), ("n1",)]
+    nodes.desired.state = _emptying(2, "n1")
+    await nodes.run_for(20)
+    assert _nodes(nodes) == [("n2",), ("n2",)]
+    assert nodes.states() == [(1, "ready"), (1, "ready")]
+    assert nodes.loop.waits == ()
+
+
+async def test_why_a_draining_node_is_not_empty_is_logged_once(
+    nodes: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes.desired.state = _emptying(2, "n1", "n2")
+    await nodes.run_for(3)
+    assert nodes.runtime.records == {}
+    nodes.desired.state = wants(3)
+    await nodes.run_for(3)
+    before = set(nodes.runtime.records)
+    nodes.desired.state = _emptying(3, "n1")
+    await nodes.run_for(60)
+    assert _nodes(nodes) == [("n1",), ("n2",), ("n2",)]
+    assert len(before & set(nodes.runtime.records)) == 2
+    told = [r for r in caplog.records if r.getMessage() == "node.not-emptied"]
+    assert len(told) == 1
+    assert [wait.draining for wait in nodes.loop.waits] == [("n1",)]
+    nodes.desired.state = wants(3)
+    await nodes.run_for(3)
+    assert nodes.loop.waits == ()
+
+
+async def test_a_replica_takes_the_devices_of_its_own_node() -> None:
+    world = World((replace(TWO_NODES, accelerator="H100-80G"),))
+    demo = a_deployment()
+    shapes = (ResourceShape(accelerator="H100-80G", accelerators=2),)
+    world.desired.state = wants(2, replace(demo, revision=replace(demo.revision, shapes=shapes)))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.loop.run())
+        await world.run_for(3)
+        task.cancel()
+    held = {record.nodes: record.devices for record in world.runtime.records.values()}
+    assert held == {("n1",): (0, 1), ("n2",): (2, 3)}
+
+
+async def test_a_start_is_measured_up_to_the_first_answer(world: World) -> None:
+    world.probe.loading = True
+    world.desired.state = wants(1)
+    await world.run_for(42)
+    (record,) = world.runtime.records.values()
+    assert (record.state, record.start_seconds) == (ReplicaState.STARTING, 0.0)
+    world.probe.loading = False
+    await world.run_for(2)
+    (record,) = world.runtime.records.values()
+    assert record.state is ReplicaState.READY
+    assert record.start_seconds == pytest.approx(42, abs=1)
+    assert [one.record.start_seconds for one in world.loop.replicas] == [record.start_seconds]
+    await world.runtime.mark(record.name, ReplicaState.DRAINING, "why")
+    assert world.runtime.records[record.name].start_seconds == record.start_seconds
+
+
+async def test_the_start_of_an_adopted_replica_is_not_known() -> None:
+    world = World()
+    world.desired.state = wants(1)
+    await world.runtime.start(ORDER)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.loop.run())
+        await world.run_for(5)
+        task.cancel()
+    (record,) = world.runtime.records.values()
+    assert (record.state, record.start_seconds) == (ReplicaState.READY, 0.0)

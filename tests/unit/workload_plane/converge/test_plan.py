@@ -16,14 +16,15 @@ from workload_plane.converge.actions import (
     StartReplica,
     StopReplica,
 )
-from workload_plane.converge.plan import (
+from workload_plane.converge.condition import (
     DRAIN_SECONDS_MAX,
     DRAIN_SECONDS_MIN,
     HUNG_SECONDS_MAX,
     START_SECONDS_MAX,
-    plan,
 )
+from workload_plane.converge.plan import plan
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica, StartBackoff
+from workload_plane.engines import sglang, trtllm, vllm
 
 NOW = 1_000.0
 POOL = "here--cpu"
@@ -149,6 +150,14 @@ def test_a_hung_replica_is_fenced_and_a_slow_starter_is_not() -> None:
     assert plan(wants(1), sees(loading), NOW) == ()
     late = dataclasses.replace(loading, started_at=NOW - START_SECONDS_MAX - 1)
     assert kinds(plan(wants(1), sees(late), NOW)) == [FenceReplica]
+
+
+def test_no_start_is_ended_before_its_own_host_would_give_it_up() -> None:
+    slowest = max(trtllm._STARTUP_SECONDS_MAX, vllm._STARTUP_SECONDS_MAX)
+    assert slowest == sglang._STARTUP_SECONDS_MAX
+    loading = a_replica(state=ReplicaState.STARTING, ready_at=None)
+    slow = dataclasses.replace(loading, started_at=NOW - slowest - 120)
+    assert plan(wants(1), sees(slow), NOW) == ()
 
 
 def test_an_unreadable_record_holds_its_place_and_its_pool() -> None:

@@ -1,8 +1,10 @@
 """Backoff between starts, and what is remembered of replicas between looks."""
 
 from skerry.fleet.observation import ReplicaState
+from workload_plane.converge.discover import Memory
 from workload_plane.converge.memory import after_look, first_sight, next_state
-from workload_plane.converge.seen import StartBackoff, after_failure
+from workload_plane.converge.seen import SOUND_SECONDS, StartBackoff, after_failure
+from workload_plane.replica_host.restarts import WINDOW_SECONDS
 
 FRESH = StartBackoff(deployment="demo", revision=1)
 
@@ -15,11 +17,39 @@ def test_failures_in_a_row_double_the_pause_up_to_half_a_minute() -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
-def test_a_replica_that_served_for_a_while_is_replaced_at_once() -> None:
+def test_a_replica_that_served_longer_than_its_hosts_window_is_replaced_at_once() -> None:
     failing = StartBackoff(deployment="demo", revision=1, failures=5, retry_at=90.0)
-    after = after_failure(failing, 11.0, 100.0)
+    after = after_failure(failing, SOUND_SECONDS + 1, 100.0)
     assert (after.failures, after.retry_at) == (0, 100.0)
     assert after_failure(failing, 9.0, 100.0).failures == 6
+    assert after_failure(failing, 15.0, 100.0).failures == 6
+    assert SOUND_SECONDS > WINDOW_SECONDS  # a host gives up within it, of an engine that served
+
+
+def test_the_first_end_of_one_that_served_waits_for_nothing_and_the_next_do() -> None:
+    first = after_failure(FRESH, 15.0, 100.0)
+    assert (first.failures, first.retry_at) == (1, 100.0)
+    assert after_failure(first, 15.0, 100.5) == first  # a node took several with it
+    second = after_failure(first, 15.0, 120.0)
+    assert (second.failures, second.retry_at) == (2, 121.0)
+
+
+def test_what_its_host_gave_up_has_failed_however_long_ago_it_became_ready() -> None:
+    failing = StartBackoff(deployment="demo", revision=1, failures=5, retry_at=90.0)
+    after = after_failure(failing, SOUND_SECONDS + 1, 100.0, given_up=True)
+    assert (after.failures, after.retry_at) == (6, 116.0)
+
+
+def test_an_engine_that_dies_after_a_while_of_service_is_tried_ever_more_slowly() -> None:
+    memory, pauses = Memory(), []
+    for number in range(4):
+        name = f"demo-r1-{number}"
+        memory.replicas[name] = first_sight(ReplicaState.READY, 0.0)
+        memory.seen_alive.add(name)
+        memory.given_up.add(name)
+        memory.failed("demo", 1, name, 10_000.0)
+        pauses.append(memory.backoffs["demo", 1].retry_at - 10_000.0)
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
 def test_silence_is_counted_from_the_first_unanswered_look_and_only_once_ready() -> None:

@@ -1,23 +1,36 @@
-"""What an engine cannot do is refused by the technique's name, with the remedy, before a start."""
+"""What an engine cannot do is refused by field, engine and version, with the remedy, up front."""
 
 import pytest
 
 from skerry.fleet.engine import (
+    Batching,
+    CudaGraphs,
     Disaggregation,
     EngineName,
+    EngineProtocol,
     EngineSpec,
+    GuidedDecoding,
+    KvCache,
+    Lora,
+    LoraAdapter,
     Parallelism,
     PrefixCaching,
     Quantisation,
     SpeculativeDecoding,
     SpeculativeMethod,
 )
-from workload_plane.engines.catalogue import refusals, render
+from tests.unit.workload_plane.engines.golden_cases import SCHEDULE, drafting
+from workload_plane.engines.catalogue import RENDERERS, engine_refusals, refusals, render
 from workload_plane.engines.port import LaunchParameters, UnsupportedTechnique
 
 REAL = (EngineName.TENSORRT_LLM, EngineName.VLLM, EngineName.SGLANG, EngineName.LLAMACPP)
 NGRAM = SpeculativeDecoding(method=SpeculativeMethod.NGRAM, draft_tokens=2)
-MTP = SpeculativeDecoding(method=SpeculativeMethod.MTP, draft_tokens=2)
+APART = Disaggregation(prefill_replicas=1, decode_replicas=1)
+ADAPTER = LoraAdapter(name="sql", uri="hf://maker/sql")
+GIB = 2**30
+LAUNCH = LaunchParameters(
+    model_path="/m", served_name="m", host="127.0.0.1", http_port=1, config_dir="/c"
+)
 
 
 @pytest.mark.parametrize("name", list(EngineName))
@@ -25,22 +38,28 @@ def test_default_spec_is_taken_by_every_engine(name: EngineName) -> None:
     assert refusals(EngineSpec(name=name)) == ()
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_disaggregation_is_refused_inside_one_replica(name: EngineName) -> None:
-    split = Disaggregation(prefill_replicas=1, decode_replicas=1)
-    (refusal,) = refusals(EngineSpec(name=name, disaggregation=split))
-    assert refusal.startswith("disaggregation: ")
-    assert "remove it" in refusal
+def test_disaggregation_is_tensorrt_llms_in_every_release() -> None:
+    for version in RENDERERS[EngineName.TENSORRT_LLM].VERSIONS:
+        assert refusals(_trtllm(version, disaggregation=APART)) == ()
+
+
+@pytest.mark.parametrize("name", [EngineName.VLLM, EngineName.SGLANG, EngineName.LLAMACPP])
+def test_disaggregation_without_a_proxy_of_the_engines_own_is_refused(name: EngineName) -> None:
+    (refusal,) = refusals(EngineSpec(name=name, disaggregation=APART))
+    assert refusal.path == "spec.engine.disaggregation"
+    assert "remove it (can: tensorrt-llm 1.4)" in refusal.message
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_unknown_formats_are_refused_with_those_there_are(name: EngineName) -> None:
     spec = EngineSpec(name=name, quantisation=Quantisation(weights="int3", kv_cache="int3"))
     weights, cache = refusals(spec)
-    assert weights.startswith("quantisation of weights 'int3'")
-    assert cache.startswith("quantisation of the KV cache 'int3'")
-    assert "," in weights
-    assert "," in cache
+    assert (weights.path, cache.path) == (
+        "spec.engine.quantisation.weights",
+        "spec.engine.quantisation.kvCache",
+    )
+    assert "'int3' is none of" in weights.message
+    assert "," in cache.message
 
 
 @pytest.mark.parametrize(
@@ -49,52 +68,213 @@ def test_unknown_formats_are_refused_with_those_there_are(name: EngineName) -> N
 @pytest.mark.parametrize("name", list(EngineName))
 def test_options_off_the_allow_list_are_refused(name: EngineName, option: str) -> None:
     (refusal,) = refusals(EngineSpec(name=name, options=((option, "true"),)))
-    assert refusal.startswith(f"option {option!r}: not an allowed option of {name}")
+    assert refusal.path == "spec.engine.options"
+    assert f"option {option!r}: not an allowed option of {name}" in refusal.message
+
+
+def _trtllm(version: str = "1.2", **changes: object) -> EngineSpec:
+    return EngineSpec(name=EngineName.TENSORRT_LLM, version=version, **changes)  # type: ignore[arg-type]
+
+
+def _vllm(version: str = "0.33", **changes: object) -> EngineSpec:
+    return EngineSpec(name=EngineName.VLLM, version=version, **changes)  # type: ignore[arg-type]
+
+
+def _sglang(version: str = "0.5.23", **changes: object) -> EngineSpec:
+    return EngineSpec(name=EngineName.SGLANG, version=version, **changes)  # type: ignore[arg-type]
+
+
+def _llamacpp(**changes: object) -> EngineSpec:
+    return EngineSpec(name=EngineName.LLAMACPP, **changes)  # type: ignore[arg-type]
+
+
+def _scheduled(method: SpeculativeMethod) -> SpeculativeDecoding:
+    return drafting(method, draft_length_by_batch=SCHEDULE)
+
+
+def _disk(**changes: object) -> PrefixCaching:
+    return PrefixCaching(disk_path="/cache", **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("spec", "technique"),
+    ("spec", "path", "words"),
     [
-        (EngineSpec(name=EngineName.LLAMACPP, speculative=NGRAM), "speculative decoding by ngram"),
-        (EngineSpec(name=EngineName.LLAMACPP, parallelism=Parallelism(tensor=2)), "parallelism"),
-        (EngineSpec(name=EngineName.SGLANG, speculative=MTP), "speculative decoding by mtp"),
+        (_trtllm("1.3"), "version", "known are 1.2, 1.4"),
+        (_vllm("0.3"), "version", "known are 0.16, 0.33"),
+        (_sglang("0.5.2"), "version", "known are 0.5.9, 0.5.23"),
+        (_llamacpp(version="1.0"), "version", "leave it out"),
+        (_trtllm(protocol=EngineProtocol.OPENENGINE), "protocol", "set version 1.4"),
         (
-            EngineSpec(name=EngineName.TENSORRT_LLM, parallelism=Parallelism(tensor=4, expert=3)),
-            "expert parallelism 3",
+            _trtllm("1.4", protocol=EngineProtocol.OPENENGINE, disaggregation=APART),
+            "protocol",
+            "over HTTP",
+        ),
+        (_vllm(protocol=EngineProtocol.OPENENGINE), "protocol", "the replica host translates"),
+        (_llamacpp(speculative=NGRAM), "speculativeDecoding", "vllm 0.33"),
+        (_llamacpp(parallelism=Parallelism(tensor=2)), "parallelism.tensor", "set it to 1"),
+        (_llamacpp(kv_cache=KvCache(memory_share=0.5)), "kvCache.memoryShare", "contextTokens"),
+        (_llamacpp(batching=Batching(tokens_max=8)), "batching.tokensMax", "32..16384"),
+        (_llamacpp(prefix_caching=_disk()), "prefixCaching.diskPath", "no disk tier"),
+        (_llamacpp(cuda_graphs=CudaGraphs()), "cudaGraphs", "remove it"),
+        (_trtllm(parallelism=Parallelism(tensor=4, expert=3)), "parallelism.expert", "divide"),
+        (_trtllm(parallelism=Parallelism(data=2)), "parallelism.data", "(can: vllm 0.33"),
+        (_trtllm(prefix_caching=_disk(disk_bytes=GIB)), "prefixCaching.diskPath", "version 1.4"),
+        (_trtllm("1.4", prefix_caching=_disk()), "prefixCaching.diskPath", "set disk"),
+        (
+            _trtllm(speculative=_scheduled(SpeculativeMethod.EAGLE3)),
+            "speculativeDecoding.draftLengthByBatch",
+            "draft-model, ngram",
         ),
         (
-            EngineSpec(name=EngineName.VLLM, parallelism=Parallelism(tensor=4, expert=2)),
-            "expert parallelism 2",
+            _trtllm("1.4", speculative=_scheduled(SpeculativeMethod.NGRAM)),
+            "speculativeDecoding.draftLengthByBatch",
+            "draft-model, eagle3, mtp",
         ),
         (
-            EngineSpec(name=EngineName.VLLM, parallelism=Parallelism(attention_data_parallel=True)),
-            "attention data parallelism",
+            _vllm("0.16", speculative=_scheduled(SpeculativeMethod.NGRAM)),
+            "speculativeDecoding.draftLengthByBatch",
+            "set version 0.33",
         ),
         (
-            EngineSpec(name=EngineName.VLLM, prefix_caching=PrefixCaching(host_memory_bytes=1)),
-            "prefix caching in host memory",
+            _sglang("0.5.9", speculative=_scheduled(SpeculativeMethod.EAGLE3)),
+            "speculativeDecoding.draftLengthByBatch",
+            "set version 0.5.23",
+        ),
+        (
+            _sglang(speculative=_scheduled(SpeculativeMethod.NGRAM)),
+            "speculativeDecoding.draftLengthByBatch",
+            "eagle3, mtp",
+        ),
+        (
+            _sglang(
+                "0.5.9",
+                speculative=drafting(SpeculativeMethod.EAGLE3),
+                lora=Lora(adapters=(ADAPTER,)),
+            ),
+            "speculativeDecoding.method",
+            "does not go with lora; choose ngram",
+        ),
+        (_vllm(parallelism=Parallelism(tensor=4, expert=2)), "parallelism.expert", "on or off"),
+        (
+            _vllm(parallelism=Parallelism(attention_data_parallel=True)),
+            "parallelism.attentionDataParallel",
+            "tensorrt-llm 1.4, sglang 0.5.23",
+        ),
+        (_vllm(prefix_caching=_disk()), "prefixCaching.diskPath", "set hostMemory"),
+        (
+            _vllm(prefix_caching=_disk(host_memory_bytes=GIB, disk_bytes=GIB)),
+            "prefixCaching.disk",
+            "has no bound",
+        ),
+        (
+            _vllm(batching=Batching(tokens_max=64, chunked_prefill=False)),
+            "batching.tokensMax",
+            "below contextTokens",
+        ),
+        (_vllm(lora=Lora(adapters=(ADAPTER,), rank_max=1024)), "lora.rankMax", "above 512"),
+        (
+            _sglang(prefix_caching=PrefixCaching(host_memory_bytes=1)),
+            "prefixCaching.hostMemory",
+            "less than 1 GB",
+        ),
+        (
+            _vllm(lora=Lora(adapters=(LoraAdapter(name="a", uri="https://h/a.safetensors"),))),
+            "lora.adapters[0].uri",
+            "hf://OWNER/NAME",
+        ),
+        (
+            _trtllm(guided_decoding=GuidedDecoding(backend="outlines")),
+            "guidedDecoding.backend",
+            "xgrammar, llguidance",
+        ),
+        (
+            _vllm(quantisation=Quantisation(weights="bitsandbytes")),
+            "quantisation.weights",
+            "vllm 0.33: 'bitsandbytes'",
         ),
         (
             EngineSpec(name=EngineName.SIMULATED, options=(("jitter", "nan"),)),
+            "options",
             "option 'jitter'",
         ),
+        (_llamacpp(options=(("threads", "2"), ("threads", "3"))), "options", "'threads'"),
         (
-            EngineSpec(name=EngineName.LLAMACPP, options=(("threads", "2"), ("threads", "3"))),
-            "option 'threads'",
+            _vllm(kv_cache=KvCache(memory_share=0.8), options=(("gpu-memory-utilization", "0.9"),)),
+            "options",
+            "says again what kvCache.memoryShare says",
         ),
     ],
 )
-def test_refusal_names_the_technique(spec: EngineSpec, technique: str) -> None:
+def test_refusal_names_the_field_the_engine_and_a_way_on(
+    spec: EngineSpec, path: str, words: str
+) -> None:
+    (refusal,) = engine_refusals(spec)
+    assert refusal.path == f"spec.engine.{path}"
+    assert refusal.message.startswith(f"{spec.name}")
+    assert words in refusal.message
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.2.1", "1.2.0rc3"])
+def test_a_release_of_a_line_is_rendered_as_the_line(version: str) -> None:
+    assert refusals(_trtllm(version)) == ()
+    assert render(_trtllm(version), LAUNCH) == render(_trtllm("1.2"), LAUNCH)
+
+
+def test_without_a_version_the_newest_that_is_released_is_meant() -> None:
+    for name, renderer in RENDERERS.items():
+        if renderer.VERSIONS:
+            spec = EngineSpec(name=name)
+            newest = EngineSpec(name=name, version=renderer.DEFAULT_VERSION)
+            assert render(spec, LAUNCH) == render(newest, LAUNCH)
+
+
+def test_what_an_engine_could_do_and_no_host_can_start_is_refused_at_apply_only() -> None:
+    spec = _trtllm("1.4", protocol=EngineProtocol.OPENENGINE)
+    assert engine_refusals(spec) == ()
     (refusal,) = refusals(spec)
-    assert refusal.startswith(f"{technique}:")
+    assert refusal.path == "spec.engine.protocol"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        _sglang(prefix_caching=PrefixCaching(host_memory_bytes=32 * GIB, disk_path="/cache")),
+        _vllm(prefix_caching=PrefixCaching(host_memory_bytes=32 * GIB, disk_path="/cache")),
+        _trtllm(
+            "1.4",
+            prefix_caching=PrefixCaching(
+                host_memory_bytes=32 * GIB, disk_path="/cache", disk_bytes=GIB
+            ),
+        ),
+    ],
+)
+def test_prefixes_on_disk_are_refused_at_apply_until_a_plane_makes_their_place(
+    spec: EngineSpec,
+) -> None:
+    assert engine_refusals(spec) == ()
+    (refusal,) = refusals(spec)
+    assert refusal.path == "spec.engine.prefixCaching.diskPath"
+    assert "no plane" in refusal.message
+    assert "hostMemory" in refusal.message
+
+
+@pytest.mark.parametrize(
+    "uri", ["hf://maker/sql", "hf://maker/sql@v1", "file:///adapters/sql", "s3://b/a/", "gs://b/a/"]
+)
+def test_adapters_come_from_wherever_the_plane_fetches_directories(uri: str) -> None:
+    adapters = (LoraAdapter(name="sql", uri=uri),)
+    for spec in (_vllm(lora=Lora(adapters=adapters)), _sglang(lora=Lora(adapters=adapters))):
+        assert refusals(spec) == ()
+
+
+@pytest.mark.parametrize("uri", ["s3://b/a.safetensors", "hf://maker/sql/a.safetensors", "ftp://x"])
+def test_an_adapter_of_one_file_is_refused_with_what_it_lacks(uri: str) -> None:
+    (refusal,) = refusals(_vllm(lora=Lora(adapters=(LoraAdapter(name="sql", uri=uri),))))
+    assert refusal.path == "spec.engine.lora.adapters[0].uri"
+    assert "directory" in refusal.message
 
 
 def test_rendering_a_refused_spec_tells_every_refusal() -> None:
-    launch = LaunchParameters(
-        model_path="/m", served_name="m", host="127.0.0.1", http_port=1, config_dir="/c"
-    )
-    spec = EngineSpec(
-        name=EngineName.LLAMACPP, speculative=NGRAM, parallelism=Parallelism(tensor=2)
-    )
-    with pytest.raises(UnsupportedTechnique, match=r"speculative.*; parallelism"):
-        render(spec, launch)
+    spec = _llamacpp(speculative=NGRAM, parallelism=Parallelism(tensor=2))
+    with pytest.raises(UnsupportedTechnique, match=r"parallelism.*; .*speculative"):
+        render(spec, LAUNCH)

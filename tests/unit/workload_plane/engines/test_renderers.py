@@ -40,7 +40,7 @@ kv_cache_config:
   dtype: fp8
   enable_block_reuse: true
   free_gpu_memory_fraction: 0.85
-  host_cache_size: 17179869184
+  host_cache_size: 2147483648
 max_batch_size: 64
 max_seq_len: 8192
 return_perf_metrics: true
@@ -68,6 +68,7 @@ def words(launch: EngineLaunch) -> str:
 
 
 def test_tensorrt_llm_keeps_all_but_place_and_degrees_in_the_yaml() -> None:
+    """Host memory is of the replica in the spec, and of each of its 8 ranks in the file."""
     spec = a_large_spec(
         EngineName.TENSORRT_LLM,
         quantisation=Quantisation(weights="fp8", kv_cache="fp8"),
@@ -148,7 +149,7 @@ def test_vllm_command_line() -> None:
     assert words(render(spec, LAUNCH)) == (
         "vllm serve /models/llama-70b-fp8 --served-model-name llama-70b"
         " --host 127.0.0.1 --port 8001 --tensor-parallel-size 2 --pipeline-parallel-size 1"
-        " --max-model-len 8192 --max-num-seqs 64 --enable-expert-parallel --quantization fp8"
+        " --enable-expert-parallel --max-model-len 8192 --max-num-seqs 64 --quantization fp8"
         " --kv-cache-dtype fp8 --enable-prefix-caching --speculative-config"
         ' {"method": "eagle3", "model": "/models/draft", "num_speculative_tokens": 3}'
         " --enforce-eager --gpu-memory-utilization 0.9"

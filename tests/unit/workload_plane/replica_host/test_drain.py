@@ -12,6 +12,7 @@ from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad
 from workload_plane.replica_host.spec import ReplicaSpec
+from workload_plane.replica_host.state import read_record
 
 ENGINE = EngineSpec(name=EngineName.LLAMACPP)
 LAUNCH = render(
@@ -31,6 +32,9 @@ class TellingEngine(EngineClient):
 
     async def load(self) -> EngineLoad:
         return self.told
+
+    async def probe(self) -> bool:
+        return True
 
 
 def a_host(directory: Path, engine: EngineClient, clock: FakeClock) -> ReplicaHost:
@@ -74,3 +78,18 @@ async def test_an_engine_that_still_loads_is_not_waited_for(tmp_path: Path) -> N
     host.become(HostState.DRAINING)
     async with asyncio.timeout(5.0):
         await host.wait_drained()
+
+
+async def test_a_full_disk_ends_no_replica_and_its_state_is_written_later(tmp_path: Path) -> None:
+    host = a_host(tmp_path / "gone", TellingEngine(LAUNCH, UNKNOWN_LOAD), FakeClock())
+    told: list[HostState] = []
+    host.on_change(lambda health: told.append(health.state))
+    host.become(HostState.READY)
+    assert told == [HostState.READY]
+    (tmp_path / "gone").mkdir()
+    async with asyncio.TaskGroup() as group:
+        probing = group.create_task(host.probe_until_too_late())
+        await asyncio.sleep(0)  # noqa: TID251 (one probe)
+        await asyncio.sleep(0)  # noqa: TID251
+        probing.cancel()
+    assert read_record(host.spec.state_file).state is HostState.READY

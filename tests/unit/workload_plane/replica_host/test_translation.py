@@ -54,6 +54,13 @@ def events_of(stream: ResponseStream, *said: EngineSaid) -> list[str | None]:
     return [response.WhichOneof("event") for response in stream.feed(said)]
 
 
+def test_the_path_of_the_weights_is_another_name_of_the_model() -> None:
+    terms: Any = {"served_name": "m", "sequences_max": 4, "aliases": ("/models/m",)}
+    check_request(a_request(model="/models/m"), **terms)
+    with pytest.raises(RequestFault, match="served is 'm'"):
+        check_request(a_request(model="/models/n"), **terms)
+
+
 def test_plain_request_passes_and_empty_model_means_the_only_one() -> None:
     assert checked(a_request()) is None
     assert checked(a_request(model="")) is None

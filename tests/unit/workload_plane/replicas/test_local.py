@@ -1,13 +1,17 @@
 """What the local runtime finds and tidies after its writer was killed at a bad moment."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
-from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.engine import Disaggregation, EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.processes import record_of
+from workload_plane.replica_host import state as host_state
+from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.spec import read_spec
 from workload_plane.replicas.local import LOGS_OF_GONE_MAX, LocalPlace, LocalRuntime
 from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.records import ReplicaRecord, read_records, write_record
@@ -59,6 +63,52 @@ async def test_a_reused_pid_is_not_the_replica(tmp_path: Path) -> None:
     assert not one.alive
     await runtime.kill(one.record, one.fault)  # and we are still here
     assert read_records(tmp_path / "replicas")[0].state is ReplicaState.FAILED
+
+
+async def test_what_its_own_host_gave_up_is_told_from_what_was_killed(tmp_path: Path) -> None:
+    runtime = a_runtime(tmp_path)
+    record = await runtime.start(ORDER)
+    assert record.host_process is not None
+    for state, given_up in ((HostState.READY, False), (HostState.FAILED, True)):
+        told = host_state.ReplicaRecord(
+            name=NAME,
+            deployment="demo",
+            revision=1,
+            pool="here--cpu",
+            state=state,
+            host=record.host_process,
+            engine=None,
+            http="127.0.0.1:1",
+            grpc="127.0.0.1:2",
+            health="127.0.0.1:3",
+        )
+        host_state.write_record(tmp_path / "replicas" / NAME / "state.json", told)
+        (one,) = await runtime.list()
+        assert one.given_up is given_up
+    await runtime.kill(record, "enough")
+
+
+async def test_the_ports_of_an_engines_other_processes_are_nobody_elses(tmp_path: Path) -> None:
+    runtime = a_runtime(tmp_path)
+    apart = Disaggregation(prefill_replicas=2, decode_replicas=1)
+    engine = dataclasses.replace(ORDER.engine, disaggregation=apart)
+    record = await runtime.start(dataclasses.replace(ORDER, engine=engine))
+    assert len(record.worker_ports) == 3
+    assert len(set(record.ports)) == 6
+    assert read_records(tmp_path / "replicas") == (record,)
+    spec = read_spec(tmp_path / "replicas" / NAME / "spec.json")
+    assert spec.worker_ports == record.worker_ports
+    await runtime.kill(record, "enough")
+
+
+async def test_devices_are_held_whatever_pool_a_replica_is_of(tmp_path: Path) -> None:
+    runtime = a_runtime(tmp_path)
+    # Of a release that numbered each pool from 0.
+    old = dataclasses.replace(a_record(devices=(0, 1)), name="other-r1-aaaaaa", pool="here--other")
+    write_record(tmp_path / "replicas", old)
+    record = await runtime.start(dataclasses.replace(ORDER, pool_devices=(0, 1, 2, 3)))
+    assert record.devices == (2,)
+    await runtime.kill(record, "enough")
 
 
 async def test_a_directory_without_a_record_is_cleared_away(tmp_path: Path) -> None:

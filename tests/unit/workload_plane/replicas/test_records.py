@@ -1,5 +1,6 @@
 """Records survive what they are written for, and damage costs only the damaged one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ RECORD = ReplicaRecord(
     revision=1,
     pool="here--cpu",
     devices=(0, 1),
+    nodes=("rack-7",),
+    start_seconds=12.5,
     pid=1234,
     start_time=55.0,
     boot_id="b",
@@ -60,3 +63,21 @@ def test_a_later_releases_field_is_left_out_and_a_wrong_type_is_damage(tmp_path:
     path.write_text(text.replace('"pid": 1234', '"pid": "1234"'))
     with pytest.raises(Corrupt, match="pid"):
         read_record(path)
+    path.write_text(text.replace('"rack-7"', "7"))
+    with pytest.raises(Corrupt, match="nodes"):
+        read_record(path)
+    path.write_text(text.replace("12.5", '"long"'))
+    with pytest.raises(Corrupt, match="start_seconds"):
+        read_record(path)
+
+
+def test_a_record_of_a_release_without_nodes_is_read(tmp_path: Path) -> None:
+    path = record_path(tmp_path, RECORD.name)
+    path.write_text(
+        '{"accelerators": 1, "boot_id": "b", "deployment": "demo", "devices": [0, 1],'
+        ' "engine_pid": 0, "engine_start_time": 0.0, "grpc_port": 0, "health_port": 0,'
+        ' "http_port": 8000, "message": "", "name": "demo-r1-aaaaaa", "pid": 1234,'
+        ' "pool": "here--cpu", "restarts": 0, "revision": 1, "served_name": "",'
+        ' "start_time": 55.0, "started_at": "", "state": "ready"}'
+    )
+    assert read_record(path) == replace(RECORD, nodes=(), start_seconds=0.0)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,21 @@ import pytest
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Exhausted
-from skerry.plumbing.processes import is_alive, terminate
+from skerry.plumbing.processes import ProcessRecord, is_alive, terminate
 from tests.unit.workload_plane.replicas.test_local import NAME, ORDER
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.state import ReplicaRecord as HostRecord
 from workload_plane.replica_host.state import write_record as write_state
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica
-from workload_plane.replicas.records import read_record, record_path
-from workload_plane.replicas.recovery import directory_of, spec_path, state_path, unknown_record
+from workload_plane.replicas.records import ReplicaRecord, read_record, record_path
+from workload_plane.replicas.recovery import (
+    directory_of,
+    spec_path,
+    state_path,
+    unknown_record,
+    with_told,
+)
 
 SLEEPER = "import time; time.sleep(600)"
 
@@ -171,3 +178,52 @@ async def test_the_hosts_own_state_tells_what_serves(damaged: Damaged) -> None:
     (one,) = await damaged.restarted().list()
     assert (one.known, one.record.ports) == (False, (10, 11, 12))
     (damaged.replicas_dir / NAME / "state.json").unlink()
+
+
+def _process(pid: int) -> ProcessRecord:
+    return ProcessRecord(pid=pid, start_time=float(pid), name="x", boot_id="b")
+
+
+TOLD = HostRecord(
+    name=NAME,
+    deployment="demo",
+    revision=3,
+    pool="here--cpu",
+    state=HostState.READY,
+    host=_process(7),
+    engine=_process(8),
+    http="127.0.0.1:10",
+    grpc="127.0.0.1:11",
+    health="127.0.0.1:12",
+)
+RECORD = ReplicaRecord(
+    name=NAME, deployment="demo", revision=3, pool="here--cpu", state=ReplicaState.READY
+)
+
+
+def test_the_processes_are_those_that_the_host_tells() -> None:
+    record = with_told(RECORD, TOLD)
+    assert (record.host_process, record.state) == (
+        replace(_process(7), name="skerry-replica"),
+        ReplicaState.READY,
+    )
+    assert (record.engine_pid, record.engine_start_time) == (8, 8.0)
+    before_the_engine = replace(TOLD, engine=None, state=HostState.STARTING)
+    assert with_told(record, before_the_engine).engine_pid == 8
+
+
+@pytest.mark.parametrize("state", [HostState.RESTARTING, HostState.CRASH_LOOPING])
+def test_a_replica_whose_engine_is_restarted_is_starting_again_and_says_why(
+    state: HostState,
+) -> None:
+    told = replace(TOLD, state=state, engine=None, restarts=2, message="it ended")
+    record = with_told(with_told(RECORD, TOLD), told)
+    assert (record.state, record.message) == (ReplicaState.STARTING, "it ended")
+    assert (record.engine_process, record.restarts) == (None, 2)
+    draining = replace(RECORD, state=ReplicaState.DRAINING, message="why")
+    record = with_told(draining, told)
+    assert (record.state, record.message) == (ReplicaState.DRAINING, "why")
+
+
+def test_restarts_of_replicas_before_it_are_kept() -> None:
+    assert with_told(replace(RECORD, restarts=3), TOLD).restarts == 3

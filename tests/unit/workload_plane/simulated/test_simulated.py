@@ -1,85 +1,87 @@
-"""The simulated engine answers and waits as its configuration and its seed say."""
+"""The simulated engine answers as its configuration and its seed say, in each API's own words."""
 
-import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from skerry.plumbing.errors import Exhausted, InvalidInput
-from workload_plane.simulated.answers import Question, answer
-from workload_plane.simulated.apis import (
-    Api,
-    Envelope,
-    last_chunks,
-    parse_question,
-    token_chunk,
-    whole_body,
+from skerry.plumbing.errors import InvalidInput, NotFound
+from workload_plane.simulated.answers import (
+    POISON_WORD,
+    WORDS,
+    Question,
+    answer,
+    block_keys,
+    holds_word,
 )
-from workload_plane.simulated.config import SimulatedConfig
-from workload_plane.simulated.latency import draw, tpot_seconds, ttft_seconds
-from workload_plane.simulated.slots import Slots
+from workload_plane.simulated.apis import Api, parse_body, parse_question
+from workload_plane.simulated.encoding import Envelope, stream_encoder, whole_body
 
-CONTEXT = 512
-
-
-def a_config(**changes: Any) -> SimulatedConfig:
-    values: dict[str, Any] = {"served_name": "m", "host": "127.0.0.1", "port": 1}
-    return SimulatedConfig(**(values | changes))
+ROOM = 512
 
 
 def an_envelope(api: Api) -> Envelope:
     return Envelope(api=api, id="sim-1", created=7, model="m", prompt_tokens=3)
 
 
-def test_draws_are_even_and_repeatable() -> None:
-    draws = [draw(7, number) for number in range(10_000)]
-    assert draws == [draw(7, number) for number in range(10_000)]
-    assert all(0 <= value < 1 for value in draws)
-    assert abs(sum(draws) / len(draws) - 0.5) < 0.02
+def events(data: bytes) -> list[Any]:
+    lines = [line[6:] for line in data.decode().split("\n\n") if line]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
-def test_first_token_takes_longer_for_a_longer_prompt() -> None:
-    config = a_config(jitter=0, ttft_seconds=0.1, prefill_tokens_per_second=1000)
-    assert ttft_seconds(config, prompt_tokens=500, request=1) == pytest.approx(0.6)
-
-
-def test_tokens_come_slower_in_a_larger_batch() -> None:
-    config = a_config(jitter=0, tpot_seconds=0.01, tpot_seconds_per_request=0.002)
-    assert tpot_seconds(config, batch=1, request=1, token=1) == pytest.approx(0.01)
-    assert tpot_seconds(config, batch=4, request=1, token=1) == pytest.approx(0.016)
-
-
-def test_slow_factor_stretches_and_jitter_stays_inside_its_bounds() -> None:
-    config = a_config(jitter=0.5, slow_factor=10, tpot_seconds=0.01)
-    times = [tpot_seconds(config, batch=1, request=1, token=n) for n in range(1000)]
-    assert 0.05 <= min(times) < 0.06
-    assert 0.14 < max(times) <= 0.15
+def text_of(api: Api, chunk: Any) -> str:
+    if api is Api.NATIVE:
+        return str(chunk["content"])
+    (choice,) = chunk["choices"]
+    return str(choice["delta"]["content"] if api is Api.CHAT else choice["text"])
 
 
 def test_greedy_answers_repeat_and_variations_differ() -> None:
-    greedy = Question(text="hello", max_tokens=16)
-    first = answer(greedy, context_tokens=CONTEXT)
-    assert first == answer(greedy, context_tokens=CONTEXT)
-    varied = answer(Question(text="hello", max_tokens=16, variation=3), context_tokens=CONTEXT)
+    greedy = Question(prompt=b"hello", max_tokens=16)
+    first = answer(greedy, room=ROOM)
+    assert first == answer(greedy, room=ROOM)
+    varied = answer(Question(prompt=b"hello", max_tokens=16, variation=3), room=ROOM)
     assert varied.text != first.text
 
 
-def test_answer_ends_by_itself_within_the_context_unless_told_not_to() -> None:
-    free = answer(Question(text="hello"), context_tokens=CONTEXT)
+def test_a_longer_answer_begins_as_a_shorter_one_does() -> None:
+    short = answer(Question(prompt=b"hello", max_tokens=5), room=ROOM)
+    long = answer(Question(prompt=b"hello", max_tokens=9), room=ROOM)
+    assert long.text.startswith(short.text)
+
+
+def test_answer_ends_by_itself_within_its_room_unless_told_not_to() -> None:
+    free = answer(Question(prompt=b"hello"), room=ROOM)
     assert free.finish_reason == "stop"
-    assert 16 <= len(free.tokens) <= 64
-    endless = answer(Question(text="hello", ignore_eos=True), context_tokens=CONTEXT)
+    assert 16 <= len(free.words) <= 64
+    endless = answer(Question(prompt=b"hello", ignore_eos=True), room=ROOM)
     assert endless.finish_reason == "length"
-    assert len(endless.tokens) == CONTEXT - 2
+    assert len(endless.words) == endless.limit_tokens == ROOM
 
 
 def test_stop_text_ends_the_answer_and_stays_out_of_it() -> None:
-    whole = answer(Question(text="hello", max_tokens=16), context_tokens=CONTEXT)
-    stop = whole.tokens[5].text
-    cut = answer(Question(text="hello", max_tokens=16, stops=(stop,)), context_tokens=CONTEXT)
+    whole = answer(Question(prompt=b"hello", max_tokens=16), room=ROOM)
+    stop = f" {WORDS[whole.words[5]]}"
+    cut = answer(Question(prompt=b"hello", max_tokens=16, stops=(stop,)), room=ROOM)
     assert cut.finish_reason == "stop"
     assert cut.stop_text == stop
     assert stop not in cut.text
+    assert len(cut.words) == cut.shown_tokens + 1  # it was generated to be met
+
+
+def test_block_keys_agree_as_far_as_the_prompts_do() -> None:
+    one = block_keys(b"a" * 300, 32)
+    other = block_keys(b"a" * 200 + b"b" * 100, 32)
+    assert len(one) == 2  # 75 tokens are two whole blocks of 32
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_words_are_found_in_texts_and_as_tokens() -> None:
+    assert holds_word(Question(prompt=b"the poison is here"), POISON_WORD)
+    token = 16 + WORDS.index("sea")
+    assert holds_word(parse_question(Api.NATIVE, {"prompt": [1, token]}, 1), "sea")
+    assert not holds_word(parse_question(Api.NATIVE, {"prompt": [1, token]}, 1), "tide")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,17 @@ def test_stop_text_ends_the_answer_and_stays_out_of_it() -> None:
         (Api.TEXT, {"prompt": "x", "n": 2}, "n"),
         (Api.TEXT, {"prompt": "x", "max_tokens": "many"}, "max_tokens"),
         (Api.NATIVE, {"prompt": "x", "stop": [1]}, "stop"),
+        (Api.TEXT, {"prompt": "x", "stop": 7}, "stop"),
+        (Api.TEXT, {"prompt": "x", "max_tokens": 0}, "max_tokens"),
+        (Api.TEXT, {"prompt": [2**32]}, "prompt"),
+        (Api.TEXT, {"prompt": "\ud800"}, "prompt"),
+        (Api.TEXT, {"prompt": "x", "echo": True}, "echo"),
+        (Api.CHAT, {"messages": [{"content": "x"}], "tools": [{"type": "function"}]}, "tools"),
+        (
+            Api.CHAT,
+            {"messages": [{"content": "x"}], "response_format": {"type": "json_object"}},
+            "response_format",
+        ),
     ],
 )
 def test_bad_body_is_refused_by_field(api: Api, body: dict[str, Any], field: str) -> None:
@@ -100,68 +113,71 @@ def test_bad_body_is_refused_by_field(api: Api, body: dict[str, Any], field: str
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_object_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        parse_body(Api.CHAT, data, "m")
+
+
+def test_another_model_is_not_found_and_native_needs_none() -> None:
+    with pytest.raises(NotFound, match="served is 'm'"):
+        parse_body(Api.TEXT, b'{"model":"x"}', "m")
+    assert parse_body(Api.NATIVE, b"{}", "m") == {}
+
+
+def test_text_and_its_four_bytes_a_token_count_alike() -> None:
+    assert parse_question(Api.TEXT, {"prompt": "x" * 9}, 1).prompt_tokens == 3
+    assert parse_question(Api.TEXT, {"prompt": [20, 21, 2**32 - 1]}, 1).prompt_tokens == 3
+    assert parse_question(Api.TEXT, {"prompt": ""}, 1).prompt_tokens == 1
+
+
 @pytest.mark.parametrize("api", list(Api))
-def test_streamed_text_is_the_whole_text(api: Api) -> None:
-    result = answer(Question(text="hello", max_tokens=5), context_tokens=CONTEXT)
+@pytest.mark.parametrize("cuts", [(1, 2, 3, 4, 5), (2, 5), (5,)])
+def test_streamed_text_is_the_whole_text_however_it_is_cut(api: Api, cuts: tuple[int, ...]) -> None:
+    result = answer(Question(prompt=b"hello", max_tokens=5), room=ROOM)
     envelope = an_envelope(api)
-    chunks: list[Any] = [token_chunk(envelope, t, n) for n, t in enumerate(result.tokens)]
-    whole: Any = whole_body(envelope, result)
-    if api is Api.CHAT:
-        texts = [chunk["choices"][0]["delta"]["content"] for chunk in chunks]
-        assert "".join(texts) == whole["choices"][0]["message"]["content"]
-    elif api is Api.TEXT:
-        texts = [chunk["choices"][0]["text"] for chunk in chunks]
-        assert "".join(texts) == whole["choices"][0]["text"]
-    else:
+    encoder = stream_encoder(envelope, result, usage=False)
+    data = b"".join(
+        encoder.tokens(start, stop) for start, stop in zip((0, *cuts), cuts, strict=False)
+    )
+    chunks = events(data)
+    whole = json.loads(whole_body(envelope, result, 0))
+    if api is Api.NATIVE:
         assert [chunk["tokens"][0] for chunk in chunks] == whole["tokens"]
+        assert [chunk["tokens_predicted"] for chunk in chunks] == [1, 2, 3, 4, 5]
+    text = whole["content"] if api is Api.NATIVE else None
+    if api is Api.CHAT:
+        text = whole["choices"][0]["message"]["content"]
+    if api is Api.TEXT:
+        text = whole["choices"][0]["text"]
+    assert "".join(text_of(api, chunk) for chunk in chunks) == text == result.text
 
 
 def test_usage_comes_last_and_only_when_it_is_wanted() -> None:
-    result = answer(Question(text="hello", max_tokens=5), context_tokens=CONTEXT)
+    result = answer(Question(prompt=b"hello", max_tokens=5), room=ROOM)
     envelope = an_envelope(Api.CHAT)
-    assert len(last_chunks(envelope, result, usage=False)) == 1
-    ending, usage = last_chunks(envelope, result, usage=True)
+    ending, done = events(stream_encoder(envelope, result, usage=False).closing(0))
+    assert done == "[DONE]"
     assert "usage" not in ending
-    assert usage["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    assert ending["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "length"}
+    _, usage, done = events(stream_encoder(envelope, result, usage=True).closing(2))
+    assert usage["choices"] == []
+    assert usage["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 5,
+        "total_tokens": 8,
+        "prompt_tokens_details": {"cached_tokens": 2},
+    }
 
 
-async def test_full_queue_is_refused_with_a_time_to_come_back() -> None:
-    slots = Slots(running_max=1, waiting_max=1)
-    let_go = asyncio.Event()
-
-    async def hold() -> None:
-        async with slots.take(seconds_each=2.0):
-            await let_go.wait()
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(hold())
-        group.create_task(hold())
-        await asyncio.wait_for(_until_waiting(slots), 1)
-        with pytest.raises(Exhausted) as caught:
-            await _take(slots)
-        let_go.set()
-    assert caught.value.retry_after_seconds == 4.0
-    assert (slots.running, slots.waiting) == (0, 0)
+def test_a_chat_stream_opens_with_the_role() -> None:
+    result = answer(Question(prompt=b"hello", max_tokens=1), room=ROOM)
+    (opening,) = events(stream_encoder(an_envelope(Api.CHAT), result, usage=True).opening())
+    assert opening["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert opening["usage"] is None
 
 
-async def test_cancelled_waiter_leaves_no_trace() -> None:
-    slots = Slots(running_max=1, waiting_max=5)
-    async with slots.take(seconds_each=1.0):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(_take(slots), 0.01)
-        assert (slots.running, slots.waiting) == (1, 0)
-    async with slots.take(seconds_each=1.0):
-        assert slots.running == 1
-
-
-async def _take(slots: Slots) -> None:
-    async with slots.take(seconds_each=2.0):
-        pass
-
-
-async def _until_waiting(slots: Slots) -> None:
-    turn = asyncio.Event()
-    while not slots.waiting:
-        asyncio.get_running_loop().call_soon(turn.set)
-        await turn.wait()
-        turn.clear()
+def test_a_served_name_needs_no_care() -> None:
+    result = answer(Question(prompt=b"hello", max_tokens=1), room=ROOM)
+    envelope = Envelope(api=Api.TEXT, id="sim-1", created=7, model='a"b\\c', prompt_tokens=3)
+    assert json.loads(whole_body(envelope, result, 0))["model"] == 'a"b\\c'

@@ -1,0 +1,33 @@
+"""What a plane says of itself: its nodes, and of each replica where it is and how it started."""
+
+import dataclasses
+
+from skerry.fleet.generation import NEVER
+from skerry.fleet.node import Node
+from skerry.fleet.observation import ReplicaState
+from tests.unit.workload_plane.test_settings import GOOD
+from workload_plane.link.report import build_report
+from workload_plane.replicas.records import ReplicaRecord
+from workload_plane.settings import parse_settings
+
+RECORD = ReplicaRecord(
+    name="demo-r1-aaaaaa",
+    deployment="demo",
+    revision=1,
+    pool="here--cpu",
+    nodes=("cpu-1",),
+    state=ReplicaState.READY,
+    start_seconds=42.5,
+)
+
+
+def test_a_report_names_the_nodes_and_what_runs_on_them() -> None:
+    report = build_report(parse_settings(GOOD), NEVER, [RECORD], (), "skerry")
+    assert report.nodes == (Node(name="cpu-1", pool="cpu", accelerators=4),)
+    (replica,) = report.replicas
+    assert (replica.nodes, replica.start_seconds) == (("cpu-1",), 42.5)
+
+
+def test_a_plane_that_lists_no_nodes_reports_none() -> None:
+    settings = dataclasses.replace(parse_settings(GOOD), nodes=())
+    assert build_report(settings, NEVER, [], (), "skerry").nodes == ()

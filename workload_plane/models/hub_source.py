@@ -1,0 +1,169 @@
+"""Base models of a hub by hf://ORG/NAME[@REVISION][/FILE], through its HTTP API.
+
+A branch is taken at the commit it names now, and that commit is what stays: two listings with one
+revision are the same. Large files' SHA-256 comes with the listing.
+"""
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+
+from skerry.plumbing.errors import Denied, Exhausted, NotFound, Unavailable
+from workload_plane.models.http_fetch import HttpBody, HttpRules, open_file, request
+from workload_plane.models.port import Body, Listing, RemoteFile
+from workload_plane.models.selection import shards_of
+from workload_plane.models.uris import ModelUri
+
+TOKEN_VARIABLE = "HF_TOKEN"
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+PAGES_MAX = 50  # of a thousand files each
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+_NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
+
+
+class HubSource:
+    """One hub: its API, and its files wherever it keeps them."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        endpoint: str,
+        token_file: Path | None,
+        *,
+        allow_private_addresses: bool,
+    ) -> None:
+        """Use the session of the cache; the token is read anew for every request."""
+        self._session = session
+        self._endpoint = endpoint.rstrip("/")
+        self._token_file = token_file
+        self._allow_private = allow_private_addresses
+
+    async def list_files(self, uri: ModelUri, revision: str) -> Listing:
+        """See Source."""
+        rules = self._rules()
+        name = f"{self._endpoint}/api/models/{uri.container}"
+        commit = revision
+        if not commit:
+            wanted = quote(uri.revision or "main", safe="")
+            told = (await self._get(f"{name}/revision/{wanted}", rules))[0]
+            commit = told.get("sha", "") if isinstance(told, dict) else ""
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise Unavailable(f"{name} does not tell its commit")
+        files: list[RemoteFile] = []
+        url = f"{name}/tree/{commit}?recursive=true"
+        for _ in range(PAGES_MAX):
+            entries, following = await self._get(url, rules)
+            files += self._files(uri, commit, entries)
+            if not following:
+                return Listing(files=_named(uri, files), revision=commit)
+            _check_endpoint(self._endpoint, following)
+            url = following
+        raise Exhausted(f"{uri.text} has more than {PAGES_MAX} pages of files")
+
+    def open(self, file: RemoteFile, offset: int) -> AbstractAsyncContextManager[Body]:
+        """See Source."""
+        return self._open(file, offset)
+
+    @asynccontextmanager
+    async def _open(self, file: RemoteFile, offset: int) -> AsyncIterator[HttpBody]:
+        async with open_file(self._session, file, offset, self._rules()) as body:
+            yield body
+
+    async def _get(self, url: str, rules: HttpRules) -> tuple[object, str]:
+        async with request(self._session, "GET", url, rules) as response:
+            data = b""
+            async for chunk in HttpBody(response, url, 0).chunks():
+                data += chunk
+                if len(data) > ANSWER_BYTES_MAX:
+                    raise Exhausted(f"{url} answers more than {ANSWER_BYTES_MAX} bytes")
+            match = _NEXT.search(response.headers.get("Link", ""))
+        try:
+            return json.loads(data), match.group(1) if match else ""
+        except ValueError:
+            raise Unavailable(f"{url} answers no JSON") from None
+
+    def _files(self, uri: ModelUri, commit: str, entries: object) -> list[RemoteFile]:
+        if not isinstance(entries, list):
+            raise Unavailable(f"{uri.text}: the hub's list of files is none")
+        found = []
+        for entry in entries:
+            if not isinstance(entry, dict) or entry.get("type") != "file":
+                continue
+            path, size, lfs = entry.get("path"), entry.get("size"), entry.get("lfs")
+            digest = lfs.get("oid") if isinstance(lfs, dict) else ""
+            if not isinstance(path, str) or type(size) is not int or not isinstance(digest, str):
+                raise Unavailable(f"{uri.text}: the hub's list has a file without name or size")
+            url = f"{self._endpoint}/{uri.container}/resolve/{commit}/{quote(path)}"
+            found.append(
+                RemoteFile(
+                    path=path,
+                    size_bytes=size,
+                    sha256=digest.removeprefix("sha256:"),
+                    locator=url,
+                )
+            )
+        return found
+
+    def _rules(self) -> HttpRules:
+        token = self._token()
+        return HttpRules(
+            follow=self._follow,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            allow_private_addresses=self._allow_private,
+        )
+
+    def _follow(self, url: str, target: str) -> Mapping[str, str]:
+        # Files lie with other hosts, which are told by the hub and must not see the token.
+        scheme = urlsplit(target).scheme
+        if scheme != "https" and scheme != urlsplit(self._endpoint).scheme:
+            raise Denied(f"{url} redirects to {scheme}://, which is not encrypted")
+        there, own = urlsplit(target), urlsplit(self._endpoint)
+        if (there.scheme, there.netloc) == (own.scheme, own.netloc):
+            return self._rules().headers
+        return {}
+
+    def _token(self) -> str:
+        if self._token_file is None:
+            return os.environ.get(TOKEN_VARIABLE, "").strip()
+        try:
+            return self._token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Denied(
+                f"model_cache.hub_token_file {self._token_file} can't be read: {error}"
+            ) from None
+
+
+def _named(uri: ModelUri, files: list[RemoteFile]) -> tuple[RemoteFile, ...]:
+    if not uri.path:
+        return tuple(files)
+    if uri.path.endswith("/"):
+        below = [file for file in files if file.path.startswith(uri.path)]
+        return tuple(_moved(file, uri.path) for file in below)
+    names = shards_of(uri.path, [file.path for file in files])
+    found = tuple(file for file in files if file.path in names)
+    if not found:
+        raise NotFound(f"base model {uri.text}: {uri.container} has no file {uri.path!r}")
+    folder = uri.path.rpartition("/")[0]
+    return tuple(_moved(file, f"{folder}/" if folder else "") for file in found)
+
+
+def _moved(file: RemoteFile, folder: str) -> RemoteFile:
+    return RemoteFile(
+        path=file.path.removeprefix(folder),
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        etag=file.etag,
+        locator=file.locator,
+    )
+
+
+def _check_endpoint(endpoint: str, url: str) -> None:
+    here, there = urlsplit(endpoint), urlsplit(url)
+    if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+        raise Unavailable(f"{endpoint} names another host for its next page: {there.netloc}")

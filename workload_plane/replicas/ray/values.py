@@ -1,0 +1,81 @@
+"""What the agent and its bridge to Ray tell one another: frozen values, no Ray in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skerry.plumbing import errors
+from skerry.plumbing.errors import SkerryError
+from workload_plane.replicas.local import HostCommand, host_command
+from workload_plane.replicas.port import LiveReplica
+
+GROUP_PREFIX = "skerry/"  # of the names of our placement groups: `skerry/PLANE/REPLICA`
+CREATED = "CREATED"  # Ray's word for a placement group that has what it asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayNode:
+    """A node as Ray lists it; `node_id` is new at each start of its raylet."""
+
+    node_id: str
+    alive: bool
+    address: str
+    hostname: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWord:
+    """What the launcher of a node said: which boot it is, which software, what runs there."""
+
+    boot_id: str
+    software: str
+    replicas: tuple[LiveReplica, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayLook:
+    """One look at the cluster: its nodes, and the state of our placement groups by name."""
+
+    nodes: tuple[RayNode, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlace:
+    """What a launcher must know of its node: plane, folders, and where replicas listen."""
+
+    plane: str
+    node: str
+    node_id: str
+    replicas_dir: str
+    logs_dir: str
+    host: str
+    head_address: str = ""
+    command: HostCommand = host_command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An error as it crosses process borders: its kind's name and what it says."""
+
+    kind: str
+    message: str
+
+    @staticmethod
+    def of(error: BaseException) -> "Fault":
+        """Return the fault of an error; what is none of ours is Unavailable."""
+        if isinstance(error, SkerryError):
+            return Fault(kind=type(error).__name__, message=error.message)
+        return Fault(kind="Unavailable", message=f"{type(error).__name__}: {error}"[:500])
+
+    def error(self) -> SkerryError:
+        """Return the error to raise."""
+        kind = getattr(errors, self.kind, SkerryError)
+        is_ours = isinstance(kind, type) and issubclass(kind, SkerryError)
+        return kind(self.message) if is_ours else SkerryError(self.message)
+
+
+def group_name(plane: str, replica: str) -> str:
+    """Return the name of the placement group that holds a replica's accelerators."""
+    return f"{GROUP_PREFIX}{plane}/{replica}"
