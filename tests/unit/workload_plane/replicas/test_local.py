@@ -131,3 +131,28 @@ async def test_logs_of_replicas_that_are_gone_have_a_limit(tmp_path: Path) -> No
     assert len(list(logs.glob("demo-*.log"))) == LOGS_OF_GONE_MAX
     assert len([path for path in logs.iterdir() if path.is_dir()]) == LOGS_OF_GONE_MAX
     assert (logs / "envoy.log").exists()
+
+
+async def test_what_another_runtime_of_the_node_ended_does_not_come_back(tmp_path: Path) -> None:
+    first = a_runtime(tmp_path)
+    write_record(tmp_path / "replicas", a_record(devices=(0,)))
+    assert len(await first.list()) == 1
+    second = a_runtime(tmp_path)
+    await second.forget(NAME)
+    assert await first.list() == ()
+    assert read_records(tmp_path / "replicas") == ()
+
+
+async def test_a_record_that_vanished_while_its_replica_runs_is_written_again(
+    tmp_path: Path,
+) -> None:
+    runtime = a_runtime(tmp_path)
+    me = record_of(os.getpid())
+    write_record(
+        tmp_path / "replicas",
+        a_record(pid=me.pid, start_time=me.start_time, boot_id=me.boot_id),
+    )
+    assert len(await runtime.list()) == 1
+    (tmp_path / "replicas" / f"{NAME}.json").unlink()
+    assert len(await runtime.list()) == 1
+    assert len(read_records(tmp_path / "replicas")) == 1
