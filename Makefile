@@ -55,6 +55,9 @@ bench-scheduler: $(READY) ## the scheduler's sizes beside three other methods ->
 bench-openb: $(READY) ## the openb trace onto nodes, online -> docs/benchmarks/openb.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_openb.py
 
+bench-store: $(READY) ## the capacity database on both dialects -> docs/benchmarks/store.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_store.py
+
 bench-simulated: $(READY) ## the simulated engine on one core -> docs/benchmarks/simulated.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_simulated.py
 
@@ -65,4 +68,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-simulated migrate lock
+.PHONY: help setup demo test test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated migrate lock

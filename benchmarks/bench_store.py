@@ -1,4 +1,4 @@
-"""The capacity database's figures on both dialects: `python benchmarks/bench_store.py [--quick]`.
+"""The capacity database's figures on both dialects: `make bench-store`.
 
 Loads 100,000 placements, finds what changed between two reads, keeps when 1,000 planes were heard,
 migrates a database of a million changes, and reads through the API beside 1,000 planes that report.
@@ -391,7 +391,7 @@ def page(results: Mapping[str, Any]) -> str:
     lines = [
         "# Benchmark: the capacity database",
         "",
-        "Made by `python benchmarks/bench_store.py` from `benchmarks/results/store.json`; do not",
+        "Made by `make bench-store` from `benchmarks/results/store.json`; do not",
         f"edit. Machine: {results['machine']}. Medians of {TIMES} runs, single runs for the",
         "migration and the API.",
         "",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from control_plane.reconcile.snapshot import Snapshot
 from scheduler.plan import PlacementPlan, Shed, Unplaced
-from skerry.fleet.placement import Envelope, Placement
+from skerry.fleet.placement import Envelope, Placement, counts_of
 
 Key = tuple[str, str]  # deployment, pool
 
@@ -53,7 +53,7 @@ def _kept(plan: PlacementPlan, snapshot: Snapshot, drained: Collection[str]) -> 
     for left in plan.unplaced if drained else ():
         short[left.deployment] += left.replicas
         why.setdefault(left.deployment, left.reason)
-    planned = {(p.deployment, p.pool): p.count for p in plan.placements}
+    planned = counts_of(plan.placements)
     found = []
     for placed in sorted(snapshot.placements, key=lambda p: (p.deployment, p.pool)):
         name, pool = placed.deployment, placed.pool

@@ -11,7 +11,7 @@ from control_plane.reconcile.snapshot import Snapshot
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from skerry.fleet.observation import HEARD, PlaneCondition
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Placement, counts_of
 from skerry.plumbing.errors import Infeasible, NotFound
 
 # Levels of the objective that are promises to users; cost and order come after them.
@@ -110,8 +110,7 @@ def check_kept(problem: PlacementProblem, move: Relocation, plan: PlacementPlan)
 
     `keep_what_is` makes such a plan and leaves out what may not stay where it was put.
     """
-    wanted = {(p.deployment, p.pool): p.count for p in problem.current}
-    kept = {(p.deployment, p.pool): p.count for p in plan.placements if p.count}
+    wanted, kept = counts_of(problem.current), counts_of(plan.placements)
     lacking = sorted(key for key, count in wanted.items() if kept.get(key, 0) < count)
     if not lacking:
         return

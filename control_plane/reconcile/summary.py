@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 
 from scheduler.plan import PlacementPlan
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Placement, counts_of
 
 PARTS_MAX = 20  # a line in a log, not the plan itself
 
 
 def summarise(plan: PlacementPlan, before: Iterable[Placement]) -> str:
     """Return e.g. `demo: onprem-fra--cpu 2 -> 0, aws-us-east-1--cpu 1 -> 3; $1.25/h`."""
-    counts = {(p.deployment, p.pool): p.count for p in before if p.count}
-    wanted = {(p.deployment, p.pool): p.count for p in plan.placements}
+    counts, wanted = counts_of(before), counts_of(plan.placements)
     parts = [
         f"{deployment}: {pool} {counts.get((deployment, pool), 0)} -> "
         f"{wanted.get((deployment, pool), 0)}"

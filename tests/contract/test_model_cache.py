@@ -459,9 +459,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         done = subprocess.run(mount, capture_output=True, check=False)
     except FileNotFoundError:
-        pytest.skip("no mount here")
+        pytest.skip("no mount(8) here: what a full disk does to a download was not tried")
     if done.returncode:
-        pytest.skip(f"can't mount: {done.stderr.decode().strip()}")
+        why = done.stderr.decode().strip()
+        pytest.skip(f"may not mount, so a full disk was not tried: {why}")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 

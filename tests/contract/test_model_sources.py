@@ -130,9 +130,9 @@ async def test_a_cut_connection_goes_on_where_it_was_cut(fetch: Fetch) -> None:
     assert int(ranges[-1].removeprefix("bytes=").partition("-")[0]) >= len(WEIGHTS) // 2
 
 
+# For buckets the library refuses such an answer by itself.
+@pytest.mark.parametrize("place", ["http", "hf"], indirect=True)
 async def test_a_source_that_ignores_the_range_is_begun_anew(fetch: Fetch) -> None:
-    if fetch.place.scheme in ("s3", "gs"):
-        pytest.skip("the library refuses such an answer by itself")
     file = await fetch.place.file()
     fetch.place.server.faults.extend([Fault.CUT, Fault.IGNORE_RANGE])
     assert await fetch(file) == WEIGHTS
@@ -180,9 +180,9 @@ async def test_what_changed_since_it_was_listed_is_noticed(place: Place) -> None
             b"".join([chunk async for chunk in body.chunks()])
 
 
+# Plain HTTP has no directories.
+@pytest.mark.parametrize("place", ["hf", "s3", "gs"], indirect=True)
 async def test_a_directory_is_listed_by_the_names_inside_it(place: Place) -> None:
-    if not place.directory_uri:
-        pytest.skip("plain HTTP has no directories")
     folder = "" if place.scheme == "hf" else "dir/"
     names = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     place.server.files = {f"{folder}{name}": name.encode() for name in names}
@@ -191,9 +191,9 @@ async def test_a_directory_is_listed_by_the_names_inside_it(place: Place) -> Non
     assert sorted(file.path for file in found.files) == names
 
 
+# Of buckets alone.
+@pytest.mark.parametrize("place", ["s3", "gs"], indirect=True)
 async def test_checksums_beside_objects_are_taken(place: Place) -> None:
-    if place.scheme not in ("s3", "gs"):
-        pytest.skip("of buckets alone")
     place.server.files = {
         "dir/model.safetensors": WEIGHTS,
         "dir/SHA256SUMS": f"{SHA256} *model.safetensors\n".encode(),
@@ -202,11 +202,11 @@ async def test_checksums_beside_objects_are_taken(place: Place) -> None:
     assert [(file.path, file.sha256) for file in found.files] == [("model.safetensors", SHA256)]
 
 
+# Of the hub alone.
+@pytest.mark.parametrize("place", ["hf"], indirect=True)
 async def test_a_hub_tells_commit_and_digest_and_sees_its_token_alone(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place.scheme != "hf":
-        pytest.skip("of the hub alone")
     monkeypatch.setenv("HF_TOKEN", "secret")
     found = await place.listing()
     assert (found.revision, found.files[0].sha256) == (COMMIT, SHA256)
@@ -217,9 +217,9 @@ async def test_a_hub_tells_commit_and_digest_and_sees_its_token_alone(
     assert told[-1] is None  # where the files are
 
 
+# A hub's files lie elsewhere by its own word.
+@pytest.mark.parametrize("place", ["http"], indirect=True)
 async def test_a_redirect_to_another_host_is_refused(place: Place) -> None:
-    if place.scheme != "http":
-        pytest.skip("a hub's files lie elsewhere by its own word")
     place.server.faults.append(Fault.ELSEWHERE)
     with pytest.raises(Denied, match="redirects to another host, localhost"):
         await place.listing()
@@ -275,17 +275,17 @@ async def test_a_redirect_to_a_host_in_disguise_is_refused_before_it_is_asked(
         assert server.asked == []
 
 
+# No other tells digests in its listing.
+@pytest.mark.parametrize("place", ["hf"], indirect=True)
 async def test_a_hubs_digest_that_is_none_is_refused_and_is_no_path(place: Place) -> None:
-    if place.scheme != "hf":
-        pytest.skip("no other tells digests in its listing")
     place.server.digests[NAME] = "../../" + "a" * 58
     with pytest.raises(Corrupt, match="no SHA-256"):
         await place.listing()
 
 
+# No other tells sizes in a body of its own.
+@pytest.mark.parametrize("place", ["hf"], indirect=True)
 async def test_a_size_below_zero_is_refused(place: Place) -> None:
-    if place.scheme != "hf":
-        pytest.skip("no other tells sizes in a body of its own")
     place.server.sizes[NAME] = -1
     with pytest.raises(Corrupt, match="size"):
         await place.listing()
