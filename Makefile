@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Set in many images; without compiled modules every process that a test starts compiles all again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,16 +18,20 @@ demo: $(READY) ## one machine, three planes, a real model; kill things; KEEP=1 l
 	@$(BIN)/python -m skerry.cli.demo
 
 test: $(READY) lint ## everything: lint, unit, properties, contracts, store, integration
-	@$(BIN)/python -m pytest
+	@sh tools/test.sh
 
-test-ray: $(READY) ## Ray under a plane, with its parts killed; 12 minutes, two nodes on this host
+test-faults: $(READY) ## parts of a real fleet broken under load, 9 minutes -> docs/reliability.md
+	@SKERRY_FAULTS_RATE=$${SKERRY_FAULTS_RATE:-40} SKERRY_FAULTS_RESULTS=$(CURDIR)/benchmarks/results/reliability.json \
+	  $(BIN)/python -m pytest -m "faults or faults_full" tests/faults && $(BIN)/python tools/gen_reliability.py
+
+test-ray: $(READY) ## Ray under a plane, with its parts killed; 20 minutes, two nodes on this host
 	@$(BIN)/python -m pytest -s -m "ray or ray_faults"
 
 test-unit: $(READY) ## the pure tests, under 30 seconds
-	@SKERRY_PROPERTY_EXAMPLES=$${SKERRY_PROPERTY_EXAMPLES:-8} $(BIN)/python -m pytest -n 2 \
+	@SKERRY_PROPERTY_EXAMPLES=$${SKERRY_PROPERTY_EXAMPLES:-8} $(BIN)/python -m pytest -n 2 --dist worksteal \
 	  tests/unit tests/properties tests/wire -m "not integration and not slow"
 
-test-foreign: $(READY) ## Dynamo in front of a replica; fetches it into .venv-foreign/
+test-foreign: $(READY) ## Dynamo and SMG in front of a replica; fetches it into .venv-foreign/
 	@$(BIN)/python -m pytest -m foreign tests/foreign
 
 test-engines: $(READY) ## golden command lines through vLLM's and SGLang's own parsers; installs 3 GB
@@ -61,6 +67,12 @@ bench-store: $(READY) ## the capacity database on both dialects -> docs/benchmar
 bench-simulated: $(READY) ## the simulated engine on one core -> docs/benchmarks/simulated.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_simulated.py
 
+bench-routing: $(READY) ## a real trace through the picker beside six other rules; TRACE=FILE -> docs/benchmarks/routing.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_routing.py $(if $(TRACE),--trace $(TRACE))
+
+bench-gateway: $(READY) ## ours beside plain Envoy and five other gateways -> docs/benchmarks/gateway.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_gateway.py
+
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
@@ -68,4 +80,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated migrate lock
+.PHONY: help setup demo test test-faults test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-routing bench-gateway migrate lock

@@ -1,9 +1,10 @@
-"""The processes of a plane where no `skerry up` runs: `plane.py gateway|run|check --settings FILE`.
+"""The processes of a plane where no `skerry up` runs: `plane.py COMMAND --settings FILE`.
 
-The systemd units and the images call it. `gateway` becomes Envoy. `run` keeps agent, gateway and
-front running inside a container, each started again alone, so that replicas outlive the agent; on
-SIGTERM it ends the agent, then the replicas with their requests finished, then the rest. `check`
-says which of the three answers.
+The systemd units and the images call it. `gateway` becomes Envoy. `run` keeps agent, gateway,
+front and picker running inside a container, each started again alone, so that replicas outlive the
+agent; on SIGTERM it ends the agent, then the replicas with their requests finished, then the rest.
+`check` says which of them answers. `drain-gateway` sends everybody elsewhere and waits for streams
+that are under way; `try-gateway` says whether a new Envoy would serve from the files as they are.
 """
 
 import argparse
@@ -23,8 +24,10 @@ from skerry.plumbing.files import lock_file
 from skerry.plumbing.ids import IdSource, SystemIds
 from skerry.plumbing.ports import is_listening
 from skerry.plumbing.tasks import Backoff, stop_on_signals, supervise
+from workload_plane.gateway.draining import DRAIN_SECONDS_MAX, drain_gateway
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.files import BOOTSTRAP, load_published, repair
+from workload_plane.gateway.trial import try_start
 from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings, read_settings
 
@@ -39,6 +42,9 @@ GATEWAY_LOOK_SECONDS = 0.2
 PEERS_SECONDS = 2.0
 ADMIN_SECONDS_MAX = 2.0  # Envoy's own page, on loopback
 AGENT, GATEWAY, FRONT = "agent", "gateway", "front"
+PICKER = "picker"  # unless the settings say `gateway.picker: false`
+RELAY = "relay"  # where the settings name its ports, and once there are streams to continue
+RELAY_LOOK_SECONDS = 1.0
 
 Part = Callable[[], Awaitable[None]]
 
@@ -46,12 +52,19 @@ Part = Callable[[], Awaitable[None]]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0 done, 1 failed or not all answers, 2 wrong usage or settings."""
     parser = argparse.ArgumentParser(prog="plane.py", description="the processes of one plane")
-    parser.add_argument("command", choices=("gateway", "run", "check"))
+    commands = ("gateway", "run", "check", "drain-gateway", "try-gateway")
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--settings", type=Path, required=True, help="the plane's settings file")
     parser.add_argument(
         "--keep-replicas",
         action="store_true",
         help="`run` leaves replicas alone at its end: they are on other machines (runtime ray)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=DRAIN_SECONDS_MAX,
+        help="how long `drain-gateway` waits for streams at most",
     )
     options = parser.parse_args(argv)
     try:
@@ -63,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         become_gateway(settings)
     if options.command == "check":
         return asyncio.run(report_health(settings))
+    if options.command == "drain-gateway":
+        return asyncio.run(turn_away(settings, options.seconds))
+    if options.command == "try-gateway":
+        return asyncio.run(report_trial(settings))
     logs.configure()
     with logs.bind(plane=settings.plane):
         clock = SystemClock()
@@ -90,13 +107,38 @@ def can_start_gateway(gateway_dir: Path) -> bool:
     return load_published(gateway_dir) is not None and (gateway_dir / BOOTSTRAP).is_file()
 
 
+async def turn_away(settings: PlaneSettings, seconds_max: float) -> int:
+    """Drain the gateway; return 0 when nothing is left, or nothing answers and so nothing is."""
+    ended = await drain_gateway(
+        settings.gateway.admin_port,
+        SystemClock(),
+        seconds_max,
+        lambda left: print(f"{left} requests left", flush=True),
+    )
+    if not ended.answered:
+        print("no gateway answers: nothing to drain")
+    elif ended.left:
+        print(f"{ended.left} requests are still under way after {seconds_max:g} s")
+    else:
+        print("the gateway has no request left")
+    return EXIT_FAILED if ended.left else EXIT_DONE
+
+
+async def report_trial(settings: PlaneSettings) -> int:
+    """Say whether a new Envoy serves from the files; return 0 when it does."""
+    fault = await try_start(settings.gateway_dir, SystemClock())
+    print(f"a new Envoy would not serve: {fault}" if fault else "a new Envoy serves")
+    return EXIT_FAILED if fault else EXIT_DONE
+
+
 async def report_health(settings: PlaneSettings) -> int:
     """Print a line for each part that does not answer; return 0 when all do."""
     missing = await unhealthy_parts(settings)
     for name, why in missing.items():
         print(f"{name}: {why}")
     if not missing:
-        print(f"agent, gateway and front of {settings.plane} answer")
+        also = " and picker" if settings.gateway.picker else ""
+        print(f"agent, gateway, front{also} of {settings.plane} answer")
     return EXIT_FAILED if missing else EXIT_DONE
 
 
@@ -110,12 +152,23 @@ async def unhealthy_parts(settings: PlaneSettings) -> dict[str, str]:
         missing[GATEWAY] = f"{LOOPBACK}:{admin}/ready does not answer 200: no ready Envoy"
     if not await is_listening(LOOPBACK, settings.front_port):
         missing[FRONT] = f"nothing listens on {LOOPBACK}:{settings.front_port}"
+    lock = settings.picker_dir / "picker.lock"
+    if settings.gateway.picker and not is_held(lock):
+        missing[PICKER] = f"nobody holds {lock}: no picker runs, the gateway balances alone"
+    relay = settings.relay
+    has_streams = relay is not None and settings.relay_path.is_file()
+    if relay is not None and has_streams and not await is_listening(LOOPBACK, relay.http_port):
+        missing[RELAY] = f"nothing listens on {LOOPBACK}:{relay.http_port}"
     return missing
 
 
 def is_agent_running(settings: PlaneSettings) -> bool:
     """Return whether an agent holds the plane's lock."""
-    path = settings.data_dir / "agent.lock"
+    return is_held(settings.data_dir / "agent.lock")
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock."""
     if not path.is_file():
         return False
     try:
@@ -158,6 +211,11 @@ class Plane:
             GATEWAY: self._keep_gateway,
             FRONT: functools.partial(self._keep, FRONT, front),
         }
+        if self._settings.gateway.picker:
+            picker = self._module("workload_plane.picker.main")
+            parts[PICKER] = functools.partial(self._keep, PICKER, picker)
+        if self._settings.relay is not None:
+            parts[RELAY] = self._keep_relay
         async with asyncio.TaskGroup() as group:
             running = {
                 name: group.create_task(
@@ -170,8 +228,11 @@ class Plane:
             await _end(running[AGENT])
             code = EXIT_DONE if keep_replicas else await self._stop_replicas(agent)
             # Last: until here the gateway carried the answers under way, and sent peers the rest.
+            await drain_gateway(self._settings.gateway.admin_port, self._clock)
             await _end(running[GATEWAY])
-            await _end(running[FRONT])
+            for name in (RELAY, PICKER, FRONT):
+                if name in running:
+                    await _end(running[name])
         return code
 
     async def _turn_peers_away(self) -> None:
@@ -193,6 +254,11 @@ class Plane:
         while not await asyncio.to_thread(can_start_gateway, directory):
             await self._clock.sleep(GATEWAY_LOOK_SECONDS)
         await self._keep(GATEWAY, envoy_argv(directory))
+
+    async def _keep_relay(self) -> None:
+        while not self._settings.relay_path.is_file():
+            await self._clock.sleep(RELAY_LOOK_SECONDS)
+        await self._keep(RELAY, self._module("workload_plane.relay.main"))
 
     async def _keep(self, name: str, argv: Sequence[str]) -> None:
         """Run a part to its end, which is never meant: raises Unavailable; ends it if cancelled."""

@@ -18,8 +18,8 @@ end() {
         wait "$ray"
     fi
     pkill -TERM -f "$replicas"
-    # 240 looks: two minutes, what a Pod is given at its end.
-    for _ in $(seq 240); do
+    # 300 looks: 150 s, what a Pod is given at its end.
+    for _ in $(seq 300); do
         pgrep -f "$replicas" >/dev/null || break
         sleep 0.5
     done

@@ -26,6 +26,7 @@ from scheduler.instance import (
 )
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.pool import CapacityClass, Pool, resides
+from skerry.fleet.spanning import why_on_one_host, why_on_one_node
 
 Mask = NDArray[np.bool_]
 
@@ -264,7 +265,8 @@ def _columns(
     node_memory = _floats(pool.shape.host_memory_bytes for pool in pools)[on]
     whole = np.where(accelerators > per_node, -(-accelerators // per_node), 0.0)
     share = np.ceil(host_memory / np.maximum(whole, 1.0))
-    fits = (share <= node_memory) & ((whole == 0) | (accelerators % per_node == 0))
+    spreads = _spreads(demands, pools, (of, on)) & (accelerators % per_node == 0)
+    fits = (share <= node_memory) & ((whole == 0) | spreads)
     by_node = np.floor(per_node / np.maximum(accelerators, 1.0))
     by_memory = np.floor(node_memory / np.maximum(host_memory, 1.0))
     shared = nodes * np.minimum(by_node, by_memory)
@@ -289,6 +291,16 @@ def _columns(
         spot=spot,
     )
     return columns, bill / MICRODOLLARS
+
+
+def _spreads(
+    demands: Sequence[DemandedDeployment], pools: Sequence[Pool], pairs: tuple[Ints, Ints]
+) -> Mask:
+    """Return of each pair whether engine and plane put a replica on several nodes."""
+    engines = [why_on_one_node(one.deployment.revision.engine) is None for one in demands]
+    planes = [why_on_one_host(pool.plane) is None for pool in pools]
+    of, on = pairs
+    return np.array(engines, np.bool_)[of] & np.array(planes, np.bool_)[on]
 
 
 def _shape_table(demands: Sequence[DemandedDeployment], scales: Sequence[int]) -> Floats:

@@ -17,6 +17,7 @@ from skerry.fleet.deployment import ResourceShape
 from skerry.fleet.packing import Load, fits
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import CapacityClass, Pool
+from skerry.fleet.spanning import why_on_one_host, why_on_one_node
 
 # Sums of prices in floats: a millionth of a dollar an hour is below any price there is.
 COST_TOLERANCE_DOLLARS = 1e-6
@@ -299,6 +300,10 @@ def _broken_rules(pair: _Pair, latencies: Latencies) -> Iterator[Broken]:
         yield "kind", f"the pool has {supply.shape.accelerator}"
     elif not _fits_empty(pair.shape, supply):
         yield "node", "one replica does not fit the empty pool"
+    elif pair.shape.accelerators > supply.shape.accelerators_per_node:
+        engine = pair.wanted.demanded.deployment.revision.engine
+        if reason := why_on_one_node(engine) or why_on_one_host(plane):
+            yield "nodes", reason
     zones = policy.residency_zones
     if zones and not any(zone in zones for zone in plane.residency_zones):
         yield "residency", f"zones {plane.residency_zones}"

@@ -17,6 +17,7 @@ from scheduler.levels import moves_of
 from skerry.fleet.deployment import ResourceShape
 from skerry.fleet.packing import Load, fits, nodes_of_replica
 from skerry.fleet.pool import CapacityClass, Pool, resides
+from skerry.fleet.spanning import why_on_one_host, why_on_one_node
 
 DETERMINISTIC_TIME_MAX = 0.2  # of one question; the model has one integer for each pool
 
@@ -152,7 +153,9 @@ def _how_many(
     whole = nodes_of_replica(shape.accelerators, per_node)
     fit = per_node // shape.accelerators if not whole else 0
     nodes = max(1, whole)
-    uneven = bool(whole) and shape.accelerators % per_node != 0
+    engine = want.demanded.deployment.revision.engine
+    one_node = bool(why_on_one_node(engine) or why_on_one_host(pool.plane))
+    uneven = bool(whole) and (shape.accelerators % per_node != 0 or one_node)
     share = -(-shape.host_memory_bytes // nodes)
     if shape.host_memory_bytes and not whole:
         fit = min(fit, size.host_memory_bytes // shape.host_memory_bytes)

@@ -9,6 +9,7 @@ from scheduler.problem import DemandedDeployment, PoolBar, RegionLatency
 from skerry.fleet.deployment import Deployment, ResourceShape
 from skerry.fleet.packing import nodes_of_replica
 from skerry.fleet.pool import Pool, resides
+from skerry.fleet.spanning import why_on_one_host, why_on_one_node
 
 GIB = 2**30
 NAMED_MAX = 5  # of a list in a reason
@@ -139,6 +140,19 @@ def _lacks_nodes(deployment: Deployment, pool: Pool) -> str | None:
     return None
 
 
+def _is_on_one_node(deployment: Deployment, pool: Pool) -> str | None:
+    shape, per_node = _known_shape(deployment, pool), pool.shape.accelerators_per_node
+    if not nodes_of_replica(shape.accelerators, per_node):
+        return None
+    reason = why_on_one_node(deployment.revision.engine) or why_on_one_host(pool.plane)
+    if reason is None:
+        return None
+    return (
+        f"one replica takes {shape.accelerators} x {shape.accelerator}, a node has {per_node}, and"
+        f" {reason}"
+    )
+
+
 def _lacks_host_memory(deployment: Deployment, pool: Pool) -> str | None:
     shape = _known_shape(deployment, pool)
     nodes = max(1, nodes_of_replica(shape.accelerators, pool.shape.accelerators_per_node))
@@ -202,5 +216,6 @@ _RULES: tuple[Callable[[Deployment, Pool], str | None], ...] = (
     _outside_regions,
     _outside_classes,
     _lacks_nodes,
+    _is_on_one_node,
     _lacks_host_memory,
 )

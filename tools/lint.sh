@@ -7,7 +7,7 @@ $bin/ruff format --quiet --check .
 $bin/python tools/gen_proto.py --check
 $bin/lint-imports --no-logo
 $bin/python tools/tidy.py
-$bin/mypy --no-error-summary skerry scheduler control_plane workload_plane tools migrations tests benchmarks
+$bin/mypy --no-error-summary skerry scheduler control_plane workload_plane tools deploy migrations tests benchmarks
 # buf comes from npm, at the exact version that package.json names; its own lock file would leave
 # out the other platforms' binaries and then refuse them.
 if [ ! -x node_modules/.bin/buf ] && command -v npm >/dev/null 2>&1; then

@@ -5,8 +5,10 @@ disk or in processes of their own.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+from dataclasses import replace
 
 import aiohttp
 
@@ -30,7 +32,9 @@ from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import FetchLimits
+from workload_plane.models.local_checks import LocalChecks
 from workload_plane.models.remote import model_session, sources
+from workload_plane.picker.demand_watch import DemandWatch
 from workload_plane.replicas.choice import choose_runtime
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.supply import Supply
@@ -63,6 +67,7 @@ class Agent:
         self._hosting = choose_runtime(settings, clock, ids)
         self._runtime = self._hosting.runtime
         self._feed = GatewayFeed(settings, self, self._routes_changed, clock)
+        self._demand = DemandWatch(settings.demand_path, clock, picks=settings.gateway.picker)
         self._link: LinkClient | None = None
         self._loop: ConvergeLoop | None = None
         self._agent_id = ids.new_id()
@@ -92,7 +97,7 @@ class Agent:
         records = [one.record for one in self.replicas or ()]
         # What waits for its base model is no replica yet; people are to see it all the same.
         records += self._loop.awaiting if self._loop is not None else ()
-        return build_report(
+        report = build_report(
             self._settings,
             self._holder.version,
             records,
@@ -100,6 +105,7 @@ class Agent:
             self._software,
             self._hosting.supply(),
         )
+        return replace(report, gateway_faults=self._feed.faults)
 
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
         """Return the offered state once it is in force and durable, or why it is refused."""
@@ -119,13 +125,17 @@ class Agent:
                 self._clock,
                 self._ids,
             )
-            self._loop = self._converge_loop(session, models)
+            checks = LocalChecks(self._settings.model_dirs, self._wake)
+            self._loop = self._converge_loop(session, models, checks)
             loops = {
                 "converge": self._loop.run,
                 "models": models.run,
                 "changes": self._spread_changes,
                 "gateway-publish": self._feed.publish_forever,
                 "gateway-hosts": self._feed.resolve_forever,
+                "demand": lambda: self._demand.follow(self._wake),
+                "gateway-distances": self._feed.measure_forever,
+                "gateway-bootstrap": self._feed.keep_bootstrap_forever,
                 "gateway-status": lambda: self._feed.poll_forever(
                     session, self._wake, self._report_changed
                 ),
@@ -138,15 +148,18 @@ class Agent:
                 self._link = link
                 # Nobody reports before the first look: "no replicas" would be a false word.
                 loops["link"] = lambda: self._link_after_look(link)
-            await run_until_stopped(
-                *(
-                    supervise(name, loop, self._clock, self._ids, stop, _RESTART)
-                    for name, loop in loops.items()
-                ),
-                stop=stop,
-            )
+            with contextlib.closing(checks):
+                await run_until_stopped(
+                    *(
+                        supervise(name, loop, self._clock, self._ids, stop, _RESTART)
+                        for name, loop in loops.items()
+                    ),
+                    stop=stop,
+                )
 
-    def _converge_loop(self, session: aiohttp.ClientSession, models: ModelCache) -> ConvergeLoop:
+    def _converge_loop(
+        self, session: aiohttp.ClientSession, models: ModelCache, checks: LocalChecks
+    ) -> ConvergeLoop:
         settings, memory, runtime = self._settings, Memory(), self._runtime
 
         def pools() -> tuple[SeenPool, ...]:
@@ -157,6 +170,8 @@ class Agent:
             engine_override=settings.engine_override,
             pools=pools,
             models=models,
+            local_checks=checks,
+            spreads=settings.ray is not None,
         )
         parts = LoopParts(
             runtime=runtime,
@@ -168,7 +183,9 @@ class Agent:
             pools=pools,
             clock=self._clock,
             models=models,
+            local_checks=checks,
             engine_override=settings.engine_override,
+            demand=lambda: self._demand.current,
         )
         return ConvergeLoop(parts, self._wake, self._seen_changed)
 
@@ -236,7 +253,8 @@ class Agent:
                 # In a thread, as every fsync: heartbeats must not wait for a slow disk.
                 await asyncio.to_thread(write_atomically, self._settings.agent_path, data)
                 before = status
-            await self._clock.sleep(STATUS_SECONDS)
+            # The first look is told as soon as it is done: people wait for it after a restart.
+            await self._clock.sleep(STATUS_SECONDS if self.replicas is not None else 0.1)
 
     def _status(self) -> dict[str, object]:
         link = self._link

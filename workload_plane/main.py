@@ -17,7 +17,7 @@ from skerry.plumbing.files import lock_file
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.tasks import stop_on_signals
 from workload_plane.agent import Agent
-from workload_plane.converge.apply import STOP_SECONDS_MAX
+from workload_plane.replica_host.ending import STOP_SECONDS_MAX
 from workload_plane.replicas.choice import choose_runtime, end_beside
 from workload_plane.replicas.port import ReplicaRuntime
 from workload_plane.settings import PlaneSettings, read_settings

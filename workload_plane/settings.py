@@ -4,8 +4,9 @@ The agent and the front read them at start; whatever is wrong is reported in one
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +14,15 @@ from skerry.fleet.engine import EngineName
 from skerry.fleet.names import DEFAULT_PROJECT, check_name
 from skerry.fleet.node import Node
 from skerry.fleet.pool import PlaneIdentity, PoolShape
+from skerry.fleet.spanning import ONE_HOST_RUNTIME, RUNTIME_LABEL
 from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
+from workload_plane.advertised import advertised_host, machine_name
 from workload_plane.models.limits import SCHEMES, CacheSettings
 from workload_plane.models.uris import REMOTE_SCHEMES
 from workload_plane.node_names import NamedPool, name_nodes
 from workload_plane.ray_settings import read_ray
+from workload_plane.relay_settings import RelaySettings, read_relay
 from workload_plane.replicas.ray.settings import RaySettings
 
 SETTINGS_BYTES_MAX = 1024 * 1024  # a plane of a thousand pools is far below; a wrong file is not
@@ -42,21 +46,34 @@ OPTIONAL = (
     "model_cache",
     "runtime",
     "ray",
+    "relay",
     "device_locks_dir",
+    "prefix_disk_dir",
 )
-# One for all planes of a host: what they share is its accelerators.
-DEVICE_LOCKS_DIR = "/tmp/skerry-devices"
+# One for all planes of a host: what they share is its accelerators. In the first nobody can hold a
+# lock who does not run planes here; the second is for hosts on which nobody made the first.
+DEVICE_LOCKS_DIR = Path("/run/skerry/devices")
+SHARED_DEVICE_LOCKS_DIR = Path("/tmp/skerry-devices")
+RELAY_FILE = "relay.json"
 NODE_NAMES = "node_names"  # of a pool; optional, beside the fields of its shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """Where the plane's gateway listens: users, peer planes (mTLS), and its admin page."""
+    """Where the plane's gateway listens: users, peer planes (mTLS), and its admin page.
+
+    `advertised_host` is what users, peers and the control plane are told instead of `host`. With
+    `picker` off the gateway balances by itself; `picker_port` is where its metrics are, 0 for
+    nowhere.
+    """
 
     host: str
+    advertised_host: str
     public_port: int
     peer_port: int
     admin_port: int
+    picker: bool = True
+    picker_port: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +98,9 @@ class PlaneSettings:
     control_plane_server_name: str = CONTROL_PLANE_SERVER_NAME
     nodes: tuple[Node, ...] = ()
     ray: RaySettings | None = None
-    device_locks_dir: Path = Path(DEVICE_LOCKS_DIR)
+    relay: RelaySettings | None = None
+    device_locks_dir: Path = field(default_factory=lambda: default_locks_dir(os.geteuid()))
+    prefix_disk_dir: Path | None = None  # `prefixes` in data_dir where none is told
 
     @property
     def plane(self) -> str:
@@ -114,9 +133,34 @@ class PlaneSettings:
         return self.data_dir / "endpoints.json"
 
     @property
+    def relay_path(self) -> Path:
+        """Return the file that tells the relay which engines serve the continued deployments."""
+        return self.data_dir / RELAY_FILE
+
+    @property
+    def picker_dir(self) -> Path:
+        """Return where the picker's sockets are."""
+        return self.data_dir / "picker"
+
+    @property
+    def picker_path(self) -> Path:
+        """Return the file that tells the picker what the plane serves."""
+        return self.data_dir / "picker.json"
+
+    @property
+    def demand_path(self) -> Path:
+        """Return the file in which the picker tells what is asked for."""
+        return self.data_dir / "demand.json"
+
+    @property
     def agent_path(self) -> Path:
         """Return the agent's status file, for people and the supervisor."""
         return self.data_dir / "agent.json"
+
+
+def default_locks_dir(uid: int, made: Path = DEVICE_LOCKS_DIR) -> Path:
+    """Return where accelerators are locked: below /run for root, and where root has made it."""
+    return made if uid == 0 or os.path.isdir(made) else SHARED_DEVICE_LOCKS_DIR
 
 
 def read_settings(path: Path) -> PlaneSettings:
@@ -171,9 +215,12 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
             reader.fault(f"control_planes[{index}]", f"must be host:port, not {address!r}")
-    locks_dir = reader.take("device_locks_dir", str, DEVICE_LOCKS_DIR)
+    locks_dir = reader.take("device_locks_dir", str, str(default_locks_dir(os.geteuid())))
     if not Path(locks_dir).is_absolute():
         reader.fault("device_locks_dir", f"must be an absolute path, not {locks_dir!r}")
+    prefixes_dir = reader.take("prefix_disk_dir", str, str(Path(data_dir) / "prefixes"))
+    if "prefix_disk_dir" in reader.values and not Path(prefixes_dir).is_absolute():
+        reader.fault("prefix_disk_dir", f"must be an absolute path, not {prefixes_dir!r}")
     server_name = reader.take("control_plane_server_name", str, CONTROL_PLANE_SERVER_NAME)
     if not server_name:
         reader.fault("control_plane_server_name", "must not be empty: any server would do")
@@ -183,6 +230,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     nodes = name_nodes(identity.name, pools, reader.fault) if identity is not None else ()
     model_cache = _model_cache(reader, Path(data_dir))
     ray = read_ray(reader, tuple(pool.shape for pool in pools), Path(data_dir))
+    relay = read_relay(reader)
     if identity is None or gateway is None:
         return None
     return PlaneSettings(
@@ -191,6 +239,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         pools=tuple(pool.shape for pool in pools),
         nodes=() if ray is not None else nodes,
         ray=ray,
+        relay=relay,
         control_planes=control_planes,
         data_dir=Path(data_dir),
         gateway=gateway,
@@ -201,6 +250,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         control_plane_server_name=server_name,
         model_cache=model_cache,
         device_locks_dir=Path(locks_dir),
+        prefix_disk_dir=Path(prefixes_dir),
     )
 
 
@@ -281,6 +331,7 @@ def _identity(reader: _Reader) -> PlaneIdentity | None:
     if not all(isinstance(value, str) for value in labels.values()):
         reader.fault("labels", "must map strings to strings")
         labels = {}
+    runtime = str(reader.values.get("runtime", ONE_HOST_RUNTIME))  # checked with the section `ray`
     return reader.attempt(
         "plane",
         lambda: PlaneIdentity(
@@ -289,7 +340,7 @@ def _identity(reader: _Reader) -> PlaneIdentity | None:
             region=region,
             zone=zone,
             residency_zones=residency_zones,
-            labels=tuple(sorted(labels.items())),
+            labels=tuple(sorted({**labels, RUNTIME_LABEL: runtime}.items())),
         ),
     )
 
@@ -344,10 +395,22 @@ def _gateway(reader: _Reader) -> GatewaySettings | None:
             inner.fault(key, "is missing")
         else:
             ports[key] = inner.port(key)
+    for key in inner.values:
+        if key not in (known := [field.name for field in fields(GatewaySettings)]):
+            inner.fault(str(key), f"is not a setting of the gateway: {', '.join(known)}")
     host = inner.take("host", str, "127.0.0.1")
-    if len(ports) < 3:
+    told = inner.take("advertised_host", str, "")
+    advertised = inner.attempt("advertised_host", lambda: advertised_host(told, host, machine_name))
+    picker_port = inner.port("picker_port") if "picker_port" in inner.values else 0
+    if len(ports) < 3 or advertised is None:
         return None
-    return GatewaySettings(host=host, **ports)
+    return GatewaySettings(
+        host=host,
+        advertised_host=advertised,
+        picker=inner.take("picker", bool, True),
+        picker_port=picker_port,
+        **ports,
+    )
 
 
 def _model_cache(reader: _Reader, data_dir: Path) -> CacheSettings:

@@ -86,7 +86,9 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
     if desired := live.pushed(name) or stored_version:
         message.desired.CopyFrom(version_to_proto(desired))
     if name in view.observations:
-        message.held.CopyFrom(version_to_proto(view.observations[name].report.held))
+        report = view.observations[name].report
+        message.held.CopyFrom(version_to_proto(report.held))
+        message.gateway_faults.extend(report.gateway_faults)
     return message
 
 

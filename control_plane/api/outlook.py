@@ -3,14 +3,19 @@
 `convert.py` adds it to every plan that says what it places.
 """
 
+from collections.abc import Iterator
+
 from control_plane.api import answers
 from control_plane.api.ports import PlannedChange
+from control_plane.api.times import time_to_proto
 from control_plane.api.views import FleetView
 from control_plane.reconcile.outlook import DeploymentOutlook, outlook
 from control_plane.reconcile.readiness import Prospect
 from skerry.api.operator.v1 import placement_pb2
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.figures import Figures
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
 
 
 def planned_deployments(
@@ -30,6 +35,7 @@ def planned_deployments(
             if plane not in view.index.lost
         },
         starts=starts,
+        profiles=view.index.profiles,
     )
     return [_to_proto(one) for one in outlook(prospect)]
 
@@ -46,4 +52,21 @@ def _to_proto(one: DeploymentOutlook) -> placement_pb2.PlannedDeployment:
         moves=[answers.move_to_proto(move) for move in one.moves],
         ready_in_seconds=one.ready_in_seconds,
         ready_basis=one.ready_basis,
+        ready_source=one.ready_source or "",
+        throughput_source=one.figures.source if one.figures else "",
+        throughputs=_throughputs(one.figures) if one.figures else (),
     )
+
+
+def _throughputs(figures: Figures) -> Iterator[placement_pb2.PlannedThroughput]:
+    for shape in figures.shapes:
+        message = placement_pb2.PlannedThroughput(
+            accelerator=shape.accelerator,
+            tokens_per_second=shape.tokens_per_second,
+            measured_tokens_per_second=shape.measured_tokens_per_second,
+        )
+        if shape.profile is not None:
+            message.profile = full_name(DEFAULT_PROJECT, "profiles", shape.profile.name)
+            message.measure_time.CopyFrom(time_to_proto(shape.profile.measured_at))
+            message.load_seconds = shape.profile.load_seconds
+        yield message

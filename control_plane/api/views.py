@@ -26,6 +26,7 @@ from skerry.fleet.observation import (
     ReplicaState,
 )
 from skerry.fleet.placement import Placement
+from skerry.fleet.profile import Profiles
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError
@@ -69,6 +70,7 @@ class StoreIndex:
     unplaced: Mapping[str, Sequence[tuple[str, int, str]]]
     lost: frozenset[str]
     granted: Granted
+    profiles: Profiles
     # Another one when what a deployment's message tells beside the deployment itself has moved.
     told: object
     messages: dict[str, Message]
@@ -107,6 +109,11 @@ def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) ->
         unplaced=_unplaced(store),
         lost=_lost(store),
         granted=index_granted(store, held.store, held.granted) if held else index_granted(store),
+        profiles=(
+            held.profiles
+            if held and held.store.profiles is store.profiles
+            else {entry.value.key: entry.value for entry in store.profiles}
+        ),
         told=told or object(),
         messages=messages,
     )

@@ -17,6 +17,7 @@ from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomai
 from skerry.fleet.engine import GRAPH_SIZES_MAX, EngineName, EngineProtocol, SpeculativeMethod
 from skerry.fleet.names import InvalidName, check_name
 from skerry.fleet.pool import CapacityClass
+from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
 from skerry.plumbing.errors import FieldViolation
 
 # Nobody lists more clouds, labels or options by hand; 2,048 is what browsers take of a URL.
@@ -37,6 +38,7 @@ _SECTIONS = {
     "revision": "spec",
     "scaling": "spec.scaling",
     "policy": "spec.placement",
+    "routing": "spec.routing",
 }
 _NAMES = {
     "shapes": "resources",
@@ -48,6 +50,8 @@ _NAMES = {
     "window_seconds": "window",
     "scale_down_delay_seconds": "scaleDownDelay",
     "speculative": "speculativeDecoding",
+    "queue_requests_max": "queue.requestsMax",
+    "queue_seconds_max": "queue.secondsMax",
 }
 
 # Lower bound, whether it is itself allowed, upper bound; by message and field.
@@ -76,6 +80,10 @@ _RANGES: dict[str, dict[str, _Range]] = {
         "cost_per_hour_max": _ABOVE_0,
     },
     "LatencyLimit": {"seconds_max": _ABOVE_0},
+    "RoutingSpec": {
+        "queue_requests_max": (0, True, QUEUE_REQUESTS_MAX),
+        "queue_seconds_max": (0, False, QUEUE_SECONDS_MAX),
+    },
     "Spread": {"domains_min": _FROM_1},
     "Tolerate": {"keep": (0, False, 1)},
     "EngineSpec": {"context_tokens": _FROM_1, "concurrent_requests": _FROM_1},
@@ -104,6 +112,8 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("Spread", "domain"): tuple(FailureDomain),
     ("Tolerate", "domain"): tuple(FailureDomain),
     ("PlacementPolicy", "capacity_classes"): tuple(CapacityClass),
+    # Empty is "not told", which is prefix_tokens.
+    ("RoutingSpec", "policy"): ("", *RoutingPolicy),
 }
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from control_plane.reconcile.readiness import Prospect, expect
 from scheduler.plan import Move, Unplaced, diff
+from skerry.fleet.cold_start import StartSource
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.figures import Figures, figures_of
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
 
@@ -20,7 +22,8 @@ class DeploymentOutlook:
     """What a plan would do to one deployment; costs in USD per hour.
 
     `ready_in_seconds` is None where nothing is started, and then the basis is empty, and where
-    nobody can tell, and then the basis says why.
+    nobody can tell, and then the basis says why. `figures` are those that it is planned with, None
+    for one that ends.
     """
 
     deployment: str
@@ -33,6 +36,8 @@ class DeploymentOutlook:
     moves: tuple[Move, ...]
     ready_in_seconds: float | None
     ready_basis: str
+    ready_source: StartSource | None
+    figures: Figures | None
 
 
 def outlook(prospect: Prospect) -> tuple[DeploymentOutlook, ...]:
@@ -45,7 +50,7 @@ def outlook(prospect: Prospect) -> tuple[DeploymentOutlook, ...]:
     found = []
     for name in sorted(before.keys() | after.keys() | unmet.keys()):
         was, will, left_out = before.get(name, ()), after.get(name, ()), unmet.get(name, ())
-        ready = expected.get(name)
+        ready, wanted = expected.get(name), prospect.wanted.get(name)
         found.append(
             DeploymentOutlook(
                 deployment=name,
@@ -54,10 +59,12 @@ def outlook(prospect: Prospect) -> tuple[DeploymentOutlook, ...]:
                 replicas_unmet=sum(left.replicas for left in left_out),
                 unmet_reason="; ".join(dict.fromkeys(left.reason for left in left_out)),
                 cost_per_hour_before=_cost(was, prospect.running.get(name), prospect.pools),
-                cost_per_hour_after=_cost(will, prospect.wanted.get(name), prospect.pools),
+                cost_per_hour_after=_cost(will, wanted, prospect.pools),
                 moves=_moves(prospect, was, will),
                 ready_in_seconds=ready.seconds if ready else None,
                 ready_basis=ready.basis if ready else "",
+                ready_source=ready.source if ready else None,
+                figures=figures_of(wanted, prospect.profiles) if wanted else None,
             )
         )
     return tuple(found)

@@ -18,6 +18,7 @@ from control_plane.reconcile.actions import (
 from control_plane.reconcile.envelopes import Key, grant_envelopes
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from skerry.fleet.coefficients import Coefficients, coefficients_of
 from skerry.fleet.cordon import Cordons
 from skerry.fleet.desired import (
     ENGINE_TECHNIQUES,
@@ -27,6 +28,7 @@ from skerry.fleet.desired import (
     DesiredState,
     PeerPlane,
 )
+from skerry.fleet.digests import with_digests
 from skerry.fleet.engine import is_of_first_release
 from skerry.fleet.generation import Version
 from skerry.fleet.names import SEPARATOR
@@ -36,6 +38,7 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import Pool
 
 Conditions = Mapping[str, PlaneCondition]
+Measured = Mapping[str, tuple[Coefficients, ...]]  # by deployment
 
 
 def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ...]:
@@ -69,6 +72,7 @@ def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ..
     Planes that are lost are told again when they are back, with the state of that time.
     """
     granted = grant_envelopes(snapshot, conditions)
+    measured = measured_costs(snapshot)
     actions: list[Action] = []
     for plane in snapshot.planes:
         if conditions[plane.name].state is PlaneState.LOST:
@@ -79,35 +83,54 @@ def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ..
         if held > generation:
             actions.append(RaiseGeneration(plane=plane.name, at_least=held))
             continue
-        wanted = desired_state(snapshot, plane, granted)
+        wanted = desired_state(snapshot, plane, granted, measured)
         if stored is None or not _same_content(stored, wanted):
             actions.append(PushDesired(desired=wanted, expected_generation=generation))
     return (*actions, *_removals(snapshot, conditions))
 
 
+def measured_costs(snapshot: Snapshot) -> Measured:
+    """Return what tokens were measured to cost, by deployment; those not measured are left out."""
+    if not snapshot.profiles:
+        return {}
+    every = (demand.deployment for demand in snapshot.demands)
+    found = ((one.name, coefficients_of(one.revision, snapshot.profiles)) for one in every)
+    return {name: coefficients for name, coefficients in found if coefficients}
+
+
 def desired_state(
-    snapshot: Snapshot, plane: PlaneView, granted: Mapping[Key, Envelope]
+    snapshot: Snapshot,
+    plane: PlaneView,
+    granted: Mapping[Key, Envelope],
+    measured: Measured,
 ) -> DesiredState:
     """Return what a plane is to be told; the store gives it its version."""
     pools = {pool.name: pool for pool in snapshot.pools}
     node_cordons = _node_cordons(snapshot, plane)
-    assignments = tuple(
-        Assignment(
-            deployment=demand.deployment,
-            envelopes=tuple(
-                envelope
-                for key, envelope in sorted(granted.items())
-                if key[0] == demand.deployment.name and pools[key[1]].plane.name == plane.name
-            ),
-            serving_planes=_serving_planes(demand.deployment.name, granted, pools),
-            tombstone=demand.deleting,
+    assignments = []
+    for demand in sorted(snapshot.demands, key=lambda d: d.deployment.name):
+        name = demand.deployment.name
+        here = tuple(
+            envelope
+            for key, envelope in sorted(granted.items())
+            if key[0] == name and pools[key[1]].plane.name == plane.name
         )
-        for demand in sorted(snapshot.demands, key=lambda d: d.deployment.name)
-    )
+        kinds = {pools[envelope.pool].shape.accelerator for envelope in here}
+        assignments.append(
+            Assignment(
+                deployment=with_digests(demand.deployment, snapshot.digests),
+                envelopes=here,
+                serving_planes=_serving_planes(name, granted, pools),
+                tombstone=demand.deleting,
+                coefficients=tuple(
+                    one for one in measured.get(name, ()) if one.accelerator in kinds
+                ),
+            )
+        )
     return DesiredState(
         plane=plane.name,
         version=Version(epoch=0, generation=0),
-        assignments=assignments,
+        assignments=tuple(assignments),
         peers=tuple(
             PeerPlane(
                 plane=other.name,

@@ -1,7 +1,8 @@
 """When the last replica that a plan starts is ready, deployment by deployment. Pure.
 
 What is not ready of what is placed has to start; how long that takes is told by the starts that
-were measured, one after another where a plane does them so, and after those who hold the room.
+were measured, or else by profiles, one after another where a plane does them so, and after those
+who hold the room.
 """
 
 from collections import defaultdict
@@ -9,11 +10,19 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from scheduler.plan import PlacementPlan
-from skerry.fleet.cold_start import ColdStarts, StartEstimate, StartKind, as_text, estimate
+from skerry.fleet.cold_start import (
+    ColdStarts,
+    StartEstimate,
+    StartKind,
+    StartSource,
+    as_text,
+    estimate,
+)
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.observation import Observation, ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
+from skerry.fleet.profile import Profile, Profiles, configuration_digest, profile_key
 
 Key = tuple[str, str]  # deployment, pool
 
@@ -35,14 +44,19 @@ class Prospect:
     pools: Mapping[str, Pool]
     observations: Mapping[str, Observation]
     starts: ColdStarts
+    profiles: Profiles = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """When a deployment is ready: None seconds when nobody can tell, and why so."""
+    """When a deployment is ready: None seconds when nobody can tell, and why so.
+
+    `source` is that of the start which decides.
+    """
 
     seconds: float | None
     basis: str
+    source: StartSource
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,9 +89,15 @@ class _Start:
 
     pool: str
     kind: StartKind
+    profile: Profile | None
     missing: int
     seen: _Seen
     leaving: tuple[str, ...]
+
+    @property
+    def asks(self) -> tuple[StartKind, str]:
+        """Return what its estimate depends on, the profile by its name."""
+        return self.kind, self.profile.name if self.profile else ""
 
     @property
     def rounds(self) -> int:
@@ -88,8 +108,10 @@ class _Start:
 def expect(prospect: Prospect) -> Mapping[str, Readiness]:
     """Return when every deployment that starts replicas is ready."""
     starts = _starts(prospect)
-    kinds = {start.kind for mine in starts.values() for start in mine}
-    estimates = {kind: estimate(kind, prospect.starts) for kind in kinds}
+    asked = {start.asks: start for mine in starts.values() for start in mine}
+    estimates = {
+        key: estimate(start.kind, prospect.starts, start.profile) for key, start in asked.items()
+    }
     found: dict[str, Readiness] = {}
     waiting = dict(starts)
     while waiting:
@@ -127,8 +149,10 @@ def _starts(prospect: Prospect) -> dict[str, list[_Start]]:
                 kind=StartKind(
                     base_model=revision.base_model.uri,
                     engine=revision.engine.name,
+                    configuration=configuration_digest(revision.engine),
                     accelerator=accelerator,
                 ),
+                profile=_profile(prospect.profiles, revision, accelerator),
                 missing=count,
                 seen=there,
                 leaving=tuple(other for other in room.leaving if other != name) if waits else (),
@@ -190,6 +214,11 @@ def _rooms(prospect: Prospect, seen: Mapping[Key, _Seen], pools: Set[str]) -> Ma
     return rooms
 
 
+def _profile(profiles: Profiles, revision: Revision, accelerator: str) -> Profile | None:
+    shape = revision.shape_on(accelerator)
+    return profiles.get(profile_key(revision, shape)) if shape and profiles else None
+
+
 def _size(revision: Revision, accelerator: str) -> int:
     shape = revision.shape_on(accelerator)
     return shape.accelerators if shape else 1
@@ -197,13 +226,13 @@ def _size(revision: Revision, accelerator: str) -> int:
 
 def _readiness(
     starts: Iterable[_Start],
-    estimates: Mapping[StartKind, StartEstimate],
+    estimates: Mapping[tuple[StartKind, str], StartEstimate],
     known: Mapping[str, Readiness],
     *,
     is_circle: bool,
 ) -> Readiness:
     """Return when the last of a deployment's pools is ready; one that nobody can tell decides."""
-    found = [_on_pool(start, estimates[start.kind], known, is_circle) for start in starts]
+    found = [_on_pool(start, estimates[start.asks], known, is_circle) for start in starts]
     unknown = [one for one in found if one.seconds is None]
     return unknown[0] if unknown else max(found, key=lambda one: one.seconds or 0.0)
 
@@ -224,7 +253,7 @@ def _on_pool(
         parts.append(f"{start.seen.starting} of {start.missing} on {start.pool} start already")
     if start.seen.failed:
         parts.append(f"{start.seen.failed} failed on {start.pool} and will be started again")
-    return Readiness(seconds=seconds, basis="; ".join(parts))
+    return Readiness(seconds=seconds, basis="; ".join(parts), source=measured.source)
 
 
 def _wait(leaving: Iterable[str], known: Mapping[str, Readiness]) -> float | None:

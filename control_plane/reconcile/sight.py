@@ -8,8 +8,9 @@ from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapsh
 from control_plane.store.engine import Database
 from control_plane.store.snapshot import StoreSnapshot, load
 from control_plane.store.values import StoredDesired, StoredEntry
-from skerry.fleet.catalogue import Region
+from skerry.fleet.catalogue import Region, RegisteredModel
 from skerry.fleet.desired import DesiredState
+from skerry.fleet.digests import Digests
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.fleet.profile import Profile, Profiles
@@ -52,6 +53,8 @@ class Sight:
         self._with_regions = policy
         self._measured: tuple[StoredEntry[Profile], ...] = ()
         self._profiles: Profiles = {}
+        self._registered: tuple[RegisteredModel, ...] = ()
+        self._digests: Digests = {}
 
     async def look(self) -> Snapshot:
         """Return the fleet as stored and as heard, at one `now`."""
@@ -70,6 +73,7 @@ class Sight:
             cordons=stored.cordons,
             desired=self._desired(stored),
             profiles=self._profiles_of(stored.profiles),
+            digests=self._digests_of(stored.base_models),
         )
 
     def _policy_for(self, regions: tuple[Region, ...]) -> ReconcilePolicy:
@@ -84,6 +88,13 @@ class Sight:
             self._measured = measured
             self._profiles = {entry.value.key: entry.value for entry in measured}
         return self._profiles
+
+    def _digests_of(self, registered: tuple[RegisteredModel, ...]) -> Digests:
+        """Return what base models must contain, by URI; the same value while none of them moves."""
+        if registered is not self._registered:
+            self._registered = registered
+            self._digests = {one.uri: one.sha256 for one in registered if one.sha256}
+        return self._digests
 
     def _desired(self, stored: StoreSnapshot) -> tuple[DesiredState, ...]:
         """Return what every plane was told; only what it was told anew is decoded again."""

@@ -12,6 +12,7 @@ from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
+from skerry.fleet.digests import Digests
 from skerry.fleet.observation import (
     ObservedReplica,
     PlaneCondition,
@@ -88,6 +89,7 @@ class Snapshot:
     desired: tuple[DesiredState, ...] = ()
     cordons: tuple[Cordon, ...] = ()
     profiles: Profiles = field(default_factory=dict)
+    digests: Digests = field(default_factory=dict)
 
     @property
     def in_grace(self) -> bool:

@@ -18,6 +18,7 @@ from control_plane.store.fencing import WriteContext, check_epoch
 from skerry.fleet.cold_start import StartKind
 from skerry.fleet.deployment import Revision
 from skerry.fleet.engine import EngineName
+from skerry.fleet.profile import configuration_digest
 
 # Enough for a ninth decile that one slow disk does not move, few enough to follow a new release.
 STARTS_OF_KIND_MAX = 64
@@ -72,12 +73,12 @@ def record_starts(session: Session, write: WriteContext, starts: Sequence[Sighte
 def list_cold_starts(session: Session) -> Mapping[StartKind, tuple[float, ...]]:
     """Return how long the starts took that are kept, in seconds, by kind, the newest first."""
     columns = tables.cold_starts.c
-    kind = (columns.base_model, columns.engine, columns.accelerator)
     order = (columns.measured_at.desc(), columns.plane, columns.replica, columns.restarts)
-    found: dict[tuple[str, str, str], list[float]] = {}
-    for *key, seconds in session.execute(select(*kind, columns.seconds).order_by(*order)):
-        found.setdefault((key[0], key[1], key[2]), []).append(seconds)
-    return {_start_kind(*key): tuple(seconds) for key, seconds in found.items()}
+    query = select(*_kind_columns(), columns.seconds).order_by(*order)
+    found: dict[StartKind, list[float]] = {}
+    for row in session.execute(query).mappings():
+        found.setdefault(_kind(row), []).append(row["seconds"])
+    return {kind: tuple(seconds) for kind, seconds in found.items()}
 
 
 def _rows(session: Session, starts: Sequence[SightedStart]) -> list[dict[str, Any]]:
@@ -94,6 +95,7 @@ def _rows(session: Session, starts: Sequence[SightedStart]) -> list[dict[str, An
             "restarts": start.restarts,
             "base_model": revision.base_model.uri,
             "engine": revision.engine.name.value,
+            "configuration": configuration_digest(revision.engine),
             "accelerator": start.accelerator,
             "seconds": start.seconds,
             "measured_at": start.seen_at,
@@ -117,8 +119,7 @@ def _revisions(
 
 
 def _kept(session: Session) -> dict[StartKind, int]:
-    columns = tables.cold_starts.c
-    kind = (columns.base_model, columns.engine, columns.accelerator)
+    kind = _kind_columns()
     query = select(*kind, func.count().label("kept")).group_by(*kind)
     return {_kind(row): row["kept"] for row in session.execute(query).mappings()}
 
@@ -127,18 +128,23 @@ def _count(session: Session) -> int:
     return session.execute(select(func.count()).select_from(tables.cold_starts)).scalar_one()
 
 
+def _kind_columns() -> tuple[ColumnElement[str], ...]:
+    columns = tables.cold_starts.c
+    return (columns.base_model, columns.engine, columns.configuration, columns.accelerator)
+
+
 def _kind(row: Mapping[Any, Any]) -> StartKind:
-    return _start_kind(row["base_model"], row["engine"], row["accelerator"])
-
-
-def _start_kind(base_model: str, engine: str, accelerator: str) -> StartKind:
-    return StartKind(base_model=base_model, engine=EngineName(engine), accelerator=accelerator)
+    return StartKind(
+        base_model=row["base_model"],
+        engine=EngineName(row["engine"]),
+        configuration=row["configuration"],
+        accelerator=row["accelerator"],
+    )
 
 
 def _is_of(kind: StartKind) -> ColumnElement[bool]:
-    columns = tables.cold_starts.c
-    wanted = (kind.base_model, kind.engine.value, kind.accelerator)
-    return tuple_(columns.base_model, columns.engine, columns.accelerator) == wanted
+    wanted = (kind.base_model, kind.engine.value, kind.configuration, kind.accelerator)
+    return tuple_(*_kind_columns()) == wanted
 
 
 def _newest() -> Select[tuple[str, str, int]]:

@@ -529,7 +529,7 @@ def _summary(deployment: Deployment, held: StoredDeployment | None) -> str:
         return f"created at revision {number}"
     if held.deployment.revision.number != number:
         return f"revision {held.deployment.revision.number} -> {number}"
-    names = ("scaling", "policy", "labels", "project")
+    names = ("scaling", "policy", "routing", "labels", "project")
     changed = [n for n in names if getattr(held.deployment, n) != getattr(deployment, n)]
     return f"{', '.join(changed)} changed, revision {number} as before"
 

@@ -15,6 +15,7 @@ from control_plane.store import tables
 from control_plane.store.catalogue import (
     PROFILES,
     REGIONS,
+    REGISTERED_MODELS,
     RESERVATIONS,
     list_entries,
     renew_entries,
@@ -36,7 +37,7 @@ from control_plane.store.values import (
     StoredPlane,
     StoredPool,
 )
-from skerry.fleet.catalogue import Region, Reservation
+from skerry.fleet.catalogue import Region, RegisteredModel, Reservation
 from skerry.fleet.cordon import Cordon, Cordons
 from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profile
@@ -73,6 +74,7 @@ class StoreSnapshot:
     cordons: tuple[Cordon, ...]
     regions: tuple[Region, ...]
     profiles: tuple[StoredEntry[Profile], ...]
+    base_models: tuple[RegisteredModel, ...]
     unlogged: Unlogged
 
     def pools_at(self, now: datetime) -> tuple[StoredPool, ...]:
@@ -102,11 +104,13 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "cordons": list_cordons,
     "regions": lambda s: tuple(entry.value for entry in list_entries(s, REGIONS)),
     "profiles": lambda s: list_entries(s, PROFILES),
+    "base_models": lambda s: tuple(entry.value for entry in list_entries(s, REGISTERED_MODELS)),
 }
+_RESTING = frozenset({"profiles", "base_models"})
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
-    "base-model": frozenset(),
+    "base-model": frozenset({"base_models"}),
     "changes": frozenset(),
     "cloud": frozenset(),
     "deployment": frozenset({"deployments"}),
@@ -129,12 +133,14 @@ def load(session: Session, held: StoreSnapshot | None = None) -> StoreSnapshot:
     """Return the whole store; run it in one read transaction.
 
     All of it is read, but for desired states that are what `held` has by version and digest: those
-    of a thousand planes are megabytes; and for profiles while no change says that they moved.
+    of a thousand planes are megabytes; and for what is long and seldom moves, profiles and base
+    models, while no change says that it did.
     """
     sequence = last_sequence(session)
     still: dict[str, Any] = {}
-    if held is not None and "profiles" not in _moved(session, held.sequence, sequence):
-        still["profiles"] = held.profiles
+    if held is not None:
+        resting = _RESTING - _moved(session, held.sequence, sequence)
+        still = {name: getattr(held, name) for name in resting}
     parts = {name: _read(session, name, held) for name in _PARTS.keys() - still.keys()}
     return StoreSnapshot(sequence=sequence, unlogged=_unlogged(session), **parts, **still)
 

@@ -250,8 +250,9 @@ leases = Table(
     Column("replicas_ready", Integer, nullable=False),
 )
 
-# How long replicas took to their first answer: the newest 64 of a base model, engine and
-# accelerator kind. At most 8,192 rows (cold_starts.py), so no index beside the key.
+# How long replicas took to their first answer: the newest 64 of a base model, engine, its
+# configuration (a digest, or unknown) and accelerator kind. At most 8,192 rows
+# (cold_starts.py), so no index beside the key.
 cold_starts = Table(
     "cold_starts",
     metadata,
@@ -263,6 +264,7 @@ cold_starts = Table(
     Column("accelerator", Text, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("measured_at", UtcTime, nullable=False),
+    Column("configuration", String(64), nullable=False, server_default="unknown"),
 )
 
 desired_states = Table(

@@ -9,9 +9,12 @@ import typer
 from skerry.cli.session import EXIT_FAILED, Session, session_of
 
 if TYPE_CHECKING:
+    from skerry.client.gateways import Message
     from skerry.client.inference import InferenceClient
 
 _TURNS_MAX = 1_000
+# About 1,500 tokens: half the context of the smallest base model that is of any use in a talk.
+_REMEMBERED_CHARS_MAX = 6_000
 
 
 def chat(
@@ -38,45 +41,82 @@ async def _chat(
     named: tuple[str, ...],
     max_tokens: int,
 ) -> int:
-    from skerry.cli.known_gateways import known_gateways, pick_model
+    from skerry.cli.known_gateways import api_key, known_gateways, pick_model
     from skerry.client.inference import connect
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.ids import SystemIds
 
     clock = SystemClock()
+    ids = SystemIds(clock)
     gateways = await asyncio.to_thread(known_gateways, session, named)
-    async with connect(gateways, clock, SystemIds(clock)) as client:
+    async with connect(gateways, clock, ids, api_key=api_key()) as client:
         served = await pick_model(client, model)
+        talk = _Talk(client, served, max_tokens, ids.new_id())
         if message is not None:
-            return await _ask(client, served, message, max_tokens)
+            return await talk.ask(message)
         for _ in range(_TURNS_MAX):
             line = await asyncio.to_thread(_read_line, served)
             if line is None:
                 return 0
             if line.strip():
-                await _ask(client, served, line, max_tokens)
+                await talk.ask(line.strip())
     return 0
 
 
-async def _ask(client: "InferenceClient", model: str, message: str, max_tokens: int) -> int:
-    from skerry.client.gateways import AttemptFailed, Request, RequestKind
-    from skerry.plumbing.logs import escape_controls
+class _Talk:
+    """A conversation: what was said so far goes with every question."""
 
-    request = Request(
-        kind=RequestKind.CHAT_STREAM, model=model, prompt=message, max_tokens=max_tokens
-    )
-    try:
-        async with client.ask(request) as answer:
-            async for text in answer:
-                # A model's text must not drive the terminal; its line ends are its own.
-                safe = "\n".join(escape_controls(line) for line in text.split("\n"))
-                typer.echo(safe, nl=False)
-    except AttemptFailed as error:
+    def __init__(
+        self, client: "InferenceClient", model: str, max_tokens: int, session: str
+    ) -> None:
+        # Its earlier turns are cached where they were answered.
+        self._headers = (("x-session-id", session),)
+        self._client = client
+        self._model = model
+        self._max_tokens = max_tokens
+        self._said: list[Message] = []
+
+    async def ask(self, message: str) -> int:
+        """Ask, and show the answer as it comes; return the exit code."""
+        from skerry.client.delivery import Interrupted
+        from skerry.client.gateways import Message, Request, RequestKind
+        from skerry.plumbing.logs import escape_controls
+
+        asked = (*self._said, Message(role="user", content=message))
+        request = Request(
+            kind=RequestKind.CHAT_STREAM,
+            model=self._model,
+            messages=asked,
+            max_tokens=self._max_tokens,
+            headers=self._headers,
+        )
+        told: list[str] = []
+        try:
+            async with self._client.ask(request) as answer:
+                async for text in answer:
+                    told.append(text)
+                    # A model's text must not drive the terminal; its line ends are its own.
+                    safe = "\n".join(escape_controls(line) for line in text.split("\n"))
+                    typer.echo(safe, nl=False)
+        except Interrupted as error:
+            typer.echo()
+            typer.echo(f"interrupted: {error.message}", err=True)
+            return EXIT_FAILED
         typer.echo()
-        typer.echo(f"interrupted: {error.message}", err=True)
-        return EXIT_FAILED
-    typer.echo()
-    return 0
+        self._remember(*asked, Message(role="assistant", content="".join(told)))
+        return 0
+
+    def _remember(self, *messages: "Message") -> None:
+        """Keep the last of the conversation: an engine's context has an end."""
+        kept: list[Message] = []
+        room = _REMEMBERED_CHARS_MAX
+        for message in reversed(messages):
+            room -= len(message.content)
+            if room < 0:
+                break
+            kept.insert(0, message)
+        # A conversation begins with a question.
+        self._said = kept if not kept or kept[0].role == "user" else kept[1:]
 
 
 def _read_line(model: str) -> str | None:

@@ -30,7 +30,7 @@ from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.up import print_access, start_fleet, wait_until_ready
 from skerry.client.context import Context
 from skerry.client.inference import connect
-from skerry.client.load import Ledger
+from skerry.client.load_ledger import Ledger
 from skerry.client.manifest import read_manifests
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.deployment import Deployment

@@ -19,7 +19,9 @@ from skerry.cli.supervisor.readiness import grace_seconds
 from skerry.cli.up import start_only
 from skerry.client.gateways import Request, RequestKind, Result
 from skerry.client.inference import InferenceClient
-from skerry.client.load import Arrival, Ledger, LoadPlan, run_load, send_one
+from skerry.client.load import run_load, send_one
+from skerry.client.load_ledger import Ledger
+from skerry.client.load_plan import Arrival, LoadPlan
 from skerry.client.load_summary import summarise
 from skerry.client.questions import Lose
 from skerry.fleet.deployment import Deployment, FailureDomain

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from skerry.client.gateways import Result
-from skerry.client.load import RequestRecord
+from skerry.client.load_ledger import RequestRecord
 from skerry.client.load_summary import (
     first_success_after,
     interrupted_between,
@@ -215,7 +215,7 @@ def unexplained(records: Sequence[RequestRecord], moments: Moments) -> tuple[Req
 
 
 def _failed(records: Sequence[RequestRecord]) -> int:
-    return sum(1 for record in records if record.result is Result.FAILED)
+    return sum(1 for record in records if record.result in (Result.FAILED, Result.SHED))
 
 
 def _since(moment: float | None, start: float) -> float | None:

@@ -85,6 +85,7 @@ def plan(
 ) -> None:
     """Show where replicas would go, at what cost, and why; without a file, the plan in force."""
     from skerry.cli.answers import print_plan
+    from skerry.cli.figures import measured_lines
     from skerry.cli.render import render_json
 
     check_output(output)
@@ -92,17 +93,21 @@ def plan(
     deployments = read_deployments(file or ())
     with session.operator() as client:
         plans = [
-            (f"plan for deployment {deployment.name}", _plan_one(client, source, deployment))
+            (deployment.name, _plan_one(client, source, deployment))
             for source, deployment in deployments
         ]
         if not file:
-            plans.append(("the plan in force", client.get_plan()))
+            plans.append(("", client.get_plan()))
     if output == "json":
         found = [preview for _, preview in plans]
         typer.echo(render_json(found if file else found[0]))
         return
-    for title, preview in plans:
-        print_plan(session.console(), title, preview)
+    console, now = session.console(), SystemClock().now()
+    for name, preview in plans:
+        title = f"plan for deployment {name}" if name else "the plan in force"
+        print_plan(console, title, preview)
+        for line in measured_lines(preview, name, now):
+            console.print(f"  {line}", style="dim", markup=False)
 
 
 def approve(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
     from skerry.client.rows import PlaneRow
     from skerry.fleet.deployment import Revision
+    from skerry.fleet.routing import Routing
 
 KINDS = ("plane", "pool", "node", "deployment", "replica", "plan")
 CHANGES_SHOWN = 10
@@ -70,6 +71,8 @@ def _plane(client: "OperatorClient", name: str) -> Iterator[Section]:
         rows=(row,),
         lines=(
             f"{row.state}{since}: {row.reason}",
+            *((f"refused: {row.nack}",) if row.nack else ()),
+            *row.gateway_faults,
             f"zone: {row.identity.zone or '-'}",
             f"residency zones: {', '.join(row.identity.residency_zones) or '-'}",
             f"labels: {labels or '-'}",
@@ -116,6 +119,7 @@ def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
         rows=(row,),
         lines=(
             *(f"pending: {why}" for why in row.pending),
+            _routing(row.deployment.routing),
             *_measured(client, row.deployment.revision),
         ),
     )
@@ -124,6 +128,16 @@ def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
     yield _listed(client, "replicas", f'observed.deployment = "{name}"')
     yield Section(title="revisions", kind="revisions", rows=client.list_revisions(name))
     yield _changes(client, f"deployments/{name}")
+
+
+def _routing(routing: "Routing") -> str:
+    waits = (
+        f"up to {routing.queue_requests_max} requests wait {routing.queue_seconds_max:g} s at most"
+        if routing.queue_requests_max
+        else "none waits"
+    )
+    broken = "go on elsewhere" if routing.continuation else "end with an error"
+    return f"routing: {routing.policy.value}; {waits}; broken streams {broken}"
 
 
 def _measured(client: "OperatorClient", revision: "Revision") -> Iterator[str]:

@@ -81,11 +81,9 @@ def _render(
     try:
         spec = spec if version is None else replace(spec, version=version)
         parameters = _parameters(deployment, place)
-        launch = catalogue.render_any(spec, parameters)
+        launch = catalogue.render(spec, parameters)
     except (UnsupportedTechnique, ValueError) as error:
         raise UsageFault(f"{source}: deployment {deployment.name!r}: {error}") from None
-    for refusal in catalogue.refusals(spec):
-        typer.echo(f"note: deployment {deployment.name!r}: {refusal}", err=True)
     return [
         {
             "deployment": deployment.name,
@@ -99,11 +97,11 @@ def _render(
 
 
 def _parameters(deployment: "Deployment", place: tuple[str | None, str, int]) -> "LaunchParameters":
-    from workload_plane.engines.port import LaunchParameters, reference_of
+    from workload_plane.engines.port import LaunchParameters, reference_of, worker_ports_wanted
 
     model_path, config_dir, port = place
     spec, base_model = deployment.revision.engine, deployment.revision.base_model
-    workers = spec.disaggregation.servers if spec.disaggregation else 0
+    workers = worker_ports_wanted(spec)
     if port + workers > PORT_MAX:
         raise UsageFault(f"--port {port}: the replica's {workers} servers take the ports after it")
     return LaunchParameters(

@@ -3,26 +3,31 @@
 fleet.json comes before the control plane, so that both work while it is away.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from skerry.cli.session import Session, UsageFault
-from skerry.plumbing.errors import NotFound, Unavailable
+from skerry.plumbing.errors import InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from skerry.client.gateways import Gateway
     from skerry.client.inference import InferenceClient
 
 _MODELS_SECONDS_MAX = 5.0
+_API_KEY_VARIABLE = "SKERRY_API_KEY"
 
 
 def known_gateways(session: Session, named: Sequence[str]) -> "tuple[Gateway, ...]":
     """Return the gateways to use; `named` as HOST:PORT or NAME=HOST:PORT."""
     from skerry.cli.supervisor.fleet_file import gateways_of, read_fleet
-    from skerry.client.gateways import Gateway
+    from skerry.client.gateways import Gateway, parse_gateway
 
     if named:
-        return tuple(_parse(text) for text in named)
+        try:
+            return tuple(parse_gateway(text) for text in named)
+        except InvalidInput as error:
+            raise UsageFault(f"--gateway: {error.message}") from None
     data_directory = session.context().data_directory
     if data_directory is not None and (data_directory / "fleet.json").is_file():
         return gateways_of(read_fleet(data_directory / "fleet.json"))
@@ -34,12 +39,22 @@ def known_gateways(session: Session, named: Sequence[str]) -> "tuple[Gateway, ..
     )
 
 
+def api_key() -> str:
+    """Return the key to show to gateways, empty without one.
+
+    From the environment only: an option would be in every list of processes.
+    """
+    return os.environ.get(_API_KEY_VARIABLE, "").strip()
+
+
 async def served_models(gateways: "Sequence[Gateway]") -> tuple[str, ...]:
     """Return the models of the first gateway that answers; Unavailable when none does."""
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=_MODELS_SECONDS_MAX)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
+    key = api_key()
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
         for gateway in gateways:
             try:
                 async with http.get(f"http://{gateway.http}/v1/models") as response:
@@ -59,13 +74,3 @@ async def pick_model(client: "InferenceClient", model: str | None) -> str:
     if not models:
         raise NotFound("no model is served; `skerry apply -f FILE` a deployment first")
     return models[0]
-
-
-def _parse(text: str) -> "Gateway":
-    from skerry.client.gateways import Gateway
-
-    name, _, address = text.rpartition("=")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise UsageFault(f"--gateway {text!r} must be HOST:PORT or NAME=HOST:PORT")
-    return Gateway(name=name or address, http=address, grpc=address)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.session import Session, UsageFault, session_of, usage
-from skerry.plumbing.errors import Infeasible, NotFound
+from skerry.plumbing.errors import Infeasible, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from skerry.client.operator import OperatorClient
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from skerry.fleet.deployment import ResourceShape, Revision
     from skerry.fleet.profile import Profile, ProfileStep
 
-_PROBE_SECONDS_MAX = 2.0  # to find out whether a replica's port is of this host
+_PROBE_SECONDS_MAX = 2.0  # to find out whose a port is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class Subject:
     revision: "Revision"
     shape: "ResourceShape"
     address: str
+    is_own: bool
     way: str
 
 
@@ -51,6 +52,8 @@ def profile(
     from skerry.cli.questions import check_output
     from skerry.client.catalogue_calls import PROFILES
     from skerry.client.profile import ProfilePlan
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.ids import SystemIds
 
     check_output(output)
     session = session_of(context)
@@ -60,12 +63,14 @@ def profile(
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             seconds=seconds,
+            # Of this run alone: what an earlier one sent, the engine may have in its prefix cache.
+            seed=SystemIds(SystemClock()).new_id(),
         )
     with session.operator() as client:
         subject = find_subject(client, deployment, plane)
         _check_context(plan, subject.revision)
         if save:
-            asyncio.run(_check_engine(subject))
+            asyncio.run(check_engine(subject))
         typer.echo(f"measuring replica {subject.replica.name} {subject.way}", err=True)
         found, measured = _measure(plan, subject)
         if save:
@@ -91,6 +96,7 @@ def find_subject(client: "OperatorClient", deployment: str, plane: str) -> Subje
     from skerry.fleet.observation import ReplicaState
 
     revision = client.get_deployment(deployment).deployment.revision
+    _check_protocol(revision)
     passes = f'observed.deployment = "{deployment}"'
     if plane:
         client.get_plane(plane)
@@ -106,45 +112,75 @@ def find_subject(client: "OperatorClient", deployment: str, plane: str) -> Subje
             f"no replica of deployment {deployment!r} is READY{where} at revision"
             f" {revision.number}; `skerry get replicas` shows them"
         )
-    address, replica = _own_port(ready, revision.base_model.served_name)
-    way = f"at its own port, {address}"
-    if not address:
+    address, replica = _own_port(ready, revision)
+    way, is_own = f"at its own port, {address}", bool(address)
+    if not is_own:
         replica = _alone(ready)
-        address = client.get_plane(replica.plane).gateway.http
+        gateway = client.get_plane(replica.plane).gateway
+        address = gateway.grpc if _is_grpc(revision) else gateway.http
         way = f"through the gateway of plane {replica.plane}, {address}"
     return Subject(
         replica=replica,
         revision=revision,
         shape=_shape(client, replica, revision),
         address=address,
+        is_own=is_own,
         way=way,
     )
 
 
-def _own_port(ready: "Sequence[ReplicaRow]", model: str) -> "tuple[str, ReplicaRow]":
+def _check_protocol(revision: "Revision") -> None:
+    """Raise InvalidInput where the engine takes no text."""
+    from skerry.fleet.engine import EngineProtocol
+
+    if revision.engine.protocol is EngineProtocol.TRTLLM:
+        raise InvalidInput(
+            "a profile asks with text, and with `protocol: trtllm` the engine takes tokens only;"
+            " profile a deployment that has no `protocol` and all else alike, and write its"
+            " figure into `throughputTokensPerSecond`",
+            field="spec.engine.protocol",
+        )
+
+
+def _is_grpc(revision: "Revision") -> bool:
+    """Return whether the engine serves `openengine.v1` and has no OpenAI HTTP."""
+    from skerry.fleet.engine import EngineProtocol
+
+    return revision.engine.protocol is EngineProtocol.OPENENGINE
+
+
+def _own_port(ready: "Sequence[ReplicaRow]", revision: "Revision") -> "tuple[str, ReplicaRow]":
     """Return the address and row of a replica that runs on this host; no address: none does."""
     import psutil
-
-    from skerry.cli.known_gateways import served_models
-    from skerry.client.gateways import Gateway
-    from skerry.plumbing.errors import Unavailable
 
     own = {one.address for addresses in psutil.net_if_addrs().values() for one in addresses} | {
         "localhost"
     }
+    model, is_grpc = revision.base_model.served_name, _is_grpc(revision)
     for row in ready:
         seen = row.observed
-        if seen.http.rpartition(":")[0].strip("[]") not in own or not psutil.pid_exists(seen.pid):
+        address = seen.grpc if is_grpc else seen.http
+        if address.rpartition(":")[0].strip("[]") not in own or not psutil.pid_exists(seen.pid):
             continue
         # A loopback address may be another host's: what answers must serve the model.
-        gateway = Gateway(name=seen.name, http=seen.http, grpc="")
-        try:
-            served = asyncio.run(served_models((gateway,)))
-        except Unavailable:
-            continue
-        if model in served:
-            return seen.http, row
+        if asyncio.run(_serves(address, model, is_grpc=is_grpc)):
+            return address, row
     return "", ready[0]
+
+
+async def _serves(address: str, model: str, *, is_grpc: bool) -> bool:
+    from skerry.cli.known_gateways import served_models
+    from skerry.client.gateways import Gateway
+    from skerry.client.server_info import server_info
+    from skerry.plumbing.errors import Unavailable
+
+    try:
+        if is_grpc:
+            told = await server_info(address, _PROBE_SECONDS_MAX)
+            return not told.models or model in told.models
+        return model in await served_models((Gateway(name=address, http=address, grpc=""),))
+    except Unavailable:
+        return False
 
 
 def _alone(ready: "Sequence[ReplicaRow]") -> "ReplicaRow":
@@ -180,42 +216,79 @@ def _check_context(plan: "ProfilePlan", revision: "Revision") -> None:
         )
 
 
-async def _check_engine(subject: Subject) -> None:
-    """Raise Infeasible where the simulated engine stands in for the deployment's.
+async def check_engine(subject: Subject) -> None:
+    """Raise Infeasible where another engine stands in for the deployment's, or may do so.
 
-    Only a replica's own port tells; `skerry up --engine simulated` has those on its own host.
+    `skerry up --engine simulated` has the simulated engine run whatever is deployed.
     """
-    import aiohttp
-
     from skerry.fleet.engine import EngineName
 
     if subject.revision.engine.name is EngineName.SIMULATED:
         return
+    name, engine = subject.replica.observed.name, subject.revision.engine.name
+    found = await _engine_of(subject)
+    if found == EngineName.SIMULATED.value:
+        raise Infeasible(
+            f"replica {name} runs the simulated engine in place of {engine}, whose figures they"
+            " would be taken for; `--no-save` shows them"
+        )
+    if not found:
+        raise Infeasible(
+            f"nothing tells from here whether replica {name} runs {engine} or the simulated engine"
+            " in its place, and its figures would be kept as those of the former; run this where"
+            f" its port {subject.replica.observed.grpc or 'for gRPC'} is reached, on its host at"
+            " best, or see them with `--no-save`"
+        )
+
+
+async def _engine_of(subject: Subject) -> str:
+    """Return which engine runs, as far as it tells; "" where nobody does."""
+    import aiohttp
+
+    from skerry.client.server_info import server_info
+    from skerry.fleet.engine import EngineName
+    from skerry.plumbing.errors import Unavailable
+
+    seen, is_own = subject.replica.observed, subject.is_own
+    if seen.grpc:
+        try:
+            told = await server_info(seen.grpc, _PROBE_SECONDS_MAX)
+        except Unavailable:
+            pass
+        else:
+            # An address of a host's own may be of another replica here.
+            if told.engine and (told.instance == seen.name or subject.address == seen.grpc):
+                return told.engine
     timeout = aiohttp.ClientTimeout(total=_PROBE_SECONDS_MAX)
+    engine = subject.revision.engine.name.value if is_own else ""
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http:
             async with http.get(f"http://{subject.address}/version") as response:
-                told = await response.json(content_type=None)
-    except (aiohttp.ClientError, OSError, ValueError):
-        return  # not every engine has it; the simulated one does
-    if isinstance(told, dict) and told.get("version") == EngineName.SIMULATED.value:
-        raise Infeasible(
-            f"replica {subject.replica.name} runs the simulated engine in place of"
-            f" {subject.revision.engine.name}, whose figures they would be taken for;"
-            " `--no-save` shows them"
-        )
+                version = await response.json(content_type=None)
+    except ValueError:
+        return engine  # at its own port: not every engine has it, but the simulated one does
+    except (aiohttp.ClientError, OSError):
+        return ""  # it may be too busy to tell
+    if isinstance(version, dict) and version.get("version") == EngineName.SIMULATED.value:
+        return EngineName.SIMULATED.value
+    return engine
 
 
 def _measure(plan: "ProfilePlan", subject: Subject) -> "tuple[Profile, Measured]":
     import importlib.metadata
 
-    from skerry.client.profile import measure
+    from skerry.client.profile import Endpoint, measure
     from skerry.fleet.profile import Profile, profile_key
     from skerry.plumbing.clock import SystemClock
 
     clock = SystemClock()
-    model = subject.revision.base_model.served_name
-    measured = asyncio.run(measure(plan, (subject.address, model), clock, _tell))
+    revision = subject.revision
+    endpoint = Endpoint(
+        address=subject.address,
+        model=revision.base_model.served_name,
+        protocol=revision.engine.protocol,
+    )
+    measured = asyncio.run(measure(plan, endpoint, clock, _tell))
     key = profile_key(subject.revision, subject.shape)
     found = Profile(
         name=key.name,
@@ -230,7 +303,7 @@ def _measure(plan: "ProfilePlan", subject: Subject) -> "tuple[Profile, Measured]
         prompt_tokens=measured.prompt_tokens,
         output_tokens=measured.output_tokens,
         load_seconds=subject.replica.observed.start_seconds,
-        software=f"skerry {importlib.metadata.version('skerry')}",
+        software=f"skerry {importlib.metadata.version('skerry')}, prompts of {plan.seed}",
     )
     return found, measured
 

@@ -74,7 +74,7 @@ COLUMNS: Mapping[str, Columns] = {
         ("HELD", lambda r: r.held),
         ("GATEWAY", lambda r: r.gateway.http),
         ("WITNESSES", _witnesses),
-        ("REASON", lambda r: r.nack or r.reason),
+        ("REASON", lambda r: r.nack or "; ".join(r.gateway_faults) or r.reason),
     ),
     "pools": (
         ("NAME", lambda r: r.name),

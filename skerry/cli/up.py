@@ -135,11 +135,14 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
     import asyncio
 
     from skerry.cli.down import stop_directory
+    from skerry.cli.supervisor.open_files import hard_limit, shortage
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.tasks import first_of, stop_on_signals
 
     clock = SystemClock()
     console = session.console()
+    if missing := shortage(hard_limit()):
+        console.print(f"warning: {missing}")
     layout, supervisor = await start_fleet(
         directory,
         wanted.planes,

@@ -1,172 +1,252 @@
 """Requests to a fleet through any of its gateways: the asyncio client of the serving API.
 
-A request goes to the next gateway as long as no token has come, and never after: tokens that a
-user has seen are not taken back, and a stream that breaks is told as interrupted. Knows nothing
-of the control plane.
+The nearest gateway that lives answers. Before the first token a request goes to the next one;
+after it, tokens that a user has seen are never taken back: another gateway goes on with them
+where the deployment allows it, else the break is told. Knows nothing of the control plane.
+`inference_sync` is the same for programs without an event loop.
 """
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Sequence
 
+from skerry.client.delivery import Delivery, Means
 from skerry.client.gateways import (
-    COOL_DOWN_SECONDS,
-    ROUNDS_MAX,
-    AttemptFailed,
+    Cause,
+    End,
     Gateway,
+    Head,
+    Piece,
     Request,
     RequestOutcome,
     Result,
-    order_gateways,
 )
-from skerry.client.transport import NetworkTransport, Pieces, Transport
+from skerry.client.standing import Standing
+from skerry.client.transport import NetworkTransport, Transport
+from skerry.client.vigil import Vigil
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import InvalidInput, Unavailable
+from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ids import IdSource
+from skerry.plumbing.tasks import beside
 
-# Past this without a token the gateway counts as hung; a long prompt on a busy plane takes less.
-FIRST_TOKEN_SECONDS_MAX = 10.0
-# Of one request with all its attempts: nobody reads on after this.
-REQUEST_SECONDS_MAX = 120.0
-# Between two rounds over the gateways, so that one that is just starting again is given time.
-_ROUND_PAUSE_SECONDS = 0.3
+# Of one request with all its attempts: 2,000 tokens of 80 ms and a queue before them.
+REQUEST_SECONDS_MAX = 600.0
+# How long the first measurement may hold up a client that has just been made.
+_MEASURE_SECONDS_MAX = 0.5
 
 
 @contextlib.asynccontextmanager
 async def connect(
-    gateways: Sequence[Gateway], clock: Clock, ids: IdSource
+    gateways: Sequence[Gateway], clock: Clock, ids: IdSource, *, api_key: str = ""
 ) -> AsyncIterator["InferenceClient"]:
     """Give a client of the gateways for the block; its connections end with it."""
-    async with NetworkTransport(ids) as transport:
-        yield InferenceClient(gateways, transport, clock)
+    async with NetworkTransport(clock, api_key) as transport:
+        client = InferenceClient(gateways, transport, clock, ids)
+        async with beside(client.keep_watch(), client.keep_measuring()):
+            await client.measured()
+            yield client
 
 
 class Answer:
-    """An answer whose first token has come, or that is whole and empty; iterate over its text."""
+    """An answer whose first token has come, or that is whole and empty; iterate over its text.
 
-    def __init__(
-        self, gateway: str, attempts: int, first: tuple[str, int] | None, rest: Pieces
-    ) -> None:
-        """Keep who answered at which attempt, and the pieces."""
-        self.gateway = gateway
-        self.attempts = attempts
-        self.tokens = 0
-        self._first = first
-        self._rest = rest
+    Iterating raises `delivery.Interrupted` when it breaks and nobody can go on with it.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        """Read from a delivery that has begun."""
+        self._delivery = delivery
+
+    @property
+    def gateway(self) -> str:
+        """Return the gateway that answers now."""
+        return self._delivery.gateway
+
+    @property
+    def attempts(self) -> int:
+        """Return how many attempts there were, those that went on with it too."""
+        return self._delivery.attempts
+
+    @property
+    def continued(self) -> int:
+        """Return how often another gateway went on with the answer."""
+        return self._delivery.continued
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens were read."""
+        return self._delivery.tokens
+
+    @property
+    def request_id(self) -> str:
+        """Return the id under which gateways and engines log the request."""
+        return self._delivery.request_id
+
+    @property
+    def head(self) -> Head:
+        """Return who answers, as the gateway says."""
+        return self._delivery.head
+
+    @property
+    def end(self) -> End | None:
+        """Return how the answer ended, None before it has."""
+        return self._delivery.end
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Yield pieces as they come."""
+        while (piece := await self._delivery.next()) is not None:
+            yield piece
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        """Yield text as it comes; AttemptFailed when it breaks."""
-        if self._first is None:
-            return
-        text, tokens = self._first
-        self.tokens += tokens
-        yield text
-        async for text, tokens in self._rest:
-            self.tokens += tokens
-            yield text
+        """Yield text as it comes."""
+        while (piece := await self._delivery.next()) is not None:
+            yield piece.text
 
 
 class InferenceClient:
     """Sends requests to several gateways; `connect` makes one."""
 
-    def __init__(self, gateways: Sequence[Gateway], transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self, gateways: Sequence[Gateway], transport: Transport, clock: Clock, ids: IdSource
+    ) -> None:
         """Know the gateways; nothing is sent before it is asked for."""
-        if not gateways:
-            raise InvalidInput("no gateway is known; name one with --gateway HOST:PORT")
-        self._gateways = tuple(gateways)
-        self._transport = transport
+        self._standing = Standing(gateways, transport, clock)
+        vigil = Vigil(clock, transport.probe)
+        self._means = Means(standing=self._standing, transport=transport, vigil=vigil, clock=clock)
         self._clock = clock
-        self._cooling_until: dict[str, float] = {}
+        self._ids = ids
 
     @property
     def gateways(self) -> tuple[Gateway, ...]:
         """Return the gateways that the client knows."""
-        return self._gateways
+        return self._standing.gateways
+
+    @property
+    def nearest(self) -> Gateway:
+        """Return the gateway that the next request begins at."""
+        return self._standing.order(None)[0]
+
+    async def keep_watch(self) -> None:
+        """Find the gateways that died while requests wait for them; for ever."""
+        await self._means.vigil.keep()
+
+    async def keep_measuring(self) -> None:
+        """Measure how far the gateways are; for ever, or not at all with one of them."""
+        await self._standing.keep_measuring()
+
+    async def measured(self) -> None:
+        """Return once `keep_measuring` has measured all, or after half a second."""
+        if len(self.gateways) == 1:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MEASURE_SECONDS_MAX):
+                await self._standing.measured.wait()
 
     @contextlib.asynccontextmanager
-    async def ask(self, request: Request, preferred: int = 0) -> AsyncIterator[Answer]:
-        """Yield the answer once its first token is there; Unavailable when no gateway gives one.
+    async def ask(
+        self,
+        request: Request,
+        preferred: int | None = None,
+        *,
+        deadline_seconds: float = REQUEST_SECONDS_MAX,
+        first_token_seconds_max: float | None = None,
+        request_id: str = "",
+    ) -> AsyncIterator[Answer]:
+        """Yield the answer once its first token is there; leaving the block cancels the rest.
 
-        `preferred` is the index of the gateway to begin with. InvalidInput when the request
-        itself is refused.
+        Begins at the nearest gateway, or at the one with index `preferred`. A SkerryError when
+        none answers: InvalidInput, Unauthenticated, Denied and NotFound are the request's own,
+        Exhausted says when to come back, Unavailable and DeadlineExceeded are the fleet's state.
         """
-        attempts = 0
-        failure = AttemptFailed("no gateway was tried")
-        for round_number in range(ROUNDS_MAX):
-            if round_number:
-                await self._clock.sleep(_ROUND_PAUSE_SECONDS)
-            now = self._clock.monotonic()
-            for gateway in order_gateways(self._gateways, preferred, self._cooling_until, now):
-                attempts += 1
-                async with contextlib.aclosing(self._transport.attempt(gateway, request)) as pieces:
-                    try:
-                        first = await self._first_piece(pieces)
-                    except AttemptFailed as error:
-                        failure = error
-                        self._note(gateway, error)
-                    else:
-                        self._cooling_until.pop(gateway.name, None)
-                        yield Answer(gateway.name, attempts, first, pieces)
-                        return
-                if not failure.elsewhere:
-                    raise InvalidInput(
-                        failure.message, hints={"attempts": str(attempts), "gateway": gateway.name}
-                    )
-        names = ", ".join(gateway.name for gateway in self._gateways)
-        raise Unavailable(
-            f"no gateway gave an answer ({names}): {failure.message}",
-            hints={"attempts": str(attempts), "gateway": self._gateways[-1].name},
+        delivery = Delivery(
+            self._means,
+            request,
+            request_id or self._ids.new_id(),
+            preferred=preferred,
+            deadline=self._clock.monotonic() + deadline_seconds,
+            first_token_seconds_max=first_token_seconds_max,
         )
+        try:
+            await delivery.begin()
+            yield Answer(delivery)
+        finally:
+            await delivery.aclose()
 
     async def send(
-        self, request: Request, preferred: int = 0, begun: asyncio.Event | None = None
+        self,
+        request: Request,
+        preferred: int | None = None,
+        begun: asyncio.Event | None = None,
+        *,
+        deadline_seconds: float = REQUEST_SECONDS_MAX,
     ) -> RequestOutcome:
         """Send a request, read its answer to the end, and return what became of it.
 
         `begun` is set when the first token is there.
         """
-        started = self._clock.monotonic()
-        answer: Answer | None = None
-        ttft: float | None = None
+        request_id = self._ids.new_id()
+        reading = _Reading(self._clock)
+        asked = self.ask(
+            request, preferred, deadline_seconds=deadline_seconds, request_id=request_id
+        )
         try:
-            async with asyncio.timeout(REQUEST_SECONDS_MAX):
-                async with self.ask(request, preferred) as answer:
-                    ttft = self._clock.monotonic() - started
-                    if begun is not None:
-                        begun.set()
-                    async for _ in answer:
-                        pass
-        except (Unavailable, InvalidInput) as error:
-            return RequestOutcome(
-                result=Result.FAILED,
-                gateway=error.hints.get("gateway", ""),
-                attempts=int(error.hints.get("attempts", "0")),
-                error=error.message,
-            )
-        except (AttemptFailed, TimeoutError) as error:
-            return RequestOutcome(
-                result=Result.FAILED if answer is None else Result.INTERRUPTED,
-                gateway=answer.gateway if answer else "",
-                attempts=answer.attempts if answer else 0,
-                ttft_seconds=ttft,
-                tokens=answer.tokens if answer else 0,
-                error=str(error) or f"not done after {REQUEST_SECONDS_MAX:.0f} s",
-            )
+            async with asked as answer:
+                reading.begin(answer)
+                if begun is not None:
+                    begun.set()
+                async for _ in answer.pieces():
+                    reading.note()
+        except SkerryError as error:
+            return reading.failed(error, request_id)
+        return reading.ended(Result.OK, answer)
+
+
+class _Reading:
+    """The times at which the pieces of one answer came."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._answer: Answer | None = None
+        self._moments: list[float] = []
+        self._ttft: float | None = None
+
+    def begin(self, answer: Answer) -> None:
+        self._answer = answer
+        self._ttft = self._clock.monotonic() - self._started
+
+    def note(self) -> None:
+        self._moments.append(self._clock.monotonic())
+
+    def failed(self, error: SkerryError, request_id: str) -> RequestOutcome:
+        cause = Cause(error.hints.get("cause", Cause.UNAVAILABLE))
+        if self._answer is not None:
+            return self.ended(Result.INTERRUPTED, self._answer, cause, error.message)
         return RequestOutcome(
-            result=Result.OK,
-            gateway=answer.gateway,
-            attempts=answer.attempts,
-            ttft_seconds=ttft,
-            tokens=answer.tokens,
+            result=Result.FAILED,
+            gateway=error.hints.get("gateway", ""),
+            attempts=int(error.hints.get("attempts", "0")),
+            error=error.message,
+            cause=cause,
+            request_id=request_id,
         )
 
-    async def _first_piece(self, pieces: Pieces) -> tuple[str, int] | None:
-        try:
-            async with asyncio.timeout(FIRST_TOKEN_SECONDS_MAX):
-                return await anext(pieces, None)
-        except TimeoutError:
-            raise AttemptFailed(f"no token within {FIRST_TOKEN_SECONDS_MAX:.0f} s") from None
-
-    def _note(self, gateway: Gateway, error: AttemptFailed) -> None:
-        if error.cool_down and error.elsewhere:
-            self._cooling_until[gateway.name] = self._clock.monotonic() + COOL_DOWN_SECONDS
+    def ended(
+        self, result: Result, answer: Answer, cause: Cause | None = None, error: str = ""
+    ) -> RequestOutcome:
+        moments = self._moments
+        return RequestOutcome(
+            result=result,
+            gateway=answer.gateway,
+            attempts=answer.attempts,
+            ttft_seconds=self._ttft,
+            tokens=answer.tokens,
+            error=error,
+            cause=cause,
+            request_id=answer.request_id,
+            head=answer.head,
+            end=answer.end or End(),
+            continued=answer.continued,
+            itl_seconds=tuple(b - a for a, b in itertools.pairwise(moments)),
+        )

@@ -5,27 +5,50 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry.client.gateways import Result
-from skerry.client.load import RequestRecord
+from skerry.client.load_ledger import RequestRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSummary:
-    """Figures of some requests; times in seconds, None where there is nothing to measure."""
+    """Figures of some requests; times in seconds, None where there is nothing to measure.
+
+    `itl` are pauses between pieces of streams, `e2e` whole answers. `late_p99`: how late requests
+    left; where that is not near 0, the generator and not the fleet was the limit.
+    """
 
     requests: int
     ok: int
     failed: int
     interrupted: int
+    shed: int
     failed_over: int
+    continued: int
     tokens: int
+    seconds: float
+    requests_per_second: float
+    tokens_per_second: float
     ttft_p50: float | None
     ttft_p90: float | None
     ttft_p99: float | None
+    itl_p50: float | None
+    itl_p90: float | None
+    itl_p99: float | None
+    e2e_p50: float | None
+    e2e_p99: float | None
     longest_gap_seconds: float | None
+    late_p99: float | None
+    causes: Mapping[str, int]
+    planes: Mapping[str, int]
+
+    @property
+    def is_clean(self) -> bool:
+        """Say whether every request was sent and answered whole."""
+        return self.ok == self.requests
 
 
 def started_between(
@@ -48,27 +71,52 @@ def interrupted_between(
 
 def summarise(records: Sequence[RequestRecord]) -> LoadSummary:
     """Return the figures of the requests."""
-    counts = dict.fromkeys(Result, 0)
-    for record in records:
-        counts[record.result] += 1
-    ttfts = [record.ttft_seconds for record in records if record.ttft_seconds is not None]
+    results = Counter(record.result for record in records)
+    ttfts = sorted(r.ttft_seconds for r in records if r.ttft_seconds is not None)
+    pauses = sorted(itertools.chain.from_iterable(record.itl_seconds for record in records))
+    whole = sorted(r.ended_at - r.started_at for r in records if r.result is Result.OK)
+    late = sorted(r.started_at - r.planned_at for r in records if r.planned_at is not None)
+    tokens = sum(record.tokens for record in records)
+    seconds = _span(records)
     return LoadSummary(
         requests=len(records),
-        ok=counts[Result.OK],
-        failed=counts[Result.FAILED],
-        interrupted=counts[Result.INTERRUPTED],
+        ok=results[Result.OK],
+        failed=results[Result.FAILED],
+        interrupted=results[Result.INTERRUPTED],
+        shed=results[Result.SHED],
         failed_over=sum(1 for r in records if r.result is Result.OK and r.attempts > 1),
-        tokens=sum(record.tokens for record in records),
-        ttft_p50=percentile(ttfts, 0.5),
-        ttft_p90=percentile(ttfts, 0.9),
-        ttft_p99=percentile(ttfts, 0.99),
+        continued=sum(1 for r in records if r.result is Result.OK and r.continued),
+        tokens=tokens,
+        seconds=seconds,
+        requests_per_second=results[Result.OK] / seconds if seconds else 0.0,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        ttft_p50=_at(ttfts, 0.5),
+        ttft_p90=_at(ttfts, 0.9),
+        ttft_p99=_at(ttfts, 0.99),
+        itl_p50=_at(pauses, 0.5),
+        itl_p90=_at(pauses, 0.9),
+        itl_p99=_at(pauses, 0.99),
+        e2e_p50=_at(whole, 0.5),
+        e2e_p99=_at(whole, 0.99),
         longest_gap_seconds=longest_gap_seconds(records),
+        late_p99=_at(late, 0.99),
+        causes=dict(Counter(r.cause.value for r in records if r.cause is not None)),
+        planes=dict(Counter(r.plane or r.gateway for r in records if r.attempts)),
     )
+
+
+def _span(records: Sequence[RequestRecord]) -> float:
+    if not records:
+        return 0.0
+    return max(r.ended_at for r in records) - min(r.started_at for r in records)
 
 
 def percentile(values: Iterable[float], fraction: float) -> float | None:
     """Return the smallest value that at least that fraction does not exceed; None for none."""
-    ordered = sorted(values)
+    return _at(sorted(values), fraction)
+
+
+def _at(ordered: Sequence[float], fraction: float) -> float | None:
     if not ordered:
         return None
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]

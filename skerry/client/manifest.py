@@ -25,6 +25,7 @@ from skerry.fleet.deployment import (
     Tolerate,
 )
 from skerry.fleet.intent import Intent, subject_of
+from skerry.fleet.routing import Routing
 from skerry.plumbing import yaml_document
 from skerry.plumbing.errors import InvalidInput
 
@@ -141,6 +142,7 @@ def _to_deployment(parsed: schema.DeploymentFile, document: yaml_document.Docume
             revision=revision,
             scaling=scaling,
             policy=policy,
+            routing=_to_routing(spec.routing),
         )
 
 
@@ -179,6 +181,15 @@ def _to_scaling(part: schema.ScalingPart, document: yaml_document.Document) -> S
         scale_down_delay_seconds=part.scale_down_delay,
         concurrency_target=part.concurrency_target,
         target_utilization=part.target_utilization,
+    )
+
+
+def _to_routing(part: schema.RoutingPart) -> Routing:
+    return Routing(
+        policy=part.policy,
+        continuation=part.continuation,
+        queue_requests_max=part.queue.requests_max,
+        queue_seconds_max=part.queue.seconds_max,
     )
 
 

@@ -17,6 +17,7 @@ from skerry.fleet.deployment import (
     ServiceObjective,
 )
 from skerry.fleet.intent import Intent
+from skerry.fleet.routing import Routing
 from skerry.plumbing import yaml_document
 
 Mapping = dict[str, Any]
@@ -54,6 +55,8 @@ def render_manifest(deployment: Deployment) -> Mapping:
     spec["scaling"] = _scaling(deployment.scaling)
     if deployment.policy != PlacementPolicy():
         spec["placement"] = _placement(deployment.policy)
+    if deployment.routing != Routing():
+        spec["routing"] = _routing(deployment.routing)
     return {
         "apiVersion": "skerry/v1",
         "kind": "Deployment",
@@ -79,6 +82,17 @@ def _scaling(scaling: Scaling) -> Mapping:
         "scaleDownDelay": format_duration(scaling.scale_down_delay_seconds),
         "concurrencyTarget": scaling.concurrency_target,
         "targetUtilization": scaling.target_utilization,
+    }
+
+
+def _routing(routing: Routing) -> Mapping:
+    return {
+        "policy": routing.policy.value,
+        "continuation": routing.continuation,
+        "queue": {
+            "requestsMax": routing.queue_requests_max,
+            "secondsMax": routing.queue_seconds_max,
+        },
     }
 
 

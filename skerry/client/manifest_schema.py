@@ -22,6 +22,7 @@ from skerry.fleet.engine import (
 )
 from skerry.fleet.names import NAME_CHARACTERS_MAX
 from skerry.fleet.pool import CapacityClass
+from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
 
 _INT32_MAX = 2**31 - 1
 _LIST_ITEMS_MAX = 64  # clouds, regions, kinds: nobody lists more by hand
@@ -265,6 +266,21 @@ class PlacementPart(Part):
     latency: Annotated[list[LatencyPart], Field(max_length=_LIST_ITEMS_MAX)] = []
 
 
+class QueuePart(Part):
+    """How many requests may wait for a replica, and for how long."""
+
+    requests_max: Annotated[int, Field(ge=0, le=QUEUE_REQUESTS_MAX)] = 128
+    seconds_max: Annotated[float, Field(gt=0, le=QUEUE_SECONDS_MAX)] = 30.0
+
+
+class RoutingPart(Part):
+    """How requests find a replica."""
+
+    policy: Annotated[RoutingPolicy, Field(strict=False)] = RoutingPolicy.PREFIX_TOKENS
+    continuation: bool = False
+    queue: QueuePart = QueuePart()
+
+
 class Spec(Part):
     """What is wanted."""
 
@@ -274,6 +290,7 @@ class Spec(Part):
     objective: ObjectivePart = ObjectivePart()
     scaling: ScalingPart = ScalingPart()
     placement: PlacementPart = PlacementPart()
+    routing: RoutingPart = RoutingPart()
 
 
 class DeploymentFile(Part):

@@ -67,6 +67,7 @@ def plane_row(message: plane_pb2.Plane) -> rows.PlaneRow:
             for witness in message.witnesses
         ),
         nack=message.nack,
+        gateway_faults=tuple(message.gateway_faults),
     )
 
 
@@ -243,9 +244,30 @@ def plan_preview(message: placement_pb2.Plan) -> rows.PlanPreview:
                     item.ready_in_seconds if item.HasField("ready_in_seconds") else None
                 ),
                 ready_basis=item.ready_basis,
+                ready_source=item.ready_source,
+                throughput_source=item.throughput_source,
+                throughputs=tuple(_throughput_row(one) for one in item.throughputs),
             )
             for item in message.deployments
         ),
+    )
+
+
+def _throughput_row(message: placement_pb2.PlannedThroughput) -> rows.ThroughputRow:
+    measured = message.HasField("measure_time")
+    return rows.ThroughputRow(
+        accelerator=message.accelerator,
+        tokens_per_second=(
+            message.tokens_per_second if message.HasField("tokens_per_second") else None
+        ),
+        profile=short_name(message.profile),
+        measured_at=_time(message.measure_time) if measured else None,
+        measured_tokens_per_second=(
+            message.measured_tokens_per_second
+            if message.HasField("measured_tokens_per_second")
+            else None
+        ),
+        load_seconds=message.load_seconds,
     )
 
 

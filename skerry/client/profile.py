@@ -1,18 +1,24 @@
 """Closed-loop load on one endpoint, concurrency by concurrency: what one replica yields.
 
 `skerry profile` runs it. So many requests are in flight at every moment of a step, each with a
-prompt of its own, so that no prefix cache makes the figures better than they are.
+prompt that neither this nor an earlier run has sent, so that no prefix cache makes the figures
+better than they are.
 """
 
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
+import grpc.aio
 
+from skerry.client.gateways import AttemptFailed, End, Gateway, Piece, Request, RequestKind
+from skerry.client.generate_grpc import ask_generate
+from skerry.fleet.engine import EngineProtocol
 from skerry.fleet.profile import (
     CONCURRENCY_MAX,
     SECONDS_MAX,
@@ -22,6 +28,7 @@ from skerry.fleet.profile import (
 )
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput, Unavailable
+from skerry.plumbing.rpc import insecure_channel
 
 # Of one step: 99 of 100 are known well by then, and the next step waits.
 REQUESTS_MAX = 1_000
@@ -37,13 +44,16 @@ _WORDS = ("the", "sea", "and", "a", "boat", "wind", "light", "is", "on", "old", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfilePlan:
-    """What to send: concurrencies in rising order, tokens of each request, the time of a step."""
+    """What to send: concurrencies in rising order, tokens of each request, the time of a step.
+
+    The prompts are of the `seed`: two runs with one seed send the same, which engines remember.
+    """
 
     concurrencies: tuple[int, ...]
     prompt_tokens: int
     output_tokens: int
     seconds: float
-    seed: int = 1
+    seed: str
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -58,6 +68,15 @@ class ProfilePlan:
             raise InvalidInput(f"the output's tokens must be 2..{TOKENS_MAX}")
         if not 0 < self.seconds <= STEP_SECONDS_MAX:
             raise InvalidInput(f"a step's time must be above 0 and at most {STEP_SECONDS_MAX:g} s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Whom to ask: `HOST:PORT`, by which protocol, and the model's served name."""
+
+    address: str
+    model: str
+    protocol: EngineProtocol = EngineProtocol.HTTP
 
 
 @dataclass(slots=True)
@@ -86,22 +105,16 @@ class Measured:
 
 
 async def measure(
-    plan: ProfilePlan, at: tuple[str, str], clock: Clock, told: Callable[[ProfileStep], None]
+    plan: ProfilePlan, at: Endpoint, clock: Clock, told: Callable[[ProfileStep], None]
 ) -> Measured:
-    """Measure a plan at (`HOST:PORT`, served name), telling each step.
-
-    Unavailable when not even one was whole.
+    """Measure a plan at an endpoint, telling each step; Unavailable when not even one was whole.
 
     A step in which a request fails ends it: higher concurrencies would fail more.
     """
     steps: list[ProfileStep] = []
     samples: list[Sample] = []
     stopped = ""
-    # A connection each: llama.cpp ends one after 100 requests, and what is under way there fails.
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        asker = _Asker(session, at, plan, clock)
+    async with _asker(at, plan, clock) as asker:
         try:
             await asker.ask()  # the first of all, which finds caches cold, is not counted
             for concurrency in plan.concurrencies:
@@ -112,7 +125,7 @@ async def measure(
         except Unavailable as error:
             where = f"concurrency {plan.concurrencies[len(steps)]}"
             if not steps:
-                raise Unavailable(f"{at[0]} at {where}: {error.message}") from None
+                raise Unavailable(f"{at.address} at {where}: {error.message}") from None
             stopped = f"{where} was not measured: {error.message}"
     return Measured(
         steps=tuple(steps),
@@ -160,7 +173,7 @@ def summarise_step(concurrency: int, samples: list[Sample], until: float) -> Pro
 
 
 async def _step(
-    asker: "_Asker", plan: ProfilePlan, concurrency: int, clock: Clock
+    asker: "Asker", plan: ProfilePlan, concurrency: int, clock: Clock
 ) -> tuple[list[Sample], float]:
     """Return the samples of a step, and when the first of its workers had no more to send."""
     until = clock.monotonic() + plan.seconds
@@ -190,28 +203,100 @@ async def _step(
     return samples, min(ends)
 
 
-class _Asker:
-    """Sends the plan's requests to one address, each with another prompt."""
+def prompts(plan: ProfilePlan) -> Iterator[str]:
+    """Yield the plan's prompts: words by chance, of which the first few differ already."""
+    chance = random.Random(plan.seed)
+    while True:
+        yield " ".join(chance.choices(_WORDS, k=plan.prompt_tokens))
+
+
+class Asker(Protocol):
+    """Sends the plan's requests to one endpoint, each with another prompt."""
+
+    async def ask(self) -> Sample:
+        """Return one request, answered to the end; Unavailable when it was not."""
+        ...
+
+
+@asynccontextmanager
+async def _asker(at: Endpoint, plan: ProfilePlan, clock: Clock) -> AsyncIterator[Asker]:
+    if at.protocol is EngineProtocol.OPENENGINE:
+        async with insecure_channel(at.address) as channel:
+            yield _GrpcAsker(channel, at, plan, clock)
+        return
+    # A connection each: llama.cpp ends one after 100 requests, and what is under way there fails.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        yield _HttpAsker(session, at, plan, clock)
+
+
+class _GrpcAsker:
+    """Asks by `openengine.v1` Generate."""
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        at: tuple[str, str],
-        plan: ProfilePlan,
-        clock: Clock,
+        self, channel: grpc.aio.Channel, at: Endpoint, plan: ProfilePlan, clock: Clock
     ) -> None:
-        address, self._model = at
-        self._session = session
-        self._url = f"http://{address}/v1/completions"
+        self._channel = channel
+        self._at = at
         self._plan = plan
         self._clock = clock
-        self._chance = random.Random(plan.seed)
+        self._prompts = prompts(plan)
+        self._asked = 0
+
+    async def ask(self) -> Sample:
+        """Return one request, answered to the end; Unavailable when it was not."""
+        self._asked += 1
+        request = Request(
+            kind=RequestKind.GENERATE,
+            model=self._at.model,
+            prompt=next(self._prompts),
+            max_tokens=self._plan.output_tokens,
+            temperature=0.0,
+            ignore_eos=True,
+        )
+        gateway = Gateway(name=self._at.address, http="", grpc=self._at.address)
+        request_id = f"profile-{self._plan.seed}-{self._asked}"
+        sample = Sample(sent_at=self._clock.monotonic())
+        counted = 0
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                async for item in ask_generate(self._channel, gateway, request, request_id):
+                    if isinstance(item, Piece) and item.text:
+                        sample.pieces_at.append(self._clock.monotonic())
+                        counted += item.tokens
+                    elif isinstance(item, End):
+                        sample.prompt_tokens = item.prompt_tokens or 0
+                        sample.output_tokens = item.output_tokens or 0
+        except TimeoutError:
+            raise Unavailable(f"not answered within {REQUEST_SECONDS_MAX:.0f} s") from None
+        except AttemptFailed as error:
+            raise Unavailable(str(error)[:_ERROR_CHARS_MAX]) from None
+        if not sample.pieces_at:
+            raise Unavailable("an answer had no token")
+        sample.output_tokens = sample.output_tokens or counted
+        sample.prompt_tokens = sample.prompt_tokens or self._plan.prompt_tokens
+        return sample
+
+
+class _HttpAsker:
+    """Asks by OpenAI's completions, streamed."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, at: Endpoint, plan: ProfilePlan, clock: Clock
+    ) -> None:
+        self._session = session
+        self._model = at.model
+        self._url = f"http://{at.address}/v1/completions"
+        self._plan = plan
+        self._clock = clock
+        self._prompts = prompts(plan)
 
     async def ask(self) -> Sample:
         """Return one request, answered to the end; Unavailable when it was not."""
         body = {
             "model": self._model,
-            "prompt": self._prompt(),
+            "prompt": next(self._prompts),
             "max_tokens": self._plan.output_tokens,
             "ignore_eos": True,
             "temperature": 0.0,
@@ -248,10 +333,6 @@ class _Asker:
         usage = event.get("usage") or {}
         sample.prompt_tokens = int(usage.get("prompt_tokens") or sample.prompt_tokens)
         sample.output_tokens = int(usage.get("completion_tokens") or sample.output_tokens)
-
-    def _prompt(self) -> str:
-        words = self._chance.choices(_WORDS, k=self._plan.prompt_tokens)
-        return " ".join(words)
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:

@@ -33,6 +33,7 @@ class PlaneRow:
     held: Version
     witnesses: tuple[PeerView, ...]
     nack: str
+    gateway_faults: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -255,11 +256,29 @@ class MoveRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThroughputRow:
+    """The tokens per second that a plan counts a replica with, on one kind of accelerator.
+
+    `profile` is empty where nothing was measured, `load_seconds` 0 where that is not known; what
+    was measured is within the deployment's objective, None where it is at no concurrency.
+    """
+
+    accelerator: str
+    tokens_per_second: float | None
+    profile: str
+    measured_at: datetime | None
+    measured_tokens_per_second: float | None
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDeploymentRow:
     """What a plan would do to one deployment as a whole; costs in USD per hour.
 
     `ready_in_seconds` is an estimate for the last replica that it starts, `ready_basis` what that
     rests on; None with no basis where it starts none, with the reason where nobody can tell.
+    `ready_source` is what kind of figure that is, `throughput_source` whose `throughputs` are
+    planned with; both are empty where they are not told.
     """
 
     deployment: str
@@ -272,6 +291,9 @@ class PlannedDeploymentRow:
     moves: tuple[MoveRow, ...]
     ready_in_seconds: float | None
     ready_basis: str
+    ready_source: str = ""
+    throughput_source: str = ""
+    throughputs: tuple[ThroughputRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

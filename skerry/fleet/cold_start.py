@@ -4,23 +4,40 @@ The control plane's store keeps the newest of each kind; `control_plane.reconcil
 what is estimated here. Pure.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from skerry.fleet.engine import EngineName
+from skerry.fleet.profile import Profile
 
-# A replica that takes longer never comes up: planes give up after 15 minutes. Longer is a fault of
+# A replica that takes longer never comes up: planes give up after two hours. Longer is a fault of
 # somebody's clock.
 START_SECONDS_MAX = 86_400.0
+# Of starts that a release wrote which did not tell them apart.
+UNKNOWN_CONFIGURATION = "unknown"
+
+
+class StartSource(StrEnum):
+    """What an estimate rests on, the nearest first."""
+
+    STARTS = "starts"  # of this very kind, as planes measured them
+    PROFILE = "profile"  # the load time that `skerry profile` measured of the very same
+    SIMILAR_STARTS = "similar-starts"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartKind:
-    """What decides how long a start takes: the weights, the engine and where it loads them."""
+    """What decides how long a start takes: the weights, the engine and where it loads them.
+
+    `configuration` is the digest of the engine's.
+    """
 
     base_model: str
     engine: EngineName
     accelerator: str
+    configuration: str = UNKNOWN_CONFIGURATION
 
 
 # Seconds of the starts that were measured, by their kind.
@@ -33,35 +50,33 @@ class StartEstimate:
 
     seconds: float | None
     basis: str
+    source: StartSource
 
 
-def estimate(kind: StartKind, starts: ColdStarts) -> StartEstimate:
-    """Return the ninth decile of the starts of that kind, or of the nearest kinds there are.
+def estimate(kind: StartKind, starts: ColdStarts, profile: Profile | None = None) -> StartEstimate:
+    """Return the ninth decile of the starts of that kind, else what its profile says.
 
-    Nearest are those of the same base model and engine on other accelerators, then those of the
-    same engine.
+    With neither, that of the nearest kinds there are: another configuration, then the same base
+    model and engine on other accelerators, then the same engine.
     """
-    same = f"of {kind.base_model} with {kind.engine}"
-    nearer = (
-        (starts.get(kind, ()), f"{same} on {kind.accelerator}"),
-        (
-            _all(starts, lambda k: (k.base_model, k.engine) == (kind.base_model, kind.engine)),
-            f"{same}, none of them on {kind.accelerator}",
-        ),
-        (
-            _all(starts, lambda k: k.engine is kind.engine),
-            f"with {kind.engine}, none of them of {kind.base_model}",
-        ),
-    )
-    for measured, what in nearer:
-        if measured:
-            seconds = ninth_decile(measured)
-            count = f"{len(measured)} start{'' if len(measured) == 1 else 's'}"
-            return StartEstimate(
-                seconds=seconds, basis=f"p90 of {count} {what}: {as_text(seconds)}"
-            )
+    own = starts.get(kind, ())
+    if own:
+        what = f"of {kind.base_model} with {kind.engine} on {kind.accelerator}"
+        return _measured(own, what, StartSource.STARTS)
+    if profile is not None and profile.load_seconds > 0.0:
+        return StartEstimate(
+            seconds=profile.load_seconds,
+            basis=f"load time of profile {profile.name}, measured"
+            f" {profile.measured_at:%Y-%m-%d}: {as_text(profile.load_seconds)}",
+            source=StartSource.PROFILE,
+        )
+    for near, what in _nearer(kind, starts):
+        if near:
+            return _measured(near, what, StartSource.SIMILAR_STARTS)
     unlike = f"no start like it was measured: {kind.base_model} with {kind.engine}"
-    return StartEstimate(seconds=None, basis=f"{unlike} on {kind.accelerator}")
+    return StartEstimate(
+        seconds=None, basis=f"{unlike} on {kind.accelerator}", source=StartSource.NONE
+    )
 
 
 def ninth_decile(seconds: Sequence[float]) -> float:
@@ -73,6 +88,30 @@ def ninth_decile(seconds: Sequence[float]) -> float:
 def as_text(seconds: float) -> str:
     """Return seconds for people: tenths only where they tell anything."""
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:,.0f} s"
+
+
+def _nearer(kind: StartKind, starts: ColdStarts) -> Iterator[tuple[list[float], str]]:
+    """Yield the starts of kinds less and less alike, with what they are."""
+    same = f"of {kind.base_model} with {kind.engine}"
+    yield (
+        _all(starts, lambda k: replace(k, configuration=kind.configuration) == kind),
+        f"{same} on {kind.accelerator}, none known to be of this configuration",
+    )
+    yield (
+        _all(starts, lambda k: (k.base_model, k.engine) == (kind.base_model, kind.engine)),
+        f"{same}, none of them on {kind.accelerator}",
+    )
+    yield (
+        _all(starts, lambda k: k.engine is kind.engine),
+        f"with {kind.engine}, none of them of {kind.base_model}",
+    )
+
+
+def _measured(measured: Sequence[float], what: str, source: StartSource) -> StartEstimate:
+    seconds = ninth_decile(measured)
+    count = f"{len(measured)} start{'' if len(measured) == 1 else 's'}"
+    basis = f"p90 of {count} {what}: {as_text(seconds)}"
+    return StartEstimate(seconds=seconds, basis=basis, source=source)
 
 
 def _all(starts: ColdStarts, is_near: Callable[[StartKind], bool]) -> list[float]:

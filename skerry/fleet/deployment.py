@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from skerry.fleet.engine import EngineSpec
 from skerry.fleet.names import DEFAULT_PROJECT, check_name
+from skerry.fleet.routing import Routing
 
 REPLICAS_MAX = 100_000  # one deployment; guards sums in the solver and typing errors
 PRIORITY_CLASSES = 4  # 0 is served first, 3 is shed first
@@ -198,6 +199,7 @@ class Deployment:
     policy: PlacementPolicy = field(default_factory=PlacementPolicy)
     project: str = DEFAULT_PROJECT
     labels: tuple[tuple[str, str], ...] = ()
+    routing: Routing = field(default_factory=Routing)
 
     def __post_init__(self) -> None:
         check_name(self.name, "deployment")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.generation import Version
 from skerry.fleet.node import NodeCordon
@@ -34,13 +35,15 @@ class Assignment:
     """One deployment at one plane: its spec and the envelope on each of the plane's pools.
 
     `tombstone` says the deployment is meant to go: without it, a deployment missing from a newer
-    desired state is an error of the sender, not an instruction.
+    desired state is an error of the sender, not an instruction. `coefficients` are of the kinds of
+    accelerator that it has envelopes on, as far as they were measured.
     """
 
     deployment: Deployment
     envelopes: tuple[Envelope, ...] = ()
     serving_planes: tuple[str, ...] = ()
     tombstone: bool = False
+    coefficients: tuple[Coefficients, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,11 @@ class EngineName(StrEnum):
 
 
 class EngineProtocol(StrEnum):
-    """What the engine itself speaks; the replica host translates from the first."""
+    """What the engine itself speaks: the replica host translates HTTP, and passes on the others."""
 
     HTTP = "http"
     OPENENGINE = "openengine"
+    TRTLLM = "trtllm"  # `trtllm.TrtllmService`: tokens in, tokens out
 
 
 class SpeculativeMethod(StrEnum):
@@ -118,7 +119,8 @@ class SpeculativeDecoding:
 class PrefixCaching:
     """Reuse of KV blocks between requests, with an optional spill to host memory and to disk.
 
-    `disk_path` is a directory of the plane's nodes; `disk_bytes` bounds what is kept there.
+    `disk_path` is a directory of the plane's nodes, in which each replica has one of its own;
+    `disk_bytes` bounds what a replica keeps there.
     """
 
     enabled: bool = True

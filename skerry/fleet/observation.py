@@ -8,6 +8,9 @@ from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.node import Node
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 
+GATEWAY_FAULTS_MAX = 16  # of one report; a few lines of text, whatever a plane sends
+FAULT_CHARACTERS_MAX = 500
+
 
 class ReplicaState(StrEnum):
     """Life of a replica as its plane sees it."""
@@ -74,7 +77,10 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneReport:
-    """All that a plane says of itself at one time: always whole, so a lost one costs nothing."""
+    """All that a plane says of itself at one time: always whole, so a lost one costs nothing.
+
+    `gateway_faults` are what is wrong with its gateway, in words.
+    """
 
     identity: PlaneIdentity
     pools: tuple[PoolShape, ...]
@@ -85,6 +91,7 @@ class PlaneReport:
     features: tuple[str, ...] = ()
     software: str = ""
     nodes: tuple[Node, ...] = ()
+    gateway_faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

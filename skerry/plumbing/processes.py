@@ -24,6 +24,7 @@ KILL_SECONDS_MAX = 10.0
 # Exit codes of children that a look at them reaped, for whoever asks later; the oldest go first.
 EXIT_CODES_MAX = 256
 _exit_codes: dict[tuple[int, float], int] = {}
+_NAMESPACE = "/pid-"  # between the boot and the namespace's number
 # Each round kills what the round before forked meanwhile; more rounds are a fork bomb.
 _KILL_ROUNDS_MAX = 20
 _PR_SET_CHILD_SUBREAPER = 36
@@ -41,7 +42,10 @@ _DIE_WITH_PARENT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """One process for ever: `start_time` is in clock ticks since the boot named by `boot_id`."""
+    """One process for ever: `start_time` is in clock ticks since the boot named by `boot_id`.
+
+    That names the pid namespace, too: containers of one machine share its boot, not its pids.
+    """
 
     pid: int
     start_time: float
@@ -252,7 +256,7 @@ def reap_orphans(known: Collection[int]) -> int:
 def session_members(record: ProcessRecord) -> list[ProcessRecord]:
     """Return the living processes of the session that the record leads or led."""
     leader = _read_stat(record.pid)
-    if record.boot_id != _boot_id() or (leader and not _is_same(record, leader[1])):
+    if not _is_here(record) or (leader and not _is_same(record, leader[1])):
         return []  # the pid is somebody else's by now: so would be the session of that number
     return [
         _record(pid, command, fields)
@@ -282,17 +286,32 @@ def _read_stat(pid: int) -> tuple[str, list[str]] | None:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
+    if not text:  # it ended between our opening and our reading
+        return None
     # The command may itself hold spaces and parentheses; the last one closes it.
     begin, end = text.index("("), text.rindex(")")
     return text[begin + 1 : end], text[end + 2 :].split()
 
 
 def _is_same(record: ProcessRecord, fields: list[str]) -> bool:
-    return record.start_time == float(fields[_STAT_START]) and record.boot_id == _boot_id()
+    return record.start_time == float(fields[_STAT_START]) and _is_here(record)
+
+
+def _is_here(record: ProcessRecord) -> bool:
+    """Say whether the record is of this boot and of our pid namespace.
+
+    A release before this one wrote down the boot alone; what it started is still found.
+    """
+    here = _boot_id()
+    return record.boot_id in (here, here.partition(_NAMESPACE)[0])
 
 
 def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    try:
+        return f"{boot}{_NAMESPACE}{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # a kernel without namespaces has one for all
+        return boot
 
 
 def _open_pidfd(record: ProcessRecord) -> int | None:

@@ -5,8 +5,9 @@ costs a log line and a jittered pause, never the process.
 """
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,3 +107,26 @@ def stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+
+@contextlib.asynccontextmanager
+async def beside(*coroutines: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Run the coroutines beside the block and cancel them at its end.
+
+    Unlike a TaskGroup it leaves the block's own errors as they are; one that fails by itself is
+    logged and the block goes on without it.
+    """
+    tasks = [asyncio.create_task(_logged(coroutine)) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _logged(coroutine: Coroutine[Any, Any, object]) -> None:
+    try:
+        await coroutine
+    except Exception:
+        _log.exception("task.failed", task=getattr(coroutine, "__qualname__", ""))

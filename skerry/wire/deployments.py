@@ -16,6 +16,7 @@ from skerry.fleet.deployment import (
 )
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.placement import Envelope
+from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.wire.engines import engine_from_proto, engine_to_proto
 
 
@@ -36,6 +37,7 @@ def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec
             target_utilization=scaling.target_utilization,
         ),
         policy=_policy_to_proto(deployment.policy),
+        routing=_routing_to_proto(deployment.routing),
     )
 
 
@@ -56,6 +58,7 @@ def deployment_from_proto(message: deployment_pb2.DeploymentSpec) -> Deployment:
             target_utilization=scaling.target_utilization,
         ),
         policy=_policy_from_proto(message.policy),
+        routing=_routing_from_proto(message.routing),
     )
 
 
@@ -129,6 +132,33 @@ def revision_from_proto(message: deployment_pb2.Revision) -> Revision:
         objective=ServiceObjective(
             ttft_seconds=message.objective.ttft_seconds,
             tpot_seconds=message.objective.tpot_seconds,
+        ),
+    )
+
+
+def _routing_to_proto(routing: Routing) -> deployment_pb2.RoutingSpec | None:
+    """Return None for the defaults: what nobody said stays out of what is stored and pushed."""
+    if routing == Routing():
+        return None
+    return deployment_pb2.RoutingSpec(
+        policy=routing.policy.value,
+        continuation=routing.continuation,
+        queue_requests_max=routing.queue_requests_max,
+        queue_seconds_max=routing.queue_seconds_max,
+    )
+
+
+def _routing_from_proto(message: deployment_pb2.RoutingSpec) -> Routing:
+    default = Routing()
+    requests, seconds = message.queue_requests_max, message.queue_seconds_max
+    return Routing(
+        policy=RoutingPolicy(message.policy or default.policy),
+        continuation=message.continuation,
+        queue_requests_max=(
+            requests if message.HasField("queue_requests_max") else default.queue_requests_max
+        ),
+        queue_seconds_max=(
+            seconds if message.HasField("queue_seconds_max") else default.queue_seconds_max
         ),
     )
 

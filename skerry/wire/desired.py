@@ -1,8 +1,10 @@
 """A plane's desired state, fleet <-> protobuf, with the digest that Ack and disk refer to."""
 
 import hashlib
+from dataclasses import asdict, fields
 
 from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.node import NodeCordon
 from skerry.plumbing.errors import InvalidInput
@@ -13,6 +15,8 @@ from skerry.wire.deployments import (
     envelope_to_proto,
 )
 from skerry.wire.supply import version_from_proto, version_to_proto
+
+_COEFFICIENTS = tuple(field.name for field in fields(Coefficients))
 
 
 def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
@@ -66,6 +70,9 @@ def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment
         envelopes=[envelope_to_proto(envelope) for envelope in assignment.envelopes],
         serving_planes=assignment.serving_planes,
         tombstone=assignment.tombstone,
+        coefficients=[
+            plane_service_pb2.Coefficients(**asdict(one)) for one in assignment.coefficients
+        ],
     )
 
 
@@ -75,6 +82,10 @@ def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
         envelopes=tuple(envelope_from_proto(envelope) for envelope in message.envelopes),
         serving_planes=tuple(message.serving_planes),
         tombstone=message.tombstone,
+        coefficients=tuple(
+            Coefficients(**{name: getattr(one, name) for name in _COEFFICIENTS})
+            for one in message.coefficients
+        ),
     )
 
 

@@ -6,6 +6,8 @@ from skerry.api.common.v1 import replica_pb2
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.node import NODES_REPORTED_MAX
 from skerry.fleet.observation import (
+    FAULT_CHARACTERS_MAX,
+    GATEWAY_FAULTS_MAX,
     ObservedReplica,
     PeerVerdict,
     PeerView,
@@ -105,6 +107,7 @@ def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
         replicas=[replica_to_proto(replica) for replica in report.replicas],
         peers=[peer_view_to_proto(view) for view in report.peers],
         nodes=[node_to_proto(node) for node in report.nodes],
+        gateway_faults=report.gateway_faults,
     )
 
 
@@ -120,6 +123,9 @@ def report_from_proto(
         replicas=tuple(replica_from_proto(replica) for replica in message.replicas),
         peers=tuple(peer_view_from_proto(view) for view in message.peers),
         nodes=tuple(node_from_proto(node) for node in message.nodes[:NODES_REPORTED_MAX]),
+        gateway_faults=tuple(
+            fault[:FAULT_CHARACTERS_MAX] for fault in message.gateway_faults[:GATEWAY_FAULTS_MAX]
+        ),
         features=features,
         software=software,
     )

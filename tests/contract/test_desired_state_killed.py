@@ -1,51 +1,54 @@
 """A writer of the desired state that is killed at any moment loses nothing it has acknowledged."""
 
+import multiprocessing
 import os
 import random
 import select
-import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+import pytest
 
 from skerry.fleet.generation import Version
 from tests.unit.workload_plane.desired_state.test_damage import a_payload
 from workload_plane.desired_state.file import DesiredStateFile
 
+pytestmark = pytest.mark.integration
+
 KILLS = 40
-PAYLOADS = [a_payload(Version(epoch=1, generation=number), 20) for number in range(1, 2_000)]
+GENERATIONS = 2_000
+# Not a fork of this process: what other tests left in it, a lock or a thread, would hang the child.
+FORKS = multiprocessing.get_context("forkserver")
 
 
-def write_until_killed(path: Path, first: int, acks: int) -> None:
+def write_until_killed(path: Path, first: int, acks: Connection) -> None:
     """Store one generation after the other and say of each when it is durable."""
     file = DesiredStateFile(path)
     file.prepare()
-    for number in range(first, len(PAYLOADS) + 1):
-        file.store(PAYLOADS[number - 1])
-        os.write(acks, number.to_bytes(4, "big"))
+    for number in range(first, GENERATIONS):
+        file.store(a_payload(Version(epoch=1, generation=number), 20))
+        os.write(acks.fileno(), number.to_bytes(4, "big"))
 
 
 def test_no_kill_loses_an_acknowledged_state(tmp_path: Path) -> None:
     path = tmp_path / "desired" / "desired.skerry"
     dice = random.Random(7)
+    FORKS.set_forkserver_preload([__name__])
     acknowledged = 0
     for _ in range(KILLS):
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                os.close(reading)
-                write_until_killed(path, acknowledged + 1, writing)
-            finally:
-                os._exit(1)
-        os.close(writing)
+        reading, writing = FORKS.Pipe(duplex=False)
+        child = FORKS.Process(target=write_until_killed, args=(path, acknowledged + 1, writing))
+        child.start()
+        writing.close()
         for _ in range(dice.randrange(3)):
-            acknowledged = int.from_bytes(os.read(reading, 4), "big")
+            acknowledged = int.from_bytes(os.read(reading.fileno(), 4), "big")
         # Then at any moment of the next write.
         select.select([], [], [], dice.uniform(0.0, 0.01))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        while told := os.read(reading, 4):
+        child.kill()
+        child.join()
+        while told := os.read(reading.fileno(), 4):
             acknowledged = int.from_bytes(told, "big")
-        os.close(reading)
+        reading.close()
         file = DesiredStateFile(path)
         file.prepare()
         loaded = file.load()

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from skerry.fleet.engine import EngineName, EngineSpec
-from workload_plane.engines.catalogue import RENDERERS, engine_refusals, render
+from skerry.fleet.engine import Disaggregation, EngineName, EngineSpec
+from workload_plane.engines.catalogue import RENDERERS, refusals, render
 from workload_plane.engines.port import Dialect, EngineLaunch, LaunchParameters
+from workload_plane.replica_host.ending import STOP_SECONDS_MAX, end_seconds_max
 
 RELEASES = [
     (name, version)
@@ -79,6 +80,15 @@ def test_it_can_be_watched_and_ended(launch: EngineLaunch) -> None:
     assert launch.load_metrics.queued_requests
 
 
+def test_it_ends_in_order_before_it_is_killed(spec: EngineSpec, launch: EngineLaunch) -> None:
+    assert end_seconds_max(launch) <= STOP_SECONDS_MAX
+    apart = replace(spec, disaggregation=Disaggregation(prefill_replicas=2, decode_replicas=2))
+    if not refusals(apart):
+        several = render(apart, replace(PLACE, worker_ports=(1, 2, 3, 4)))
+        assert len(several.workers) == (0 if spec.name is EngineName.SIMULATED else 4)
+        assert end_seconds_max(launch) <= end_seconds_max(several) <= STOP_SECONDS_MAX
+
+
 def test_accelerators_are_named_to_the_engine_and_to_no_other_process(spec: EngineSpec) -> None:
     launch = render(spec, replace(PLACE, accelerators=(2, 5)))
     shown = dict(launch.environment).get("CUDA_VISIBLE_DEVICES")
@@ -91,11 +101,11 @@ def test_rendering_twice_gives_the_same(spec: EngineSpec, launch: EngineLaunch) 
 
 
 def test_an_option_off_the_list_is_refused_by_its_field(spec: EngineSpec) -> None:
-    (refusal,) = engine_refusals(replace(spec, options=(("trust_remote_code", "true"),)))
+    (refusal,) = refusals(replace(spec, options=(("trust_remote_code", "true"),)))
     assert refusal.path == "spec.engine.options"
     assert refusal.message.startswith(spec.name)
 
 
 def test_a_release_that_it_does_not_know_is_refused_by_its_field(spec: EngineSpec) -> None:
-    (refusal,) = engine_refusals(replace(spec, version="0.0.7"))
+    (refusal,) = refusals(replace(spec, version="0.0.7"))
     assert refusal.path == "spec.engine.version"

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,14 @@ from pathlib import Path
 import pytest
 
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.errors import Corrupt, Denied, Exhausted, NotFound
+from skerry.plumbing.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    Exhausted,
+    NotFound,
+    Unavailable,
+)
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.tasks import first_of
 from tests.contract.model_servers import Fault, ModelServer, serving
@@ -24,8 +32,10 @@ from workload_plane.models import cache as cache_module
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import CacheSettings, FetchLimits
 from workload_plane.models.remote import model_session, sources
-from workload_plane.models.store import tree_digest
+from workload_plane.models.store import ModelStore, tree_digest
 from workload_plane.models.wanted import WantedModel
+
+pytestmark = pytest.mark.integration
 
 CLOCK = SystemClock()
 SIZE = 400_000
@@ -43,7 +53,13 @@ class Plane:
     server: ModelServer
     settings: CacheSettings
     cache: ModelCache
+    task: asyncio.Task[None]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def end(self) -> None:
+        """Let another one have the directory."""
+        self.task.cancel()
+        await asyncio.wait([self.task])
 
     def uri(self, name: str) -> str:
         return f"{self.server.url}/files/{name}"
@@ -76,7 +92,7 @@ async def running(server: ModelServer, settings: CacheSettings) -> AsyncIterator
         cache = ModelCache(settings, found, wake, CLOCK, SystemIds(CLOCK), LIMITS)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(cache.run())
-            yield Plane(server=server, settings=settings, cache=cache, wake=wake)
+            yield Plane(server=server, settings=settings, cache=cache, task=task, wake=wake)
             task.cancel()
 
 
@@ -130,6 +146,7 @@ async def test_what_is_here_is_found_again_without_asking_anybody(
 ) -> None:
     before = await plane.fetch("m1.gguf")
     server.asked.clear()
+    await plane.end()
     async with running(server, plane.settings) as again:
         assert await again.fetch("m1.gguf") == before
     assert server.asked == []
@@ -226,6 +243,7 @@ async def test_a_digest_in_the_uri_is_kept_to(plane: Plane) -> None:
 
 async def test_a_uri_keeps_the_content_that_came_first(plane: Plane) -> None:
     settings = replace(plane.settings, bytes_max=int(SIZE * 1.5))
+    await plane.end()
     async with running(plane.server, settings) as small:
         await small.fetch("m1.gguf")
         await small.fetch("m2.gguf")  # the first one gives way
@@ -244,6 +262,7 @@ async def test_the_least_recently_used_gives_way_and_what_runs_never_does(
     plane: Plane, tmp_path: Path
 ) -> None:
     settings = replace(plane.settings, bytes_max=3 * SIZE)
+    await plane.end()
     async with running(plane.server, settings) as small:
         trees = {}
         for age, name in enumerate(("m0.gguf", "m1.gguf", "m2.gguf")):
@@ -252,7 +271,7 @@ async def test_the_least_recently_used_gives_way_and_what_runs_never_does(
             for pin in (settings.directory / "pins").iterdir():
                 if name in pin.read_text():
                     os.utime(pin, (1_000 + age, 1_000 + age))
-        small.want("m0.gguf")
+        await small.fetch("m0.gguf")
         await small.cache.hold("demo-r1-abc", [small.uri("m0.gguf")])
         os.utime(
             next(p for p in (settings.directory / "pins").iterdir() if "m0.gguf" in p.read_text()),
@@ -263,7 +282,7 @@ async def test_the_least_recently_used_gives_way_and_what_runs_never_does(
         assert there == {"m0.gguf", "m2.gguf"}
         blobs = sum(p.stat().st_size for p in (settings.directory / "blobs").iterdir())
         assert blobs <= 3 * SIZE
-        assert await small.cache.release_others(frozenset())
+        small.cache.keep_for(frozenset())
         await small.fetch("m3.gguf", "m4.gguf")
         assert not trees["m2.gguf"].exists() or not trees["m0.gguf"].exists()
 
@@ -272,6 +291,7 @@ async def test_what_is_fetched_ahead_gives_way_for_what_is_due_and_not_otherwise
     plane: Plane,
 ) -> None:
     settings = replace(plane.settings, bytes_max=2 * SIZE)
+    await plane.end()
     async with running(plane.server, settings) as small:
         (first,) = await small.fetch("m0.gguf")
         ahead = [WantedModel(uri=small.uri(name), due=False) for name in ("m1.gguf", "m2.gguf")]
@@ -295,6 +315,7 @@ async def test_what_is_fetched_ahead_gives_way_for_what_is_due_and_not_otherwise
 
 async def test_what_does_not_fit_evicts_nothing_and_says_what_lacks(plane: Plane) -> None:
     settings = replace(plane.settings, bytes_max=SIZE + 10)
+    await plane.end()
     async with running(plane.server, settings) as small:
         (path,) = await small.fetch("m1.gguf")
         plane.server.files["big.gguf"] = weights(50, 3 * SIZE)
@@ -307,11 +328,89 @@ async def test_what_does_not_fit_evicts_nothing_and_says_what_lacks(plane: Plane
 
 async def test_the_disk_keeps_what_the_settings_reserve(plane: Plane) -> None:
     settings = replace(plane.settings, free_bytes_min=1 << 60)
+    await plane.end()
     async with running(plane.server, settings) as full:
         full.want("m1.gguf")
         await full.settle("m1.gguf")
         with pytest.raises(Exhausted, match="are lacking"):
             full.cache.path(full.uri("m1.gguf"))
+
+
+async def test_a_directory_of_another_plane_is_left_alone_and_told(plane: Plane) -> None:
+    await plane.fetch("m1.gguf")
+    await plane.cache.hold("first-r1-abc", [plane.uri("m1.gguf")])
+    uses = plane.settings.directory / "uses"
+    other = ModelCache(plane.settings, {}, asyncio.Event(), CLOCK, SystemIds(CLOCK), LIMITS)
+    uri = plane.uri("m1.gguf")
+    other.want((WantedModel(uri=uri, due=True),))
+    other.keep_for(frozenset({"second-r1-abc"}))
+    with pytest.raises(Conflict, match=r"model_cache\.directory of its own"):
+        await other.run()
+    assert f"process {os.getpid()}; give each plane" in other.waits([uri])
+    with pytest.raises(Unavailable):
+        await other.hold("second-r1-abc", [uri])
+    assert [path.name.partition(".")[0] for path in uses.iterdir()] == ["first-r1-abc"]
+    await plane.end()
+    async with running(plane.server, plane.settings) as again:  # the first one's end frees it
+        await again.fetch("m1.gguf")
+
+
+async def test_a_disk_that_hangs_keeps_starts_and_nothing_else(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plane.fetch("m1.gguf")
+    hangs, go_on = threading.Event(), threading.Event()
+    there = cache_module._is_there
+
+    def hang(path: Path) -> bool:
+        hangs.set()
+        assert go_on.wait(20)
+        return there(path)
+
+    monkeypatch.setattr(cache_module, "DISK_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(cache_module, "_is_there", hang)
+    uri = plane.uri("m1.gguf")
+    try:
+        assert await asyncio.to_thread(hangs.wait, 20)
+        # Each of these is called on every turn of the convergence loop.
+        await plane.until(lambda: "does not answer" in plane.cache.waits([uri]))
+        plane.cache.want((WantedModel(uri=uri, due=False),))
+        plane.cache.keep_for(frozenset({"a-r1-abc"}))
+        with pytest.raises(Unavailable, match="not answered within"):
+            await plane.cache.hold("b-r1-abc", [uri])
+    finally:
+        go_on.set()
+    await plane.settle("m1.gguf")
+    await plane.cache.hold("b-r1-abc", [uri])
+
+
+async def test_an_end_that_could_not_be_noted_is_noted_later(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plane.fetch("m1.gguf")
+    await plane.cache.hold("a-r1-abc", [plane.uri("m1.gguf")])
+    failed: list[bool] = []
+    release = ModelStore.release
+
+    def fail_once(self: ModelStore, is_over: Callable[[str], bool]) -> None:
+        if not failed:
+            failed.append(True)
+            raise OSError(28, "No space left on device")
+        release(self, is_over)
+
+    monkeypatch.setattr(ModelStore, "release", fail_once)
+    plane.cache.keep_for(frozenset({"b-r1-abc"}))
+    uses = plane.settings.directory / "uses"
+    await plane.until(lambda: not list(uses.iterdir()))
+    assert failed == [True]
+
+
+async def test_what_goes_from_the_disk_is_fetched_again(plane: Plane) -> None:
+    (path,) = await plane.fetch("m1.gguf")
+    plane.cache._store.evict([path.parent.name])
+    await plane.until(lambda: len(plane.server.gets("m1.gguf")) == 4)
+    await plane.settle("m1.gguf")
+    assert plane.cache.path(plane.uri("m1.gguf")).read_bytes() == weights(1)
 
 
 async def test_other_schemes_and_pickles_are_refused_with_the_remedy(plane: Plane) -> None:
@@ -372,6 +471,7 @@ async def test_a_damaged_pin_is_told_and_not_overruled(plane: Plane) -> None:
     await plane.fetch("m1.gguf")
     (pin,) = (plane.settings.directory / "pins").iterdir()
     pin.write_bytes(pin.read_bytes()[:-20])
+    await plane.end()
     async with running(plane.server, plane.settings) as again:
         again.want("m1.gguf")
         await again.settle("m1.gguf")
@@ -389,7 +489,7 @@ async def test_a_directory_that_cannot_be_used_is_told_and_stops_nothing(
     with pytest.raises(OSError):
         await cache.run()
     assert "can't be used for base models" in cache.waits(["http://x/y.gguf"])
-    assert not await cache.release_others(frozenset())
+    cache.keep_for(frozenset())
 
 
 def read(line: str) -> bytes:

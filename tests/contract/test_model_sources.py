@@ -21,6 +21,8 @@ from workload_plane.models.remote import model_session, sources
 from workload_plane.models.store import ModelStore
 from workload_plane.models.uris import parse_uri
 
+pytestmark = pytest.mark.integration
+
 WEIGHTS = bytes(range(256)) * 1_000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 NAME = "tiny.gguf"

@@ -1,6 +1,7 @@
 """A start that waits for its base model: seen by people, in nobody's way, under its own name."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from skerry.fleet.engine import (
     EngineSpec,
     Lora,
     LoraAdapter,
+    Quantisation,
     SpeculativeDecoding,
     SpeculativeMethod,
 )
@@ -31,12 +33,17 @@ from workload_plane.converge.discover import GatewayView, Memory
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
 from workload_plane.converge.seen import SeenPool
 from workload_plane.models.cache import ModelCache
+from workload_plane.models.checkpoint import held_weights
 from workload_plane.models.limits import CacheSettings
+from workload_plane.models.local_checks import LocalChecks
 from workload_plane.models.remote import model_session, sources
 from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.records import ReplicaRecord
 
+pytestmark = pytest.mark.integration
+
 POOL = "here--cpu"
+TINY = Path(__file__).parents[2] / "examples" / "models" / "skerry-tiny.gguf"
 CLOCK = SystemClock()
 
 
@@ -87,6 +94,7 @@ class World:
         """Desire replicas of a deployment; the others stay as they are."""
         self.generation += 1
         uri = f"{self.server.url}/files/{file}" if file else "simulated://x"
+        uri = file if "://" in file else uri
         engine = EngineName.LLAMACPP if file else EngineName.SIMULATED
         deployment = Deployment(
             name=name,
@@ -119,6 +127,10 @@ class World:
             if record.deployment == deployment and record.state is ReplicaState.READY
         ]
 
+    def failed(self) -> list[ReplicaRecord]:
+        records = self.runtime.records.values()
+        return [one for one in records if one.state is ReplicaState.FAILED]
+
 
 @asynccontextmanager
 async def a_world(server: ModelServer, tmp_path: Path, accelerators: int) -> AsyncIterator[World]:
@@ -134,7 +146,15 @@ async def a_world(server: ModelServer, tmp_path: Path, accelerators: int) -> Asy
     async with model_session(settings, LIMITS) as session:
         found = sources(settings, session, LIMITS)
         models = ModelCache(settings, found, wake, CLOCK, ids, LIMITS)
-        terms = StartTerms(model_dirs=(), engine_override=None, pools=lambda: pools, models=models)
+        directories = (tmp_path / "local",)
+        checks = LocalChecks(directories, wake)
+        terms = StartTerms(
+            model_dirs=directories,
+            engine_override=None,
+            pools=lambda: pools,
+            models=models,
+            local_checks=checks,
+        )
         parts = LoopParts(
             runtime=runtime,
             probe=Probe(),
@@ -145,6 +165,7 @@ async def a_world(server: ModelServer, tmp_path: Path, accelerators: int) -> Asy
             pools=lambda: pools,
             clock=CLOCK,
             models=models,
+            local_checks=checks,
         )
         loop = ConvergeLoop(parts, wake, asyncio.Event())
         async with asyncio.TaskGroup() as group:
@@ -152,6 +173,7 @@ async def a_world(server: ModelServer, tmp_path: Path, accelerators: int) -> Asy
             yield World(server, runtime, desired, loop, wake, tmp_path / "models")
             for task in tasks:
                 task.cancel()
+            checks.close()
 
 
 @pytest.fixture
@@ -218,13 +240,28 @@ async def test_nothing_that_serves_goes_before_the_new_model_is_here(
 
 async def test_a_model_that_cannot_be_had_fails_its_replica_with_the_reason(world: World) -> None:
     world.want("demo", "absent.gguf", target=1)
+    await world.until(lambda: len(world.failed()) == 1)
+    assert "correct the base model's URI" in world.failed()[0].message
 
-    def failed() -> list[ReplicaRecord]:
-        records = world.runtime.records.values()
-        return [one for one in records if one.state is ReplicaState.FAILED]
 
-    await world.until(lambda: len(failed()) == 1)
-    assert "correct the base model's URI" in failed()[0].message
+@pytest.mark.parametrize("place", ["elsewhere", "here"])
+async def test_a_registered_digest_is_held_against_what_comes_and_what_is_here(
+    world: World, tmp_path: Path, place: str
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "m1.gguf").write_bytes(weights(1))
+    uri = "builtin://m1" if place == "here" else f"{world.server.url}/files/m1.gguf"
+    right = hashlib.sha256(weights(1)).hexdigest()
+    # As the control plane tells it of the catalogue.
+    world.want("wrong", f"{uri}#sha256={'ab' * 32}", target=1)
+    await world.until(lambda: len(world.failed()) == 1)
+    (failed,) = world.failed()
+    assert failed.deployment == "wrong"
+    assert f"the SHA-256 {right}, not abab" in failed.message
+    world.want("right", f"{uri}#sha256={right}", target=1)
+    await world.until(lambda: len(world.ready("right")) == 1)
+    assert read(str(world.runtime.orders[-1].model_path)) == weights(1)
 
 
 async def test_draft_model_and_adapters_reach_the_engine_as_files(world: World) -> None:
@@ -253,6 +290,28 @@ async def test_draft_model_and_adapters_reach_the_engine_as_files(world: World) 
     assert [read(str(place)) for place in places] == [weights(1), weights(2), weights(0)]
     uses = [path.name.partition(".")[0] for path in (world.directory / "uses").iterdir()]
     assert uses == [order.name] * 3
+
+
+async def test_other_weights_than_the_deployment_says_are_not_started(
+    world: World, tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "tiny.gguf").write_bytes(TINY.read_bytes())
+    held = held_weights(TINY)
+    for name, said in (("right", held), ("wrong", "q4_k_m")):
+        world.want(name, "builtin://tiny", target=1)
+        one = world.assignments[name]
+        engine = EngineSpec(name=EngineName.LLAMACPP, quantisation=Quantisation(weights=said))
+        revision = replace(one.deployment.revision, engine=engine)
+        world.assignments[name] = replace(
+            one, deployment=replace(one.deployment, revision=revision)
+        )
+    world.want("other", "", target=0)
+    await world.until(lambda: len(world.ready("right")) == 1 and len(world.failed()) == 1)
+    (failed,) = world.failed()
+    assert failed.deployment == "wrong"
+    assert f"says q4_k_m, and the base model says of itself that it is {held}" in failed.message
 
 
 async def test_a_running_replica_keeps_its_model_and_a_gone_one_does_not(world: World) -> None:

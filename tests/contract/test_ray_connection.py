@@ -28,7 +28,14 @@ from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.ray.cluster import RayConnection
 from workload_plane.replicas.ray.connection import Connection
 from workload_plane.replicas.ray.own_nodes import OwnNodes, end_own_nodes
-from workload_plane.replicas.ray.values import CREATED, LaunchPlace, NodeWord, RayLook, RayNode
+from workload_plane.replicas.ray.values import (
+    CREATED,
+    LaunchPlace,
+    NodeWord,
+    RayLook,
+    RayNode,
+    bundles_of,
+)
 from workload_plane.replicas.records import ReplicaRecord
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -126,19 +133,28 @@ async def test_a_look_lists_nodes_with_labels_and_accelerators(bench: Bench) -> 
 
 async def test_what_is_reserved_is_reserved_once_and_given_to_nobody_else(bench: Bench) -> None:
     ask = bench.connection.ask
-    ids = ((await bench.nodes())["n1"].node_id,)
-    two = {bench.resource: 2.0}
-    assert await ask("reserve", "skerry/here/a", ids, two, seconds=SECONDS) == CREATED
-    assert await ask("reserve", "skerry/here/a", ids, two, seconds=SECONDS) == CREATED
-    assert await ask("reserve", "skerry/here/b", ids, two, seconds=SECONDS) != CREATED
+    two = bundles_of([(await bench.nodes())["n1"].node_id], bench.resource, 2)
+    assert await ask("reserve", "skerry/here/a", two, seconds=SECONDS) == CREATED
+    assert await ask("reserve", "skerry/here/a", two, seconds=SECONDS) == CREATED
+    assert await ask("reserve", "skerry/here/b", two, seconds=SECONDS) != CREATED
     await ask("release", "skerry/here/b", seconds=SECONDS)
     seen: RayLook = await ask("look", seconds=SECONDS)
     assert seen.groups == {"skerry/here/a": CREATED}
     await ask("release", "skerry/here/a", seconds=SECONDS)
     await ask("release", "skerry/here/a", seconds=SECONDS)
-    both = tuple(node.node_id for node in (await bench.nodes()).values())
-    all_ = {bench.resource: float(ACCELERATORS_PER_NODE)}
-    assert await ask("reserve", "skerry/here/c", both, all_, seconds=SECONDS) == CREATED
+
+
+async def test_a_group_over_nodes_holds_all_of_each_and_tells_who_works_in_it(bench: Bench) -> None:
+    ask = bench.connection.ask
+    ids = [node.node_id for node in (await bench.nodes()).values()]
+    whole = bundles_of(ids, bench.resource, ACCELERATORS_PER_NODE)
+    assert await ask("ranks", "skerry/here/c", seconds=SECONDS) == ()
+    assert await ask("reserve", "skerry/here/c", whole, seconds=SECONDS) == CREATED
+    for node_id in ids:
+        one = bundles_of([node_id], bench.resource, 1)
+        assert await ask("reserve", "skerry/here/d", one, seconds=SECONDS) != CREATED
+        await ask("release", "skerry/here/d", seconds=SECONDS)
+    assert await ask("ranks", "skerry/here/c", seconds=SECONDS) == ()  # nobody does yet
     await ask("release", "skerry/here/c", seconds=SECONDS)
 
 

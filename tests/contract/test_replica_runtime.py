@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -22,10 +23,11 @@ from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import ProcessRecord, is_alive
 from tests.fakes.replica_runtime import FakeReplicaRuntime
 from tests.integration.ray_world import RayWorld, ray_settings, stand_in_command
+from workload_plane.replicas import record_store
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder, ReplicaRuntime
 from workload_plane.replicas.ray.runtime import RayRuntime
-from workload_plane.replicas.records import record_path
+from workload_plane.replicas.records import ReplicaRecord, record_path, write_record
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,7 +113,12 @@ RAY_MARKS = (pytest.mark.ray, pytest.mark.integration, pytest.mark.slow)
 
 
 @pytest_asyncio.fixture(
-    params=["fake", "local", pytest.param("ray", marks=RAY_MARKS)], loop_scope="module"
+    params=[
+        "fake",
+        pytest.param("local", marks=pytest.mark.integration),
+        pytest.param("ray", marks=RAY_MARKS),
+    ],
+    loop_scope="module",
 )
 async def bench(
     request: pytest.FixtureRequest,
@@ -244,6 +251,52 @@ async def test_a_refused_order_is_a_failed_record_with_the_reason(bench: Bench) 
     await bench.runtime.forget(one.record.name)
 
 
+async def test_what_exists_is_not_refused(bench: Bench) -> None:
+    one = await _started(bench, _order())
+    with pytest.raises(Conflict, match=one.record.name):
+        await bench.runtime.refuse(_order(), "no such file")
+    (kept,) = await bench.runtime.list()
+    assert (kept.alive, kept.record.pid) == (True, one.record.pid)
+
+
+async def test_a_state_that_cannot_be_written_is_kept_and_written_once_it_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await _started(bench, _order())
+    with monkeypatch.context() as full:
+        full.setattr(record_store, "write_record", _disk_is_full)
+        await bench.runtime.mark(one.record.name, ReplicaState.READY, start_seconds=3.5)
+        (ready,) = await bench.runtime.list()
+        assert (ready.record.state, ready.record.start_seconds) == (ReplicaState.READY, 3.5)
+        await bench.runtime.mark(one.record.name, ReplicaState.DRAINING, "why")
+        (draining,) = await bench.runtime.list()
+        assert (draining.record.state, draining.record.message) == (ReplicaState.DRAINING, "why")
+    await bench.runtime.list()
+    (kept,) = await bench.restarted().list()
+    assert (kept.record.state, kept.record.start_seconds) == (ReplicaState.DRAINING, 3.5)
+
+
+async def test_a_start_that_cannot_be_written_down_in_the_end_is_a_start(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def once(directory: Path, record: ReplicaRecord) -> None:
+        if record.name in written:
+            _disk_is_full(directory, record)
+        written.append(record.name)
+        write_record(directory, record)
+
+    with monkeypatch.context() as full:
+        full.setattr(record_store, "write_record", once)
+        await bench.runtime.start(_order())
+    (one,) = await _until(bench.runtime, lambda live: bool(live and live[0].record.engine_pid))
+    assert one.alive
+    with pytest.raises(Conflict):
+        await bench.runtime.forget(one.record.name)
+    assert [found.record for found in await bench.restarted().list()] == [one.record]
+
+
 async def test_devices_are_held_by_one_replica_each(bench: Bench) -> None:
     first = await _started(bench, _order(accelerators=2, pool_devices=(0, 1, 2)))
     assert first.record.devices == (0, 1)
@@ -281,6 +334,7 @@ async def test_only_what_has_neither_record_nor_process_is_gone(bench: Bench) ->
     assert await bench.runtime.gone(names) == names
 
 
+@pytest.mark.integration
 async def test_a_replica_host_that_cannot_start_leaves_no_record(tmp_path: Path) -> None:
     place = LocalPlace(
         plane="here",
@@ -292,6 +346,10 @@ async def test_a_replica_host_that_cannot_start_leaves_no_record(tmp_path: Path)
     with pytest.raises(Unavailable, match="no program"):
         await runtime.start(_order())
     assert await runtime.list() == ()
+
+
+def _disk_is_full(directory: Path, record: ReplicaRecord) -> None:
+    raise OSError(errno.ENOSPC, f"{directory / record.name}: no space left on device")
 
 
 def _processes(one: LiveReplica) -> list[ProcessRecord]:

@@ -3,18 +3,22 @@
 What a node's launcher keeps is a record for each replica; their ports are not listened on.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from skerry.plumbing.errors import Unavailable
+from skerry.plumbing.processes import ProcessRecord
 from workload_plane.link.report import software_version
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.ray.values import (
     CREATED,
+    Bundle,
     Fault,
     LaunchPlace,
     NodeWord,
+    Rank,
     RayLook,
     RayNode,
 )
@@ -40,11 +44,15 @@ class FakeRayCluster:
     def __init__(self, *names: str, accelerators: int = 4) -> None:
         self.nodes = {name: FakeNode(name) for name in names}
         self.accelerators = accelerators
-        self.groups: dict[str, tuple[tuple[str, ...], float]] = {}
+        self.groups: dict[str, Counter[str]] = {}
         self.log: list[str] = []
         self.fault = ""
         self.changed: Callable[[], None] = lambda: None
         self.start_fault: Fault | None = None
+        self.ranks: dict[str, tuple[Rank, ...]] = {}  # by placement group
+        self.rank_fault: Fault | None = None  # what keeps ranks from ending
+        self.device_faults: dict[str, Fault] = {}  # by node: why an accelerator is not free
+        self.places: dict[str, LaunchPlace] = {}  # by node, as last told
         self._serial = 100
 
     def restart(self) -> None:
@@ -85,6 +93,7 @@ class FakeRayCluster:
         return RayLook(nodes=nodes, groups=dict.fromkeys(self.groups, CREATED))
 
     def _words(self, places: list[LaunchPlace]) -> dict[str, NodeWord | Fault]:
+        self.places |= {place.node: place for place in places}
         return {place.node: self._word(self.nodes[place.node]) for place in places}
 
     def _word(self, node: FakeNode) -> NodeWord | Fault:
@@ -102,6 +111,16 @@ class FakeRayCluster:
             return Fault(kind="Unavailable", message=f"the launcher of {node.name} is silent")
         if method == "start":
             return self._start(node, arguments[0])
+        if method == "check_devices":
+            return self.device_faults.get(node.name)
+        if method == "processes":
+            return tuple(
+                ProcessRecord(pid=pid, start_time=1.0, name="rank", boot_id=BOOT)
+                for pid in arguments[0]
+            )
+        if method == "see_out":
+            self.log.append(f"see out {len(arguments[0])} on {node.name}")
+            return self.rank_fault
         self.log.append(f"end {arguments[0].name} on {node.name}")
         node.replicas.pop(arguments[0].name, None)
         return ""
@@ -126,16 +145,21 @@ class FakeRayCluster:
         self.log.append(f"start {order.name} on {node.name}")
         return self.start_fault or record
 
-    def _reserve(self, name: str, node_ids: tuple[str, ...], bundle: dict[str, float]) -> str:
-        (each,) = bundle.values()
-        if name not in self.groups:
-            for node_id in node_ids:
-                held = sum(size for ids, size in self.groups.values() if node_id in ids)
-                if held + each > self.accelerators:
-                    return "PENDING"
-            self.groups[name] = (node_ids, each)
-            self.log.append(f"reserve {name}")
+    def _reserve(self, name: str, bundles: tuple[Bundle, ...]) -> str:
+        if name in self.groups:
+            return CREATED
+        wanted = Counter[str]()
+        for bundle in bundles:
+            wanted[bundle.node_id] += int(bundle.resources["GPU"])
+        held = sum(self.groups.values(), Counter[str]())
+        if any(held[node] + count > self.accelerators for node, count in wanted.items()):
+            return "PENDING"
+        self.groups[name] = wanted
+        self.log.append(f"reserve {name}")
         return CREATED
+
+    def _ranks(self, name: str) -> tuple[Rank, ...]:
+        return self.ranks.get(name, ()) if name in self.groups else ()
 
     def _release(self, name: str) -> None:
         self.groups.pop(name, None)

@@ -89,6 +89,8 @@ class FakeReplicaRuntime:
 
     async def refuse(self, order: ReplicaOrder, reason: str) -> ReplicaRecord:
         """See ReplicaRuntime."""
+        if order.name in self.records:
+            raise Conflict(f"replica {order.name} exists already; it is not refused")
         record = dataclasses.replace(self._record(order), state=ReplicaState.FAILED, message=reason)
         self.records[order.name] = record
         return record

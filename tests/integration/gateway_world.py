@@ -52,17 +52,27 @@ class FakeEngine:
         self.grpc_port = listening_port()
         self.requests: list[dict[str, str]] = []
         self.delay_seconds = 0.0
+        self.status = 200
+        self.grpc_status = grpc.StatusCode.OK
         self.next_event = asyncio.Event()
+        self.ended = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        # Of a Generate: the head is sent before the first, the only message after the second.
+        self.generating = asyncio.Event()
+        self.may_generate = asyncio.Event()
+        self.may_generate.set()
         self._runner: web.AppRunner | None = None
         self._grpc: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_get("/health", self._health)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        for path in ("chat/completions", "completions", "embeddings", "responses"):
+            app.router.add_post(f"/v1/{path}", self._chat)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0, handler_cancellation=True
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self.http_port, reuse_address=True).start()
         self._grpc = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -107,16 +117,28 @@ class FakeEngine:
         if self.delay_seconds:
             await CLOCK.sleep(self.delay_seconds)
         await self.may_answer.wait()
+        if self.status != 200:
+            return web.json_response({"engine": self.name}, status=self.status)
         if not body.get("stream"):
             return web.json_response({"engine": self.name, "model": body["model"]})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(f"data: {self.name}\n\n".encode())
-        await self.next_event.wait()
+        try:
+            await self.next_event.wait()
+        except asyncio.CancelledError:
+            self.ended.set()  # the client, or the gateway, went away
+            raise
         await response.write(b"data: [DONE]\n\n")
         return response
 
     async def _generate(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        await self.may_answer.wait()
+        if self.grpc_status is not grpc.StatusCode.OK:
+            await context.abort(self.grpc_status, "as told")
+        await context.send_initial_metadata(())
+        self.generating.set()
+        await self.may_generate.wait()
         yield string_field(1, self.name)
 
 
@@ -264,7 +286,7 @@ def a_model(name: str, *engines: FakeEngine, peers: tuple[str, ...] = ()) -> Ser
 
 
 @asynccontextmanager
-async def a_world(tmp_path: Path) -> AsyncIterator[World]:
+async def a_world(tmp_path: Path, *, picks: bool = False) -> AsyncIterator[World]:
     """Yield two planes whose gateways run and serve nothing yet."""
     authority = tmp_path / "authority"
     create_authority(authority, "test", CLOCK.now())
@@ -299,6 +321,8 @@ async def a_world(tmp_path: Path) -> AsyncIterator[World]:
                     authority_path=str(issued.ca),
                     verify_plane_names=True,
                 ),
+                picker_directory=str(tmp_path / name / "picker") if picks else "",
+                picks=picks,
             )
             world.planes[name] = Plane(topology=topology, folder=tmp_path / f"gateway-{name}")
             world.planes[name].folder.mkdir()

@@ -113,7 +113,8 @@ async def test_a_container_keeps_its_replicas_through_the_agents_death_and_ends_
     assert "replicas.stopped" in log
     code, told = await check(world)
     assert code == 1
-    assert [line.partition(":")[0] for line in told.splitlines()] == ["agent", "gateway", "front"]
+    missing = [line.partition(":")[0] for line in told.splitlines()]
+    assert missing == ["agent", "gateway", "front", "picker"]
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ web.ThreadingHTTPServer(address, web.SimpleHTTPRequestHandler).serve_forever()
 """
 
 
-def _argv(port: int, seconds: float) -> tuple[str, ...]:
-    return (sys.executable, "-c", SERVER, str(port), str(seconds))
+def _argv(port: int, seconds: float, server: str = SERVER) -> tuple[str, ...]:
+    return (sys.executable, "-c", server, str(port), str(seconds))
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Group:
         found = {}
         for process in children(record_of(os.getpid())):
             words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
-            if SERVER.encode() in words:
-                found[int(words[words.index(SERVER.encode()) + 1])] = process
+            if len(words) > 3 and words[2].endswith(SERVER.encode()):
+                found[int(words[3])] = process
         return found
 
     async def ready(self) -> dict[int, ProcessRecord]:
@@ -63,18 +63,20 @@ class Group:
 
 
 @asynccontextmanager
-async def a_group(directory: Path, worker_seconds: float = 0.5) -> AsyncIterator[Group]:
+async def a_group(
+    directory: Path, worker_seconds: float = 0.5, server: str = SERVER
+) -> AsyncIterator[Group]:
     spec = a_spec(directory, an_engine(EngineName.SIMULATED), engine_restarts_max=1)
     spec.log_dir.mkdir(parents=True)
     ports = {"context-0": free_port("127.0.0.1"), "generation-0": free_port("127.0.0.1")}
     launch = EngineLaunch(
-        argv=_argv(spec.http_port, 0),
+        argv=_argv(spec.http_port, 0, server),
         dialect=Dialect.OPENAI,
         startup_seconds_max=30,
         drain=DrainRule(kill_after_seconds=2),
         health_path="/",
         workers=tuple(
-            EngineProcess(name=name, argv=_argv(port, worker_seconds), port=port)
+            EngineProcess(name=name, argv=_argv(port, worker_seconds, server), port=port)
             for name, port in ports.items()
         ),
     )
@@ -188,3 +190,19 @@ async def test_a_worker_that_is_still_loading_is_ended_too(tmp_path: Path) -> No
         await until(lambda: len(group.processes()) == 2, 5)
         seen = group.processes()
     assert not any(is_alive(process) for process in seen.values())
+
+
+# Listens, and takes no notice of SIGTERM.
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SERVER}"
+
+
+async def test_workers_that_do_not_end_are_waited_for_side_by_side(tmp_path: Path) -> None:
+    grace_seconds = 2
+    async with a_group(tmp_path, server=STUBBORN) as group:
+        seen = await group.ready()
+        group.keeping.cancel()
+        began = CLOCK.monotonic()
+        await group.engine.end(CLOCK)
+        took = CLOCK.monotonic() - began
+    assert not any(is_alive(process) for process in seen.values())
+    assert 2 * grace_seconds <= took < 3 * grace_seconds  # the proxy, then both workers

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from skerry.api.operator.v1 import (
 )
 from skerry.client.catalogue_calls import PROFILES, get_entry
 from skerry.fleet.deployment import BaseModel, Revision
-from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.engine import EngineName, EngineProtocol, EngineSpec
 from skerry.fleet.profile import Profile
 from skerry.plumbing.ports import free_port, is_listening
 from skerry.plumbing.processes import kill_group
@@ -26,7 +29,13 @@ from skerry.wire.deployments import deployment_to_proto
 from skerry.wire.observations import replica_to_proto
 from skerry.wire.supply import identity_to_proto, pool_shape_to_proto
 from tests.builders import a_deployment, a_replica, a_shape, an_identity
-from tests.integration.replica_process import CLOCK
+from tests.integration.replica_process import (
+    CLOCK,
+    RunningReplica,
+    a_spec,
+    an_engine,
+    running_replica,
+)
 from tests.integration.test_simulated_engine import SERVED, RunningEngine, spawn_engine
 from tests.unit.skerry.cli.conftest import OperatorApi, api
 
@@ -66,13 +75,14 @@ def tell(
     *replicas: Any,
     gateway: str = "",
     engine: EngineName = EngineName.SIMULATED,
+    protocol: EngineProtocol = EngineProtocol.HTTP,
 ) -> None:
     """Have the fleet serve one deployment by these replicas."""
     deployment = a_deployment(
         revision=Revision(
             number=1,
             base_model=BaseModel(uri="hf://x/y", served_name=SERVED),
-            engine=EngineSpec(name=engine, context_tokens=64),
+            engine=EngineSpec(name=engine, context_tokens=64, protocol=protocol),
             shapes=a_deployment().revision.shapes,
         )
     )
@@ -91,7 +101,7 @@ def tell(
         name=f"projects/default/planes/{PLANE}", state=plane_pb2.Plane.STATE_CONNECTED
     )
     plane.identity.CopyFrom(identity_to_proto(an_identity(PLANE)))
-    plane.gateway.http = gateway
+    plane.gateway.http = plane.gateway.grpc = gateway
     api.answers["GetPlane"] = plane
     api.answers["UpdateProfile"] = lambda request, context: request.profile
 
@@ -142,11 +152,12 @@ def test_what_is_not_to_be_kept_is_only_shown(
 def test_a_step_that_fails_ends_the_profile_and_the_others_are_kept(
     api: OperatorApi, engine: Callable[..., RunningEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # It ends at its fifth answer: the one to warm it up, the whole first step, and no more.
-    running = engine(**{"fail-after-tokens": "60"})
+    # A step of no time is one request for each worker. The engine ends at the third answer: after
+    # the one to warm it up and the first step.
+    running = engine(**{"fail-after-tokens": "24"})
     tell(api, at(running))
     arguments = ("--concurrency", "1,2", "--prompt-tokens", "8", "--output-tokens", "8")
-    assert api.run("profile", "demo", *arguments, "--seconds", "0.2") == 0
+    assert api.run("profile", "demo", *arguments, "--seconds", "0.001") == 0
     (profile,) = kept(api)
     assert [step.concurrency for step in profile.steps] == [1]
     assert "concurrency 2 was not measured" in capsys.readouterr().err
@@ -171,6 +182,121 @@ def test_figures_of_a_stand_in_are_not_kept_as_the_engines(
     assert "runs the simulated engine in place of llamacpp" in capsys.readouterr().err
     assert kept(api) == []
     assert api.run("profile", "demo", "--concurrency", "1", *SHORT, "--no-save") == 0
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[RunningReplica]:
+    """A replica with its host, on the simulated engine."""
+    spec = a_spec(tmp_path, an_engine(EngineName.SIMULATED, tpot_seconds="0.01"))
+    running = running_replica(replace(spec, served_name=SERVED))
+    with asyncio.Runner() as runner:
+        found = runner.run(running.__aenter__())
+        try:
+            yield found
+        finally:
+            runner.run(running.__aexit__(None, None, None))
+
+
+def test_an_engine_that_takes_tokens_only_is_not_asked(
+    api: OperatorApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(api, a_replica(), engine=EngineName.TENSORRT_LLM, protocol=EngineProtocol.TRTLLM)
+    assert api.run("profile", "demo", "--concurrency", "1", *SHORT) == 1
+    assert "takes tokens only" in capsys.readouterr().err
+    assert kept(api) == []
+
+
+def test_an_engine_without_openai_http_is_measured_over_grpc(
+    api: OperatorApi, host: RunningReplica, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = f"127.0.0.1:{free_port('127.0.0.1')}"
+    seen = a_replica(name=host.spec.name, http=nobody, grpc=host.grpc, pid=host.process.pid)
+    engine, protocol = EngineName.TENSORRT_LLM, EngineProtocol.OPENENGINE
+    tell(api, seen, engine=engine, protocol=protocol)
+    arguments = ("--concurrency", "1,2", *SHORT, "-o", "json")
+    assert api.run("profile", "demo", *arguments, "--no-save") == 0
+    shown = capsys.readouterr()
+    assert f"at its own port, {host.grpc}" in shown.err
+    found = json.loads(shown.out)
+    assert [step["concurrency"] for step in found["steps"]] == [1, 2]
+    assert (found["output_tokens"], found["prompt_tokens"] > 0) == (8, True)
+    alone = found["steps"][0]
+    assert alone["itl_p50_seconds"] > 0.009
+    assert 10.0 < alone["output_tokens_per_second"] < 1.05 * 8 / (7 * 0.010)
+    # The host says that the engine is another one than deployed.
+    assert api.run("profile", "demo", *arguments) == 1
+    assert "simulated engine in place of tensorrt-llm" in capsys.readouterr().err
+    # The gateway's gRPC is asked where the replica is another host's.
+    far = a_replica(name="far", http="192.0.2.1:1", grpc="192.0.2.1:2", pid=1)
+    tell(api, far, gateway=host.grpc, engine=engine, protocol=protocol)
+    assert api.run("profile", "demo", "--concurrency", "1", *SHORT, "--no-save") == 0
+    assert f"through the gateway of plane {PLANE}, {host.grpc}" in capsys.readouterr().err
+    assert kept(api) == []
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """Answers completions as any engine does, and nothing else: gateways have no /version."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(8):
+            self.wfile.write(b'data: {"choices":[{"text":" a"}]}\n\n')
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_figures_are_not_kept_where_nothing_tells_which_engine_made_them(
+    api: OperatorApi,
+    host: RunningReplica,
+    silent: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    far = a_replica(name="far", http="192.0.2.1:8000", grpc="", pid=1)
+    arguments = ("--concurrency", "1", *SHORT)
+    tell(api, far, gateway=silent, engine=EngineName.LLAMACPP)
+    assert api.run("profile", "demo", *arguments) == 1
+    assert "nothing tells from here whether replica far runs llamacpp" in capsys.readouterr().err
+    assert api.run("profile", "demo", *arguments, "--no-save") == 0
+    # Its host is reached: it says which engine runs, to whoever asks it by the replica's name.
+    for name, told in (
+        (host.spec.name, "runs the simulated engine in place of llamacpp"),
+        ("another", "nothing tells from here whether replica another runs llamacpp"),
+    ):
+        seen = a_replica(name=name, http="192.0.2.1:8000", grpc=host.grpc, pid=1)
+        tell(api, seen, gateway=silent, engine=EngineName.LLAMACPP)
+        capsys.readouterr()
+        assert api.run("profile", "demo", *arguments) == 1
+        assert told in capsys.readouterr().err
+    assert kept(api) == []
+
+
+def test_each_run_sends_prompts_of_its_own(
+    api: OperatorApi, engine: Callable[..., RunningEngine]
+) -> None:
+    running = engine()
+    for _ in range(2):
+        tell(api, at(running))
+        assert api.run("profile", "demo", "--concurrency", "1", *SHORT) == 0
+    first, second = kept(api)
+    assert "prompts of" in first.software
+    assert first.software != second.software
 
 
 def test_a_gateway_before_several_replicas_is_not_taken_for_one(

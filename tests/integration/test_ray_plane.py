@@ -17,6 +17,8 @@ import pytest
 
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.processes import is_alive
+from tests.integration import agent_world
 from tests.integration.agent_world import AgentWorld, a_deployment, a_desired
 from tests.integration.ray_world import NODES, SHAPE, ray_settings
 from workload_plane.replicas.ray.own_nodes import OwnNodes, end_own_nodes, read_processes
@@ -30,7 +32,8 @@ pytestmark = [
 
 WATCH_SECONDS = float(os.environ.get("SKERRY_RAY_WATCH_SECONDS", "180"))
 USERS = 4
-RAY_UP_SECONDS = 120.0
+RAY_UP_SECONDS = 240.0
+WAIT_SECONDS_MAX = 240.0  # Ray's processes come beside the plane's own
 
 
 @dataclass
@@ -50,14 +53,26 @@ class OtherCluster:
         self.clock = SystemClock()
 
     async def start(self) -> None:
-        """Start it, and keep it no further: what dies stays dead."""
+        """Start it, and keep it until it is up and no further: what dies then stays dead."""
         await end_own_nodes(self.settings, self.clock)
+        for log in self._logs:
+            log.unlink(missing_ok=True)
         nodes = OwnNodes(self.settings, (SHAPE,), self.clock, SystemIds(self.clock))
         async with asyncio.timeout(RAY_UP_SECONDS):
             keeper = asyncio.ensure_future(nodes.run())  # noqa: TID251
-            while set(read_processes(self.settings)) != set(NODES):
+            while not self._is_up():
                 await self.clock.sleep(0.2)
             keeper.cancel()
+
+    @property
+    def _logs(self) -> list[Path]:
+        return [self.settings.data_dir / f"{name}.log" for name in NODES]
+
+    def _is_up(self) -> bool:
+        """Say whether both nodes came up; a raylet that takes 30 s for it is given up by Ray."""
+        living = [one for one in read_processes(self.settings).values() if is_alive(one)]
+        said = [log.read_text() for log in self._logs if log.exists()]
+        return len(living) == len(NODES) == sum("Ray runtime started" in text for text in said)
 
     def kill_head(self) -> None:
         top = psutil.Process(read_processes(self.settings)[NODES[0]].pid)
@@ -81,7 +96,10 @@ async def cluster(tmp_path: Path) -> AsyncIterator[OtherCluster]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, cluster: OtherCluster) -> AsyncIterator[AgentWorld]:
+async def world(
+    tmp_path: Path, cluster: OtherCluster, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AgentWorld]:
+    monkeypatch.setattr(agent_world, "WAIT_SECONDS", WAIT_SECONDS_MAX)
     world = AgentWorld(tmp_path)
     world.settings["runtime"] = "ray"
     world.settings["ray"] = {

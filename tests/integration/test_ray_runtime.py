@@ -1,5 +1,6 @@
 """What a plane on Ray lives through: launcher, raylet and head killed under its replicas."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,10 +13,10 @@ from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Exhausted, Unavailable
 from skerry.plumbing.ports import is_listening
-from skerry.plumbing.processes import is_alive
+from skerry.plumbing.processes import is_alive, record_of
 from tests.integration.ray_world import POOL, RayWorld, ray_settings, stand_in_command
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
-from workload_plane.replicas.ray.own_nodes import read_processes
+from workload_plane.replicas.ray.own_nodes import HUNG_SECONDS_MAX, read_processes
 from workload_plane.replicas.ray.runtime import RayRuntime
 from workload_plane.replicas.records import ReplicaRecord, record_path
 
@@ -187,6 +188,34 @@ async def test_a_head_that_hangs_does_not_hang_the_agent(
         os.kill(head, signal.SIGCONT)
     await world.open(runtime)
     assert (await _only(runtime)).record.pid == record.pid
+
+
+async def test_a_head_that_hangs_on_is_started_again_and_costs_no_replica(
+    world: RayWorld, runtime: RayRuntime
+) -> None:
+    record = await _started(runtime, _order("aaaaaa", "n1"))
+    head = _ray_process(world, "n1", "gcs_server")
+    hung = record_of(head)
+    os.kill(head, signal.SIGSTOP)
+    stopped_at = world.clock.monotonic()
+    async with asyncio.timeout(60.0):
+        while not runtime.supply.stopped:  # each look is the agent's loop's
+            await runtime.list()
+    told = world.clock.monotonic() - stopped_at
+    with pytest.raises(Unavailable, match="nothing new starts"):
+        await runtime.start(_order("bbbbbb", "n2", accelerators=1))
+    async with asyncio.timeout(HUNG_SECONDS_MAX + 60.0):
+        while is_alive(hung):
+            one = await _only(runtime)
+            assert (one.alive, one.record.pid) == (True, record.pid)
+            await world.clock.sleep(1.0)
+    await world.open(runtime)
+    back = world.clock.monotonic() - stopped_at
+    print(f"\nhead stopped: told after {told:.0f} s, another one serves after {back:.0f} s")
+    assert (await _only(runtime)).record.pid == record.pid
+    with pytest.raises(Exhausted, match="n1"):  # held again, in the new head's books
+        await runtime.start(_order("cccccc", "n1"))
+    await _started(runtime, _order("dddddd", "n2", accelerators=3))
 
 
 async def test_an_agent_that_begins_without_ray_knows_its_replicas(

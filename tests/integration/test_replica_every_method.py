@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from skerry.api.openengine.v1 import generation_pb2, openengine_pb2, openengine_pb2_grpc
 from skerry.fleet.engine import EngineName
+from tests.integration.openengine_engine import a_passed_through_engine, put_on_path
 from tests.integration.replica_process import (
     SERVED,
     RunningReplica,
@@ -39,9 +40,15 @@ FINE = {
 }
 
 
-@pytest.fixture
-async def replica(tmp_path: Path) -> AsyncIterator[RunningReplica]:
-    async with running_replica(a_spec(tmp_path, an_engine(EngineName.LLAMACPP))) as running:
+@pytest.fixture(params=["translated", "passed-through"])
+async def replica(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunningReplica]:
+    engine = an_engine(EngineName.LLAMACPP)
+    if request.param == "passed-through":
+        monkeypatch.setenv("PATH", put_on_path(tmp_path / "bin"))
+        engine = a_passed_through_engine()
+    async with running_replica(a_spec(tmp_path, engine)) as running:
         yield running
 
 

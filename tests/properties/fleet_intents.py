@@ -23,6 +23,7 @@ from skerry.fleet.deployment import (
 from skerry.fleet.engine import EngineName, EngineSpec, PrefixCaching, Quantisation
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent, PriceIntent
 from skerry.fleet.pool import CapacityClass, PoolTerms
+from skerry.fleet.routing import Routing, RoutingPolicy
 
 # What YAML readers take for something else, beside whatever else is printable.
 _ODD = st.sampled_from(("1e5", "0o17", "no", "~", "12:30:00", "- a", "a: b", "#", " x ", "'", '"'))
@@ -160,6 +161,7 @@ def _deployments_named(name: str) -> st.SearchStrategy[Deployment]:
         revision=revision,
         scaling=_scalings(),
         policy=_policies(),
+        routing=_routings(),
     )
 
 
@@ -175,6 +177,16 @@ def _scalings() -> st.SearchStrategy[Scaling]:
         st.integers(1, 9),
         SECONDS,
         st.floats(0.1, 1.0),
+    )
+
+
+def _routings() -> st.SearchStrategy[Routing]:
+    return st.builds(
+        Routing,
+        policy=st.sampled_from(RoutingPolicy),
+        continuation=st.booleans(),
+        queue_requests_max=st.integers(0, 4_096),
+        queue_seconds_max=st.floats(1e-6, 600.0),
     )
 
 

@@ -4,7 +4,6 @@ Fleets have odd node sizes, scarce memory, several classes, spread, survival, re
 placements and bars, so that every constraint binds in some of them.
 """
 
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from skerry.fleet.deployment import (
     Tolerate,
 )
 from skerry.fleet.pool import CapacityClass, Pool
+from tests.properties.examples import examples
 from tests.unit.scheduler.fleets import (
     GIB,
     a_deployment,
@@ -48,9 +48,8 @@ LATENCIES = (
     RegionLatency(client_region="sea", plane_region="west", seconds=0.081),
 )
 # A few hundred find what one fleet in a hundred breaks; these few find what most break, in seconds.
-EXAMPLES = int(os.environ.get("SKERRY_PROPERTY_EXAMPLES", "15"))
 MODEST = settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(15),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -14,6 +14,7 @@ from skerry.fleet.generation import Version
 from skerry.fleet.node import NodeCordon
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.placement import Envelope
+from tests.properties.examples import examples
 from tests.properties.test_converge_plan import NOW, POOL, applied, later
 from workload_plane.converge.actions import StartReplica
 from workload_plane.converge.condition import DRAIN_SECONDS_MAX
@@ -203,7 +204,7 @@ def test_a_plane_with_cordoned_nodes_comes_to_rest(
         assert sum(r.deployment == name for r in last.replicas) <= target + 1
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(desired=desires(), observed=planes(told=True))
 def test_a_draining_node_becomes_empty_when_there_is_room_elsewhere(
     desired: DesiredState, observed: Observed

@@ -14,6 +14,7 @@ from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, ReplicaState
 from skerry.fleet.placement import Envelope
+from tests.properties.examples import examples
 from workload_plane.converge.actions import (
     Action,
     DrainReplica,
@@ -228,7 +229,7 @@ def test_a_rollout_never_takes_more_serving_replicas_than_the_target_can_spare(
         assert len(left) + for_room >= min(len(mine), target)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(desired=desires(), observed=planes())
 def test_with_the_failures_over_the_plane_becomes_as_desired_and_rests(
     desired: DesiredState, observed: Observed

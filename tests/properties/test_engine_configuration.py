@@ -30,8 +30,8 @@ from skerry.fleet.engine import (
 )
 from skerry.wire.engines import engine_from_proto, engine_to_proto
 from tests.properties.fleet_intents import BYTES, TEXTS
-from workload_plane.engines.catalogue import RENDERERS, engine_refusals, render_any
-from workload_plane.engines.port import LaunchParameters
+from workload_plane.engines.catalogue import RENDERERS, refusals, render
+from workload_plane.engines.port import LaunchParameters, worker_ports_wanted
 from workload_plane.replica_host.spec import engine_from_json
 
 COUNTS = st.integers(1, 64)
@@ -174,10 +174,10 @@ def test_a_replicas_file_keeps_every_field(engine: EngineSpec) -> None:
 
 @given(engines())
 def test_a_configuration_is_refused_by_field_or_rendered(engine: EngineSpec) -> None:
-    refused = engine_refusals(engine)
+    refused = refusals(engine)
     assert all(one.path.startswith("spec.engine.") for one in refused)
     assert all(one.message.startswith(engine.name.value) for one in refused)
-    servers = engine.disaggregation.servers if engine.disaggregation else 0
+    servers = worker_ports_wanted(engine)
     place = LaunchParameters(
         model_path="/m",
         served_name="chat",
@@ -188,7 +188,7 @@ def test_a_configuration_is_refused_by_field_or_rendered(engine: EngineSpec) -> 
         worker_ports=tuple(range(9000, 9000 + servers)),
     )
     if not refused:
-        launch = render_any(engine, place)
+        launch = render(engine, place)
         assert len({one.port for one in launch.processes(8000)}) == 1 + len(launch.workers)
         assert all(isinstance(word, str) and word for word in launch.argv)
 

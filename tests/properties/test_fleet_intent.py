@@ -33,6 +33,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
 from tests.builders import a_report
 from tests.fakes.clock import START, FakeClock
+from tests.properties.examples import examples
 from tests.properties.fleet_intents import objects
 from tests.unit.control_plane.api.conftest import _Live, _Questions, _Reconciler
 
@@ -112,7 +113,9 @@ def subject(one: Object) -> object:
 
 # Every example makes two stores.
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(objects(), min_size=1, max_size=12, unique_by=subject), st.data())
 def test_an_export_makes_the_same_fleet_again_and_changes_nothing_where_it_is_from(

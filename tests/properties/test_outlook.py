@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 from control_plane.reconcile.outlook import outlook
 from control_plane.reconcile.readiness import Prospect
 from scheduler.plan import PlacementPlan, Unplaced
-from skerry.fleet.cold_start import START_SECONDS_MAX, StartKind
+from skerry.fleet.cold_start import START_SECONDS_MAX, UNKNOWN_CONFIGURATION, StartKind
 from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import Observation, ObservedReplica, ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import Pool
-from tests.builders import a_deployment, a_pool, a_replica, a_report
+from skerry.fleet.profile import configuration_digest
+from tests.builders import a_deployment, a_pool, a_profile, a_replica, a_report
 from tests.fakes.clock import START
 
 NAMES = ("a", "b", "c")
 PLANES = ("onprem-fra", "gcp-x", "aws-y")
 SECONDS = st.floats(0.1, START_SECONDS_MAX)
 MODEL = "builtin://skerry-tiny"
-modest = settings(max_examples=100, deadline=None)
+OWN = configuration_digest(a_deployment().revision.engine)
+modest = settings(deadline=None)
 
 
 @st.composite
@@ -74,8 +76,10 @@ def prospects(draw: st.DrawFn) -> Prospect:
         StartKind,
         base_model=st.sampled_from((MODEL, "hf://other")),
         engine=st.sampled_from((EngineName.SIMULATED, EngineName.VLLM)),
+        configuration=st.sampled_from((OWN, UNKNOWN_CONFIGURATION, "another")),
         accelerator=st.sampled_from(("cpu", "h100")),
     )
+    profile = replace(a_profile({1: 100.0}), load_seconds=draw(st.just(0.0) | SECONDS))
     pools: dict[str, Pool] = {f"{plane}--cpu": a_pool(plane) for plane in PLANES}
     return Prospect(
         plan=plan,
@@ -87,6 +91,7 @@ def prospects(draw: st.DrawFn) -> Prospect:
             plane: draw(reports(plane)) for plane in draw(st.sets(st.sampled_from(PLANES)))
         },
         starts=draw(st.dictionaries(kinds, st.lists(SECONDS, max_size=5))),
+        profiles={profile.key: profile} if draw(st.booleans()) else {},
     )
 
 
@@ -115,6 +120,7 @@ def test_every_replica_is_counted_once(prospect: Prospect) -> None:
 @given(prospects())
 def test_an_estimate_is_never_shorter_than_the_shortest_start_measured(prospect: Prospect) -> None:
     measured = [seconds for kind in prospect.starts.values() for seconds in kind]
+    measured += [one.load_seconds for one in prospect.profiles.values() if one.load_seconds]
     for one in outlook(prospect):
         if one.ready_in_seconds is not None:
             assert one.ready_basis

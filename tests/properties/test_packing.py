@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.fleet.packing import Load, fits
+from tests.properties.examples import examples
 
-modest = settings(max_examples=300, deadline=None, derandomize=True)
+modest = settings(max_examples=examples(300), deadline=None, derandomize=True)
 Free = tuple[tuple[int, int], ...]
 
 

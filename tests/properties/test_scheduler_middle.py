@@ -17,7 +17,7 @@ from scheduler.problem import PlacementProblem
 from scheduler.session import Session
 from scheduler.solve import ARRAYS_COLUMNS_MIN, SolveLimits, solve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_scheduler_middle")]
 
 SEEDS = range(11, 19)
 # Half of them have fewer nodes than they are asked for.

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from control_plane.store import cold_starts, tables
 from control_plane.store.changes import last_sequence
@@ -21,14 +21,20 @@ from control_plane.store.deployments import apply_deployment
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from control_plane.upkeep import StartFlush, started
-from skerry.fleet.cold_start import StartKind
+from skerry.fleet.cold_start import UNKNOWN_CONFIGURATION, StartKind
 from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import Observation, ObservedReplica, ReplicaState
+from skerry.fleet.profile import configuration_digest
 from skerry.plumbing.errors import Unavailable
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import START, FakeClock
 
-TINY = StartKind(base_model="builtin://skerry-tiny", engine=EngineName.SIMULATED, accelerator="cpu")
+TINY = StartKind(
+    base_model="builtin://skerry-tiny",
+    engine=EngineName.SIMULATED,
+    configuration=configuration_digest(a_deployment().revision.engine),
+    accelerator="cpu",
+)
 
 
 @pytest.fixture
@@ -76,6 +82,25 @@ def test_a_start_is_kept_once_and_the_newest_comes_first(
     assert kept(demo) == {TINY: (50.0, 40.0, 45.0)}
     with demo.read() as session:
         assert last_sequence(session) == before
+
+
+def test_another_configuration_is_another_kind_and_one_of_an_old_release_is_unknown(
+    demo: Database, write: WriteContext
+) -> None:
+    record(demo, write, a_start(seconds=40.0))
+    again = a_deployment()
+    engine = replace(again.revision.engine, context_tokens=512)
+    with demo.write() as session:
+        changed = replace(again, revision=replace(again.revision, engine=engine))
+        apply_deployment(session, write, changed, "", "")
+    record(demo, write, a_start("demo-r2-a", revision=2, seconds=50.0, minute=1))
+    other = replace(TINY, configuration=configuration_digest(engine))
+    assert kept(demo) == {other: (50.0,), TINY: (40.0,)}
+    with demo.write() as session:  # as the release before writes it
+        row = {"plane": "x", "replica": "r", "restarts": 0, "base_model": TINY.base_model}
+        row |= {"engine": "simulated", "accelerator": "cpu", "seconds": 9.0, "measured_at": START}
+        session.execute(insert(tables.cold_starts), row)
+    assert kept(demo)[replace(TINY, configuration=UNKNOWN_CONFIGURATION)] == (9.0,)
 
 
 def test_what_is_not_of_a_stored_revision_or_cannot_run_there_is_passed_over(

@@ -124,6 +124,7 @@ def test_the_release_before_reads_and_writes_cordons_beside_those_of_every_scope
     database.close()
 
 
+@pytest.mark.integration
 async def test_a_migrator_that_is_killed_leaves_the_next_one_free_to_finish(url: str) -> None:
     program = (
         "import os, signal, sqlalchemy\n"
@@ -172,6 +173,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing_and_can_run_again(url: s
     upgrade(url)
 
 
+@pytest.mark.integration
 async def test_two_migrators_at_once_both_succeed(url: str) -> None:
     program = f"from control_plane.store.schema import upgrade; upgrade({url!r})"
     migrators = [

@@ -1,7 +1,8 @@
 """Every released format of the desired-state file is read for ever, byte for byte.
 
-`desired-state.format-1.skerry` was written by the first release, `...-node-cordons.skerry` by the
-first that had those; neither is ever written again. A format that is added gets a file of its own.
+`desired-state.format-1.skerry` was written by the first release, those with a word more in their
+names (`...-node-cordons.skerry`) by the first that had that; none is ever written again. A format
+that is added gets a file of its own.
 """
 
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
@@ -26,11 +28,14 @@ from skerry.fleet.engine import EngineName, EngineSpec, SpeculativeDecoding, Spe
 from skerry.fleet.generation import Version
 from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
+from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.wire.desired import desired_to_proto
 from workload_plane.desired_state.format import decode, encode
 
 GOLDEN = Path(__file__).with_name("desired-state.format-1.skerry")
 NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.skerry")
+COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
+ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
 
 STATE = DesiredState(
     plane="onprem-fra",
@@ -126,6 +131,50 @@ LATER = replace(
 )
 
 
+ROUTED = replace(
+    STATE,
+    assignments=(
+        replace(
+            STATE.assignments[0],
+            deployment=replace(
+                STATE.assignments[0].deployment,
+                routing=Routing(
+                    policy=RoutingPolicy.SESSION,
+                    continuation=True,
+                    queue_requests_max=0,
+                    queue_seconds_max=2.5,
+                ),
+            ),
+        ),
+        STATE.assignments[1],
+    ),
+)
+
+MEASURED = replace(
+    STATE,
+    assignments=(
+        replace(
+            STATE.assignments[0],
+            coefficients=(
+                Coefficients(
+                    accelerator="cpu",
+                    prefill_seconds_per_token=0.0005,
+                    decode_seconds_per_token=0.001,
+                    iteration_seconds=0.0125,
+                ),
+                Coefficients(
+                    accelerator="h100",
+                    prefill_seconds_per_token=0.0,
+                    decode_seconds_per_token=0.0,
+                    iteration_seconds=0.0,
+                ),
+            ),
+        ),
+        STATE.assignments[1],
+    ),
+)
+
+
 @pytest.fixture
 def golden() -> bytes:
     return GOLDEN.read_bytes()
@@ -133,7 +182,21 @@ def golden() -> bytes:
 
 def test_every_golden_file_is_checked() -> None:
     there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
-    assert there == {GOLDEN.name, NODE_CORDONS.name}
+    assert there == {GOLDEN.name, NODE_CORDONS.name, ROUTING.name, COEFFICIENTS.name}
+
+
+def test_format_1_with_routing_is_read_and_written_as_it_was_meant() -> None:
+    data = ROUTING.read_bytes()
+    assert decode(data).state == ROUTED
+    payload = desired_to_proto(ROUTED).SerializeToString(deterministic=True)
+    assert encode(payload, ROUTED.version) == data
+
+
+def test_format_1_with_coefficients_is_read_and_written_as_it_was_meant() -> None:
+    data = COEFFICIENTS.read_bytes()
+    assert decode(data).state == MEASURED
+    payload = desired_to_proto(MEASURED).SerializeToString(deterministic=True)
+    assert encode(payload, MEASURED.version) == data
 
 
 def test_format_1_with_node_cordons_is_read_and_written_as_it_was_meant() -> None:

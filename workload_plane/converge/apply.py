@@ -11,6 +11,7 @@ from pathlib import Path
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
+from skerry.fleet.spanning import why_on_one_node
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict, Infeasible, SkerryError
@@ -28,17 +29,18 @@ from workload_plane.converge.nodes import devices_of
 from workload_plane.converge.plan import Wait
 from workload_plane.converge.seen import SeenPool
 from workload_plane.models.cache import ModelCache
+from workload_plane.models.checkpoint import check_weights
+from workload_plane.models.local_checks import LocalChecks
 from workload_plane.models.selection import GGUF
 from workload_plane.models.sources import resolve
 from workload_plane.models.uris import is_remote
 from workload_plane.models.wanted import model_uris
+from workload_plane.replica_host.ending import STOP_SECONDS_MAX
 from workload_plane.replicas.port import ReplicaOrder, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
 
 _log = logs.get_logger(__name__)
 
-# The host's own drain takes at most 25 s; then its engine gets its grace; then SIGKILL.
-STOP_SECONDS_MAX = 40.0
 SHORT_ID_CHARS = 6  # of base 32: a billion names for each deployment and revision
 _CPU = "cpu"
 
@@ -47,25 +49,34 @@ _CPU = "cpu"
 class StartTerms:
     """What starting a replica takes: model directories, the engine to use instead, pools.
 
-    Without `models` only base models of the model directories can be run.
+    Without `models` only base models of the model directories can be run. `spreads`: the runtime
+    places a replica's ranks on several nodes.
     """
 
     model_dirs: tuple[Path, ...]
     engine_override: EngineName | None
     pools: Callable[[], tuple[SeenPool, ...]]
     models: ModelCache | None = None
+    spreads: bool = False
+    local_checks: LocalChecks | None = None
 
 
-def check_spans(order: ReplicaOrder) -> None:
-    """Raise Infeasible for an engine over several nodes: nothing starts its ranks there yet.
+def check_spans(order: ReplicaOrder, *, spreads: bool) -> None:
+    """Raise Infeasible for a replica over several nodes that is to be on one, with the remedy.
 
-    On the first node alone it would fail for want of accelerators, again and again.
+    On the first node alone it would fail for want of accelerators, again and again. `spreads`: the
+    runtime places ranks on other nodes.
     """
-    if len(order.nodes) > 1 and order.engine.name is not EngineName.SIMULATED:
-        raise Infeasible(
-            f"{order.engine.name.value} cannot be started over {len(order.nodes)} nodes yet; say a"
-            " shape that fits one node, with smaller parallel degrees"
+    if len(order.nodes) <= 1:
+        return
+    reason = why_on_one_node(order.engine)
+    if reason is None and not spreads:
+        reason = (
+            "this plane runs replicas as processes of one host: say a shape that fits one node,"
+            " with smaller parallel degrees, or give the plane the runtime ray"
         )
+    if reason is not None:
+        raise Infeasible(f"it would be spread over {len(order.nodes)} nodes, and {reason}")
 
 
 class Applier:
@@ -197,7 +208,7 @@ class Applier:
         if action.replaces is not None:
             await self._runtime.forget(action.replaces)
         try:
-            check_spans(order)
+            check_spans(order, spreads=self._terms.spreads)
             ready = await self._with_models(order, deployment)
             began = self._clock.monotonic()
             record = await self._runtime.start(ready)
@@ -233,6 +244,8 @@ class Applier:
                 f"base model {revision.base_model.uri} is no GGUF file, and llamacpp reads nothing"
                 " else: name one"
             )
+        if path:
+            await check_weights(engine, Path(path))
         return replace(order, model_path=path, engine=self._with_files(engine))
 
     def _with_files(self, engine: EngineSpec) -> EngineSpec:
@@ -251,7 +264,8 @@ class Applier:
     def _model_path(self, uri: str) -> str:
         if self._terms.models is not None and is_remote(uri):
             return str(self._terms.models.path(uri))
-        path = resolve(uri, self._terms.model_dirs).path
+        checks = self._terms.local_checks
+        path = checks.path(uri) if checks else resolve(uri, self._terms.model_dirs).path
         return str(path) if path is not None else ""
 
 

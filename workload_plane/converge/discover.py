@@ -14,6 +14,7 @@ from skerry.fleet.names import pool_name
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
+from skerry.plumbing.errors import SkerryError
 from workload_plane.converge.memory import (
     ReplicaMemory,
     after_look,
@@ -224,7 +225,11 @@ async def _mark_ready(
     runtime: ReplicaRuntime, one: LiveReplica, seconds: float | None
 ) -> LiveReplica:
     record = one.record
-    await runtime.mark(record.name, ReplicaState.READY, start_seconds=seconds)
+    try:
+        await runtime.mark(record.name, ReplicaState.READY, start_seconds=seconds)
+    except (SkerryError, OSError) as error:
+        # It serves all the same, and so does the rest of the plane; the next look marks it.
+        _log.warning("replica.not-marked", replica=record.name, error=str(error))
     took = record.start_seconds if seconds is None else seconds
     _log.info(
         "replica.ready",

@@ -15,11 +15,18 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
 from workload_plane.converge.apply import Applier
+from workload_plane.converge.demand import Demand
 from workload_plane.converge.discover import GatewayView, Look, Memory, ReplicaProbe, look
 from workload_plane.converge.plan import Wait, decide
 from workload_plane.converge.seen import SeenPool
 from workload_plane.models.cache import ModelCache
-from workload_plane.models.wanted import model_uris, wanted_models
+from workload_plane.models.local_checks import LocalChecks
+from workload_plane.models.wanted import (
+    local_uris,
+    model_uris,
+    wanted_locally,
+    wanted_models,
+)
 from workload_plane.replicas.port import LiveReplica, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
 
@@ -61,6 +68,8 @@ class LoopParts:
     pools: Callable[[], tuple[SeenPool, ...]]
     clock: Clock
     models: ModelCache | None = None
+    local_checks: LocalChecks | None = None
+    demand: Callable[[], Demand] = dict
     engine_override: EngineName | None = None
 
 
@@ -72,7 +81,6 @@ class ConvergeLoop:
         self._parts = parts
         self._wake = wake
         self._changed = changed
-        self._held_for: frozenset[str] | None = None
         self._watches: dict[tuple[str, int, int], asyncio.Task[None]] = {}
         self.replicas: tuple[LiveReplica, ...] = ()
         self.looked = False
@@ -109,10 +117,10 @@ class ConvergeLoop:
         if not isinstance(desired, Unknown):
             named = {assignment.deployment.name for assignment in desired.assignments}
             parts.memory.forget_others(named | {one.record.deployment for one in seen.live})
-        observed = seen.observed
+        observed = replace(seen.observed, demand=parts.demand())
         if parts.models is not None and not isinstance(desired, Unknown):
-            waits = await self._await_models(parts.models, desired, seen)
-            observed = replace(observed, model_waits=waits)
+            waits = self._await_models(parts.models, desired, seen)
+            observed = replace(observed, model_waits=self._checking(desired) | waits)
         decision = decide(desired, observed, parts.clock.monotonic())
         self._tell_waits(decision.waits)
         self._show_awaiting(parts.applier.awaiting(decision.waits))
@@ -132,7 +140,7 @@ class ConvergeLoop:
         self.replicas = seen.live
         self.looked = True
 
-    async def _await_models(
+    def _await_models(
         self, models: ModelCache, desired: DesiredState, seen: Look
     ) -> dict[tuple[str, int], str]:
         """Say which base models are wanted; return which revisions wait for theirs, and why."""
@@ -140,12 +148,25 @@ class ConvergeLoop:
         models.want(wanted_models(desired, override))
         # Of one whose record can't be read nobody knows whether it lives: it keeps its own.
         living = frozenset(one.record.name for one in seen.live if one.alive or not one.known)
-        if living != self._held_for:
-            self._held_for = living if await models.release_others(living) else None
+        models.keep_for(living)
         revisions = [(one.deployment.name, one.deployment.revision) for one in desired.assignments]
         waits = {
             (name, revision.number): models.waits(model_uris(revision, override))
             for name, revision in revisions
+        }
+        return {key: reason for key, reason in waits.items() if reason}
+
+    def _checking(self, desired: DesiredState) -> dict[tuple[str, int], str]:
+        """Have what lies here already looked into; return which revisions wait for that."""
+        checks, override = self._parts.local_checks, self._parts.engine_override
+        if checks is None:
+            return {}
+        checks.want(wanted_locally(desired, override))
+        waits = {
+            (one.deployment.name, one.deployment.revision.number): checks.waits(
+                local_uris(one.deployment.revision, override)
+            )
+            for one in desired.assignments
         }
         return {key: reason for key, reason in waits.items() if reason}
 

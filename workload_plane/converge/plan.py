@@ -19,6 +19,7 @@ from workload_plane.converge.actions import (
     StopReplica,
 )
 from workload_plane.converge.condition import Condition, classify, why_drained, why_ended
+from workload_plane.converge.demand import woken
 from workload_plane.converge.nodes import PoolRoom
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
 
@@ -165,10 +166,10 @@ def _grants(desired: DesiredState, observed: Observed) -> Iterable[_Grant]:
 
 def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
     targets = {envelope.pool: envelope.target for envelope in assignment.envelopes}
-    if not assignment.tombstone:
-        return targets
     name = assignment.deployment.name
     running = {replica.pool for replica in observed.replicas if replica.deployment == name}
+    if not assignment.tombstone:
+        return targets | woken(assignment.envelopes, running, observed.demand)
     return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skerry.fleet.observation import ReplicaState
+from workload_plane.converge.demand import Demand
 
 # A replica that served for so long was sound: its next start waits for nothing. Longer than a
 # replica host's window (`replica_host.restarts`): within that an engine that serves may be failing.
@@ -99,13 +100,15 @@ class StartBackoff:
 class Observed:
     """All replicas and pools of the plane, and what is remembered of failed starts.
 
-    `model_waits` says of (deployment, revision) why their base model is not here yet.
+    `model_waits` says of (deployment, revision) why their base model is not here yet; `demand`
+    is what the picker says is asked for.
     """
 
     replicas: tuple[SeenReplica, ...] = ()
     pools: tuple[SeenPool, ...] = ()
     backoffs: tuple[StartBackoff, ...] = ()
     model_waits: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    demand: Demand = field(default_factory=dict)
 
     def backoff(self, deployment: str, revision: int) -> StartBackoff:
         """Return what is remembered of a revision's failed starts."""

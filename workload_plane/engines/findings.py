@@ -84,8 +84,14 @@ def findings_of(spec: EngineSpec, known: Sequence[str], default: str) -> tuple[F
 
 
 def refuse_protocol(findings: Findings, spec: EngineSpec) -> None:
-    """Refuse everything but HTTP, for engines that do not serve openengine.v1 themselves."""
-    if spec.protocol is not EngineProtocol.HTTP:
+    """Refuse everything but HTTP, for engines that serve no gRPC that is passed on."""
+    if spec.protocol is EngineProtocol.TRTLLM:
+        findings.refuse(
+            "protocol",
+            "does not serve trtllm.TrtllmService; leave it out: the replica host serves"
+            " openengine.v1, or choose tensorrt-llm 1.4",
+        )
+    elif spec.protocol is not EngineProtocol.HTTP:
         findings.refuse(
             "protocol",
             f"does not serve {spec.protocol} itself; leave it out: the replica host translates",

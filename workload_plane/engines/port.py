@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from skerry.fleet.engine import EngineSpec
+from skerry.fleet.engine import EngineName, EngineProtocol, EngineSpec
 
 
 class Dialect(StrEnum):
@@ -18,6 +18,17 @@ class Dialect(StrEnum):
     OPENAI = "openai"  # /v1/completions of everybody else: text only
     VLLM = "vllm"  # the same with vLLM's own fields: token ids, log probabilities, guides
     OPENENGINE = "openengine"  # the engine serves openengine.v1 itself, and no HTTP
+    TRTLLM = "trtllm"  # the engine serves trtllm.TrtllmService, and no HTTP
+
+
+# Where an engine listens that only its replica host may reach: its gRPC has no authentication, and
+# openengine.v1's Control.Abort ends everybody's requests.
+LOOPBACK = "127.0.0.1"
+
+
+# The HTTP ports of a node's replicas differ modulo this: an engine may make a number of its port
+# that has to be no other's.
+PORT_NUMBERS = 256
 
 
 class UnsupportedTechnique(ValueError):
@@ -40,9 +51,11 @@ class LaunchParameters:
     """What depends on the place a replica runs at, beside the engine's spec.
 
     `accelerators` are the device numbers of this node; empty leaves the choice to the engine.
-    `python` is the interpreter for engines that are Python modules. `worker_ports` are for the
-    other processes of a replica that has several; `adapter_paths` are (name, path) of LoRA
-    adapters that are on this node already.
+    `python` is the interpreter for engines that are Python modules. `worker_ports` are as many as
+    `worker_ports_wanted` says; `adapter_paths` are (name, path) of LoRA adapters that are on this
+    node already. `disk_path` is the replica's own directory for prefixes, instead of the spec's,
+    which all replicas share. Over several `nodes` the engine has Ray place its ranks, one in each
+    bundle of the placement group that it finds itself in.
     """
 
     model_path: str
@@ -55,6 +68,8 @@ class LaunchParameters:
     draft_model_path: str | None = None
     worker_ports: tuple[int, ...] = ()
     adapter_paths: tuple[tuple[str, str], ...] = ()
+    disk_path: str | None = None
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +96,16 @@ class LoadMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProcess:
-    """One process of a replica: what is started, and the port on which it then listens."""
+    """One process of a replica: what is started, and the port on which it then listens.
+
+    `host` is where, the replica's own address if None.
+    """
 
     name: str
     argv: tuple[str, ...]
     port: int
     environment: tuple[tuple[str, str], ...] = ()
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +116,8 @@ class EngineLaunch:
     replica that has several, to be listening before it is started. `files` are (name inside the
     launch's config_dir, content), written before the start; `environment` is added to the host's
     own. `model_is_file` says that the base model is one file of this machine, so that its absence
-    can be told before the start. `health_path` and `metrics_path` are empty where there is no HTTP.
+    can be told before the start. `health_path` and `metrics_path` are empty where there is no HTTP:
+    there `own_port` is where the engine serves gRPC of its own, on LOOPBACK.
     """
 
     argv: tuple[str, ...]
@@ -111,14 +131,16 @@ class EngineLaunch:
     files: tuple[tuple[str, str], ...] = ()
     model_is_file: bool = False
     workers: tuple[EngineProcess, ...] = ()
+    own_port: int | None = None
 
     def processes(self, http_port: int) -> tuple[EngineProcess, ...]:
         """Return every process of the replica, in the order in which they are started."""
         main = EngineProcess(
             name="proxy" if self.workers else "engine",
             argv=self.argv,
-            port=http_port,
+            port=http_port if self.own_port is None else self.own_port,
             environment=self.environment,
+            host=None if self.own_port is None else LOOPBACK,
         )
         return (*self.workers, main)
 
@@ -141,9 +163,36 @@ class EngineRenderer(Protocol):
         ...
 
 
+def worker_ports_wanted(spec: EngineSpec) -> int:
+    """Return how many ports a replica needs beside its three: one for each server behind them."""
+    if spec.disaggregation is not None:
+        return spec.disaggregation.servers
+    return int(passes_through(spec))
+
+
+def passes_through(spec: EngineSpec) -> bool:
+    """Return whether the engine serves gRPC of its own, and its host passes it on."""
+    return spec.protocol is not EngineProtocol.HTTP
+
+
+def keeps_prefixes_on_disk(spec: EngineSpec) -> bool:
+    """Return whether a replica needs a directory for prefixes; the simulated engine has none."""
+    caching = spec.prefix_caching
+    return bool(caching.disk_path) and spec.name is not EngineName.SIMULATED
+
+
+def disk_path(spec: EngineSpec, launch: LaunchParameters) -> str | None:
+    """Return the directory for prefixes on disk, the replica's own where it has one."""
+    wanted = spec.prefix_caching.disk_path
+    return (launch.disk_path or wanted) if wanted else None
+
+
 def visible_devices(launch: LaunchParameters) -> tuple[tuple[str, str], ...]:
-    """Return the environment that keeps a CUDA program on the launch's accelerators."""
-    if not launch.accelerators:
+    """Return the environment that keeps a CUDA program on the launch's accelerators.
+
+    Nothing over several nodes: there Ray gives each rank its own.
+    """
+    if not launch.accelerators or launch.nodes > 1:
         return ()
     return (("CUDA_VISIBLE_DEVICES", ",".join(str(number) for number in launch.accelerators)),)
 

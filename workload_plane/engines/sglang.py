@@ -31,6 +31,7 @@ from workload_plane.engines.port import (
     LoadMetrics,
     Refusal,
     adapters,
+    disk_path,
     draft_model,
     visible_devices,
 )
@@ -137,7 +138,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             cached_prompt_tokens="sglang:cached_tokens_total",
             kv_used_ratio="sglang:token_usage",
         ),
-        environment=(*visible_devices(launch), *_environment(spec)),
+        environment=(*visible_devices(launch), *_environment(spec, launch)),
         files=files,
     )
 
@@ -206,12 +207,12 @@ def _memory(spec: EngineSpec) -> list[str]:
     return argv
 
 
-def _environment(spec: EngineSpec) -> tuple[tuple[str, str], ...]:
+def _environment(spec: EngineSpec, launch: LaunchParameters) -> tuple[tuple[str, str], ...]:
     """Return where the file tier is, which has no flag, and how large it may grow."""
     caching = spec.prefix_caching
-    if caching.disk_path is None:
+    if (directory := disk_path(spec, launch)) is None:
         return ()
-    place = ("SGLANG_HICACHE_FILE_BACKEND_STORAGE_DIR", caching.disk_path)
+    place = ("SGLANG_HICACHE_FILE_BACKEND_STORAGE_DIR", directory)
     if not caching.disk_bytes:
         return (place,)
     # Each rank keeps, and evicts, files of its own.

@@ -98,8 +98,10 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         config["chunked_prefill"] = False
     config.update((name.replace("-", "_"), value) for name, value in options.items())
     path = f"{launch.config_dir}/{CONFIG_FILE}"
+    # Over several nodes it is a driver of Ray's with a rank on each of them, as real engines are.
+    module = "workload_plane.replicas.ray.ranks" if launch.nodes > 1 else "workload_plane.simulated"
     return EngineLaunch(
-        argv=(launch.python, "-m", "workload_plane.simulated", "--config", path),
+        argv=(launch.python, "-m", module, "--config", path),
         dialect=Dialect.LLAMACPP,
         startup_seconds_max=_STARTUP_SECONDS_MAX + startup,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),

@@ -22,12 +22,14 @@ from workload_plane.engines.options import (
     OptionRule,
 )
 from workload_plane.engines.port import (
+    LOOPBACK,
     Dialect,
     DrainRule,
     EngineLaunch,
     LaunchParameters,
     LoadMetrics,
     Refusal,
+    passes_through,
     visible_devices,
 )
 from workload_plane.engines.trtllm_config import config_of, serve_flags, yaml_text
@@ -61,6 +63,11 @@ _GUIDED = ("xgrammar", "llguidance")
 _SCHEDULED = {
     "1.2": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.NGRAM),
     "1.4": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.EAGLE3, SpeculativeMethod.MTP),
+}
+_DIALECTS = {
+    EngineProtocol.HTTP: Dialect.OPENAI,
+    EngineProtocol.OPENENGINE: Dialect.OPENENGINE,
+    EngineProtocol.TRTLLM: Dialect.TRTLLM,
 }
 # A 405 B checkpoint from cold network storage took tens of minutes to load.
 _STARTUP_SECONDS_MAX = 3_600.0
@@ -117,21 +124,26 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     """Return how trtllm-serve is started; its techniques are in YAML files."""
     release = release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
     config = config_of(spec, launch, release, OPTIONS)
+    is_http, own_port = not passes_through(spec), None
     if spec.disaggregation is not None:
         plan = disaggregated.plan_of(spec, launch, config, release)
         argv, workers, files = plan.argv, plan.workers, plan.files
         environment = plan.environment
     else:
         flags = serve_flags(spec, f"{launch.config_dir}/{CONFIG_FILE}")
-        place = ("--host", launch.host, "--port", str(launch.http_port))
+        place: tuple[str, ...] = ("--host", launch.host, "--port", str(launch.http_port))
+        if not is_http:
+            own_port = _own_port(launch)
+            # Else it calls itself by the path of its weights in GetModelInfo.
+            named = ("--served_model_name", launch.served_name)
+            place = ("--host", LOOPBACK, "--port", str(own_port), *named)
         argv = ("trtllm-serve", "serve", launch.model_path, *place, *flags)
         workers, files = (), ((CONFIG_FILE, yaml_text(spec, launch, config)),)
-        environment = visible_devices(launch)
-    is_http = spec.protocol is EngineProtocol.HTTP
+        environment = _spread(spec) if launch.nodes > 1 else visible_devices(launch)
     return EngineLaunch(
         argv=argv,
         workers=workers,
-        dialect=Dialect.OPENAI if is_http else Dialect.OPENENGINE,
+        dialect=_DIALECTS[spec.protocol],
         startup_seconds_max=_STARTUP_SECONDS_MAX,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),
         health_path="/health" if is_http else "",
@@ -149,7 +161,23 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         else LoadMetrics(),
         environment=environment,
         files=files,
+        own_port=own_port,
     )
+
+
+def _spread(spec: EngineSpec) -> tuple[tuple[str, str], ...]:
+    """Return what has each rank take a bundle of the current placement group, in their order.
+
+    Without it TensorRT-LLM makes a group of its own, on whichever nodes are free.
+    """
+    bundles = ",".join(str(rank) for rank in range(spec.parallelism.accelerators))
+    return (("TRTLLM_RAY_BUNDLE_INDICES", bundles),)
+
+
+def _own_port(launch: LaunchParameters) -> int:
+    if len(launch.worker_ports) != 1:
+        raise ValueError(f"gRPC of its own needs one port, not {launch.worker_ports}")
+    return launch.worker_ports[0]
 
 
 def _refuse_protocol(findings: Findings, spec: EngineSpec, release: str) -> None:
@@ -159,6 +187,8 @@ def _refuse_protocol(findings: Findings, spec: EngineSpec, release: str) -> None
         findings.refuse("protocol", "serves HTTP only; leave it out, or set version 1.4")
     elif spec.disaggregation is not None:
         findings.refuse("protocol", "a disaggregated replica answers over HTTP; leave it out")
+    elif spec.lora is not None:
+        findings.refuse("protocol", "takes no adapters over it; leave it out, or lora")
 
 
 def _refuse_parallelism(findings: Findings, spec: EngineSpec) -> None:
@@ -183,6 +213,10 @@ def _refuse_disk(findings: Findings, spec: EngineSpec, release: str) -> None:
         findings.refuse("prefixCaching.diskPath", "has no disk tier; drop it, or set version 1.4")
     elif not caching.disk_bytes:
         findings.refuse("prefixCaching.diskPath", "the size is needed as well: set disk")
+    elif spec.disaggregation is not None:
+        findings.refuse(
+            "prefixCaching.diskPath", "servers apart would share one directory; leave it out"
+        )
 
 
 def _refuse_draft_lengths(findings: Findings, spec: EngineSpec, release: str) -> None:

@@ -14,7 +14,7 @@ from skerry.fleet.engine import (
     SpeculativeMethod,
 )
 from workload_plane.engines.options import OptionRule, option_values
-from workload_plane.engines.port import LaunchParameters, adapters, draft_model
+from workload_plane.engines.port import LaunchParameters, adapters, disk_path, draft_model
 
 Config = dict[str, object]
 
@@ -38,6 +38,8 @@ def config_of(
         "return_perf_metrics": True,
         "enable_iter_perf_stats": True,
     }
+    if launch.nodes > 1:
+        config["orchestrator_type"] = "ray"  # else MPI, which nobody starts on the other nodes
     if release != "1.2":
         config["telemetry_config"] = {"disabled": True}  # on by default since 1.3
     if spec.batching.tokens_max is not None:
@@ -57,7 +59,7 @@ def config_of(
             "max_loras": spec.lora.concurrent_max,
             "max_cpu_loras": max(len(spec.lora.adapters), spec.lora.concurrent_max),
         }
-    sections: dict[str, Config] = {"kv_cache_config": _kv_cache(spec)}
+    sections: dict[str, Config] = {"kv_cache_config": _kv_cache(spec, launch)}
     for name, value in option_values(spec.options, rules).items():
         section, _, key = name.rpartition(".")
         (sections.setdefault(section, {}) if section else config)[key] = value
@@ -71,6 +73,10 @@ def serve_flags(spec: EngineSpec, config_path: str) -> tuple[str, ...]:
         argv += ["--ep_size", str(spec.parallelism.expert)]
     if spec.protocol is EngineProtocol.OPENENGINE:
         argv += ["--grpc", "--grpc-protocol", "openengine"]
+    elif spec.protocol is EngineProtocol.TRTLLM:
+        # The first protocol it had, and the default since it has two. At `info` it writes a line of
+        # each HealthCheck, of which the replica host makes five a second.
+        argv += ["--grpc", "--log_level", "warning"]
     return (*argv, "--config", config_path)
 
 
@@ -88,7 +94,7 @@ def yaml_text(spec: EngineSpec, launch: LaunchParameters, config: Config) -> str
     return "".join(comments) + text
 
 
-def _kv_cache(spec: EngineSpec) -> Config:
+def _kv_cache(spec: EngineSpec, launch: LaunchParameters) -> Config:
     caching, ranks = spec.prefix_caching, spec.parallelism.accelerators
     cache: Config = {"enable_block_reuse": caching.enabled}
     if spec.kv_cache.memory_share is not None:
@@ -97,7 +103,7 @@ def _kv_cache(spec: EngineSpec) -> Config:
         # Every rank has a host cache of its own; the spec's is of the whole server.
         cache["host_cache_size"] = caching.host_memory_bytes // ranks
     if caching.disk_path and caching.disk_bytes:
-        cache["disk_cache_path"] = caching.disk_path
+        cache["disk_cache_path"] = disk_path(spec, launch)
         cache["disk_cache_size"] = caching.disk_bytes // ranks
         cache["use_kv_cache_manager_v2"] = True
     if spec.quantisation.kv_cache:

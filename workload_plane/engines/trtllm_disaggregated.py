@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from skerry.fleet.engine import Disaggregation, EngineSpec
 from workload_plane.engines.findings import Findings
-from workload_plane.engines.port import EngineProcess, LaunchParameters
+from workload_plane.engines.port import PORT_NUMBERS, EngineProcess, LaunchParameters
 from workload_plane.engines.trtllm_config import Config, serve_flags, yaml_text
 
 PROXY_FILE = "disaggregated.yaml"
@@ -16,8 +16,6 @@ CONTEXT_FILE = "context.yaml"
 GENERATION_FILE = "generation.yaml"
 # Blocks stored and removed since the router last asked; it asks several times a second.
 _EVENT_BUFFER_MAX = 16_384
-# A proxy's number goes into request ids of 8 bits; two proxies of one node need different ones.
-_NODE_IDS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +134,7 @@ def _proxy_text(apart: Disaggregation, launch: LaunchParameters, release: str) -
         # Only this router knows what is cached where, which the condition is about.
         generation["router"] = {"type": "kv_cache_aware"}
     if release != "1.2":
-        config["node_id"] = launch.http_port % _NODE_IDS
+        # It goes into 8 bits of request ids; two proxies of one node need different ones.
+        config["node_id"] = launch.http_port % PORT_NUMBERS
     text: str = yaml.safe_dump(config, sort_keys=True)
     return text

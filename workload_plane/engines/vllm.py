@@ -31,6 +31,7 @@ from workload_plane.engines.port import (
     LoadMetrics,
     Refusal,
     adapters,
+    disk_path,
     draft_model,
     visible_devices,
 )
@@ -38,9 +39,10 @@ from workload_plane.engines.port import (
 VERSIONS: tuple[str, ...] = ("0.16", "0.33")
 DEFAULT_VERSION = "0.33"
 
+_TOKENS_OPTION = "max-num-batched-tokens"
 OPTIONS: tuple[OptionRule, ...] = (
     NumberOption(name="gpu-memory-utilization", least=0.01, most=1.0),
-    IntegerOption(name="max-num-batched-tokens", least=1, most=1_048_576),
+    IntegerOption(name=_TOKENS_OPTION, least=1, most=1_048_576),
     BooleanOption(name="enforce-eager"),
 )
 # Our names -> `--quantization`; of the first two the checkpoint is not quantised at all.
@@ -121,7 +123,7 @@ def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
                 "kvCache.memoryShare",
                 spec.kv_cache.memory_share is not None,
             ),
-            "max-num-batched-tokens": (
+            _TOKENS_OPTION: (
                 "batching.tokensMax",
                 spec.batching.tokens_max is not None,
             ),
@@ -155,10 +157,13 @@ def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
     argv = ["vllm", "serve", launch.model_path, "--served-model-name", launch.served_name]
     argv += ["--host", launch.host, "--port", str(launch.http_port)]
     argv += _parallelism(spec)
+    if launch.nodes > 1:
+        # Its ranks take the bundles of the current placement group, those of this node first.
+        argv += ["--distributed-executor-backend", "ray"]
     argv += ["--max-model-len", str(spec.context_tokens)]
     argv += ["--max-num-seqs", str(spec.concurrent_requests)]
     argv += _precision(spec, release)
-    argv += _memory(spec)
+    argv += _memory(spec, launch)
     argv += _batching(spec)
     if spec.speculative:
         argv += ["--speculative-config", _speculative(spec, spec.speculative, launch)]
@@ -197,7 +202,7 @@ def _precision(spec: EngineSpec, release: str) -> list[str]:
     return argv
 
 
-def _memory(spec: EngineSpec) -> list[str]:
+def _memory(spec: EngineSpec, launch: LaunchParameters) -> list[str]:
     caching = spec.prefix_caching
     argv = ["--enable-prefix-caching" if caching.enabled else "--no-enable-prefix-caching"]
     if spec.kv_cache.memory_share is not None:
@@ -206,7 +211,7 @@ def _memory(spec: EngineSpec) -> list[str]:
         tiers: dict[str, object] = {
             "spec_name": "TieringOffloadingSpec",
             "cpu_bytes_to_use": caching.host_memory_bytes,
-            "secondary_tiers": [{"type": "fs", "root_dir": caching.disk_path}],
+            "secondary_tiers": [{"type": "fs", "root_dir": disk_path(spec, launch)}],
         }
         transfer: dict[str, object] = {
             "kv_connector": "OffloadingConnector",
@@ -290,13 +295,22 @@ def _refuse_parallelism(findings: Findings, spec: EngineSpec) -> None:
 
 
 def _refuse_batching(findings: Findings, spec: EngineSpec) -> None:
-    tokens = spec.batching.tokens_max
-    if spec.batching.chunked_prefill is False and tokens and tokens < spec.context_tokens:
-        findings.refuse(
-            "batching.tokensMax",
-            f"{tokens} is below contextTokens, {spec.context_tokens}, which a prefill in one piece"
-            " may have; raise it, or leave chunkedPrefill on",
-        )
+    if spec.batching.chunked_prefill is not False:
+        return
+    said = [("batching.tokensMax", "", spec.batching.tokens_max)]
+    said += [
+        # What is no number is refused as an option.
+        ("options", f"option {name!r}: ", int(text) if text.isdecimal() else None)
+        for name, text in spec.options
+        if name == _TOKENS_OPTION
+    ]
+    for path, prefix, tokens in said:
+        if tokens is not None and tokens < spec.context_tokens:
+            findings.refuse(
+                path,
+                f"{prefix}{tokens} is below contextTokens, {spec.context_tokens}, which a prefill"
+                " in one piece may have; raise it, or leave chunkedPrefill on",
+            )
 
 
 def _refuse_disk(findings: Findings, spec: EngineSpec, release: str) -> None:

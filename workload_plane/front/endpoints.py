@@ -83,6 +83,7 @@ class EndpointsWatch:
         self._path = path
         self._clock = clock
         self._stamp: tuple[int, int] | None = None
+        self._fault = ""
         self.current = Endpoints(plane=plane)
         self.look()
 
@@ -102,14 +103,22 @@ class EndpointsWatch:
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp == self._stamp:
                 return
-            self._stamp = stamp
-            if status.st_size > ENDPOINTS_BYTES_MAX:
-                raise Corrupt(f"{self._path} is larger than an endpoints file can be")
-            self.current = parse_endpoints(self._path.read_bytes())
+            self._read(status.st_size)
+            self._fault = ""
         except FileNotFoundError:
             return
         except (Corrupt, OSError) as error:
-            _log.warning("endpoints.unreadable", fault=str(error))
+            if str(error) != self._fault:  # one that stays is not told twice a second
+                self._fault = str(error)
+                _log.warning("endpoints.unreadable", fault=self._fault)
+            if not isinstance(error, Corrupt):
+                return  # what could not be read now is read at the next look
+        self._stamp = stamp
+
+    def _read(self, size: int) -> None:
+        if size > ENDPOINTS_BYTES_MAX:
+            raise Corrupt(f"{self._path} is larger than an endpoints file can be")
+        self.current = parse_endpoints(self._path.read_bytes())
 
 
 def _model(values: Mapping[str, object]) -> Model:

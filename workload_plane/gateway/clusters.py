@@ -8,6 +8,8 @@ carries no traffic: its health check is this plane's witness.
 
 from collections.abc import Sequence
 
+from workload_plane.gateway.picking import picker_cluster, steered, waiting_room
+from workload_plane.gateway.relaying import relay_clusters
 from workload_plane.gateway.tls import peer_tls
 from workload_plane.gateway.topology import (
     Address,
@@ -34,10 +36,11 @@ KINDS = (HTTP, GRPC, LOCAL_HTTP, LOCAL_GRPC)
 
 # Loopback answers in microseconds; a peer 300 ms away needs three round trips for TCP and TLS.
 _CONNECT_SECONDS = 2.0
-# One second between looks and two misses in a row: a killed process is out within 2 s (at once
-# for requests, which are retried), a stopped one within 4 s. One miss alone would let a busy
-# two-core machine look dead.
-_HEALTH_INTERVAL_SECONDS = 1.0
+# An engine that hangs is told by its replica host, 1.35 s after it fell silent at the latest; with
+# the next looks here and of the picker it gets nothing new after 2 s. A host that hangs itself
+# misses two answers, 3 s: one miss alone would let a busy two-core machine look dead, and a peer
+# that is 300 ms away needs 900 ms for its first answer.
+_HEALTH_INTERVAL_SECONDS = 0.5
 _HEALTH_TIMEOUT_SECONDS = 1.0
 _UNHEALTHY_THRESHOLD = 2
 # Engines close idle connections after 5-10 s; ours must go first, or a request meets the close.
@@ -51,9 +54,22 @@ _GRPC_IDLE_SECONDS = 60.0
 # Engines queue and refuse by themselves; Envoy's 1,024 would refuse long before they do.
 _REQUESTS_MAX = 65_536
 # Envoy's default of 3 failed 19 of 19,682 requests when one of two engines was killed. A request
-# is retried once at most, so this bounds a burst of deaths, not a storm; an answer that is not
-# streamed holds its slot until it is whole.
-_RETRIES_MAX = 256
+# is retried once at most, and when all local replicas die at once every request needs that one. The
+# share alone does not give it: what was reset is not under way any more when its retry is counted,
+# and with 256 beside it 400 waiting requests did not all get theirs. An answer that is not streamed
+# holds its slot until it is whole.
+_RETRY_BUDGET_PERCENT = 100.0
+_RETRIES_MIN = 4_096
+# A replica whose every answer is an error, though its health is good, draws requests: it is always
+# free. It is out after so many in a row, for longer each time, and at most a third of the replicas
+# and peers are: one wrong request, sent again and again, fails everywhere and must not empty a
+# pool. A single host is never out.
+_ERRORS_IN_A_ROW = 20
+_GATEWAY_ERRORS_IN_A_ROW = 10  # 502, 503, 504, connections refused or reset
+_EJECTED_PERCENT_MAX = 34
+_EJECTION_SECONDS = 5.0
+_EJECTION_SECONDS_MAX = 60.0
+_OUTLIER_LOOK_SECONDS = 1.0
 # Losing up to 29 % of the local replicas moves nothing to peers; beyond, peers take the share
 # that is missing (Envoy's own factor, in per cent).
 _OVERPROVISIONING_PERCENT = 140
@@ -92,6 +108,9 @@ def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ..
         clusters += [_witness(peer, topology.tls, files_root) for peer in topology.peers]
     if topology.front is not None:
         clusters.append(_front(topology.front))
+    clusters += relay_clusters(topology)
+    if topology.picks:
+        clusters.append(picker_cluster(topology.picker_directory))
     return tuple(clusters)
 
 
@@ -99,7 +118,7 @@ def build_endpoints(topology: GatewayTopology) -> tuple[Json, ...]:
     """Return the endpoints of every deployment's four clusters."""
     nearest_first = sorted(topology.peers, key=lambda peer: (peer.distance_rank, peer.plane))
     return tuple(
-        _endpoints(model, kind, [peer for peer in nearest_first if peer.plane in model.peers])
+        _endpoints(topology, model, kind, [p for p in nearest_first if p.plane in model.peers])
         for model in topology.models
         for kind in KINDS
     )
@@ -122,6 +141,7 @@ def _deployment_cluster(
         # Without it a host taken out of the endpoints kept getting a third of the requests.
         ignore_health_on_host_removal=True,
         health_checks=[_health_check(HEALTH_PATH)],
+        outlier_detection=_outliers(),
         **_connection_settings(is_grpc),
     )
     if kind in (HTTP, GRPC) and topology.tls is not None:
@@ -132,7 +152,7 @@ def _deployment_cluster(
                 "transport_socket": peer_tls(topology.tls, files_root),
             }
         ]
-    return cluster
+    return steered(cluster) if topology.picks else cluster
 
 
 def _witness(peer: Peer, tls: PeerTls, files_root: str) -> Json:
@@ -185,7 +205,10 @@ def _connection_settings(is_grpc: bool) -> Json:
                     "max_connections": _REQUESTS_MAX,
                     "max_pending_requests": _REQUESTS_MAX,
                     "max_requests": _REQUESTS_MAX,
-                    "max_retries": _RETRIES_MAX,
+                    "retry_budget": {
+                        "budget_percent": {"value": _RETRY_BUDGET_PERCENT},
+                        "min_retry_concurrency": _RETRIES_MIN,
+                    },
                 }
             ]
         },
@@ -206,6 +229,22 @@ def _connection_settings(is_grpc: bool) -> Json:
     }
 
 
+def _outliers() -> Json:
+    """Return after what a host that passes its health checks is left out all the same."""
+    return {
+        "consecutive_5xx": _ERRORS_IN_A_ROW,
+        "consecutive_gateway_failure": _GATEWAY_ERRORS_IN_A_ROW,
+        "enforcing_consecutive_gateway_failure": 100,
+        # Statistics over hosts need more of them and more requests than a deployment has.
+        "enforcing_success_rate": 0,
+        "interval": duration(_OUTLIER_LOOK_SECONDS),
+        "base_ejection_time": duration(_EJECTION_SECONDS),
+        "max_ejection_time": duration(_EJECTION_SECONDS_MAX),
+        "max_ejection_percent": _EJECTED_PERCENT_MAX,
+        "always_eject_one_host": False,
+    }
+
+
 def _health_check(path: str) -> Json:
     interval = duration(_HEALTH_INTERVAL_SECONDS)
     return {
@@ -222,7 +261,9 @@ def _health_check(path: str) -> Json:
     }
 
 
-def _endpoints(model: ServedModel, kind: str, peers: Sequence[Peer]) -> Json:
+def _endpoints(
+    topology: GatewayTopology, model: ServedModel, kind: str, peers: Sequence[Peer]
+) -> Json:
     with_peers = kind in (HTTP, GRPC)
     localities = [_local_locality(model.replicas, is_grpc=kind in (GRPC, LOCAL_GRPC))]
     if with_peers:
@@ -230,6 +271,9 @@ def _endpoints(model: ServedModel, kind: str, peers: Sequence[Peer]) -> Json:
             _peer_locality(peer, priority, model.deployment)
             for priority, peer in enumerate(peers, start=1)
         ]
+    if with_peers and topology.picks and _may_wait(model):
+        room = waiting_room(topology.picker_directory, is_grpc=kind == GRPC)
+        localities.append({**room, "priority": len(localities)})
     return typed(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=cluster_name(kind, model.deployment),
@@ -237,6 +281,10 @@ def _endpoints(model: ServedModel, kind: str, peers: Sequence[Peer]) -> Json:
         endpoints=localities,
         policy={"overprovisioning_factor": _overprovisioning_percent(model.replicas)},
     )
+
+
+def _may_wait(model: ServedModel) -> bool:
+    return bool(model.routing.queue_requests_max) and not model.outside_of
 
 
 def _overprovisioning_percent(replicas: Sequence[LocalReplica]) -> int:

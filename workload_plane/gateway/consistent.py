@@ -1,15 +1,19 @@
 """What must hold of a snapshot before Envoy may see it: references resolve, nothing vanishes.
 
-Pure; `publish.publish` calls both checks. A valid but empty set is the most dangerous one:
-Envoy takes it at once and answers 503 to everybody.
+Pure; `publish.publish` calls both checks, `feed` keeps what would make the second fail for one
+deployment alone. A valid but empty set is the most dangerous one: Envoy takes it at once and
+answers 503 to everybody.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from skerry.plumbing.errors import Conflict, InvalidInput
-from workload_plane.gateway.clusters import KINDS, LOCAL_HTTP, PEER, split_cluster_name
+from workload_plane.gateway.clusters import KINDS, LOCAL_GRPC, LOCAL_HTTP, PEER, split_cluster_name
+from workload_plane.gateway.picking import PICKER_LOG
 from workload_plane.gateway.resources import Snapshot
+from workload_plane.gateway.topology import GatewayTopology, LocalReplica, ServedModel
 from workload_plane.gateway.wire import Json
 
 # A set that loses more than this share of its names without being told so is taken for a fault
@@ -27,30 +31,125 @@ def check_references(snapshot: Snapshot) -> None:
 def check_shrink(previous: Snapshot, new: Snapshot, tombstones: frozenset[str]) -> None:
     """Raise Conflict when names vanish that no tombstone explains: all, or more than half.
 
-    Names are those of listeners, deployments, peers and replicas. A replica may be replaced by
-    another of a new name; the others may not.
+    Names are those of listeners, deployments and peers, and of the replicas of each deployment
+    that stays: one that is emptied among full ones answers 503 to all of its users. A replica may
+    be replaced by another of a new name, or lose its address to one; the others may not.
     """
     after = _names(new)
     for what, before in _names(previous).items():
-        expected = before - tombstones
-        gone = expected - after[what]
-        came = len(after[what] - before) if what == "replica" else 0
-        lost = len(gone) - came
-        if gone and (not after[what] or lost > _SHRINK_FRACTION_MAX * len(expected)):
-            raise Conflict(
-                f"refusing to drop {len(gone)} of {len(before)} {what}s from the gateway without"
-                f" tombstones: {', '.join(sorted(gone))}; the last published state stays"
-            )
+        if fault := _shrink_fault(f"{what}s", before, after[what], tombstones):
+            raise Conflict(fault)
+    replicas = _replicas(new)
+    taken = {_address(one) for here in replicas.values() for one in here.values()}
+    for deployment, known in _replicas(previous).items():
+        if deployment in replicas and deployment not in tombstones:
+            here = replicas[deployment].keys()
+            if fault := _replicas_fault(deployment, _left(known, here, taken), here, tombstones):
+                raise Conflict(fault)
+
+
+def keep_unexplained(
+    topology: GatewayTopology, previous: Snapshot, tombstones: frozenset[str]
+) -> tuple[GatewayTopology, tuple[str, ...]]:
+    """Return the topology with the replicas that `check_shrink` would miss, and what it would say.
+
+    One deployment's accident then keeps no other deployment's replicas from being routed.
+    """
+    before = _replicas(previous)
+    taken = {_address(one) for model in topology.models for one in model.replicas}
+    models: list[ServedModel] = []
+    faults = []
+    for model in topology.models:
+        known = before.get(model.deployment, {})
+        here = {replica.name for replica in model.replicas}
+        left = _left(known, here, taken)
+        fault = ""
+        if model.deployment not in tombstones:
+            fault = _replicas_fault(model.deployment, left, here, tombstones)
+        if fault:
+            faults.append(fault)
+            model = _with(model, [known[name] for name in sorted(left - here - tombstones)])
+        models.append(model)
+    return replace(topology, models=tuple(models)), tuple(faults)
+
+
+def _with(model: ServedModel, missing: list[LocalReplica]) -> ServedModel:
+    is_out = bool(model.outside_of)
+    kept = [replace(replica, draining=replica.draining or is_out) for replica in missing]
+    return replace(model, replicas=(*model.replicas, *kept))
+
+
+def _left(
+    known: Mapping[str, LocalReplica], here: Set[str], taken: Set[tuple[str, int]]
+) -> frozenset[str]:
+    """Return the names whose address is not another's now: who listened there before is gone."""
+    return frozenset(
+        name for name, one in known.items() if name in here or _address(one) not in taken
+    )
+
+
+def _address(replica: LocalReplica) -> tuple[str, int]:
+    return replica.host, replica.http_port
 
 
 def replica_names(snapshot: Snapshot) -> frozenset[str]:
     """Return the names of the local replicas that the snapshot routes to."""
-    return frozenset(
-        host["endpoint"]["hostname"]
+    return frozenset(name for known in _replicas(snapshot).values() for name in known)
+
+
+def _replicas_fault(
+    deployment: str, before: Set[str], after: Set[str], tombstones: frozenset[str]
+) -> str:
+    what = f"replicas of deployment {deployment!r}"
+    return _shrink_fault(what, before, after, tombstones, came=len(after - before))
+
+
+def _shrink_fault(
+    what: str, before: Set[str], after: Set[str], tombstones: frozenset[str], *, came: int = 0
+) -> str:
+    expected = before - tombstones
+    gone = expected - after
+    if not gone or (after and len(gone) - came <= _SHRINK_FRACTION_MAX * len(expected)):
+        return ""
+    return (
+        f"refusing to drop {len(gone)} of {len(before)} {what} from the gateway without"
+        f" tombstones: {', '.join(sorted(gone))}; the last published state stays"
+    )
+
+
+def _replicas(snapshot: Snapshot) -> dict[str, dict[str, LocalReplica]]:
+    """Return the local replicas of each deployment by name."""
+    hosts = {
+        resource["cluster_name"]: {
+            host["endpoint"]["hostname"]: host
+            for locality in resource.get("endpoints", ())
+            for host in locality.get("lb_endpoints", ())
+        }
         for resource in snapshot.endpoints
-        if resource["cluster_name"].startswith(f"{LOCAL_HTTP}/")
-        for locality in resource.get("endpoints", ())
-        for host in locality.get("lb_endpoints", ())
+    }
+    found: dict[str, dict[str, LocalReplica]] = {}
+    for cluster, by_name in hosts.items():
+        kind, _, deployment = cluster.partition("/")
+        if kind == LOCAL_HTTP:
+            grpc = hosts.get(f"{LOCAL_GRPC}/{deployment}", {})
+            found[deployment] = {
+                name: _replica(name, host, grpc.get(name, host)) for name, host in by_name.items()
+            }
+    return found
+
+
+def _replica(name: str, http: Json, grpc: Json) -> LocalReplica:
+    def socket(host: Json) -> Json:
+        address: Json = host["endpoint"]["address"]["socket_address"]
+        return address
+
+    return LocalReplica(
+        name=name,
+        host=socket(http)["address"],
+        http_port=socket(http)["port_value"],
+        grpc_port=socket(grpc)["port_value"],
+        health_port=http["endpoint"]["health_check_config"]["port_value"],
+        draining=http.get("health_status") == "DRAINING",
     )
 
 
@@ -60,7 +159,6 @@ def _names(snapshot: Snapshot) -> dict[str, frozenset[str]]:
         "listener": frozenset(listener["name"] for listener in snapshot.listeners),
         "deployment": frozenset(split[1] for split in kinds if split and split[0] in KINDS),
         "peer": frozenset(split[1] for split in kinds if split and split[0] == PEER),
-        "replica": replica_names(snapshot),
     }
 
 
@@ -91,10 +189,17 @@ def _dangling(snapshot: Snapshot) -> Iterator[str]:
         for name in _values(listener, "route_config_name"):
             if name not in tables:
                 yield f"listener {listener['name']!r} names unknown route table {name!r}"
+        for name in _values(listener, "cluster"):
+            # The access log's is in the bootstrap: Envoy takes it from nowhere else.
+            if name not in clusters and name != PICKER_LOG:
+                yield f"listener {listener['name']!r} names unknown cluster {name!r}"
         for percentages in _values(listener, "cluster_min_healthy_percentages"):
             for name in percentages.keys() - clusters:
                 yield f"listener {listener['name']!r} names unknown cluster {name!r}"
     for cluster in snapshot.clusters:
+        for name in (name for led in _values(cluster, "clusters") for name in led):
+            if name not in clusters:
+                yield f"cluster {cluster['name']!r} names unknown cluster {name!r}"
         for name in _values(cluster, "service_name"):
             if name not in endpoints:
                 yield f"cluster {cluster['name']!r} names unknown endpoints {name!r}"

@@ -1,6 +1,6 @@
 """Keeps the gateway's files true to what runs, and reads back what the gateway says.
 
-Three loops of the agent. The gateway lives from its files when this is dead; what this learns
+Loops of the agent. The gateway lives from its files when this is dead; what this learns
 (routable replicas, requests in flight, peers' health) goes to convergence and to the report.
 """
 
@@ -22,10 +22,21 @@ from skerry.plumbing.files import write_atomically
 from skerry.plumbing.tasks import first_of
 from workload_plane.converge.discover import GatewayView
 from workload_plane.gateway import files
-from workload_plane.gateway.consistent import replica_names
+from workload_plane.gateway.bootstrap import BootstrapKeeper
+from workload_plane.gateway.condition import (
+    CONFIRM_SECONDS_MAX,
+    Watch,
+    gateway_faults,
+    refused_files,
+)
+from workload_plane.gateway.consistent import keep_unexplained, replica_names
+from workload_plane.gateway.distances import PeerDistances, PeerPlace
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
 from workload_plane.gateway.peers import witness_views
+from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
+from workload_plane.gateway.relay_file import build_relay_file
+from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.routing import build_endpoints, build_topology, empty_topology
 from workload_plane.gateway.status import GatewayStatus, read_status, unconfirmed
 from workload_plane.gateway.topology import GatewayTopology
@@ -77,8 +88,17 @@ class GatewayFeed:
         self._published: GatewayTopology | None = None
         self._result: PublishResult | None = None
         self._endpoints: dict[str, object] | None = None
+        self._picker: dict[str, object] | None = None
+        self._relay: dict[str, object] | None = None
         self._hosts = PeerHosts(changed, clock, look_up)
+        self._distances = PeerDistances(changed, clock)
+        self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock)
         self._status: GatewayStatus | None = None
+        self._answered_at = clock.monotonic()
+        self._published_at = clock.monotonic()
+        self._settled: PublishResult | None = None
+        self._rejected_before: dict[str, int] = {}
+        self.faults: tuple[str, ...] = ()
         self.view = GatewayView()
         self.fault = ""
 
@@ -106,14 +126,24 @@ class GatewayFeed:
         """Look up the peers' names for ever; whatever comes of it, publishing goes on."""
         await self._hosts.resolve_forever()
 
+    async def measure_forever(self) -> None:
+        """Measure for ever how far the peers are that the gateway knows."""
+        await self._distances.measure_forever(self._places)
+
+    async def keep_bootstrap_forever(self) -> None:
+        """Try every changed bootstrap before a gateway could be started from it."""
+        await self._bootstrap.keep_forever()
+
     async def poll_forever(
         self, session: aiohttp.ClientSession, wake: asyncio.Event, verdicts: asyncio.Event
     ) -> None:
         """Read the gateway's status for ever; set the events when it or its verdicts changed."""
         while True:
-            port, before = self._settings.gateway.admin_port, self.peers()
+            port, before = self._settings.gateway.admin_port, (self.peers(), self.faults)
             self._status = await read_status(session, port)
-            if self.peers() != before:
+            self._judge()
+            await self._settle()
+            if (self.peers(), self.faults) != before:
                 verdicts.set()
             view = gateway_view(self._status)
             if view != self.view:
@@ -143,9 +173,54 @@ class GatewayFeed:
             "answers": status is not None,
             "unconfirmed": list(unconfirmed(status, result.versions)) if status and result else [],
             "rejected": dict(status.rejected) if status is not None else {},
-            "restart_needed": result.restart_needed if result is not None else False,
             "fault": self.fault,
+            "faults": list(self.faults),
+            "distances_ms": {
+                plane: round(1000 * seconds, 1)
+                for plane, seconds in sorted(self._distances.seconds.items())
+            },
         }
+
+    def _judge(self) -> None:
+        now, status, result = self._clock.monotonic(), self._status, self._result
+        if status is not None:
+            self._answered_at = now
+        self.faults = gateway_faults(
+            Watch(
+                now=now,
+                answered_at=self._answered_at,
+                status=status,
+                published=result.versions if result is not None else None,
+                published_at=self._published_at,
+                rejected_before=self._rejected_before,
+                refused=self.fault,
+                trial=self._bootstrap.fault,
+                restart_needed=status is not None and self._bootstrap.is_newer_than(status),
+            )
+        )
+
+    async def _settle(self) -> None:
+        """Keep what Envoy has confirmed, and put it back where Envoy refused what came after."""
+        status, result = self._status, self._result
+        if status is None or result is None or result is self._settled:
+            return
+        root, waiting = self._settings.gateway_dir, unconfirmed(status, result.versions)
+        try:
+            if not waiting:
+                await asyncio.to_thread(files.confirm, root, result.versions)
+                self._settled = result
+            elif self._clock.monotonic() - self._published_at > CONFIRM_SECONDS_MAX and (
+                refused := refused_files(status, result.versions, self._rejected_before)
+            ):
+                reverted = await asyncio.to_thread(files.revert, root, refused)
+                self._settled = result
+                _log.error("gateway.refused", files=",".join(refused), reverted=len(reverted))
+        except OSError as error:
+            _log.warning("gateway.not-settled", error=str(error))
+
+    def _places(self) -> dict[str, PeerPlace]:
+        peers = self._published.peers if self._published is not None else ()
+        return {peer.plane: PeerPlace(host=peer.host, port=peer.peer_port) for peer in peers}
 
     async def _publish(self) -> None:
         desired, replicas = self._facts.desired, self._facts.replicas
@@ -154,24 +229,40 @@ class GatewayFeed:
         addresses = [peer.peer_address.rpartition(":")[0] for peer in desired.peers]
         hosts = self._hosts.known([self._settings.gateway.host, *addresses])
         try:
-            topology = build_topology(self._settings, desired, replicas, hosts)
+            topology = build_topology(
+                self._settings, desired, replicas, hosts, self._distances.seconds
+            )
             await self._write_endpoints(build_endpoints(self._settings, desired, replicas))
+            await self._write_relay(build_relay_file(self._settings, desired, replicas))
+            fault = ""
             if topology != self._published:
-                # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
-                self._result = await asyncio.to_thread(
-                    publish,
-                    topology,
-                    self._settings.gateway_dir,
-                    self._descriptors,
-                    tombstones=await self._tombstones(desired, replicas, topology),
-                )
-                self._published = topology
-                _log.info("gateway.published", changed=",".join(self._result.changed))
-            self.fault = ""
+                topology, fault = await self._publish_topology(desired, replicas, topology)
+            await self._write_picker(build_picker_file(topology))
         except (SkerryError, ValueError, OSError) as error:
-            if str(error) != self.fault:
-                _log.error("gateway.not-published", error=str(error))
-            self.fault = str(error)
+            fault = str(error)
+        if fault and fault != self.fault:
+            _log.error("gateway.not-published", error=fault)
+        self.fault = fault
+
+    async def _publish_topology(
+        self, desired: DesiredState, replicas: tuple[LiveReplica, ...], topology: GatewayTopology
+    ) -> tuple[GatewayTopology, str]:
+        """Publish and return what could be published of it, and what is wrong with the rest."""
+        known = await asyncio.to_thread(files.load_published, self._settings.gateway_dir.resolve())
+        tombstones = await self._tombstones(desired, replicas, topology, known)
+        faults: tuple[str, ...] = ()
+        if known is not None:
+            topology, faults = keep_unexplained(topology, known, tombstones)
+        if topology != self._published:
+            self._rejected_before = dict(self._status.rejected) if self._status else {}
+            # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
+            self._result = await asyncio.to_thread(
+                publish, topology, self._settings.gateway_dir, self._descriptors, tombstones
+            )
+            self._published = topology
+            self._published_at = self._clock.monotonic()
+            _log.info("gateway.published", changed=",".join(self._result.changed))
+        return topology, "; ".join(faults)
 
     async def _write_endpoints(self, endpoints: dict[str, object]) -> None:
         if endpoints == self._endpoints:
@@ -180,21 +271,40 @@ class GatewayFeed:
         await asyncio.to_thread(write_atomically, self._settings.endpoints_path, data)
         self._endpoints = endpoints
 
+    async def _write_relay(self, values: dict[str, object] | None) -> None:
+        # Without a continued deployment there is nothing to tell, and no relay is started; what
+        # was told before is of no harm.
+        if values is None or values == self._relay:
+            return
+        data = json.dumps(values, indent=1).encode()
+        await asyncio.to_thread(write_atomically, self._settings.relay_path, data)
+        self._relay = values
+
+    async def _write_picker(self, values: dict[str, object]) -> None:
+        if values == self._picker:
+            return
+        data = json.dumps(values).encode()
+        await asyncio.to_thread(write_atomically, self._settings.picker_path, data)
+        self._picker = values
+
     async def _tombstones(
-        self, desired: DesiredState, replicas: tuple[LiveReplica, ...], new: GatewayTopology
+        self,
+        desired: DesiredState,
+        replicas: tuple[LiveReplica, ...],
+        new: GatewayTopology,
+        known: Snapshot | None,
     ) -> frozenset[str]:
         """Return the names that go knowingly.
 
         A deployment or a peer goes when an accepted desired state says so, a replica when it is
-        seen to have ended or neither record nor process of it is left. The gateway's own guard
-        catches everything else.
+        seen to be out of service or neither record nor process of it is left. The gateway's own
+        guard catches everything else.
         """
         deleted = {a.deployment.name for a in desired.assignments if a.tombstone}
         routed = {replica.name for model in new.models for replica in model.replicas}
-        known = await asyncio.to_thread(files.load_published, self._settings.gateway_dir.resolve())
         leaving = (replica_names(known) if known is not None else frozenset()) - routed
         listed = {one.record.name: one for one in replicas}
-        ended = {name for name in leaving & listed.keys() if _has_ended(listed[name])}
+        ended = {name for name in leaving & listed.keys() if _is_out(listed[name])}
         gone = await self._facts.gone(leaving - listed.keys())
         if self._published is not None:
             old_peers = {peer.plane for peer in self._published.peers}
@@ -205,11 +315,12 @@ class GatewayFeed:
         return frozenset(deleted | ended | gone)
 
 
-def _has_ended(one: LiveReplica) -> bool:
-    """Say whether the replica is out of service by a decision, or its processes are dead."""
-    if not one.known:
-        return False
-    return not one.alive or one.record.state in (ReplicaState.FAILED, ReplicaState.DRAINING)
+def _is_out(one: LiveReplica) -> bool:
+    """Say whether the replica is known to serve nobody: it ends, is dead or starts its engine.
+
+    A READY one that leaves the routes is an accident of whoever made them.
+    """
+    return one.known and (not one.alive or one.record.state is not ReplicaState.READY)
 
 
 def gateway_view(status: GatewayStatus | None) -> GatewayView:

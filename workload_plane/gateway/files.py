@@ -8,6 +8,7 @@ is the digest of what it holds, so a torn or altered one is told from a good one
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from skerry.plumbing.files import write_atomically
@@ -26,9 +27,13 @@ from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.wire import Json, typed
 
 BOOTSTRAP = "bootstrap.json"
+PROPOSED_BOOTSTRAP = "bootstrap.proposed.json"
+PREVIOUS_BOOTSTRAP = "bootstrap.previous.json"
 # A second copy of what is published, and the one before it; outside of every watched folder, so
 # that keeping them wakes nobody. A torn file costs nothing, two torn ones the latest change.
 _COPY_FOLDERS = ("copies", "previous")
+# What Envoy was seen to have taken up, for when it refuses what came after.
+_CONFIRMED = "confirmed"
 _VERSION_CHARACTERS = 16
 
 
@@ -39,19 +44,36 @@ def apply_step(gateway_dir: Path, step: Step) -> bool:
             return _write_resources(gateway_dir, step.path, step.resources)
         case RemoveFile():
             removed = _remove(gateway_dir / step.path)
-            for folder in _COPY_FOLDERS:
+            for folder in (*_COPY_FOLDERS, _CONFIRMED):
                 _remove(gateway_dir / folder / step.path)
             return removed
 
 
 def write_bootstrap(gateway_dir: Path, bootstrap: Json) -> bool:
-    """Write Envoy's static configuration and return whether it changed (needs a restart)."""
+    """Write Envoy's static configuration; return whether another one is proposed.
+
+    The first is in force at once. A changed one waits beside it for a trial start, after which
+    `adopt_bootstrap` puts it in force: with a bad one a gateway that ends would not come back.
+    """
     data = json.dumps(bootstrap, indent=1).encode()
     path = gateway_dir / BOOTSTRAP
-    if path.is_file() and path.read_bytes() == data:
+    if not path.is_file():
+        _write(path, data)
+    if path.read_bytes() == data:
+        _remove(gateway_dir / PROPOSED_BOOTSTRAP)
         return False
-    _write(path, data)
+    if not _has(gateway_dir / PROPOSED_BOOTSTRAP, data):
+        _write(gateway_dir / PROPOSED_BOOTSTRAP, data)
     return True
+
+
+def adopt_bootstrap(gateway_dir: Path) -> None:
+    """Put the proposed bootstrap in force for the next start; the one before is kept."""
+    path = gateway_dir / BOOTSTRAP
+    _write(gateway_dir / PREVIOUS_BOOTSTRAP, path.read_bytes())
+    (gateway_dir / PROPOSED_BOOTSTRAP).replace(path)
+    # Its age is compared with Envoy's: the proposal may be older than the Envoy that runs.
+    path.touch()
 
 
 def load_published(gateway_dir: Path) -> Snapshot | None:
@@ -99,6 +121,33 @@ def repair(gateway_dir: Path) -> tuple[str, ...]:
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
     return tuple(repaired)
+
+
+def confirm(gateway_dir: Path, versions: Mapping[str, str]) -> None:
+    """Keep a copy of every file that Envoy has taken up in that version."""
+    for path, version in versions.items():
+        taken = _read_good(gateway_dir / path)
+        if taken is None or version_of(taken) != version:
+            continue
+        copy = gateway_dir / _CONFIRMED / path
+        if (kept := _read_good(copy)) is None or version_of(kept) != version:
+            _write(copy, (gateway_dir / path).read_bytes())
+
+
+def revert(gateway_dir: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Put the confirmed copies of refused files back, and return those that there were.
+
+    A running Envoy serves the last good ones from memory; one that is started has only the files,
+    and with its clusters refused it would have none.
+    """
+    reverted = []
+    for path in paths:
+        confirmed = _read_good(gateway_dir / _CONFIRMED / path)
+        current = _read_good(gateway_dir / path)
+        if confirmed is not None and confirmed != current:
+            _write(gateway_dir / path, (gateway_dir / _CONFIRMED / path).read_bytes())
+            reverted.append(path)
+    return tuple(reverted)
 
 
 def version_of(resources: tuple[Json, ...]) -> str:
@@ -154,6 +203,10 @@ def _read_good(path: Path) -> tuple[Json, ...] | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return resources if version == version_of(resources) else None
+
+
+def _has(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -6,22 +6,32 @@ what is served, so deployments come and go without a new listener and without dr
 
 import base64
 
+from workload_plane.gateway.answers import header, local_replies, telling_trailers
 from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
+from workload_plane.gateway.picking import (
+    access_log,
+    asking_filters,
+    forgotten_choice,
+    told_length,
+)
 from workload_plane.gateway.refusals import refusing_filter
+from workload_plane.gateway.relaying import inner_listener
+from workload_plane.gateway.route_tree import MODEL_STATE
 from workload_plane.gateway.routes import (
     FAULT_JSON,
     FAULT_KEY,
-    JSON_METADATA,
     PEER_ROUTES,
     PUBLIC_ROUTES,
-    openai_error,
 )
 from workload_plane.gateway.tls import common_tls_context
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     GENERATE_PATH,
+    GRPC_METADATA,
     HEALTH_PATH,
+    JSON_METADATA,
+    REQUEST_ID_HEADER,
     Json,
     duration,
     extension,
@@ -46,8 +56,11 @@ _CLIENT_IDLE_SECONDS = 340.0
 # One READY replica is worth a forwarded request. Envoy cuts this to whole per cents, so beyond
 # 100 replicas of a deployment in one plane it takes one in a hundred.
 _READY_PERCENT_MIN = 1
-# After how long a client without a ready replica is told to come again.
-_RETRY_AFTER_SECONDS = 1
+# Headers beyond either are answered 431: engines take less, and each stream may hold as much.
+_HEADERS_KIB_MAX = 32
+_HEADERS_MAX = 100
+# Longer request ids of clients are cut: they go into every log line.
+_REQUEST_ID_CHARACTERS_MAX = 128
 
 
 def build_listeners(
@@ -55,26 +68,31 @@ def build_listeners(
 ) -> tuple[Json, ...]:
     """Return the public and, with TLS, the peers' listener."""
     public = _public(topology, files_root, descriptor_set)
+    inner = inner_listener(public, topology)
     if topology.tls is None:
-        return (public,)
-    return (public, _peer(topology, topology.tls, files_root))
+        return (public, *inner)
+    return (public, *inner, _peer(topology, topology.tls, files_root))
 
 
 def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -> Json:
     connection = _connection(PUBLIC_LISTENER, PUBLIC_ROUTES, files_root)
     connection.update(
         use_remote_address=True,
-        early_header_mutation_extensions=[_strip_own_headers()],
+        early_header_mutation_extensions=[_own_headers()],
         stream_idle_timeout=duration(_STREAM_IDLE_SECONDS),
         request_timeout=duration(_REQUEST_SECONDS),
         request_headers_timeout=duration(_HEADERS_SECONDS),
         http_filters=[
+            _turned_away(),
             _json_fields(),
             _message_fields(descriptor_set),
             _route_again(),
             refusing_filter(),
+            *(asking_filters(forwarded=False) if topology.picks else ()),
+            telling_trailers(topology.plane),
             _router(),
         ],
+        **(access_log() if topology.picks else {}),
     )
     return _listener(
         PUBLIC_LISTENER,
@@ -89,13 +107,17 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
         # The forwarding gateway's headers are trusted: it showed a certificate of our authority.
         use_remote_address=False,
         skip_xff_append=True,
+        early_header_mutation_extensions=[_forwarded_headers()],
         # The forwarding gateway bounds streams; a second bound would only race with it.
         stream_idle_timeout=duration(0),
         request_headers_timeout=duration(_HEADERS_SECONDS),
         http_filters=[
-            *(_ready_answer(model.deployment) for model in topology.models),
+            *(_ready_answer(model.deployment) for model in topology.models if not model.outside_of),
+            *(asking_filters(forwarded=True) if topology.picks else ()),
+            telling_trailers(topology.plane),
             _router(),
         ],
+        **(access_log() if topology.picks else {}),
     )
     context = typed(
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -126,6 +148,8 @@ def _listener(name: str, address: Json, chain: Json) -> Json:
         per_connection_buffer_limit_bytes=BODY_BYTES_MAX,
         # A second Envoy on the same port must fail, not take half of the connections.
         enable_reuse_port=False,
+        # What a drain closes; the relay's way back in stays.
+        traffic_direction="INBOUND",
     )
 
 
@@ -140,12 +164,24 @@ def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:
             "config_source": file_source(files_root, f"routes/{routes}.json"),
         },
         http2_protocol_options=http2_options(),
-        common_http_protocol_options={"idle_timeout": duration(_CLIENT_IDLE_SECONDS)},
+        common_http_protocol_options={
+            "idle_timeout": duration(_CLIENT_IDLE_SECONDS),
+            "max_headers_count": _HEADERS_MAX,
+        },
+        max_request_headers_kb=_HEADERS_KIB_MAX,
+        # A client's id is kept as it is, so that its logs, ours and the engine's agree.
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
+        request_id_extension={
+            "typed_config": typed(
+                "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False
+            )
+        },
         # `%2F` in a model's name is a part of the name.
         normalize_path=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",
         server_name="skerry",
-        local_reply_config=_local_replies(),
+        local_reply_config=local_replies(),
     )
 
 
@@ -153,15 +189,29 @@ def _network_filter(connection: Json) -> Json:
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": connection}
 
 
-def _strip_own_headers() -> Json:
-    """Return what removes clients' copies of headers that gateways and Envoy trust."""
+def _own_headers() -> Json:
+    """Return what removes clients' copies of headers that gateways trust, and cuts long ids."""
+    request_id = f"%REQ(X-REQUEST-ID):{_REQUEST_ID_CHARACTERS_MAX}%"
     return extension(
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[
-            {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
-            for prefix in ("x-skerry-", "x-envoy-")
+            *(
+                {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+                for prefix in ("x-skerry-", "x-envoy-")
+            ),
+            {"append": header(REQUEST_ID_HEADER, request_id, "OVERWRITE_IF_EXISTS")},
+            told_length(),
         ],
+    )
+
+
+def _forwarded_headers() -> Json:
+    """Return what drops the choices that the forwarding gateway made for itself."""
+    return extension(
+        "envoy.http.early_header_mutation.header_mutation",
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=forgotten_choice(),
     )
 
 
@@ -199,7 +249,7 @@ def _json_fields() -> Json:
 def _message_fields(descriptor_set: bytes) -> Json:
     """Return the filter that reads `model` from a Generate message."""
     return extension(
-        "envoy.filters.http.grpc_field_extraction",
+        GRPC_METADATA,
         f"{_FILTERS}.grpc_field_extraction.v3.GrpcFieldExtractionConfig",
         descriptor_set={"inline_bytes": base64.b64encode(descriptor_set).decode()},
         extractions_by_method={
@@ -209,18 +259,24 @@ def _message_fields(descriptor_set: bytes) -> Json:
 
 
 def _route_again() -> Json:
-    """Return the filter that makes the route be chosen again with what was read.
+    """Return the filter that names the model for the route tables, and has the route chosen again.
 
-    The JSON filter does so by itself, the gRPC one does not; this one runs after it.
+    The JSON filter does the latter by itself, the gRPC one does not; this one runs after both. No
+    request has both kinds of body.
     """
+    model = f"%DYNAMIC_METADATA({JSON_METADATA}:model)%%DYNAMIC_METADATA({GRPC_METADATA}:model)%"
     return extension(
         "envoy.filters.http.set_filter_state",
         f"{_FILTERS}.set_filter_state.v3.Config",
         on_request_headers=[
             {
-                "object_key": "skerry.routed",
+                "object_key": MODEL_STATE,
                 "factory_key": "envoy.string",
-                "format_string": {"text_format_source": {"inline_string": "yes"}},
+                "format_string": {
+                    "omit_empty_values": True,
+                    "text_format_source": {"inline_string": model},
+                },
+                "skip_if_empty": True,
             }
         ],
         clear_route_cache=True,
@@ -243,62 +299,15 @@ def _ready_answer(deployment: str) -> Json:
     )
 
 
+def _turned_away() -> Json:
+    """Return the filter that answers /health with 503 once the gateway is being drained."""
+    return extension(
+        "envoy.filters.http.health_check",
+        f"{_FILTERS}.health_check.v3.HealthCheck",
+        pass_through_mode=True,  # to the route's own answer, while all is well
+        headers=[{"name": ":path", "string_match": {"exact": HEALTH_PATH}}],
+    )
+
+
 def _router() -> Json:
     return extension("envoy.filters.http.router", f"{_FILTERS}.router.v3.Router")
-
-
-def _local_replies() -> Json:
-    """Return the shape of the errors that Envoy makes itself; gRPC has its own."""
-    limit_mib = BODY_BYTES_MAX // (1024 * 1024)
-    too_large = openai_error(f"the body is larger than {limit_mib} MiB", code="body_too_large")
-    none_ready = openai_error(
-        "no replica of this model is ready in any plane; try again",
-        code="no_ready_replica",
-        kind="server_error",
-    )
-    late = openai_error(
-        "the model did not answer in time", code="deadline_exceeded", kind="server_error"
-    )
-    lost = openai_error(
-        "the replica was lost before it answered; try again",
-        code="replica_lost",
-        kind="server_error",
-    )
-    retry_after = {
-        "header": {"key": "retry-after", "value": str(_RETRY_AFTER_SECONDS)},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
-    return {
-        "mappers": [
-            _reply(_status_is(413), too_large),
-            _reply(_flagged("UH", "NC"), none_ready, retry_after),
-            _reply(_flagged("UT", "SI"), late),
-            _reply(_flagged("UF", "UC", "UR", "LR", "URX", "UPE", "UO"), lost, retry_after),
-        ]
-    }
-
-
-def _reply(condition: Json, body: Json, *headers: Json) -> Json:
-    not_grpc = {
-        "header_filter": {
-            "header": {
-                "name": "content-type",
-                "string_match": {"prefix": "application/grpc"},
-                "invert_match": True,
-            }
-        }
-    }
-    return {
-        "filter": {"and_filter": {"filters": [not_grpc, condition]}},
-        "body_format_override": {"json_format": body},
-        "headers_to_add": list(headers),
-    }
-
-
-def _flagged(*flags: str) -> Json:
-    return {"response_flag_filter": {"flags": list(flags)}}
-
-
-def _status_is(status: int) -> Json:
-    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": "skerry.none"}}
-    return {"status_code_filter": {"comparison": comparison}}

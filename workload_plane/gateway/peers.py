@@ -11,32 +11,21 @@ from skerry.fleet.observation import PeerVerdict, PeerView
 from skerry.fleet.pool import resides
 from workload_plane.gateway.status import PeerHealth
 
-# Nearness of a plane whose latency was not measured.
-_SAME_REGION, _SAME_CLOUD, _ELSEWHERE = 0, 1, 2
+# Round trips as they usually are, for planes whose distance was not measured.
+_SAME_REGION_SECONDS, _SAME_CLOUD_SECONDS, _ELSEWHERE_SECONDS = 0.002, 0.060, 0.100
 
 
 def order_peers(
-    own: PeerPlane,
-    others: Sequence[PeerPlane],
-    latency_ms: Mapping[tuple[str, str], float],
+    own: PeerPlane, others: Sequence[PeerPlane], measured: Mapping[str, float]
 ) -> tuple[str, ...]:
     """Return the other planes' names, nearest first.
 
-    `latency_ms` is keyed by (region, region) in either order. Planes of our own region and
-    planes with a measured latency come first, by latency; then the same cloud; then the rest.
-    Ties go by name, so that every gateway finds the same order.
+    `measured` are distances in seconds by plane. What was not measured (yet) is taken to be as far
+    as planes of the same region, of the same cloud or of neither usually are. Ties go by name.
     """
 
-    def distance(peer: PeerPlane) -> tuple[int, float, str]:
-        nearness = _nearness(own, peer)
-        measured = latency_ms.get(
-            (own.region, peer.region), latency_ms.get((peer.region, own.region))
-        )
-        if nearness == _SAME_REGION:
-            return (_SAME_REGION, measured or 0.0, peer.plane)
-        if measured is not None:
-            return (_SAME_REGION, measured, peer.plane)
-        return (nearness, 0.0, peer.plane)
+    def distance(peer: PeerPlane) -> tuple[float, str]:
+        return (measured.get(peer.plane, _usual_seconds(own, peer)), peer.plane)
 
     return tuple(peer.plane for peer in sorted(others, key=distance) if peer.plane != own.plane)
 
@@ -74,7 +63,7 @@ def _verdict(health: PeerHealth) -> PeerVerdict:
     return PeerVerdict.REACHABLE if health.reachable else PeerVerdict.UNREACHABLE
 
 
-def _nearness(own: PeerPlane, peer: PeerPlane) -> int:
+def _usual_seconds(own: PeerPlane, peer: PeerPlane) -> float:
     if (own.cloud, own.region) == (peer.cloud, peer.region):
-        return _SAME_REGION
-    return _SAME_CLOUD if own.cloud == peer.cloud else _ELSEWHERE
+        return _SAME_REGION_SECONDS
+    return _SAME_CLOUD_SECONDS if own.cloud == peer.cloud else _ELSEWHERE_SECONDS

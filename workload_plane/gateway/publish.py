@@ -18,11 +18,14 @@ from workload_plane.gateway.topology import GatewayTopology
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishResult:
-    """What changed on disk, and the version that Envoy should report for each file."""
+    """What changed on disk, and the version that Envoy should report for each file.
+
+    `bootstrap_proposed`: a changed bootstrap waits for a trial start.
+    """
 
     changed: tuple[str, ...]
     versions: Mapping[str, str]
-    restart_needed: bool
+    bootstrap_proposed: bool
 
 
 def publish(
@@ -71,12 +74,12 @@ def initial_topology(topology: GatewayTopology) -> GatewayTopology:
 def _write(
     topology: GatewayTopology, root: Path, previous: Snapshot | None, snapshot: Snapshot
 ) -> PublishResult:
-    restart_needed = files.write_bootstrap(root, build_bootstrap(topology, str(root)))
+    proposed = files.write_bootstrap(root, build_bootstrap(topology, str(root)))
     changed = [step.path for step in plan_steps(previous, snapshot) if files.apply_step(root, step)]
     return PublishResult(
         changed=tuple(dict.fromkeys(changed)),
         versions=files.published_versions(root),
-        restart_needed=restart_needed,
+        bootstrap_proposed=proposed,
     )
 
 

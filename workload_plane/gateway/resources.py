@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from workload_plane.gateway.clusters import build_clusters, build_endpoints
 from workload_plane.gateway.listeners import build_listeners
+from workload_plane.gateway.picking import log_cluster
 from workload_plane.gateway.routes import build_routes
 from workload_plane.gateway.tls import build_secrets
 from workload_plane.gateway.topology import GatewayTopology
@@ -14,10 +15,14 @@ from workload_plane.gateway.wire import Json, duration, extension, file_source, 
 
 _MONITORS = "envoy.extensions.resource_monitors"
 # Clients and peers together; each costs up to two buffers and a descriptor.
-_CONNECTIONS_MAX = 20_000
+CONNECTIONS_MAX = 20_000
 # Ten times what the gateway takes under load; it protects the engines' host memory.
 _HEAP_BYTES_MAX = 2 * 1024**3
-_HEAP_SHRINK_FRACTION = 0.9
+_HEAP_SHRINK_FRACTION = 0.8
+# Whoever holds most memory is reset first: bodies that never end cost others nothing. Streams that
+# hold less than 64 KiB (2**16) are not counted.
+_RESET_FROM_FRACTION, _RESET_ALL_FRACTION = 0.85, 0.95
+_COUNTED_POWER_OF_TWO = 16
 _HEAP_REFUSE_FRACTION = 0.97
 
 
@@ -60,12 +65,21 @@ def build_bootstrap(topology: GatewayTopology, files_root: str) -> Json:
             "cds_config": file_source(files_root, "clusters/clusters.json"),
         },
         "overload_manager": _overload(),
+        **_static(topology),
     }
+
+
+def _static(topology: GatewayTopology) -> Json:
+    # Also where the picker is off, so that turning it on needs no restart.
+    if not topology.picker_directory:
+        return {}
+    return {"static_resources": {"clusters": [log_cluster(topology.picker_directory)]}}
 
 
 def _overload() -> Json:
     return {
         "refresh_interval": duration(0.25),
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _COUNTED_POWER_OF_TWO},
         "resource_monitors": [
             extension(
                 "envoy.resource_monitors.fixed_heap",
@@ -75,14 +89,24 @@ def _overload() -> Json:
             extension(
                 "envoy.resource_monitors.global_downstream_max_connections",
                 f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
-                max_active_downstream_connections=_CONNECTIONS_MAX,
+                max_active_downstream_connections=CONNECTIONS_MAX,
             ),
         ],
         "actions": [
             _heap_action("envoy.overload_actions.shrink_heap", _HEAP_SHRINK_FRACTION),
+            _reset_action(),
             _heap_action("envoy.overload_actions.stop_accepting_requests", _HEAP_REFUSE_FRACTION),
         ],
     }
+
+
+def _reset_action() -> Json:
+    scaled = {
+        "scaling_threshold": _RESET_FROM_FRACTION,
+        "saturation_threshold": _RESET_ALL_FRACTION,
+    }
+    trigger = {"name": "envoy.resource_monitors.fixed_heap", "scaled": scaled}
+    return {"name": "envoy.overload_actions.reset_high_memory_stream", "triggers": [trigger]}
 
 
 def _heap_action(name: str, fraction: float) -> Json:

@@ -5,21 +5,50 @@ of `listeners.py` found in the body; the peers' table routes by the header that 
 gateway set, and only to replicas of this plane. First match wins.
 """
 
-import json
 from collections.abc import Sequence
-from urllib.parse import quote
 
+from workload_plane.gateway.answers import (
+    answer,
+    escaped,
+    fault,
+    header,
+    naming_header,
+    openai_error,
+    telling_headers,
+)
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
+from workload_plane.gateway.models_list import model_list, served_here
+from workload_plane.gateway.picking import (
+    asked,
+    asked_for,
+    is_askable,
+    load_route,
+    not_asked,
+    sent_on,
+)
 from workload_plane.gateway.refusals import refuse_tools
+from workload_plane.gateway.relaying import (
+    INNER_ROUTES,
+    is_relayed,
+    relayed_matches,
+    resumed_routes,
+)
+from workload_plane.gateway.residency import residency_routes
+from workload_plane.gateway.route_tree import peer_tree, public_tree
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
+from workload_plane.gateway.trtllm_routes import trtllm_routes, unserved_trtllm
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
     DEPLOYMENT_HEADER,
     GENERATE_PATH,
+    GRPC_METADATA,
     HEALTH_PATH,
+    JSON_METADATA,
     MODEL_HEADER,
     OPENAI_PATHS,
     PLANE_HEADER,
+    STREAM_IDLE_FACTOR,
+    TRTLLM_PREFIX,
     Json,
     duration,
     typed,
@@ -28,13 +57,9 @@ from workload_plane.gateway.wire import (
 PUBLIC_ROUTES = "public"
 PEER_ROUTES = "peer"
 
-JSON_METADATA = "envoy.filters.http.json_to_metadata"
-GRPC_METADATA = "envoy.filters.http.grpc_field_extraction"
 FAULT_KEY = "fault"
 FAULT_JSON = "json"
 
-# A pause inside a stream is a hang only well past the time that the longest prompt needs.
-_STREAM_IDLE_FACTOR = 3
 # A reset may mean that the engine had begun, and that this very request killed it: one more
 # replica is put at risk, no third. It goes to the next priority, so a plane whose replicas all
 # died at once still answers through a peer.
@@ -52,8 +77,6 @@ _CLIENT_IDLE_SLACK_SECONDS = 30.0
 _DIRECT_BODY_BYTES_MAX = 1024 * 1024
 # As much of a wrong model's name as an error message repeats.
 _ECHO_CHARACTERS_MAX = 64
-# Named in the error for an unknown model; the whole list is at /v1/models.
-_LISTED_MODELS_MAX = 50
 
 
 def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
@@ -61,43 +84,64 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
     public = _table(
         PUBLIC_ROUTES,
         [
-            *(route for model in topology.models for route in _model_routes(model)),
+            *(route for model in topology.models for route in _model_routes(model, topology)),
+            *unserved_trtllm(topology.models),
             *_grpc_fallback(topology),
             *_request_faults(topology.models),
-            *_model_list(topology),
-            _answer({"path": HEALTH_PATH}, 200, {"status": "ok", "plane": topology.plane}),
-            _fault(
+            *model_list(topology),
+            answer({"path": HEALTH_PATH}, 200, {"status": "ok", "plane": topology.plane}),
+            fault(
                 {"prefix": "/"},
                 404,
-                "no such path; POST /v1/chat/completions, /v1/completions or /v1/embeddings,"
-                " or GET /v1/models",
+                "no such path; POST /v1/chat/completions, /v1/completions, /v1/embeddings or"
+                " /v1/responses, or GET /v1/models",
                 code="unknown_path",
             ),
         ],
-        topology.plane,
+        topology,
     )
     # The attempt count reaches the peer, which adds none of its own.
     public["virtual_hosts"][0]["include_request_attempt_count"] = True
+    inner = _inner(topology)
     if topology.tls is None:
-        return (public,)
+        return (public, *inner)
     peer = _table(
         PEER_ROUTES,
         [
-            _answer({"path": ALIVE_PATH}, 200, {"plane": topology.plane}),
-            *(route for model in topology.models for route in _forwarded_routes(model)),
-            _fault(
+            answer({"path": ALIVE_PATH}, 200, {"plane": topology.plane}),
+            *([load_route()] if topology.picks else ()),
+            *(route for model in topology.models for route in _forwarded_routes(model, topology)),
+            fault(
                 {"prefix": "/"},
                 404,
                 "this plane does not serve that deployment",
                 code="deployment_not_found",
             ),
         ],
-        topology.plane,
+        topology,
     )
-    return (public, peer)
+    return (public, *inner, peer)
 
 
-def _table(name: str, routes: list[Json], plane: str) -> Json:
+def _inner(topology: GatewayTopology) -> list[Json]:
+    """Return the relay's own table: the models' routes, none of which leads to the relay."""
+    if topology.relay is None:
+        return []
+    routes = [
+        route
+        for model in topology.models
+        for route in _model_routes(model, topology, to_relay=False)
+    ]
+    gone = fault(
+        {"prefix": "/"}, 404, "this model is not served here any more", code="model_not_found"
+    )
+    table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, gone], topology)
+    table["virtual_hosts"][0]["include_request_attempt_count"] = True
+    return [table]
+
+
+def _table(name: str, routes: list[Json], topology: GatewayTopology) -> Json:
+    plane, picks = topology.plane, topology.picks
     return typed(
         "envoy.config.route.v3.RouteConfiguration",
         name=name,
@@ -109,18 +153,21 @@ def _table(name: str, routes: list[Json], plane: str) -> Json:
             {
                 "name": name,
                 "domains": ["*"],
-                "routes": routes,
+                **(peer_tree(routes) if name == PEER_ROUTES else public_tree(routes)),
+                "typed_per_filter_config": not_asked() if picks else {},
                 # The plane that answered first stays; the forwarding gateway does not overwrite.
-                "response_headers_to_add": [_header(PLANE_HEADER, plane, "ADD_IF_ABSENT")],
+                "response_headers_to_add": [header(PLANE_HEADER, plane, "ADD_IF_ABSENT")],
             }
         ],
     )
 
 
-def _model_routes(model: ServedModel) -> list[Json]:
-    stream_idle_seconds = _STREAM_IDLE_FACTOR * model.ttft_bound_seconds
+def _model_routes(
+    model: ServedModel, topology: GatewayTopology, *, to_relay: bool = True
+) -> list[Json]:
+    stream_idle_seconds = STREAM_IDLE_FACTOR * model.ttft_bound_seconds
     post = [{"name": ":method", "string_match": {"exact": "POST"}}]
-    body_model = _metadata(JSON_METADATA, "model", {"string_match": {"exact": model.served_name}})
+    body_model = _metadata(JSON_METADATA, "model", _one_of(model.names))
     streams = _metadata(JSON_METADATA, "stream", {"bool_match": True})
     openai: Json = {"safe_regex": {"regex": OPENAI_PATHS}, "headers": post}
     streamed = _stream_action(cluster_name(HTTP, model.deployment), stream_idle_seconds, _RETRY_ON)
@@ -140,15 +187,44 @@ def _model_routes(model: ServedModel) -> list[Json]:
         ({"path": GENERATE_PATH, "grpc": {}, "dynamic_metadata": [message_model]}, generate),
         ({"path": GENERATE_PATH, "grpc": {}, "headers": [header_model]}, generate),
     ]
-    forwarded = _header(DEPLOYMENT_HEADER, model.deployment, "OVERWRITE_IF_EXISTS_OR_ADD")
+    if model.outside_of:
+        return residency_routes(model, [match for match, _ in matches])
+    if model.serves_trtllm:
+        return trtllm_routes(model, topology.plane, generate, [match for match, _ in matches])
+    relayed = relayed_matches(model, matches) if to_relay and is_relayed(topology, model) else []
+    matches[:0] = relayed
     routes: list[Json] = [
-        {"match": match, "route": action, "request_headers_to_add": [forwarded]}
-        for match, action in matches
+        {
+            "match": match,
+            "route": action,
+            "request_headers_to_add": [naming_header(model)],
+            "response_headers_to_add": telling_headers(topology.plane),
+            # Who comes back from the relay is asked for by the inner listener.
+            "typed_per_filter_config": asked_for(model)
+            if topology.picks and number >= len(relayed) and is_askable(match)
+            else {},
+        }
+        for number, (match, action) in enumerate(matches)
     ]
     if model.refuses_tools:
-        for route in routes[:2]:  # those of OpenAI's paths
-            route["typed_per_filter_config"] = refuse_tools(_no_tools(model))
-    return routes
+        for route in (route for route in routes if "safe_regex" in route["match"]):
+            route["typed_per_filter_config"] |= refuse_tools(_no_tools(model))
+    return [*_lacking(model, body_model, post), *routes]
+
+
+def _lacking(model: ServedModel, body_model: Json, post: list[Json]) -> list[Json]:
+    """Return the answers for paths that the model's engine has not."""
+    return [
+        fault(
+            {"path": f"/v1/{path}", "headers": post, "dynamic_metadata": [body_model]},
+            400,
+            f"the model `{escaped(model.served_name)}` has no /v1/{path}: its engine does not"
+            " serve it; use /v1/chat/completions, or another model",
+            code="unsupported_path",
+            param="model",
+        )
+        for path in model.lacks
+    ]
 
 
 def _no_tools(model: ServedModel) -> Json:
@@ -184,8 +260,9 @@ def _whole_action(model: ServedModel) -> Json:
 
 def _retry_policy(retry_on: str) -> Json:
     return {
-        "retry_on": retry_on,
+        "retry_on": f"{retry_on},retriable-headers",
         "num_retries": _RETRIES,
+        "retriable_headers": sent_on(),
         # An engine that still loads, or a peer whose last replica just went.
         "retriable_status_codes": [503],
         "retry_host_predicate": [
@@ -207,13 +284,17 @@ def _retry_policy(retry_on: str) -> Json:
     }
 
 
-def _forwarded_routes(model: ServedModel) -> list[Json]:
+def _forwarded_routes(model: ServedModel, topology: GatewayTopology) -> list[Json]:
     """Return the peers' routes: to replicas here, never retried; the sender's bounds hold."""
+    if model.outside_of:
+        return []
     named = {"name": DEPLOYMENT_HEADER, "string_match": {"exact": model.deployment}}
     matches: list[tuple[Json, str]] = [
         ({"path": GENERATE_PATH, "grpc": {}, "headers": [named]}, LOCAL_GRPC),
         ({"safe_regex": {"regex": OPENAI_PATHS}, "headers": [named]}, LOCAL_HTTP),
     ]
+    if model.serves_trtllm:
+        matches.append(({"prefix": TRTLLM_PREFIX, "grpc": {}, "headers": [named]}, LOCAL_GRPC))
     return [
         {
             "match": match,
@@ -222,6 +303,8 @@ def _forwarded_routes(model: ServedModel) -> list[Json]:
                 "timeout": duration(0),
                 "idle_timeout": duration(0),
             },
+            "response_headers_to_add": telling_headers(topology.plane),
+            "typed_per_filter_config": asked(model) if topology.picks and is_askable(match) else {},
         }
         for match, kind in matches
     ]
@@ -248,105 +331,35 @@ def _request_faults(models: Sequence[ServedModel]) -> list[Json]:
     is_text = {"string_match": {"safe_regex": {"regex": "(?s).+"}}}
     broken = _metadata(JSON_METADATA, FAULT_KEY, {"string_match": {"exact": FAULT_JSON}})
     return [
-        _fault(
+        fault(
             {**post, "dynamic_metadata": [_metadata(JSON_METADATA, "model", is_text)]},
             404,
             f"the model `%DYNAMIC_METADATA({JSON_METADATA}:model):{_ECHO_CHARACTERS_MAX}%`"
-            f" is not served here; {_escaped(_served(models))}",
+            f" is not served here; {escaped(served_here(models))}",
             param="model",
             code="model_not_found",
         ),
-        _fault(
+        fault(
             {**post, "dynamic_metadata": [broken]},
             400,
             "the body is not valid JSON, or not sent as Content-Type: application/json",
             code="invalid_json",
         ),
-        _fault(
+        fault(
             post,
             400,
-            f"the body must be a JSON object with a string `model`; {_escaped(_served(models))}",
+            f"the body must be a JSON object with a string `model`; {escaped(served_here(models))}",
             param="model",
             code="missing_model",
         ),
-        _fault(openai, 405, "this path takes POST only", code="method_not_allowed"),
+        fault(openai, 405, "this path takes POST only", code="method_not_allowed"),
     ]
 
 
-def _model_list(topology: GatewayTopology) -> list[Json]:
-    entries = {model.served_name: _model_entry(model, topology) for model in topology.models}
-    routes = [
-        _answer({"path": "/v1/models"}, 200, {"object": "list", "data": list(entries.values())})
-    ]
-    for name, entry in entries.items():
-        for path in dict.fromkeys((name, quote(name, safe=""), quote(name))):
-            routes.append(_answer({"path": f"/v1/models/{path}"}, 200, entry))
-    routes.append(
-        _fault(
-            {"prefix": "/v1/models/"},
-            404,
-            f"no such model; {_escaped(_served(topology.models))}",
-            param="model",
-            code="model_not_found",
-        )
-    )
-    return routes
-
-
-def _model_entry(model: ServedModel, topology: GatewayTopology) -> Json:
-    return {
-        "id": model.served_name,
-        "object": "model",
-        "created": 0,  # a deployment's time of creation is not the plane's to know
-        "owned_by": topology.project,
-    }
-
-
-def _served(models: Sequence[ServedModel]) -> str:
-    if not models:
-        return "no model is served here yet"
-    names = sorted(model.served_name for model in models)
-    more = ", …" if len(names) > _LISTED_MODELS_MAX else ""
-    return f"served: {', '.join(names[:_LISTED_MODELS_MAX])}{more}"
+def _one_of(names: Sequence[str]) -> Json:
+    exact: list[Json] = [{"string_match": {"exact": name}} for name in names]
+    return exact[0] if len(exact) == 1 else {"or_match": {"value_matchers": exact}}
 
 
 def _metadata(namespace: str, key: str, value: Json) -> Json:
     return {"filter": namespace, "path": [{"key": key}], "value": value}
-
-
-def _header(name: str, value: str, action: str) -> Json:
-    return {"header": {"key": name, "value": value}, "append_action": action}
-
-
-def _answer(match: Json, status: int, body: Json) -> Json:
-    """Return a route that the gateway answers itself."""
-    text = json.dumps(body, separators=(",", ":"))
-    content = _header("content-type", "application/json", "OVERWRITE_IF_EXISTS_OR_ADD")
-    return {
-        "match": match,
-        "direct_response": {"status": status, "body": {"inline_string": text}},
-        "response_headers_to_add": [content],
-    }
-
-
-def _fault(match: Json, status: int, message: str, *, code: str, param: str | None = None) -> Json:
-    """Return a route answered with an error of OpenAI's shape; the message is a format."""
-    return {
-        "match": match,
-        "direct_response": {
-            "status": status,
-            "body_format": {"json_format": openai_error(message, code=code, param=param)},
-        },
-    }
-
-
-def openai_error(
-    message: str, *, code: str, kind: str = "invalid_request_error", param: str | None = None
-) -> Json:
-    """Return an error body as OpenAI's clients understand it."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def _escaped(text: str) -> str:
-    """Return text that a format string shows as it is."""
-    return text.replace("%", "%%")

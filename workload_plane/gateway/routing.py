@@ -4,13 +4,19 @@
 neither needs memory of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from skerry.fleet.deployment import Revision
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
-from skerry.fleet.engine import EngineName
+from skerry.fleet.digests import split_digest
 from skerry.fleet.observation import ReplicaState
+from skerry.fleet.pool import resides
+from workload_plane.gateway.abilities import (
+    adapter_names,
+    ignores_tools,
+    lacking_paths,
+    serves_trtllm,
+)
 from workload_plane.gateway.peers import allowed_peers, order_peers
 from workload_plane.gateway.topology import (
     Address,
@@ -19,8 +25,10 @@ from workload_plane.gateway.topology import (
     LocalReplica,
     Peer,
     PeerTls,
+    RelayPorts,
     ServedModel,
 )
+from workload_plane.picker.wire import has_short_paths
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings
@@ -51,21 +59,30 @@ def build_topology(
     desired: DesiredState,
     live: Iterable[LiveReplica],
     hosts: Hosts,
+    measured: Mapping[str, float] | None = None,
 ) -> GatewayTopology:
-    """Return the gateway's whole topology; raises ValueError when it does not fit together."""
+    """Return the gateway's whole topology; raises ValueError when it does not fit together.
+
+    `measured` are the peers' distances in seconds, of those that are known.
+    """
     replicas = [one for one in live if one.alive]
     others = {peer.plane: peer for peer in desired.peers if peer.plane != settings.plane}
-    ordered = order_peers(_own(settings), tuple(others.values()), {})
-    peers = _peers(ordered, others, hosts)
+    far = measured or {}
+    ordered = order_peers(_own(settings), tuple(others.values()), far)
+    peers = _peers(ordered, others, hosts, far)
     reachable = {peer.plane for peer in peers}
     models: dict[str, ServedModel] = {}
-    for assignment in served(desired, replicas):
-        model = _model(assignment, replicas, _helpers(assignment, ordered, others))
+    # What may be asked for here comes first: a name that another may not be asked by is its own.
+    for assignment in sorted(served(desired, replicas), key=lambda one: not admits(settings, one)):
+        model = _model(settings, assignment, replicas, _helpers(assignment, ordered, others))
+        if not admits(settings, assignment):
+            model = _kept_out(model, assignment)
         # Two deployments of one served name: the first by name keeps it, or neither would serve.
         models.setdefault(
             model.served_name, _with_peers(model, [p for p in model.peers if p in reachable])
         )
-    return _listening(settings, hosts, tuple(models.values()), peers)
+    by_name = sorted(models.values(), key=lambda model: model.deployment)
+    return _listening(settings, hosts, _without_clashes(tuple(by_name)), peers)
 
 
 def empty_topology(settings: PlaneSettings, hosts: Hosts) -> GatewayTopology:
@@ -86,6 +103,15 @@ def served(desired: DesiredState, live: Iterable[LiveReplica]) -> tuple[Assignme
     )
 
 
+def admits(settings: PlaneSettings, assignment: Assignment) -> bool:
+    """Say whether this plane may see the deployment's requests at all; fails closed.
+
+    By the plane's own settings, not by what the control plane tells of it: a plane that names no
+    zone lies in none.
+    """
+    return resides(settings.identity.residency_zones, assignment.deployment.policy.residency_zones)
+
+
 def build_endpoints(
     settings: PlaneSettings, desired: DesiredState, live: Iterable[LiveReplica]
 ) -> dict[str, object]:
@@ -98,7 +124,7 @@ def build_endpoints(
             {
                 "served_name": assignment.deployment.revision.base_model.served_name,
                 "deployment": assignment.deployment.name,
-                "base_model": assignment.deployment.revision.base_model.uri,
+                "base_model": split_digest(assignment.deployment.revision.base_model.uri)[0],
                 "context_tokens": assignment.deployment.revision.engine.context_tokens,
                 "replicas": [
                     {
@@ -110,6 +136,7 @@ def build_endpoints(
                 ],
             }
             for assignment in served(desired, replicas)
+            if admits(settings, assignment)
         ],
     }
 
@@ -126,7 +153,10 @@ def _own(settings: PlaneSettings) -> PeerPlane:
 
 
 def _peers(
-    ordered: tuple[str, ...], others: Mapping[str, PeerPlane], hosts: Hosts
+    ordered: tuple[str, ...],
+    others: Mapping[str, PeerPlane],
+    hosts: Hosts,
+    measured: Mapping[str, float],
 ) -> tuple[Peer, ...]:
     peers = []
     for rank, plane in enumerate(ordered):
@@ -134,7 +164,15 @@ def _peers(
         address = hosts.address(host)
         if address is None or not port.isdigit():
             continue  # not resolved yet: it comes with the next publication
-        peers.append(Peer(plane=plane, host=address, peer_port=int(port), distance_rank=rank))
+        peers.append(
+            Peer(
+                plane=plane,
+                host=address,
+                peer_port=int(port),
+                distance_rank=rank,
+                distance_seconds=measured.get(plane),
+            )
+        )
     return tuple(peers)
 
 
@@ -146,12 +184,15 @@ def _helpers(
 
 
 def _model(
+    settings: PlaneSettings,
     assignment: Assignment,
-    live: Iterable[LiveReplica],
+    live: Sequence[LiveReplica],
     peers: tuple[str, ...],
 ) -> ServedModel:
     deployment = assignment.deployment
     revision = deployment.revision
+    engine = settings.engine_override or revision.engine.name
+    may_start = any(envelope.ceiling for envelope in assignment.envelopes)
     bound = max(TTFT_BOUND_SECONDS_MIN, TTFT_BOUND_FACTOR * revision.objective.ttft_seconds)
     answer = DEADLINE_FACTOR * revision.engine.context_tokens * revision.objective.tpot_seconds
     return ServedModel(
@@ -169,22 +210,60 @@ def _model(
                 draining=one.record.state is ReplicaState.DRAINING,
             )
             for one in live
-            if one.record.deployment == deployment.name
-            and one.record.state in (ReplicaState.READY, ReplicaState.DRAINING)
+            if _is_of(one, deployment.name)
         ),
         peers=peers,
-        refuses_tools=_ignores_tools(revision),
+        listed=may_start or bool(peers) or any(_is_of(one, deployment.name) for one in live),
+        refuses_tools=ignores_tools(revision, engine),
+        adapters=adapter_names(revision, engine),
+        lacks=lacking_paths(engine),
+        serves_trtllm=serves_trtllm(revision, engine),
+        routing=deployment.routing,
+        priority=deployment.policy.priority,
+        concurrent_requests=revision.engine.concurrent_requests,
     )
 
 
-def _ignores_tools(revision: Revision) -> bool:
-    # The others refuse tools by themselves when no parser for them is set.
-    is_llamacpp = revision.engine.name is EngineName.LLAMACPP
-    return is_llamacpp and dict(revision.engine.options).get("tools", "").lower() != "true"
+def _kept_out(model: ServedModel, assignment: Assignment) -> ServedModel:
+    """Return the model as it is where its requests may not come: replicas end what they have."""
+    return replace(
+        model,
+        replicas=tuple(replace(replica, draining=True) for replica in model.replicas),
+        peers=(),
+        listed=False,
+        outside_of=assignment.deployment.policy.residency_zones,
+    )
+
+
+def _is_of(one: LiveReplica, deployment: str) -> bool:
+    return one.record.deployment == deployment and one.record.state in (
+        ReplicaState.READY,
+        ReplicaState.DRAINING,
+    )
+
+
+def _without_clashes(models: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]:
+    """Return the models with those adapters only whose names mean nothing else already."""
+    taken = {model.served_name for model in models}
+    kept: list[ServedModel] = []
+    for model in models:
+        adapters = tuple(name for name in dict.fromkeys(model.adapters) if name not in taken)
+        taken.update(adapters)
+        kept.append(replace(model, adapters=adapters))
+    return tuple(kept)
 
 
 def _with_peers(model: ServedModel, peers: list[str]) -> ServedModel:
     return replace(model, peers=tuple(peers))
+
+
+def _relay(settings: PlaneSettings) -> RelayPorts | None:
+    relay = settings.relay
+    if relay is None:
+        return None
+    return RelayPorts(
+        http_port=relay.http_port, grpc_port=relay.grpc_port, inner_port=relay.inner_port
+    )
 
 
 def _listening(
@@ -209,6 +288,7 @@ def _listening(
         models=models,
         peers=peers if tls is not None else (),
         front=Address(host=LOOPBACK, port=settings.front_port),
+        relay=_relay(settings),
         tls=PeerTls(
             certificate_path=str(tls.cert),
             key_path=str(tls.key),
@@ -217,4 +297,6 @@ def _listening(
         )
         if tls is not None
         else None,
+        picker_directory=str(settings.picker_dir) if has_short_paths(settings.picker_dir) else "",
+        picks=gateway.picker and has_short_paths(settings.picker_dir),
     )

@@ -24,13 +24,14 @@ from workload_plane.gateway.clusters import (
 )
 from workload_plane.gateway.order import CLUSTERS, LISTENERS, ROUTES_FOLDER, SECRETS_FOLDER
 from workload_plane.gateway.wire import Json
+from workload_plane.picker.wire import WAITING_ROOM
 
 # The admin answers in about a millisecond; one that does not within a second is unknown.
 _ADMIN_SECONDS = 1.0
 # 1,000 deployments on 10 replicas each are 40,000 hosts of about 1.5 KiB.
 _ADMIN_BYTES_MAX = 64 * 1024 * 1024
 _STATS_FILTER = (
-    r"^(server\.state"
+    r"^(server\.(state|uptime)"
     r"|(listener_manager\.lds|cluster_manager\.cds|http\.\w+\.rds\.\w+|cluster\.[a-z-]+/[^.]+"
     r"|sds\.\w+)\.(version_text|update_rejected|update_failure))$"
 )
@@ -75,7 +76,7 @@ class GatewayStatus:
     """One look at the gateway.
 
     `versions` and `rejected` are by file as in `PublishResult.versions`; `rejected` counts since
-    Envoy started.
+    Envoy started, `uptime_seconds` ago.
     """
 
     live: bool
@@ -84,6 +85,7 @@ class GatewayStatus:
     in_flight: Mapping[str, InFlight]
     hosts: Mapping[str, tuple[HostHealth, ...]]
     peers: Mapping[str, PeerHealth]
+    uptime_seconds: int | None = None
 
 
 async def read_status(
@@ -119,6 +121,7 @@ def parse_status(stats: Json, clusters: Json) -> GatewayStatus:
         in_flight=_in_flight(hosts),
         hosts=hosts,
         peers=_peers(hosts),
+        uptime_seconds=_uptime(values),
     )
 
 
@@ -151,6 +154,11 @@ def _versions(values: Mapping[str, Any]) -> dict[str, str]:
         if name.endswith(".version_text")
         and (path := _file_of(name.removesuffix(".version_text"))) is not None
     }
+
+
+def _uptime(values: Mapping[str, Any]) -> int | None:
+    uptime = values.get("server.uptime")
+    return None if uptime is None else int(uptime)
 
 
 def _rejected(values: Mapping[str, Any]) -> dict[str, int]:
@@ -212,7 +220,11 @@ def _in_flight(hosts: Mapping[str, tuple[HostHealth, ...]]) -> dict[str, InFligh
         kind, deployment = split
         before = result.get(deployment, InFlight())
         local = sum(host.active_requests for host in members if host.priority == 0)
-        remote = sum(host.active_requests for host in members if host.priority > 0)
+        remote = sum(
+            host.active_requests
+            for host in members
+            if host.priority > 0 and host.name != WAITING_ROOM
+        )
         forwarded = kind in (LOCAL_HTTP, LOCAL_GRPC)
         result[deployment] = InFlight(
             here_from_clients=before.here_from_clients + (0 if forwarded else local),

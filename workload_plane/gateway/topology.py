@@ -6,9 +6,10 @@ cannot empty the gateway.
 """
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skerry.fleet.names import check_name
+from skerry.fleet.routing import Routing
 
 _PORT_MAX = 65535
 
@@ -56,13 +57,30 @@ class PeerTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayPorts:
+    """The relay's ports for HTTP and gRPC, and the gateway's for the relay; all on loopback."""
+
+    http_port: int
+    grpc_port: int
+    inner_port: int
+
+    def __post_init__(self) -> None:
+        for port in (self.http_port, self.grpc_port, self.inner_port):
+            _check_port(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another plane's gateway; of those that may serve, the smallest distance rank is first."""
+    """Another plane's gateway; of those that may serve, the smallest distance rank is first.
+
+    `distance_seconds` is a round trip as last settled, None until it was measured.
+    """
 
     plane: str
     host: str
     peer_port: int
     distance_rank: int
+    distance_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_host(self.host)
@@ -92,7 +110,13 @@ class ServedModel:
 
     `peers` are plane names, residency already applied. `ttft_bound_seconds` is the time to the
     first token at the deployment's longest context, `total_deadline_seconds` bounds an answer
-    that is not streamed. `refuses_tools`: its engine would ignore a request's tools.
+    that is not streamed. `refuses_tools`: its engine would ignore a request's tools. `adapters`
+    are further values of `model` that its engine takes; `lacks` names the paths below /v1/ that
+    its engine has not; `serves_trtllm`: its replicas have `trtllm.TrtllmService` and nothing else.
+    `listed`: a replica here or at a peer serves it, or this plane may start one. `priority` 0 is
+    the most urgent; `concurrent_requests` of one replica's engine, 0 for not known. `outside_of`:
+    the residency zones that its requests are kept to, where this plane lies in none of them; they
+    are refused here, and its replicas only end what they have.
     """
 
     served_name: str
@@ -102,6 +126,14 @@ class ServedModel:
     replicas: tuple[LocalReplica, ...] = ()
     peers: tuple[str, ...] = ()
     refuses_tools: bool = False
+    adapters: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    serves_trtllm: bool = False
+    listed: bool = True
+    routing: Routing = field(default_factory=Routing)
+    priority: int = 1
+    concurrent_requests: int = 0
+    outside_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.served_name:
@@ -109,11 +141,23 @@ class ServedModel:
         check_name(self.deployment, "deployment")  # it also names a directory and a host
         if self.ttft_bound_seconds <= 0 or self.total_deadline_seconds <= 0:
             raise ValueError(f"deployment {self.deployment!r}: time bounds must be above zero")
+        open_to = self.peers or self.listed or any(not r.draining for r in self.replicas)
+        if self.outside_of and open_to:
+            raise ValueError(f"deployment {self.deployment!r} is kept out of this plane")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return every value of `model` that means this deployment, its served name first."""
+        return (self.served_name, *self.adapters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayTopology:
-    """All a plane's gateway knows: where it listens, what it serves, and who its peers are."""
+    """All a plane's gateway knows: where it listens, what it serves, and who its peers are.
+
+    `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
+    only where it `picks`.
+    """
 
     plane: str
     project: str
@@ -122,10 +166,15 @@ class GatewayTopology:
     peers: tuple[Peer, ...] = ()
     front: Address | None = None
     tls: PeerTls | None = None
+    picker_directory: str = ""
+    picks: bool = False
+    relay: RelayPorts | None = None
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")
-        _check_unique("served name", [model.served_name for model in self.models])
+        if self.picks and not self.picker_directory:
+            raise ValueError("a picker that is to be asked needs a directory for its sockets")
+        _check_unique("served name", [name for model in self.models for name in model.names])
         _check_unique("deployment", [model.deployment for model in self.models])
         _check_unique("peer", [peer.plane for peer in self.peers])
         if self.peers and self.tls is None:

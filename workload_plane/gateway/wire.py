@@ -13,14 +13,31 @@ TYPE_PREFIX = "type.googleapis.com/"
 DEPLOYMENT_HEADER = "x-skerry-deployment"
 # On every answer: the plane whose replica or gateway gave it.
 PLANE_HEADER = "x-skerry-plane"
+# On every answer, errors too: the client's own where it gave one, or one made here.
+REQUEST_ID_HEADER = "x-request-id"
+# On answers from a replica: whose it is, and how long the request waited in the gateway.
+TIMING_HEADER = "server-timing"
+# On what the gateway answers for a replica that was lost over the request: it may be the cause.
+LOST_HEADER = "x-skerry-lost"
+# The relay's, on what it asks again for a stream that broke: a loss is then not retried here.
+RESUMED_HEADER = "x-skerry-resumed"
+# The relay's answer to a stream that it cannot carry: the gateway takes the way without it.
+DIRECT_HEADER = "x-skerry-direct"
 # The header by which a gRPC client may choose a model instead of the message's field.
 MODEL_HEADER = "x-model"
+
+# Where filters leave what they read of a body.
+JSON_METADATA = "envoy.filters.http.json_to_metadata"
+GRPC_METADATA = "envoy.filters.http.grpc_field_extraction"
 
 IDENTITY_SECRET = "identity"
 AUTHORITY_SECRET = "authority"
 
 GENERATE_PATH = "/openengine.v1.Inference/Generate"
-OPENAI_PATHS = "/v1/(chat/completions|completions|embeddings)"
+TRTLLM_PREFIX = "/trtllm.TrtllmService/"
+RESPONSES_PATH = "/v1/responses"
+MODELS_PATH = "/v1/models"
+OPENAI_PATHS = "/v1/(chat/completions|completions|embeddings|responses)"
 ALIVE_PATH = "/skerry/alive"
 HEALTH_PATH = "/health"
 
@@ -33,6 +50,9 @@ STREAMS_PER_CONNECTION_MAX = 1024
 # Envoy's advice for edges: what one stream and one connection may have unread in flight.
 STREAM_WINDOW_BYTES = 64 * 1024
 CONNECTION_WINDOW_BYTES = 1024 * 1024
+# A pause inside a stream is a hang only well past the time that the longest prompt needs: so many
+# times the deployment's bound on the first token.
+STREAM_IDLE_FACTOR = 3
 # How late a changed set of endpoints may be seen.
 _POLL_SECONDS = 0.5
 
@@ -53,8 +73,11 @@ def duration(seconds: float) -> str:
 
 
 def socket_address(host: str, port: int) -> Json:
-    """Return an Envoy socket address."""
-    return {"socket_address": {"address": host, "port_value": port}}
+    """Return an Envoy socket address; `::` stands for all addresses, IPv4 ones too."""
+    address: Json = {"address": host, "port_value": port}
+    if host == "::":
+        address["ipv4_compat"] = True  # or Envoy would keep out every peer: they come by IPv4
+    return {"socket_address": address}
 
 
 def file_source(root: str, path: str) -> Json:

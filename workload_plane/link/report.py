@@ -22,13 +22,12 @@ def build_report(
 ) -> PlaneReport:
     """Return all that the plane says of itself; without a supply, what its settings say it has."""
     gateway = settings.gateway
-    public = f"{gateway.host}:{gateway.public_port}"
+    host = gateway.advertised_host
+    public = f"{host}:{gateway.public_port}"
     return PlaneReport(
         identity=settings.identity,
         pools=settings.pools if supply is None else supply.shapes,
-        gateway=GatewayAddresses(
-            http=public, grpc=public, peer=f"{gateway.host}:{gateway.peer_port}"
-        ),
+        gateway=GatewayAddresses(http=public, grpc=public, peer=f"{host}:{gateway.peer_port}"),
         held=held,
         replicas=tuple(observed_replica(record) for record in replicas),
         peers=peers,

@@ -7,13 +7,16 @@ another's base model.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import (
+    Conflict,
     Corrupt,
     Denied,
     Exhausted,
@@ -43,7 +46,12 @@ from workload_plane.models.wanted import WantedModel, choose_downloads
 
 _log = logs.get_logger(__name__)
 
-TICK_SECONDS = 1.0  # when a failed download is due again, nothing else tells
+Result = TypeVar("Result")
+
+# When a failed download is due again, or what was here went, nothing else tells.
+TICK_SECONDS = 1.0
+# The disk may be shared, and hang: from then on no start tries what it would only wait for.
+DISK_SECONDS_MAX = 10.0
 TOLD_SECONDS = 2.0  # people read it; every word of it goes to the control plane
 # After a failure that another try may mend; a wrong URI is tried as rarely in the end.
 RETRY_INITIAL_SECONDS = 5.0
@@ -57,7 +65,8 @@ class _Model:
     uri: ModelUri
     key: str
     tree: str = ""
-    path: Path | None = None
+    path: Path | None = None  # as last looked
+    is_looked_at: bool = False
     listed_bytes: int = 0
     fetches: list[FileFetch] = field(default_factory=list)
     rate: progress.Rate = field(default_factory=progress.Rate)
@@ -72,6 +81,14 @@ class _Model:
     @property
     def bytes_done(self) -> int:
         return sum(fetch.bytes_done for fetch in self.fetches)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A base model that is here: what an engine is given, and the digest of it all."""
+
+    path: Path
+    tree: str
 
 
 class ModelCache:
@@ -107,6 +124,11 @@ class ModelCache:
         self._changed = asyncio.Event()
         # What goes and what may come is decided by one at a time.
         self._room = asyncio.Lock()
+        # Apart from the downloads' threads: a look takes no time, and waits for no large write.
+        self._looks = ThreadPoolExecutor(1, thread_name_prefix="model-looks")
+        self._looks_since: float | None = None  # of the look under way
+        self._living: frozenset[str] | None = None
+        self._is_over_noted = True
 
     def want(self, wanted: Sequence[WantedModel]) -> None:
         """Have these here, and give up the download of whatever else."""
@@ -133,9 +155,10 @@ class ModelCache:
         """
         for uri in uris:
             model = self._models.get(uri)
-            if model is None or model.error is not None or self._look(model) is not None:
+            if model is None or model.error is not None:
                 continue
-            return self._tell(model)
+            if self._here(model) is None or self._is_hanging():
+                return self._tell(model)
         return ""
 
     def path(self, uri: str) -> Path:
@@ -144,7 +167,7 @@ class ModelCache:
         if model is None:
             parse_uri(uri)
             raise Unavailable(f"base model {uri} has not been asked for yet")
-        path = self._look(model)
+        path = self._here(model)
         if path is not None:
             return path
         if model.error is not None:
@@ -154,46 +177,76 @@ class ModelCache:
     async def hold(self, replica: str, uris: Iterable[str]) -> None:
         """Keep base models for a replica, before it is started; raises as `path`."""
         for uri in uris:
-            self.path(uri)
+            path = self.path(uri)
             model = self._models[uri]
-            await asyncio.to_thread(self._store.hold, replica, model.tree)
-            await asyncio.to_thread(self._store.touch, model.key)
+            self._living = (self._living or frozenset()) | {replica}
+            try:
+                async with asyncio.timeout(DISK_SECONDS_MAX):
+                    await self._ask_disk(self._hold, replica, model.tree, model.key, path)
+            except TimeoutError:
+                raise Unavailable(
+                    f"base model {uri}: the disk of {self._store.root} has not answered within"
+                    f" {DISK_SECONDS_MAX:.0f} s; see to it"
+                ) from None
 
-    async def release_others(self, replicas: frozenset[str]) -> bool:
-        """Keep base models for these replicas alone; return whether that could be noted.
+    def keep_for(self, replicas: frozenset[str]) -> None:
+        """Keep base models for these replicas alone; `run` notes it.
 
-        What could not is kept for longer than it need be, and no replica waits for it.
+        What could not be noted is kept for longer than it need be, and no replica waits for it.
         """
-        if self._fault:
-            return False
-        try:
-            await asyncio.to_thread(self._store.release_others, replicas)
-        except OSError as error:
-            _log.warning("model.uses-not-noted", error=str(error))
-            return False
-        return True
+        if replicas != self._living:
+            self._living, self._is_over_noted = replicas, False
+            self._changed.set()
 
     async def run(self) -> None:
-        """Fetch what is wanted, for ever."""
+        """Fetch what is wanted, for ever; Conflict while another plane has the directory."""
         self._tasks.clear()  # those of a run before ended with it
+        with contextlib.ExitStack() as held:
+            await self._begin(held)
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._note_over()
+                    await self._look()
+                    self._turn(group)
+                    await first_of(self._clock.sleep(TICK_SECONDS), self._changed.wait())
+                    self._changed.clear()
+
+    async def _begin(self, held: contextlib.ExitStack) -> None:
         try:
-            await asyncio.to_thread(self._store.prepare)
+            await self._ask_disk(held.enter_context, self._store.alone())
+            await self._ask_disk(self._store.prepare)
+        except Conflict as error:
+            self._fault = error.message
+            raise
         except OSError as error:
             self._fault = f"{self._store.root} can't be used for base models: {error}"
             raise
         self._fault = ""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._turn(group)
-                await first_of(self._clock.sleep(TICK_SECONDS), self._changed.wait())
-                self._changed.clear()
+
+    def _ask_disk(self, work: Callable[..., Result], *arguments: object) -> asyncio.Future[Result]:
+        return asyncio.get_running_loop().run_in_executor(self._looks, work, *arguments)
+
+    async def _note_over(self) -> None:
+        """Let go of what replicas ran on that are over."""
+        if self._is_over_noted:
+            return
+        self._is_over_noted = True
+        try:
+            await self._ask_disk(
+                self._store.release, lambda replica: replica not in (self._living or frozenset())
+            )
+        except OSError as error:
+            self._is_over_noted = False  # tried again on the next tick
+            _log.warning("model.uses-not-noted", error=str(error))
 
     def _turn(self, group: asyncio.TaskGroup) -> None:
         now = self._clock.monotonic()
         missing = []
         for one in self._wanted:
             model = self._models.get(one.uri)
-            if model is not None and self._look(model) is None and now >= model.retry_at:
+            if model is None or not model.is_looked_at:
+                continue
+            if self._here(model) is None and now >= model.retry_at:
                 missing.append(one)
         chosen = choose_downloads(missing, self._tasks, self._settings.downloads_max)
         for uri in [uri for uri in self._tasks if uri not in chosen]:
@@ -257,7 +310,8 @@ class ModelCache:
         await self._check(model, pin, found)
         with disk_errors(uri.text, self._store):
             await self._tools.run(self._store.complete, key, found)
-        model.path = None
+        (here,) = await self._ask_disk(self._find, [(model.key, None)])
+        self._take(model, here)
         _log.info(
             "model.download-ended",
             uri=uri.text,
@@ -286,8 +340,8 @@ class ModelCache:
         if wanted and digest != wanted:
             await self._tools.run(self._store.drop_partial, model.key)
             raise Corrupt(
-                f"{uri.text} has the SHA-256 {digest}, not {wanted} as the base model's URI says;"
-                " nothing of it is used"
+                f"{uri.text} has the SHA-256 {digest}, not {wanted} as its URI or the catalogue of"
+                " base models says; nothing of it is used"
             )
         if pin is not None and pin.files != found.files:
             await self._tools.run(self._store.drop_partial, model.key)
@@ -340,24 +394,62 @@ class ModelCache:
         ]
         return frozenset(key for other in kept for key in (other.key, other.tree) if key)
 
-    def _look(self, model: _Model) -> Path | None:
-        """Return what an engine is given, None when the base model is not here."""
-        if model.is_coming:
-            return None  # it is here once its download says so, not a moment before
-        if model.path is not None and model.path.exists():
-            return model.path
-        model.path, model.tree = None, ""
+    def _here(self, model: _Model) -> Path | None:
+        """Return what an engine is given as last looked, None when the base model is not here."""
+        # It is here once its download says so, not a moment before.
+        return None if self._fault or model.is_coming else model.path
+
+    async def _look(self) -> None:
+        """Learn what is here, and wake the loop where that is news."""
+        models = [one for one in self._models.values() if not one.is_coming]
+        before = [(one.path, one.is_looked_at, one.error is None) for one in models]
+        self._looks_since = self._clock.monotonic()
+        found = await self._ask_disk(self._find, [(one.key, one.path) for one in models])
+        was_hanging, self._looks_since = self._is_hanging(), None
+        # None of them can have begun to come: that is decided after this, by the same task.
+        for model, here in zip(models, found, strict=True):
+            self._take(model, here)
+        after = [(one.path, one.is_looked_at, one.error is None) for one in models]
+        if after != before or was_hanging:
+            self._wake.set()
+
+    def _is_hanging(self) -> bool:
+        since = self._looks_since
+        return since is not None and self._clock.monotonic() - since > DISK_SECONDS_MAX
+
+    def _take(self, model: _Model, here: "_Found | Corrupt | None") -> None:
+        """Remember the outcome of a look."""
+        model.is_looked_at = True
+        match here:
+            case _Found():
+                model.path, model.tree = here.path, here.tree or model.tree
+                model.error, model.listed_bytes = None, 0
+            case Corrupt():
+                model.path, model.tree, model.error = None, "", here
+            case None:
+                model.path, model.tree = None, ""
+
+    def _find(self, asked: Sequence[tuple[str, Path | None]]) -> "list[_Found | Corrupt | None]":
+        """Return what is on the disk of each key; what was there before is only looked for."""
+        return [self._find_one(key, before) for key, before in asked]
+
+    def _find_one(self, key: str, before: Path | None) -> "_Found | Corrupt | None":
+        if before is not None and _is_there(before):
+            return _Found(path=before, tree="")
         try:
-            pin = self._store.pin(model.key)
+            pin = self._store.pin(key)
         except Corrupt as error:
-            model.error = error
-            return None
+            return error
         root = self._store.tree(pin) if pin is not None else None
         if pin is None or root is None:
             return None
-        model.path = root / main_file([file.path for file in pin.files])
-        model.tree, model.error, model.listed_bytes = pin.tree, None, 0
-        return model.path
+        return _Found(path=root / main_file([one.path for one in pin.files]), tree=pin.tree)
+
+    def _hold(self, replica: str, tree: str, key: str, path: Path) -> None:
+        self._store.hold(replica, tree)
+        self._store.touch(key)
+        if not _is_there(path):
+            raise Unavailable(f"{path} has just gone; it is fetched again")
 
     def _tell(self, model: _Model) -> str:
         now = self._clock.monotonic()
@@ -366,6 +458,10 @@ class ModelCache:
         uri = model.uri.text
         if self._fault:
             model.told = f"{uri} is not fetched: {self._fault}"
+        elif self._is_hanging():
+            model.told = f"the disk of {self._store.root} does not answer; {uri} waits for it"
+        elif not model.is_looked_at:
+            model.told = f"looking for {uri} on the disk"
         elif not model.is_coming:
             model.told = f"{uri} waits for other downloads"
         elif not model.fetches:
@@ -407,6 +503,13 @@ def _with_digests(
         )
         for file in files
     )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # such as a stale handle of a shared disk
 
 
 def _kind(model: _Model, error: SkerryError | OSError) -> SkerryError:

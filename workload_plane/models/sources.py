@@ -4,7 +4,6 @@ Only what is listed here is opened: a URI comes from outside and must not reach 
 comes from elsewhere is the cache's (`cache`).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from workload_plane.models.uris import REMOTE_SCHEMES, is_remote
 
 BUILTIN, FILE, SIMULATED = "builtin", "file", "simulated"
 _SUFFIX = ".gguf"
-_HASH_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +25,10 @@ class BaseModelFile:
     uri: str
     path: Path | None
     size_bytes: int = 0
-    sha256: str = ""
 
 
 def resolve(uri: str, model_dirs: Sequence[Path]) -> BaseModelFile:
-    """Return the file behind a base model's URI, without its checksum (see `checksummed`).
+    """Return the file behind a base model's URI, unread: `local_checks` looks into it.
 
     Raises NotFound, Denied, Infeasible or InvalidInput, each saying what to do.
     """
@@ -49,19 +46,6 @@ def resolve(uri: str, model_dirs: Sequence[Path]) -> BaseModelFile:
         )
     known = ", ".join(f"{scheme}://" for scheme in (BUILTIN, FILE, SIMULATED, *REMOTE_SCHEMES))
     raise InvalidInput(f"base model {uri!r} must start with one of {known}")
-
-
-def checksummed(model: BaseModelFile) -> BaseModelFile:
-    """Return the model with its SHA-256; reads the whole file, so call it off the loop."""
-    if model.path is None:
-        return model
-    digest = hashlib.sha256()
-    with open(model.path, "rb") as file:
-        while chunk := file.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return BaseModelFile(
-        uri=model.uri, path=model.path, size_bytes=model.size_bytes, sha256=digest.hexdigest()
-    )
 
 
 def _builtin(uri: str, name: str, model_dirs: Sequence[Path]) -> BaseModelFile:

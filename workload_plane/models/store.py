@@ -14,12 +14,12 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from skerry.plumbing.errors import Corrupt
-from skerry.plumbing.files import clean_temporaries, write_atomically
+from skerry.plumbing.errors import Conflict, Corrupt
+from skerry.plumbing.files import clean_temporaries, lock_file, write_atomically
 from workload_plane.models.eviction import Kept
 from workload_plane.models.port import RemoteFile, is_digest
 from workload_plane.models.uris import ModelUri
@@ -28,6 +28,7 @@ FORMAT = 1
 READ_BACK_BYTES = 64 * 1024 * 1024
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of 2,000 files with 255 characters each
 _BLOBS, _TREES, _PINS, _PARTIAL, _USES = "blobs", "trees", "pins", "partial", "uses"
+_LOCK = "cache.lock"
 _GOING = ".going-"
 _PART_MODE = 0o644
 _MODE = 0o444  # a base model is never written again, by an engine least of all
@@ -100,8 +101,26 @@ class ModelStore:
         """Remember the directory; touches nothing."""
         self.root = root
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the directory's only writer for the block; Conflict while another plane's is there.
+
+        The replicas of another plane are none of ours, and what they run on would give way.
+        """
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(lock_file(self.root / _LOCK))
+            except Conflict as error:
+                holder = (error.hints or {}).get("pid") or "unknown"
+                raise Conflict(
+                    f"{self.root} is used by another plane's agent, process {holder}; give each"
+                    " plane a model_cache.directory of its own"
+                ) from None
+            yield
+
     def prepare(self) -> None:
-        """Make the directories and remove what a killed writer left; call once at start."""
+        """Make the directories and remove what a killed writer left; call once, when `alone`."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o755)
         for name in (_BLOBS, _TREES, _PINS, _PARTIAL, _USES):
             (self.root / name).mkdir(exist_ok=True)
@@ -250,11 +269,14 @@ class ModelStore:
         names = [path.name for path in (self.root / _USES).iterdir()]
         return frozenset(name.rpartition(".")[2] for name in names)
 
-    def release_others(self, replicas: frozenset[str]) -> None:
-        """Forget the uses of all replicas but these."""
+    def release(self, is_over: Callable[[str], bool]) -> None:
+        """Forget the uses of the replicas that are over; each is asked about when it is its turn.
+
+        A disk may let us wait, and a replica may have been started meanwhile.
+        """
         for path in (self.root / _USES).iterdir():
             replica, _, tree = path.name.rpartition(".")
-            if replica not in replicas:
+            if is_over(replica):
                 self._touch(tree)  # it was in use until now
                 path.unlink(missing_ok=True)
 

@@ -50,7 +50,7 @@ def is_remote(uri: str) -> bool:
 
 def parse_uri(uri: str) -> ModelUri:
     """Return the parts of a remote base model's URI; raises InvalidInput with what is wrong."""
-    if len(uri) > URI_CHARACTERS_MAX or not _PRINTABLE.fullmatch(uri):
+    if len(uri.partition("#")[0]) > URI_CHARACTERS_MAX or not _PRINTABLE.fullmatch(uri):
         raise InvalidInput(
             f"base model {uri[:80]!r} must have at most {URI_CHARACTERS_MAX} printable characters"
             " without spaces"

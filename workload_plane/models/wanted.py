@@ -36,16 +36,34 @@ def wanted_models(desired: DesiredState, override: EngineName | None) -> tuple[W
 
 def model_uris(revision: Revision, override: EngineName | None) -> Iterator[str]:
     """Yield what a replica of the revision reads from elsewhere: base model, draft, adapters."""
+    return (uri for uri in _read(revision, override) if is_remote(uri))
+
+
+def local_uris(revision: Revision, override: EngineName | None) -> Iterator[str]:
+    """Yield what a replica of the revision reads that is on this machine already."""
+    return (uri for uri in _read(revision, override) if not is_remote(uri))
+
+
+def wanted_locally(desired: DesiredState, override: EngineName | None) -> frozenset[str]:
+    """Return what is on this machine already of all that may be started here."""
+    return frozenset(
+        uri
+        for assignment in desired.assignments
+        if not assignment.tombstone and any(one.ceiling > 0 for one in assignment.envelopes)
+        for uri in local_uris(assignment.deployment.revision, override)
+    )
+
+
+def _read(revision: Revision, override: EngineName | None) -> tuple[str, ...]:
     if override is not None and override is not revision.engine.name:
-        if override is not EngineName.SIMULATED and is_remote(revision.base_model.uri):
-            yield revision.base_model.uri  # the override keeps no technique of the engine's
-        return
+        # The override keeps no technique of the engine's.
+        return () if override is EngineName.SIMULATED else (revision.base_model.uri,)
     if revision.engine.name is EngineName.SIMULATED:
-        return
+        return ()
     speculative, lora = revision.engine.speculative, revision.engine.lora
     read = [revision.base_model.uri, speculative.draft_model_uri if speculative else None]
     read += [adapter.uri for adapter in lora.adapters] if lora else []
-    yield from dict.fromkeys(uri for uri in read if uri is not None and is_remote(uri))
+    return tuple(dict.fromkeys(uri for uri in read if uri is not None))
 
 
 def choose_downloads(

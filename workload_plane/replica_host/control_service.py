@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 # What the .proto files beside ours were written from.
 _SCHEMA_RELEASE = "v0.1"
 _NO_ADAPTERS = "this replica takes no adapters while it runs; name them in the deployment"
-_STATES = {
+HEALTH_STATES = {
     HostState.STARTING: lifecycle_pb2.HEALTH_STATE_STARTING,
     HostState.READY: lifecycle_pb2.HEALTH_STATE_READY,
     HostState.UNHEALTHY: lifecycle_pb2.HEALTH_STATE_NOT_READY,
@@ -80,16 +80,19 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
         spec = self._host.spec
         if request.model not in ("", spec.served_name, *spec.aliases):
             await refuse(context, model_not_found(request.model, spec.served_name))
-        generation = DIALECTS[self._host.launch.dialect].capabilities()
-        generation.max_num_sequences = spec.engine.concurrent_requests
+        # None where the engine is asked by a service of its own, and never by this one.
+        dialect = DIALECTS.get(self._host.launch.dialect)
+        generation = dialect.capabilities() if dialect else None
+        if generation is not None:
+            generation.max_num_sequences = spec.engine.concurrent_requests
         return model_pb2.ModelInfo(
             model_id=spec.model_path.rpartition("/")[2],
             served_model_name=spec.served_name,
             served_model_aliases=spec.aliases,
             max_context_length=spec.engine.context_tokens,
             max_output_tokens=spec.engine.context_tokens,
-            supports_text_input=True,
-            supports_token_ids_input=True,
+            supports_text_input=dialect is not None,
+            supports_token_ids_input=dialect is not None,
             generation=generation,
             supports_lora=bool(self._host.adapters),
             supports_multimodal=False,
@@ -122,7 +125,7 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
         host = self._host
         if request.model not in ("", host.spec.served_name, *host.spec.aliases):
             await refuse(context, model_not_found(request.model, host.spec.served_name))
-        state = _STATES[host.health.state]
+        state = HEALTH_STATES[host.health.state]
         check = lifecycle_pb2.HealthCheck(name="engine", state=state, message=host.message)
         response = lifecycle_pb2.HealthResponse(state=state, checks=[check])
         if request.include_inference_probe and host.health.serving:

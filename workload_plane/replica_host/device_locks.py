@@ -7,15 +7,19 @@ kernel frees a device once the last of them is gone, also when the host was kill
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from skerry.plumbing.errors import Conflict, Exhausted, InvalidInput
+from skerry.plumbing.errors import Conflict, Denied, Exhausted, InvalidInput
+from workload_plane.replica_host.marks import left_on_devices
 
 # Far more than any machine has: a wrong number must not fill the directory.
 DEVICES_MAX = 4_096
-# Planes may run as different users: each may lock, none may remove another's file.
-_DIRECTORY_MODE = 0o1777
+# Planes may run as different users: each may lock, none may remove another's file. Below what is
+# not everybody's, like /run, it is its owner's alone: a stranger's lock would keep engines away.
+_SHARED_MODE = 0o1777
+_OWN_MODE = 0o755
 _FILE_MODE = 0o666
 _NOTE_BYTES_MAX = 32
 _OPEN_TRIES_MAX = 10
@@ -24,7 +28,8 @@ _OPEN_TRIES_MAX = 10
 def take_devices(directory: Path, devices: Sequence[int]) -> tuple[int, ...]:
     """Lock the devices and return the descriptors that hold them, to be inherited by the engine.
 
-    Raises Conflict naming the process that has one, InvalidInput for a number that is none.
+    Raises Conflict naming the process that has one, InvalidInput for a number that is none. Also a
+    process that has closed the locks it inherited has what it was given.
     """
     if not devices:
         return ()
@@ -33,23 +38,45 @@ def take_devices(directory: Path, devices: Sequence[int]) -> tuple[int, ...]:
             raise InvalidInput(
                 f"{device} is no accelerator's number; they are 0..{DEVICES_MAX - 1}"
             )
-    held = [_open_directory(directory)]
+    held: list[int] = []
     try:
+        held.append(_open_directory(directory))
         for device in sorted(set(devices)):
             held.append(_lock(directory, device))
+        _check_left_behind(directory, devices)
+    except PermissionError as error:
+        _close(held)
+        raise Denied(
+            f"accelerators cannot be locked in {directory}: {error}; give this user the right to"
+            " write there, or all planes of this host another device_locks_dir"
+        ) from None
     except BaseException:
-        for descriptor in held:
-            os.close(descriptor)
+        _close(held)
         raise
     return tuple(held)
 
 
+def _close(held: Sequence[int]) -> None:
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def _check_left_behind(directory: Path, devices: Sequence[int]) -> None:
+    left = left_on_devices(directory, devices)
+    for process, device in sorted(left.items(), key=lambda one: one[0].pid):
+        raise Conflict(
+            f"accelerator {device} of this host is held by process {process.pid} ({process.name}),"
+            " which an engine left behind: end that",
+            hints={"pid": str(process.pid)},
+        )
+
+
 def _open_directory(directory: Path) -> int:
-    try:
-        directory.mkdir(parents=True)
-        directory.chmod(_DIRECTORY_MODE)
-    except FileExistsError:
-        pass
+    is_made = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    if is_made:
+        is_everybodys = directory.parent.stat().st_mode & stat.S_ISVTX
+        directory.chmod(_SHARED_MODE if is_everybodys else _OWN_MODE)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # Whoever tidies old files away (systemd-tmpfiles) leaves a locked directory alone.
     with contextlib.suppress(BlockingIOError):

@@ -1,10 +1,13 @@
-"""The engine's HTTP API as the host uses it: generate, probe, metrics, tokenise."""
+"""The engine's HTTP API as the host uses it: generate, probe, metrics, tokenise.
+
+An engine that serves openengine.v1 itself is asked through `openengine_client` instead.
+"""
 
 import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Protocol, Self
 
 import aiohttp
 
@@ -13,14 +16,38 @@ from workload_plane.engines.port import EngineLaunch
 from workload_plane.replica_host.faults import RequestFault, unavailable
 from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad, parse_load
 
-# A probe that takes longer is a hung engine: two of them and the pause before are under 3 s.
-PROBE_SECONDS_MAX = 0.9
+# A probe that takes longer is a hung engine: two of them and the pauses before are 1.35 s.
+PROBE_SECONDS_MAX = 0.6
 _METRICS_SECONDS_MAX = 1.0
 _CONNECT_SECONDS_MAX = 2.0
 # llama.cpp pings a silent stream every 30 s; a prompt of 100 k tokens on a CPU takes minutes.
 _SILENCE_SECONDS_MAX = 600.0
 _ERROR_BYTES_MAX = 64 * 1024
 _PAGE_BYTES_MAX = 4 * 1024 * 1024
+
+
+class EngineAsked(Protocol):
+    """What the host asks of its engine whatever it speaks; to be used inside `async with`."""
+
+    async def __aenter__(self) -> Self:
+        """Open the connections."""
+        ...
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close them."""
+        ...
+
+    async def probe(self) -> bool:
+        """Return whether the engine says within PROBE_SECONDS_MAX that it is healthy."""
+        ...
+
+    async def look(self) -> tuple[str, EngineLoad]:
+        """Return the engine's Prometheus page, empty without one, and how busy it is."""
+        ...
+
+    async def load(self) -> EngineLoad:
+        """Return how busy the engine is now, unknown where it does not tell."""
+        ...
 
 
 class EngineClient:
@@ -32,7 +59,7 @@ class EngineClient:
         self._launch = launch
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> "EngineClient":
+    async def __aenter__(self) -> Self:
         """Open the session."""
         # A connection for each request: on loopback it costs 0.1 ms, and a kept one may be closed
         # by the engine at the very moment it is used again.
@@ -92,11 +119,12 @@ class EngineClient:
 
     async def load(self) -> EngineLoad:
         """Return how busy the engine is now, unknown where it does not tell."""
-        return self.read_load(await self.metrics())
+        return (await self.look())[1]
 
-    def read_load(self, page: str) -> EngineLoad:
-        """Return how busy the engine is by its metrics page, unknown where there is none."""
-        return parse_load(page, self._launch.load_metrics) if page else UNKNOWN_LOAD
+    async def look(self) -> tuple[str, EngineLoad]:
+        """Return the metrics page and how busy the engine is by it, unknown where there is none."""
+        page = await self.metrics()
+        return page, parse_load(page, self._launch.load_metrics) if page else UNKNOWN_LOAD
 
     async def tokenize(self, text: str) -> tuple[int, ...]:
         """Return the text's token ids by llama.cpp's `/tokenize`, () when it gives none."""

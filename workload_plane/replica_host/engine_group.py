@@ -4,6 +4,7 @@ Workers come first; the process that answers on the replica's HTTP port is start
 listen. One that ends takes the others with it: what is left of an engine serves nobody.
 """
 
+import asyncio
 import os
 import signal
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from skerry.plumbing.processes import (
 from skerry.plumbing.tasks import first_of
 from workload_plane.engines.port import EngineLaunch, EngineProcess
 from workload_plane.replica_host import engine_process
+from workload_plane.replica_host.ending import main_grace_seconds
+from workload_plane.replica_host.prefix_disk import PrefixPlace
 from workload_plane.replica_host.spec import ReplicaSpec
 
 # A worker listens once its weights are loaded, which takes seconds to minutes.
@@ -43,18 +46,22 @@ class EngineGroup:
         launch: EngineLaunch,
         *,
         held: Sequence[int] = (),
+        place: PrefixPlace | None = None,
         owns_children: bool = False,
     ) -> None:
         """Start nothing yet; the engine's processes inherit the descriptors that are `held`.
 
+        Prefixes on disk are kept in the `place`, each engine's own ones.
         With `owns_children` every child of this process is the engine's: this process adopts
         orphans and starts nothing else.
         """
         self._spec = spec
-        self._held = held
+        self._held = held if place is None else (*held, place.lock)
+        self._place = place
         self._owns_children = owns_children
         *self._workers, self._main = launch.processes(spec.http_port)
         self._grace_seconds = launch.drain.kill_after_seconds
+        self._main_grace_seconds = main_grace_seconds(launch)
         self._started: dict[str, ProcessRecord] = {}
         self.ended = self._main.name  # whose log tells why, once one has ended
 
@@ -113,10 +120,18 @@ class EngineGroup:
 
     async def end(self, clock: Clock) -> None:
         """End all in order, by force after the grace, with whatever they started."""
-        # The one that answers first: workers that are gone would be its failed requests.
-        for process in reversed(self._started.values()):
-            await terminate(process, clock, self._grace_seconds)
+        # The one that answers first: workers that are gone would be its failed requests. Then the
+        # workers side by side: whoever ends the replica waits for one grace, not for one of each.
+        failures: list[BaseException | None] = []
+        rounds = (([self._main], self._main_grace_seconds), (self._workers, self._grace_seconds))
+        for processes, grace_seconds in rounds:
+            started = [self._started[one.name] for one in processes if one.name in self._started]
+            ends = (terminate(process, clock, grace_seconds) for process in started)
+            failures += await asyncio.gather(*ends, return_exceptions=True)
         self._kill()
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     async def confirm_gone(self, clock: Clock) -> None:
         """Kill what is left; return once all of it is gone and the ports are free.
@@ -130,15 +145,17 @@ class EngineGroup:
             living = [process for process in found if is_alive(process)]
             taken = None if living else self._why_not_free()
             if not living and taken is None:
-                return
+                break
             if clock.monotonic() > deadline:
                 raise taken or Unavailable(f"{_names(living)} of the engine does not die")
             await clock.sleep(_GONE_LOOK_SECONDS)
+        if self._place is not None:
+            await asyncio.to_thread(self._place.empty)
 
     def _why_not_free(self) -> Conflict | None:
         try:
             for process in (*self._workers, self._main):
-                check_port_free(self._spec.host, process.port)
+                check_port_free(process.host or self._spec.host, process.port)
         except Conflict as error:
             return error
         return None

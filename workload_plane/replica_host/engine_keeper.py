@@ -59,11 +59,13 @@ class EngineKeeper:
             _log.info("engine.started", pid=self._engine.first.pid, restart=restart.number)
 
     async def keep_log_small(self) -> None:
-        """Cut the engine's logs for ever, whenever one has grown too large."""
+        """Cut the logs of host and engine for ever, whenever one has grown too large."""
+        spec = self._host.spec
+        paths = [engine_process.log_path(spec, name) for name in self._engine.log_names]
         while True:
             await self._host.clock.sleep(_LOG_LOOK_SECONDS)
-            for name in self._engine.log_names:
-                await engine_process.trim_log(self._host.spec, name)
+            for path in (engine_process.host_log_path(spec), *paths):
+                await engine_process.trim_log(path)
 
     async def reap_orphans(self) -> None:
         """Reap for ever what processes of the engine left to this one when they ended."""

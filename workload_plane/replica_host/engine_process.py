@@ -1,11 +1,13 @@
 """The engine as a process of this host: prepared, started, and read when it fails."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from skerry.plumbing import files, processes
+from skerry.plumbing.bounded_log import FILE_MODE, bound_log
 from skerry.plumbing.errors import Infeasible, NotFound
 from skerry.plumbing.ports import check_port_free, free_port
 from skerry.plumbing.processes import ProcessRecord
@@ -15,14 +17,14 @@ from workload_plane.engines.port import (
     EngineProcess,
     LaunchParameters,
     UnsupportedTechnique,
+    worker_ports_wanted,
 )
+from workload_plane.replica_host.marks import environment_of
 from workload_plane.replica_host.spec import ReplicaSpec
 
 MAIN = "engine"  # the name of the process that answers; its log is `engine.log`
-_OLDER_SUFFIX = ".1"
-_LOG_MODE = 0o600  # prompts may stand in it
-# Past this the newest half becomes `.1` and the file begins anew: at most 12 MiB for each replica,
-# and what it wrote between two looks.
+# Past this the newest half becomes `.1` and the file begins anew: at most 12 MiB for the host and
+# for each process of its engine, and what they wrote between two looks.
 LOG_BYTES_MAX = 8 * 1024 * 1024
 _OLDER_BYTES_MAX = LOG_BYTES_MAX // 2
 _TAIL_BYTES_MAX = 4 * 1024
@@ -32,9 +34,10 @@ _LAST_LINES = 4
 _LAST_CHARS_MAX = 600
 
 
-def prepare(spec: ReplicaSpec, python: str) -> EngineLaunch:
+def prepare(spec: ReplicaSpec, python: str, disk_path: Path | None = None) -> EngineLaunch:
     """Return how the engine is started, with its files written and what it needs checked.
 
+    `disk_path` is the replica's own directory for prefixes, made already.
     Raises Infeasible, NotFound or Conflict with the remedy.
     """
     parameters = LaunchParameters(
@@ -46,7 +49,9 @@ def prepare(spec: ReplicaSpec, python: str) -> EngineLaunch:
         python=python,
         accelerators=spec.accelerators,
         draft_model_path=spec.draft_model_path,
+        nodes=spec.nodes,
         worker_ports=_worker_ports(spec),
+        disk_path=None if disk_path is None else str(disk_path),
     )
     try:
         launch = render(spec.engine, parameters)
@@ -58,8 +63,10 @@ def prepare(spec: ReplicaSpec, python: str) -> EngineLaunch:
             " deployment's base model URI"
         )
     ports = (spec.http_port, spec.grpc_port, spec.health_port)
-    for port in (*ports, *(worker.port for worker in launch.workers)):
+    for port in ports:
         check_port_free(spec.host, port)
+    for process in launch.processes(spec.http_port):
+        check_port_free(process.host or spec.host, process.port)
     for directory in (spec.config_dir, spec.log_dir):
         directory.mkdir(parents=True, exist_ok=True)
     for name, content in launch.files:
@@ -70,10 +77,10 @@ def prepare(spec: ReplicaSpec, python: str) -> EngineLaunch:
 def _worker_ports(spec: ReplicaSpec) -> tuple[int, ...]:
     if spec.worker_ports:
         return spec.worker_ports
-    apart = spec.engine.disaggregation  # nobody chose: a spec that was written by hand
+    wanted = worker_ports_wanted(spec.engine)  # nobody chose: a spec that was written by hand
     own = {spec.http_port, spec.grpc_port, spec.health_port}
     ports: set[int] = set()
-    while len(ports) < (apart.servers if apart is not None else 0):
+    while len(ports) < wanted:
         ports |= {free_port(spec.host)} - own
     return tuple(sorted(ports))
 
@@ -85,10 +92,10 @@ def start(spec: ReplicaSpec, process: EngineProcess, held: Sequence[int] = ()) -
     thread, before anything starts another one.
     """
     log = log_path(spec, process.name)
-    log.touch(mode=_LOG_MODE)
+    log.touch(mode=FILE_MODE)
     return processes.spawn(
         process.argv,
-        env={**os.environ, **dict(process.environment)},
+        env={**os.environ, **environment_of(spec), **dict(process.environment)},
         cwd=None,
         stdout_path=log,
         die_with_parent=True,
@@ -119,27 +126,12 @@ def last_words(spec: ReplicaSpec, name: str = MAIN) -> str:
     return " | ".join(lines[-_LAST_LINES:])[-_LAST_CHARS_MAX:]
 
 
-async def trim_log(spec: ReplicaSpec, name: str = MAIN) -> None:
-    """Make room in a process's log when it is too large; what is newest stays.
-
-    The engine appends to the same file meanwhile, so a line written at that very moment may be
-    lost. A pipe through this process would lose none, and would stop an engine whose host hangs.
-    """
-    path = log_path(spec, name)
-    try:
-        if path.stat().st_size > LOG_BYTES_MAX:
-            await asyncio.to_thread(_begin_anew, path)
-    except OSError:
-        return  # the file is gone, or nothing of it could be kept
+def host_log_path(spec: ReplicaSpec) -> Path:
+    """Return where whoever starts the host has its output: beside the folder of the engine's."""
+    return spec.log_dir.with_name(f"{spec.log_dir.name}.log")
 
 
-def _begin_anew(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            file.seek(-_OLDER_BYTES_MAX, os.SEEK_END)
-            kept = file.read()
-        whole_lines = kept[kept.find(b"\n") + 1 :]
-        older = path.with_name(f"{path.name}{_OLDER_SUFFIX}")
-        files.write_atomically(older, whole_lines, mode=_LOG_MODE)
-    finally:
-        os.truncate(path, 0)  # also with the disk full, which it else keeps so
+async def trim_log(path: Path) -> None:
+    """Make room in a log when it is too large; what is newest stays."""
+    with contextlib.suppress(OSError):  # the file is gone, or cannot be cut
+        await asyncio.to_thread(bound_log, path, LOG_BYTES_MAX, kept_bytes_max=_OLDER_BYTES_MAX)

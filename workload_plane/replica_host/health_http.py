@@ -24,8 +24,8 @@ async def start_health_http(host: ReplicaHost) -> web.AppRunner:
         return web.json_response(body, status=status)
 
     async def page(_: web.Request) -> web.Response:
-        engine_page = await host.engine.metrics()
-        readings.take(host.engine.read_load(engine_page))
+        engine_page, load = await host.engine.look()
+        readings.take(load)
         show_state(host.health.state)
         return web.Response(text=metrics.render().decode() + engine_page)
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from skerry.api.openengine.v1 import error_pb2
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.processes import ProcessRecord
 from workload_plane.engines.port import Dialect, EngineLaunch
-from workload_plane.replica_host.engine_client import EngineClient
+from workload_plane.replica_host.engine_client import EngineAsked
+from workload_plane.replica_host.faults import RequestFault, unavailable
 from workload_plane.replica_host.in_flight import Flights
 from workload_plane.replica_host.lifecycle import (
     RESTARTS,
@@ -21,9 +23,10 @@ from workload_plane.replica_host.state import record_of, write_record
 
 _log = logs.get_logger(__name__)
 
-PROBE_PAUSE_SECONDS = 1.0
-# After a failure the second look comes at once, so that a hang is known in under 3 s.
-_PROBE_AGAIN_SECONDS = 0.1
+PROBE_PAUSE_SECONDS = 0.1
+# After a failure the second look comes at once: a hang is known after 1.35 s, and with the next
+# looks of the gateway, half a second later, and of its picker nothing new comes.
+_PROBE_AGAIN_SECONDS = 0.05
 _SILENT = "the engine does not answer its health check"
 
 
@@ -31,7 +34,7 @@ class ReplicaHost:
     """One replica's health and requests; writes the state file at every change."""
 
     def __init__(
-        self, spec: ReplicaSpec, launch: EngineLaunch, engine: EngineClient, clock: Clock
+        self, spec: ReplicaSpec, launch: EngineLaunch, engine: EngineAsked, clock: Clock
     ) -> None:
         """Begin in state STARTING; nothing is written yet."""
         self.spec = spec
@@ -58,6 +61,18 @@ class ReplicaHost:
         if lora is None or self.launch.dialect is not Dialect.VLLM:
             return ()
         return tuple(adapter.name for adapter in lora.adapters)
+
+    def check_serving(self) -> None:
+        """Raise RequestFault, to be tried elsewhere, where no new request may come."""
+        state = self.health.state
+        if state is HostState.DRAINING:
+            raise RequestFault(
+                code=error_pb2.ERROR_CODE_DRAINING,
+                message="this replica is draining; send the request to another",
+                retryable=True,
+            )
+        if not self.health.serving:
+            raise unavailable(f"this replica is {state.value}: {self.message or 'not ready yet'}")
 
     def on_change(self, listener: Callable[[Health], None]) -> None:
         """Tell the listener of every later change of state."""

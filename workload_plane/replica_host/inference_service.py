@@ -11,11 +11,12 @@ from typing import Any
 import aiohttp
 import grpc
 
-from skerry.api.openengine.v1 import error_pb2, generation_pb2, openengine_pb2_grpc
+from skerry.api.openengine.v1 import generation_pb2, openengine_pb2_grpc
 from skerry.plumbing import logs
 from skerry.plumbing.ids import IdSource
 from workload_plane.replica_host.deltas import Delta, EngineSaid, Failed, TokenPiece
 from workload_plane.replica_host.dialects import DIALECTS, StreamReader, outputs_wanted
+from workload_plane.replica_host.engine_client import EngineClient
 from workload_plane.replica_host.faults import (
     RequestFault,
     invalid,
@@ -26,7 +27,6 @@ from workload_plane.replica_host.faults import (
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.in_flight import Aborted, EngineLost, Flight
 from workload_plane.replica_host.instruments import ENDED, FIRST_TOKEN, RUNNING, TOKENS
-from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.sampling import check_request
 from workload_plane.replica_host.sse import EventSplitter, OversizedEvent
 from workload_plane.replica_host.translate import Response, ResponseStream
@@ -42,9 +42,10 @@ _ABORTED = "ended by Abort"
 class InferenceService(openengine_pb2_grpc.InferenceServicer):
     """Generates through the engine of one host."""
 
-    def __init__(self, host: ReplicaHost, ids: IdSource) -> None:
-        """Serve the host's engine in its dialect."""
+    def __init__(self, host: ReplicaHost, engine: EngineClient, ids: IdSource) -> None:
+        """Serve that engine of the host in its dialect."""
         self._host = host
+        self._engine = engine
         self._ids = ids
         self._dialect = DIALECTS[host.launch.dialect]
 
@@ -63,19 +64,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
             ENDED.labels(outcome).inc()
 
     def _check(self, request: generation_pb2.GenerateRequest, context: Context) -> None:
-        state = self._host.health.state
-        if state is HostState.DRAINING:
-            raise RequestFault(
-                code=error_pb2.ERROR_CODE_DRAINING,
-                message="this replica is draining; send the request to another",
-                retryable=True,
-            )
-        if not self._host.health.serving:
-            raise RequestFault(
-                code=error_pb2.ERROR_CODE_INTERNAL,
-                message=f"this replica is {state.value}: {self._host.message or 'not ready yet'}",
-                retryable=True,
-            )
+        self._host.check_serving()
         spec = self._host.spec
         check_request(
             request,
@@ -94,7 +83,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
         stream = ResponseStream(request_id=flight.request_id, outputs=outputs_wanted(request))
         reader = self._dialect.reader(request)
         splitter = EventSplitter()
-        work = self._host.engine.generate(self._dialect.PATH, self._dialect.body(request, served))
+        work = self._engine.generate(self._dialect.PATH, self._dialect.body(request, served))
         outcome, is_accepted = "finished", False
         began = self._host.clock.monotonic()
         try:
@@ -130,7 +119,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
         """Return the event with the ids that the engine left out, where they can be known."""
         if not isinstance(event, Delta) or not event.tokens_missing or not event.tokens:
             return event
-        ids = await self._host.engine.tokenize(event.text)
+        ids = await self._engine.tokenize(event.text)
         # Only when the text alone gives so many tokens, and the last is the one that was told.
         known = event.tokens[-1]
         if len(ids) != len(event.tokens) + event.tokens_missing or ids[-1] != known.id:

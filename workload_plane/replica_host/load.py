@@ -33,7 +33,11 @@ def may_be_busy(load: EngineLoad, names: LoadMetrics) -> bool:
 
 
 def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
-    """Return the load in a Prometheus page; samples of one name with different labels add up."""
+    """Return the load in a Prometheus page of one engine.
+
+    Samples of one name with different labels, such as one for each of an engine's ranks, add up;
+    of the ratio their mean is taken, as each tells of a cache of its own.
+    """
     wanted = {
         name
         for name in (
@@ -47,6 +51,7 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         if name is not None
     }
     sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
     for line in page.splitlines():
         name = line.partition("{")[0].partition(" ")[0]
         if name not in wanted:
@@ -54,16 +59,18 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         # NAME{LABELS} VALUE [TIMESTAMP]; a label's value may hold spaces, so cut behind it.
         rest = line.rpartition("}")[2] if "{" in line else line[len(name) :]
         try:
-            sums[name] = sums.get(name, 0.0) + float(rest.split()[0])
+            value = float(rest.split()[0])
         except (IndexError, ValueError):
             continue
+        sums[name] = sums.get(name, 0.0) + value
+        counts[name] = counts.get(name, 0) + 1
     return EngineLoad(
         running_requests=_whole(sums, names.running_requests),
         queued_requests=_whole(sums, names.queued_requests),
         prompt_tokens=_whole(sums, names.prompt_tokens),
         generated_tokens=_whole(sums, names.generated_tokens),
         cached_prompt_tokens=_whole(sums, names.cached_prompt_tokens),
-        kv_used_ratio=_ratio(sums, names.kv_used_ratio),
+        kv_used_ratio=_ratio(sums, counts, names.kv_used_ratio),
     )
 
 
@@ -72,6 +79,8 @@ def _whole(sums: dict[str, float], name: str | None) -> int | None:
     return None if value is None or not 0 <= value < 2**63 else int(value)
 
 
-def _ratio(sums: dict[str, float], name: str | None) -> float | None:
-    value = sums.get(name) if name else None
+def _ratio(sums: dict[str, float], counts: dict[str, int], name: str | None) -> float | None:
+    if not name or name not in sums:
+        return None
+    value = sums[name] / counts[name]
     return None if value is None or not 0 <= value <= 1 else value

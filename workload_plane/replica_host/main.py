@@ -19,6 +19,7 @@ from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.device_locks import take_devices
 from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.prefix_disk import take_place
 from workload_plane.replica_host.spec import ReplicaSpec, read_spec
 from workload_plane.replica_host.state import record_of, write_record
 
@@ -47,18 +48,23 @@ def main(argv: list[str] | None = None) -> int:
         print(f"skerry-replica: {error}", file=sys.stderr, flush=True)
         return 2
     logs.bind(replica=spec.name, deployment=spec.deployment)
+    clock = SystemClock()
+    held: tuple[int, ...] = ()
+    place = None
     try:
         processes.adopt_orphans()
         held = _take_devices(spec)
-        launch = engine_process.prepare(spec, engine_python(spec.engine.name, os.environ))
+        place = take_place(spec)
+        python = engine_python(spec.engine.name, os.environ)
+        launch = engine_process.prepare(spec, python, place.blocks if place else None)
         # Before gRPC's threads: the kernel ties the engine's life to the thread that starts it.
-        engine = EngineGroup(spec, launch, held=held, owns_children=True)
+        engine = EngineGroup(spec, launch, held=held, place=place, owns_children=True)
         engine.start()
         _log.info("engine.started", engine=spec.engine.name.value, pid=engine.first.pid)
         # Only now, while the engine loads.
         from workload_plane.replica_host.serving import serve
 
-        return asyncio.run(serve(spec, launch, engine, SystemClock()))
+        return asyncio.run(serve(spec, launch, engine, clock))
     except Exception as error:
         # Also a mistake of ours is told in the record: else people see a host that is gone. An
         # engine that was started dies with this process.
@@ -71,11 +77,15 @@ def main(argv: list[str] | None = None) -> int:
             spec.state_file, record_of(spec, HostState.FAILED, None, str(error) or repr(error))
         )
         return 1
+    finally:
+        for descriptor in held:  # the next engine need not wait until a disk is tidy
+            os.close(descriptor)
+        if place is not None:
+            asyncio.run(place.give_back(clock))
 
 
 def _take_devices(spec: ReplicaSpec) -> tuple[int, ...]:
-    # The simulated engine has no more than the number: its planes may share a host without any.
-    if spec.device_locks_dir is None or spec.engine.name is EngineName.SIMULATED:
+    if spec.device_locks_dir is None or not spec.locks_devices:
         return ()
     return take_devices(spec.device_locks_dir, spec.accelerators)
 

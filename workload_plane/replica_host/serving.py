@@ -9,35 +9,37 @@ import asyncio
 from skerry.plumbing import logs, tasks
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.ids import SystemIds
-from workload_plane.engines.port import EngineLaunch
+from workload_plane.engines.port import Dialect, EngineLaunch
 from workload_plane.replica_host import engine_process
-from workload_plane.replica_host.engine_client import EngineClient
+from workload_plane.replica_host.ending import GRPC_STOP_SECONDS
+from workload_plane.replica_host.engine_client import EngineAsked, EngineClient
 from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.engine_keeper import EngineKeeper
-from workload_plane.replica_host.grpc_server import HealthAnnouncer, start_grpc
+from workload_plane.replica_host.grpc_server import HealthAnnouncer, services_of, start_grpc
 from workload_plane.replica_host.health_http import start_health_http
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.openai_absent import start_openai_absent
+from workload_plane.replica_host.openengine_client import OpenEngineClient
 from workload_plane.replica_host.spec import ReplicaSpec
+from workload_plane.replica_host.trtllm_client import TrtllmClient
 
 _log = logs.get_logger(__name__)
-
-# After the drain nothing is under way; this is for answers whose last bytes are being sent.
-_GRPC_STOP_SECONDS = 0.5
 
 
 async def serve(spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, clock: Clock) -> int:
     """Serve the started engine until it is given up or a signal asks to; return the exit code."""
     stop = asyncio.Event()
     tasks.stop_on_signals(stop)
-    base_url = f"http://{spec.host}:{spec.http_port}"
-    async with EngineClient(base_url, launch) as client:
+    async with _client_of(spec, launch) as client:
         host = ReplicaHost(spec, launch, client, clock)
         host.record_with(engine.first)
-        announcer = HealthAnnouncer()
+        announcer = HealthAnnouncer(services_of(client))
         changed = asyncio.Event()
         host.on_change(lambda _: changed.set())
-        site = await start_health_http(host)
+        sites = [await start_health_http(host)]
+        if launch.own_port is not None:
+            sites.append(await start_openai_absent(host))
         server = await start_grpc(host, SystemIds(clock), announcer)
 
         async def keep_announcing() -> None:
@@ -52,11 +54,20 @@ async def serve(spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, cl
             await tasks.first_of(
                 ending.wait(), keep_announcing(), keeper.keep_log_small(), keeper.reap_orphans()
             )
-            await server.stop(_GRPC_STOP_SECONDS)
+            await server.stop(GRPC_STOP_SECONDS)
         finally:
             await engine.end(clock)
-            await site.cleanup()
+            for site in sites:
+                await site.cleanup()
         return ending.finish()
+
+
+def _client_of(spec: ReplicaSpec, launch: EngineLaunch) -> EngineAsked:
+    if launch.own_port is not None and launch.dialect is Dialect.TRTLLM:
+        return TrtllmClient(launch.own_port, spec.engine.concurrent_requests)
+    if launch.own_port is not None:
+        return OpenEngineClient(launch.own_port)
+    return EngineClient(f"http://{spec.host}:{spec.http_port}", launch)
 
 
 class Ending:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from skerry.fleet.engine import EngineSpec
+from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.names import check_name
 from skerry.plumbing import files
 from skerry.plumbing.errors import InvalidInput, NotFound
@@ -22,6 +22,7 @@ from workload_plane.replica_host.restarts import RESTARTS_MAX_DEFAULT
 FORMAT = 1
 # Long enough for a stream of a few thousand tokens; the gateway has drained the replica before.
 DRAIN_SECONDS_MAX_DEFAULT = 25.0
+_OPTIONAL_PATHS = ("device_locks_dir", "prefix_disk_dir")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,10 @@ class ReplicaSpec:
     `http_port` is the engine's own HTTP server, `health_port` the host's /health and /metrics.
     `accelerators` are device numbers of this node, locked in `device_locks_dir` if there is one;
     `worker_ports` are for the engine's other processes; `tls` is the gateway's business, not ours.
+    Below `prefix_disk_dir` an engine that keeps prefixes on disk is given a directory of its own.
     `restarts` were made of this deployment's replica before this host; `engine_restarts_max` are
-    those that the host makes within its window before it gives up, 0 for none.
+    those that the host makes within its window before it gives up, 0 for none. Over several `nodes`
+    this is the first, and `accelerators` are those of this one.
     """
 
     name: str
@@ -57,6 +60,8 @@ class ReplicaSpec:
     engine_restarts_max: int = RESTARTS_MAX_DEFAULT
     worker_ports: tuple[int, ...] = ()
     device_locks_dir: Path | None = None
+    prefix_disk_dir: Path | None = None
+    nodes: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name, "replica")
@@ -72,6 +77,14 @@ class ReplicaSpec:
             raise ValueError("drain_seconds_max must not be negative")
         if self.restarts < 0 or self.engine_restarts_max < 0:
             raise ValueError("restarts and engine_restarts_max must not be negative")
+
+    @property
+    def locks_devices(self) -> bool:
+        """Return whether its accelerators are nobody else's: the simulated engine has but numbers.
+
+        Planes with that engine may share a host that has none.
+        """
+        return self.device_locks_dir is not None and self.engine.name is not EngineName.SIMULATED
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -107,8 +120,8 @@ def spec_to_json(spec: ReplicaSpec) -> dict[str, object]:
     values: dict[str, Any] = dataclasses.asdict(spec)
     for name in ("config_dir", "log_dir", "state_file"):
         values[name] = str(values[name])
-    if spec.device_locks_dir is not None:
-        values["device_locks_dir"] = str(spec.device_locks_dir)
+    for name in _OPTIONAL_PATHS:
+        values[name] = None if values[name] is None else str(values[name])
     return {"format": FORMAT, **values}
 
 
@@ -120,8 +133,8 @@ def spec_from_json(values: Mapping[str, Any]) -> ReplicaSpec:
     known["engine"] = engine_from_json(known["engine"])
     for name in ("accelerators", "worker_ports"):
         known[name] = tuple(known.get(name, ()))
-    if known.get("device_locks_dir") is not None:
-        known["device_locks_dir"] = Path(known["device_locks_dir"])
+    for name in _OPTIONAL_PATHS:
+        known[name] = None if known.get(name) is None else Path(known[name])
     for name in ("config_dir", "log_dir", "state_file"):
         known[name] = Path(known[name])
     return ReplicaSpec(**known)

@@ -38,6 +38,7 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             replicas_dir=settings.replicas_dir,
             logs_dir=settings.logs_dir,
             device_locks_dir=settings.device_locks_dir,
+            prefix_disk_dir=settings.prefix_disk_dir,
         )
         told = Supply(shapes=settings.pools, nodes=settings.nodes)
         return Hosting(runtime=LocalRuntime(place, clock), supply=lambda: told)
@@ -48,6 +49,8 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             settings=settings.ray,
             replicas_dir=settings.replicas_dir,
             logs_dir=settings.logs_dir,
+            device_locks_dir=settings.device_locks_dir,
+            prefix_disk_dir=settings.prefix_disk_dir,
         ),
         clock,
         ids,

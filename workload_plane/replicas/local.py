@@ -6,10 +6,10 @@ so that an agent which is killed at any moment finds, after its restart, all tha
 
 import asyncio
 import dataclasses
-import re
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +23,26 @@ from skerry.plumbing.processes import (
     ProcessRecord,
     is_alive,
     kill_group,
+    signal_process,
     spawn,
     terminate,
     wait_until_gone,
 )
 from skerry.plumbing.tasks import first_of
+from workload_plane.engines.port import PORT_NUMBERS, worker_ports_wanted
 from workload_plane.replica_host import state as host_state
 from workload_plane.replica_host.lifecycle import HostState
+from workload_plane.replica_host.marks import left_of
+from workload_plane.replica_host.prefix_disk import sweep_beside
 from workload_plane.replica_host.spec import ReplicaSpec, write_spec
+from workload_plane.replicas.log_files import engine_logs, host_log, prune_logs
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
+from workload_plane.replicas.record_store import VANISHED, RecordStore
 from workload_plane.replicas.records import (
     LOOPBACK,
     SUFFIX,
     ReplicaRecord,
     UnreadableRecord,
-    read_all,
-    read_record,
     record_path,
     write_record,
 )
@@ -61,11 +65,6 @@ _FENCE_LOOK_SECONDS = 0.05
 # A host notices its engine's end at once and writes why, with the end of the engine's log.
 LAST_WORDS_SECONDS_MAX = 1.0
 PORT_TRIES_MAX = 50  # of a range of tens of thousands; more tries mean that it is exhausted
-
-# A crash loop makes 3,000 replicas a day; the last few tell why as well as all of them.
-LOGS_OF_GONE_MAX = 20
-_LOG_SUFFIX = ".log"
-_REPLICA_LOG = re.compile(r"[a-z0-9-]+-r\d+-[0-9a-z]+\.log")
 
 HostCommand = Callable[[Path], Sequence[str]]
 # Command, log, order.
@@ -94,6 +93,7 @@ class LocalPlace:
     command: HostCommand = host_command
     start_host: HostStarter = start_host
     device_locks_dir: Path | None = None  # None: the accelerators are fenced by somebody else
+    prefix_disk_dir: Path | None = None  # below it are the directories of replicas with such
     tidies: bool = True  # not where another runtime of the same node may be writing
 
 
@@ -106,24 +106,24 @@ class LocalRuntime:
         self._clock = clock
         # Between the reading of a record and its writing nobody else may write it.
         self._lock = asyncio.Lock()
-        # What was last read or written: a record that is damaged meanwhile is known from here.
-        self._last: dict[str, ReplicaRecord] = {}
         self._told_faults: dict[tuple[str, str], str] = {}
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
+        self._records = RecordStore(place.replicas_dir)
         place.logs_dir.mkdir(parents=True, exist_ok=True)
         if place.tidies:
             clean_temporaries(place.replicas_dir)
             self._clear_directories()
+            sweep_beside(place.prefix_disk_dir)
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
-        if record_path(self._place.replicas_dir, order.name).exists():
+        if self._records.has(order.name):
             raise Conflict(f"replica {order.name} exists already; names are used once")
         live = await self.list()
         taken = {port for one in live for port in one.record.ports}
-        apart = order.engine.disaggregation
-        workers = apart.servers if apart is not None else 0
-        http, grpc, health, *others = _pick_ports(self._place.host, taken, 3 + workers)
+        workers = worker_ports_wanted(order.engine)
+        numbers = frozenset(one.record.http_port % PORT_NUMBERS for one in live)
+        http, grpc, health, *others = _pick_ports(self._place.host, taken, 3 + workers, numbers)
         record = self._record(
             order,
             devices=_pick_devices(order, live),
@@ -137,44 +137,53 @@ class LocalRuntime:
             # First the record, then the process: a kill between the two leaves a record without
             # a process, which `list` resolves; the other order would leave one nobody knows.
             spec = await asyncio.to_thread(self._write_files, order, record)
-            await self._save(record)
+            await self._records.save(record)
             try:
-                log = self._place.logs_dir / f"{order.name}{_LOG_SUFFIX}"
+                log = host_log(self._place.logs_dir, order.name)
                 host = self._place.start_host(self._place.command(spec), log, order)
             except (OSError, SkerryError) as error:
                 await self._remove(order.name)
                 raise Unavailable(f"the replica host cannot be started: {error}") from None
             record = _with_host(record, host)
-            await self._save(record)
+            await self._records.keep(record)  # it runs: a full disk does not undo that
         return record
 
     async def list(self) -> tuple[LiveReplica, ...]:
         """See ReplicaRuntime."""
         async with self._lock:
-            found = {one.name: one for one in read_all(self._place.replicas_dir)}
-            for name in self._last.keys() - found.keys():
-                if await self._is_running(self._last[name]):
-                    found[name] = UnreadableRecord(name=name, fault="its record has vanished")
-                else:  # it was ended and forgotten, perhaps by another runtime of this node
-                    del self._last[name]
-            looks = [await self._look_at(found[name]) for name in sorted(found)]
+            found = [one for one in self._records.found().values() if await self._is_there(one)]
+            looks = [await self._look_at(one) for one in found]
         return tuple(one for one in looks if one is not None)
+
+    async def _is_there(self, found: ReplicaRecord | UnreadableRecord) -> bool:
+        last = self._records.last(found.name)
+        if isinstance(found, ReplicaRecord) or found.fault != VANISHED or last is None:
+            return True
+        if await self._is_running(last):
+            return True
+        self._records.drop(found.name)  # forgotten, perhaps by another runtime of this node
+        return False
 
     async def _is_running(self, record: ReplicaRecord) -> bool:
         if any(is_alive(process) for process in _processes(record)):
             return True
         spec = spec_path(self._place.replicas_dir, record.name)
-        return bool(await asyncio.to_thread(find_hosts, [spec]))
+        hosts = await asyncio.to_thread(find_hosts, [spec])
+        return bool(hosts) or await self._may_live(record.name)
 
     async def gone(self, names: frozenset[str]) -> frozenset[str]:
         """See ReplicaRuntime."""
         root = self._place.replicas_dir
-        there = {one.name for one in read_all(root)} | self._last.keys()
-        absent = {spec_path(root, name): name for name in names - there}
+        absent = {spec_path(root, name): name for name in names - self._records.found().keys()}
         if not absent:
             return frozenset()
         hosts = await asyncio.to_thread(find_hosts, absent.keys())
-        return frozenset(name for path, name in absent.items() if path not in hosts)
+        ended = [name for path, name in absent.items() if path not in hosts]
+        try:
+            return frozenset(ended) - (await self._left(ended)).keys()
+        except Unavailable as error:  # what cannot be told, lives
+            _log.warning("replica.processes-not-told", replicas=len(ended), fault=str(error))
+            return frozenset()
 
     async def mark(
         self, name: str, state: ReplicaState, message: str = "", start_seconds: float | None = None
@@ -182,7 +191,7 @@ class LocalRuntime:
         """See ReplicaRuntime."""
         async with self._lock:
             try:
-                record = read_record(record_path(self._place.replicas_dir, name))
+                record = self._records.read(name)
             except FileNotFoundError:
                 return
             changed = dataclasses.replace(
@@ -192,7 +201,7 @@ class LocalRuntime:
                 start_seconds=record.start_seconds if start_seconds is None else start_seconds,
             )
             if changed != record:
-                await self._save(changed)
+                await self._records.keep(changed)
 
     async def stop(self, record: ReplicaRecord, grace_seconds: float) -> None:
         """See ReplicaRuntime."""
@@ -221,23 +230,28 @@ class LocalRuntime:
             engine_start_time=0.0,
         )
         async with self._lock:
-            await self._save(gone)
+            await self._records.keep(gone)
 
     async def refuse(self, order: ReplicaOrder, reason: str) -> ReplicaRecord:
         """See ReplicaRuntime."""
         record = self._record(order, state=ReplicaState.FAILED, message=reason)
+        spec = spec_path(self._place.replicas_dir, order.name)
         async with self._lock:
-            await self._save(record)
+            hosts = await asyncio.to_thread(find_hosts, [spec])
+            if hosts or self._records.has(order.name):
+                raise Conflict(f"replica {order.name} exists already; it is not refused")
+            await self._records.save(record)
         return record
 
     async def forget(self, name: str) -> None:
         """See ReplicaRuntime."""
         async with self._lock:
             try:
-                record = read_record(record_path(self._place.replicas_dir, name))
+                record = self._records.read(name)
             except FileNotFoundError:
                 return
-            if any(is_alive(process) for process in _processes(record)):
+            living = any(is_alive(process) for process in _processes(record))
+            if living or await self._left([name]):
                 raise Conflict(f"replica {name} lives; stop it before it is forgotten")
             await self._remove(name)
 
@@ -256,18 +270,14 @@ class LocalRuntime:
             if path.is_dir() and not record_path(root, path.name).exists()
         ]
         hosts = find_hosts([spec_path(root, path.name) for path in bare]) if bare else {}
+        left = left_of({path.name: state_path(root, path.name) for path in bare})
         for path in bare:
-            if spec_path(root, path.name) in hosts:
+            if spec_path(root, path.name) in hosts or path.name in left:
                 # Its record is lost and it lives: an empty record keeps its place.
                 record_path(root, path.name).touch()
             else:
                 # Killed between the spec and the record: nothing was ever started from it.
                 shutil.rmtree(path, ignore_errors=True)
-
-    async def _save(self, record: ReplicaRecord) -> None:
-        # An fsync may take seconds on a busy disk: heartbeats go on meanwhile.
-        await asyncio.to_thread(write_record, self._place.replicas_dir, record)
-        self._last[record.name] = record
 
     def _record(self, order: ReplicaOrder, **rest: object) -> ReplicaRecord:
         return ReplicaRecord(
@@ -290,7 +300,7 @@ class LocalRuntime:
         root = self._place.replicas_dir
         directory = directory_of(root, order.name)
         config_dir = directory / "config"
-        log_dir = self._place.logs_dir / order.name
+        log_dir = engine_logs(self._place.logs_dir, order.name)
         config_dir.mkdir(parents=True, exist_ok=True)
         log_dir.mkdir(parents=True, exist_ok=True)
         spec = ReplicaSpec(
@@ -313,6 +323,8 @@ class LocalRuntime:
             restarts=order.restarts,
             worker_ports=record.worker_ports,
             device_locks_dir=self._place.device_locks_dir,
+            prefix_disk_dir=self._place.prefix_disk_dir,
+            nodes=max(1, len(order.nodes)),
         )
         path = spec_path(root, order.name)
         write_spec(path, spec)
@@ -326,7 +338,7 @@ class LocalRuntime:
             return await self._look(found)
         self._complain("replica.record-unreadable", found.name, found.fault)
         root = self._place.replicas_dir
-        record = self._last.get(found.name) or copy_of_record(root, found.name)
+        record = self._records.last(found.name) or copy_of_record(root, found.name)
         if record is not None:
             return await self._look(record, rebuilt=True)
         record = unknown_record(found.name, self._told(found.name), found.fault)
@@ -336,6 +348,8 @@ class LocalRuntime:
             if not hosts:
                 for process in processes:
                     kill_group(process)  # what a dead leader of a session may have left
+                if await self._may_live(found.name, kill=True):  # the next look finds it gone
+                    return LiveReplica(record=record, alive=True, fault=found.fault, known=False)
                 await self._remove(found.name)
                 _log.info("replica.record-removed", replica=found.name, reason="nothing runs")
                 return None
@@ -345,15 +359,10 @@ class LocalRuntime:
     async def _look(self, record: ReplicaRecord, *, rebuilt: bool = False) -> LiveReplica:
         """Return the record brought up to date by what its host wrote, and whether it lives."""
         current, told = await self._refresh(record)
-        if rebuilt or current != record:
-            try:
-                await self._save(current)
-                self._settle("replica.record-not-written", record.name)
-                if rebuilt:
-                    _log.info("replica.record-rebuilt", replica=record.name)
-            except OSError as error:  # the disk is full: the next look writes it
-                self._complain("replica.record-not-written", record.name, str(error))
-        self._last[record.name] = current
+        changed = rebuilt or current != record or self._records.is_unwritten(record.name)
+        if changed and await self._records.keep(current) and rebuilt:
+            _log.info("replica.record-rebuilt", replica=record.name)
+        self._records.saw(current)
         if _is_fenced(current):
             return LiveReplica(record=current, alive=False, fault=current.message)
         fault = _fault(current, told)
@@ -414,7 +423,8 @@ class LocalRuntime:
             await first_of(wait_until_gone(process), self._clock.sleep(FENCE_SECONDS_MAX))
         deadline = self._clock.monotonic() + FENCE_SECONDS_MAX
         while self._clock.monotonic() < deadline:
-            living = [process for process in processes if is_alive(process)]
+            left = await self._kill_left(record.name)
+            living = [process for process in (*processes, *left) if is_alive(process)]
             answered = [p for p in record.ports if await is_listening(self._place.host, p)]
             if not living and not answered:
                 return
@@ -426,8 +436,39 @@ class LocalRuntime:
         # the replacement gets others.
         _log.warning("replica.port-taken", replica=record.name, ports=answered)
 
+    async def _left(self, names: Collection[str]) -> dict[str, tuple[ProcessRecord, ...]]:
+        """Return what lives of these replicas, also in sessions and trees of its own.
+
+        Raises Unavailable while the machine's processes cannot be told.
+        """
+        root = self._place.replicas_dir
+        state_files = {name: state_path(root, name) for name in names}
+        try:
+            # One that hangs in its driver may hold up whoever reads its memory.
+            async with asyncio.timeout(FENCE_SECONDS_MAX):
+                return await asyncio.to_thread(left_of, state_files)
+        except TimeoutError:
+            raise Unavailable(
+                "which processes live cannot be told: one of them hangs inside the kernel"
+            ) from None
+
+    async def _may_live(self, name: str, *, kill: bool = False) -> bool:
+        """Say whether anything lives of the replica; what cannot be told, lives."""
+        try:
+            return bool(await self._kill_left(name) if kill else (await self._left([name])))
+        except Unavailable as error:
+            self._complain("replica.processes-not-told", name, str(error))
+            return True
+
+    async def _kill_left(self, name: str) -> tuple[ProcessRecord, ...]:
+        """Kill what lives of the replica and return what there was."""
+        left = (await self._left([name])).get(name, ())
+        for process in left:
+            signal_process(process, signal.SIGKILL)
+        return left
+
     async def _remove(self, name: str) -> None:
-        self._last.pop(name, None)
+        self._records.drop(name)
         for key in [key for key in self._told_faults if key[1] == name]:
             del self._told_faults[key]
         await asyncio.to_thread(self._remove_files, name)
@@ -435,20 +476,9 @@ class LocalRuntime:
     def _remove_files(self, name: str) -> None:
         record_path(self._place.replicas_dir, name).unlink(missing_ok=True)
         shutil.rmtree(directory_of(self._place.replicas_dir, name), ignore_errors=True)
-        self._prune_logs()
-
-    def _prune_logs(self) -> None:
-        """Keep the logs of the replicas there are and of the latest that are gone."""
-        records = {path.stem for path in self._place.replicas_dir.glob(f"*{SUFFIX}")}
-        gone = [
-            path
-            for path in self._place.logs_dir.glob(f"*{_LOG_SUFFIX}")
-            if _REPLICA_LOG.fullmatch(path.name) and path.stem not in records
-        ]
-        gone.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in gone[LOGS_OF_GONE_MAX:]:
-            path.unlink(missing_ok=True)
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        sweep_beside(self._place.prefix_disk_dir)  # of a host that was killed
+        living = {path.stem for path in self._place.replicas_dir.glob(f"*{SUFFIX}")}
+        prune_logs(self._place.logs_dir, living)
 
 
 def _processes(record: ReplicaRecord) -> list[ProcessRecord]:
@@ -480,10 +510,14 @@ def _fault(record: ReplicaRecord, told: host_state.ReplicaRecord | None) -> str:
     return ""
 
 
-def _pick_ports(host: str, taken: set[int], count: int) -> list[int]:
+def _pick_ports(host: str, taken: set[int], count: int, numbers: frozenset[int]) -> list[int]:
+    """Return free ports; the first, for HTTP, with a number of its own while there is one."""
     picked: list[int] = []
-    for _ in range(PORT_TRIES_MAX + count):
+    for tried in range(PORT_TRIES_MAX + count):
         port = free_port(host)
+        is_anothers = not picked and port % PORT_NUMBERS in numbers
+        if is_anothers and len(numbers) < PORT_NUMBERS and tried < PORT_TRIES_MAX:
+            continue
         if port not in taken and port not in picked:
             picked.append(port)
         if len(picked) == count:

@@ -92,7 +92,10 @@ class ReplicaRuntime(Protocol):
         ...
 
     async def refuse(self, order: ReplicaOrder, reason: str) -> ReplicaRecord:
-        """Record as FAILED a replica that cannot be started, so that people see why."""
+        """Record as FAILED a replica that cannot be started, so that people see why.
+
+        Raises Conflict where there is one of that name: what may live is not to be hidden.
+        """
         ...
 
     async def forget(self, name: str) -> None:

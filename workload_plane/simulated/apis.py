@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from skerry.plumbing.errors import InvalidInput, NotFound
-from workload_plane.simulated.answers import Question
+from workload_plane.simulated.answers import Question, split_told
 
 # As far apart as the tokens of a chat template would put two messages.
 _BETWEEN_MESSAGES = "\n" * 4
@@ -52,12 +52,19 @@ def parse_question(api: Api, body: Mapping[str, Any], variation: int) -> Questio
     greedy = body.get("temperature") == 0
     seed = body.get("seed")
     fixed = seed if isinstance(seed, int) and seed >= 0 else variation
+    variation = 0 if greedy else fixed + 1
+    ignore_eos = body.get("ignore_eos") is True
+    given, are_ids = (_chat_prompt(body), False) if api is Api.CHAT else _prompt(body.get("prompt"))
+    prompt, told_tokens = split_told(
+        given, variation=variation, ignore_eos=ignore_eos, are_ids=are_ids
+    )
     return Question(
-        prompt=_chat_prompt(body) if api is Api.CHAT else _prompt(body.get("prompt")),
+        prompt=prompt,
+        told_tokens=told_tokens,
         max_tokens=None if limit is None or limit < 0 else limit,
         stops=_stops(body.get("stop")),
-        ignore_eos=body.get("ignore_eos") is True,
-        variation=0 if greedy else fixed + 1,
+        ignore_eos=ignore_eos,
+        variation=variation,
         use_cache=body.get("cache_prompt") is not False,
     )
 
@@ -71,6 +78,13 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
     """Return whether a stream is to end with the usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def wants_counts(body: Mapping[str, Any]) -> bool:
+    """Return whether every chunk of a stream is to tell the usage until then."""
+    options = body.get("stream_options")
+    told = isinstance(options, dict) and options.get("continuous_usage_stats") is True
+    return told and wants_usage(body)
 
 
 def _refuse_unsupported(body: Mapping[str, Any]) -> None:
@@ -112,18 +126,37 @@ def _chat_prompt(body: Mapping[str, Any]) -> bytes:
         if not isinstance(content, str):
             raise InvalidInput("content must be a text", field=f"messages[{number}].content")
         parts.append(content)
-    parts.append("")
+    if not _is_continued(body, messages):
+        parts.append("")
     return _encoded(_BETWEEN_MESSAGES.join(parts), "messages")
 
 
-def _prompt(prompt: Any) -> bytes:
+def _is_continued(body: Mapping[str, Any], messages: Sequence[Any]) -> bool:
+    """Return whether the last message is the beginning of the answer, in vLLM's words."""
+    if body.get("continue_final_message") is not True:
+        return False
+    if body.get("add_generation_prompt") is not False:
+        raise InvalidInput(
+            "continue_final_message needs add_generation_prompt: false",
+            field="continue_final_message",
+        )
+    if messages[-1].get("role") != "assistant":
+        raise InvalidInput(
+            "continue_final_message needs an assistant's message at the end",
+            field="continue_final_message",
+        )
+    return True
+
+
+def _prompt(prompt: Any) -> tuple[bytes, bool]:
+    """Return the prompt, and whether it is token ids."""
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
         prompt = prompt[0]
     if isinstance(prompt, str):
-        return _encoded(prompt, "prompt")
+        return _encoded(prompt, "prompt"), False
     if isinstance(prompt, list) and prompt and all(type(number) is int for number in prompt):
         try:
-            return _packed(prompt)
+            return _packed(prompt), True
         except OverflowError:
             raise InvalidInput("a token id is out of 0..2^32 - 1", field="prompt") from None
     raise InvalidInput("prompt must be one text or one list of token ids", field="prompt")

@@ -140,10 +140,49 @@ class NativeStream:
         return _event({**ending, "content": "", "tokens": []})
 
 
-def stream_encoder(envelope: Envelope, answer: Answer, *, usage: bool) -> StreamEncoder:
+class CountingStream:
+    """An `OpenAiStream` in which every chunk tells the usage until then, one by one."""
+
+    __slots__ = ("_inner", "_prompt", "_shown")
+
+    def __init__(self, envelope: Envelope, answer: Answer) -> None:
+        """Count from nothing."""
+        self._inner = OpenAiStream(envelope, answer, usage=True)
+        self._prompt = envelope.prompt_tokens
+        self._shown = answer.shown_tokens
+
+    def opening(self) -> bytes:
+        """Return the event with which a chat stream opens."""
+        return self._counted(self._inner.opening(), 0)
+
+    def tokens(self, start: int, stop: int) -> bytes:
+        """Return one event for each token from position `start` up to `stop`."""
+        return b"".join(
+            self._counted(self._inner.tokens(at, at + 1), at + 1)
+            for at in range(start, min(stop, self._shown))
+        )
+
+    def closing(self, cached_tokens: int) -> bytes:
+        """Return why it ended, the usage, and the mark of the end."""
+        return self._counted(self._inner.closing(cached_tokens), self._shown)
+
+    def _counted(self, events: bytes, completion: int) -> bytes:
+        usage = b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}\n\n' % (
+            self._prompt,
+            completion,
+            self._prompt + completion,
+        )
+        return events.replace(b'"usage":null}\n\n', usage)
+
+
+def stream_encoder(
+    envelope: Envelope, answer: Answer, *, usage: bool, counts: bool = False
+) -> StreamEncoder:
     """Return what writes the events of a stream."""
     if envelope.api is Api.NATIVE:
         return NativeStream(envelope, answer)
+    if counts:
+        return CountingStream(envelope, answer)
     return OpenAiStream(envelope, answer, usage=usage)
 
 
@@ -193,7 +232,7 @@ def _openai_head(envelope: Envelope, objects: dict[Api, str]) -> bytes:
 
 
 def _usage(envelope: Envelope, answer: Answer, cached_tokens: int) -> bytes:
-    prompt, completion = envelope.prompt_tokens, len(answer.words)
+    prompt, completion = envelope.prompt_tokens, answer.counted_tokens
     return (
         b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
         b'"prompt_tokens_details":{"cached_tokens":%d}}'
@@ -207,7 +246,7 @@ def _native_end(envelope: Envelope, answer: Answer, cached_tokens: int) -> dict[
         "index": 0,
         "stop": True,
         "model": envelope.model,
-        "tokens_predicted": len(answer.words),
+        "tokens_predicted": answer.counted_tokens,
         "tokens_evaluated": envelope.prompt_tokens,
         "stop_type": "word" if answer.stop_text else stop_type,
         "stopping_word": answer.stop_text,
@@ -215,7 +254,7 @@ def _native_end(envelope: Envelope, answer: Answer, cached_tokens: int) -> dict[
         "timings": {
             "cache_n": cached_tokens,
             "prompt_n": envelope.prompt_tokens - cached_tokens,
-            "predicted_n": len(answer.words),
+            "predicted_n": answer.counted_tokens,
         },
     }
 

@@ -19,6 +19,7 @@ from workload_plane.simulated.apis import (
     is_streamed,
     parse_body,
     parse_question,
+    wants_counts,
     wants_usage,
 )
 from workload_plane.simulated.config import SimulatedConfig
@@ -203,7 +204,9 @@ class SimulatedEngine:
             self._turn_at = sequence.arrived_at
             self._loop.call_soon(self._end_turn)
         if is_streamed(body):
-            exchange.encoder = stream_encoder(envelope, result, usage=wants_usage(body))
+            exchange.encoder = stream_encoder(
+                envelope, result, usage=wants_usage(body), counts=wants_counts(body)
+            )
             connection.begin()
             self._begun.append(connection)
 

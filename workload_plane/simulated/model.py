@@ -105,6 +105,14 @@ class EngineModel:
         """Return how many requests are in the batch."""
         return len(self._decoding) + len(self._prefilling)
 
+    def prompt_tokens_left(self) -> int:
+        """Return how many tokens of prompts are still to be computed, by what is cached now."""
+        left = sum(s.context_tokens - s.computed for s in self._prefilling)
+        size = self.config.kv_block_tokens
+        for sequence in self.waiting:
+            left += sequence.context_tokens - size * self.kv.matching(sequence.keys)
+        return left
+
     def submit(self, sequence: Sequence, now: float) -> None:
         """Put the request into the queue; raises Exhausted when that is full."""
         config = self.config

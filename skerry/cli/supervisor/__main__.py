@@ -14,10 +14,13 @@ from typing import Any
 
 from skerry.cli.supervisor.control_socket import serve
 from skerry.cli.supervisor.layout import DataDirectory, read_layout
+from skerry.cli.supervisor.open_files import raise_open_files, shortage
 from skerry.cli.supervisor.watcher import Supervisor
 from skerry.plumbing import logs
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import clean_temporaries, lock_file
+
+_log = logs.get_logger(__name__)
 
 # Databases, logs and whatever else we and our children make is for this user alone.
 _UMASK = 0o077
@@ -64,6 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     os.umask(_UMASK)
     logs.configure()
+    if missing := shortage(raise_open_files()):
+        _log.warning("open-files.few", remedy=missing)
     directory = DataDirectory(arguments.directory.resolve())
     with lock_file(directory.lock), contextlib.suppress(KeyboardInterrupt):
         clean_temporaries(directory.root)

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-PLANES_MAX = 32  # each is three processes and its replicas; one machine carries no more
+PLANES_MAX = 32  # each is four processes and its replicas; one machine carries no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ def render_fleet(
                 "agent_pid": pids.get(PartKey(role=Role.AGENT, plane=plane.name)),
                 "gateway_pid": pids.get(PartKey(role=Role.GATEWAY, plane=plane.name)),
                 "front_pid": pids.get(PartKey(role=Role.FRONT, plane=plane.name)),
+                "picker_pid": pids.get(PartKey(role=Role.PICKER, plane=plane.name)),
+                "relay_pid": pids.get(PartKey(role=Role.RELAY, plane=plane.name)),
                 "replicas": [_replica(replica) for replica in replicas.get(plane.name, ())],
             }
             for plane in layout.planes

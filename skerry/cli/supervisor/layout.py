@@ -30,13 +30,20 @@ class ControlPlanePorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanePorts:
-    """Ports of a plane: users, peers (mTLS), Envoy's admin, the front, and Ray's head if any."""
+    """Ports of a plane: users, peers (mTLS), Envoy's admin, the front, and Ray's head if any.
+
+    The relay has two of its own, and one of the gateway's for itself; the picker's is for metrics.
+    """
 
     public: int
     peer: int
     admin: int
     front: int
     ray: int = 0
+    relay_http: int = 0
+    relay_grpc: int = 0
+    relay_inner: int = 0
+    picker: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,16 +163,31 @@ def extend_layout(
             else ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
         ),
         planes=tuple(
-            known.get(offer.name)
-            or PlaneLayout(
-                offer=offer,
-                ports=PlanePorts(
-                    public=take_port(), peer=take_port(), admin=take_port(), front=take_port()
+            _with_helpers(
+                known.get(offer.name)
+                or PlaneLayout(
+                    offer=offer,
+                    ports=PlanePorts(
+                        public=take_port(), peer=take_port(), admin=take_port(), front=take_port()
+                    ),
                 ),
+                take_port,
             )
             for offer in offer_planes(planes)
         ),
     )
+
+
+def _with_helpers(plane: PlaneLayout, take_port: Callable[[], int]) -> PlaneLayout:
+    """Return the plane with ports for a relay and a picker; layouts of before have none."""
+    ports = plane.ports
+    if not ports.relay_http:
+        ports = replace(
+            ports, relay_http=take_port(), relay_grpc=take_port(), relay_inner=take_port()
+        )
+    if not ports.picker:
+        ports = replace(ports, picker=take_port())
+    return replace(plane, ports=ports)
 
 
 def choose_runtimes(layout: Layout, told: Sequence[str], take_port: Callable[[], int]) -> Layout:

@@ -1,7 +1,6 @@
 """The logs of a data directory: begun anew at a start when long, and bounded while they grow.
 
-Every writer appends (O_APPEND), so a log may be copied and cut to nothing under its hands; what
-is written between the two is lost. One old file `<name>.1` is kept of each.
+One old file `<name>.1` is kept of each; `plumbing.bounded_log` cuts them.
 """
 
 import os
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.plumbing import logs
+from skerry.plumbing.bounded_log import FILE_MODE, bound_log, old_log
 
 _log = logs.get_logger(__name__)
 
@@ -16,15 +16,15 @@ _log = logs.get_logger(__name__)
 LOG_BYTES_MAX = 64 * 1024 * 1024
 # Begun anew at a start already from here on, where nothing is lost by it.
 START_BYTES_MAX = LOG_BYTES_MAX // 4
-FILE_MODE = 0o600  # prompts may stand in an engine's log
-_COPY_BYTES = 1024 * 1024
 
 
 def log_files(directory: DataDirectory) -> tuple[Path, ...]:
     """Return the logs there are: supervisor, control plane, and all of the planes."""
     single = (directory.supervisor_log, directory.control_plane / "log")
     planes = directory.root / "planes"
-    found = (*single, *planes.glob("*/logs/*.log"), *planes.glob("*/logs/*/*.log"))
+    found = [*single]
+    for folder in ("*/logs", "*/nodes/*/logs"):  # a plane's, and those of its Ray nodes here
+        found += [*planes.glob(f"{folder}/*.log"), *planes.glob(f"{folder}/*/*.log")]
     return tuple(path for path in found if path.is_file())
 
 
@@ -45,52 +45,7 @@ def bound_logs(directory: DataDirectory) -> None:
     """Cut every log that outgrew its bound; what cannot be cut is told and stays."""
     for path in log_files(directory):
         try:
-            if bound_log(path):
+            if bound_log(path, LOG_BYTES_MAX):
                 _log.info("log.cut", path=path)
         except OSError as error:
             _log.error("log.not-cut", path=path, error=str(error))
-
-
-def bound_log(path: Path, bytes_max: int = LOG_BYTES_MAX) -> bool:
-    """Move the log's last `bytes_max` bytes into the old file, if it has more; say whether.
-
-    With the disk full there is no old file, and the log is cut all the same.
-    """
-    try:
-        if path.stat().st_size <= bytes_max:
-            return False
-    except FileNotFoundError:  # its replica is gone
-        return False
-    fault = None
-    try:
-        _keep_end(path, bytes_max)
-    except OSError as error:
-        fault = error
-    os.truncate(path, 0)
-    if fault is not None:
-        _log.warning("log.end-lost", path=path, error=str(fault))
-    return True
-
-
-def old_log(path: Path) -> Path:
-    """Return where the log's content of before is kept."""
-    return path.with_name(f"{path.name}.1")
-
-
-def _keep_end(path: Path, bytes_max: int) -> None:
-    """Copy the end of the log until there is no more, to lose as little as can be."""
-    old = old_log(path)
-    partial = old.with_name(f"{old.name}.part")
-    try:
-        with (
-            open(path, "rb") as source,
-            open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE), "wb") as copy,
-        ):
-            left = 2 * bytes_max  # a writer faster than we are is not followed for ever
-            source.seek(max(0, source.seek(0, os.SEEK_END) - bytes_max))
-            while left > 0 and (data := source.read(min(_COPY_BYTES, left))):
-                copy.write(data)
-                left -= len(data)
-        os.replace(partial, old)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -14,18 +14,22 @@ from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.plumbing.processes import ProcessRecord, spawn
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.files import BOOTSTRAP, load_published, repair
+from workload_plane.settings import RELAY_FILE
 
 _MODULES = {
     Role.CONTROL_PLANE: "control_plane.main",
     Role.AGENT: "workload_plane.main",
     Role.FRONT: "workload_plane.front.main",
+    Role.PICKER: "workload_plane.picker.main",
+    Role.RELAY: "workload_plane.relay.main",
 }
 
 
 def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
     """Start a process in its own session; None when it cannot be started yet.
 
-    A gateway waits for its first files, which the agent writes.
+    A gateway waits for its first files, a relay for a deployment whose streams it is to continue;
+    the agent writes both.
     """
     home = part_directory(directory, key)
     if key.role is Role.GATEWAY:
@@ -33,6 +37,8 @@ def start_part(directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
         if not _can_start_gateway(gateway_directory):
             return None
         argv = envoy_argv(gateway_directory)
+    elif key.role is Role.RELAY and not (home / RELAY_FILE).is_file():
+        return None
     else:
         settings = home / "settings.json"
         argv = [sys.executable, "-m", _MODULES[key.role], "--settings", str(settings)]

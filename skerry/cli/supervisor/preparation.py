@@ -19,9 +19,10 @@ from skerry.cli.supervisor.layout import (
     read_layout,
     write_layout,
 )
-from skerry.cli.supervisor.log_files import FILE_MODE, log_files
+from skerry.cli.supervisor.log_files import log_files
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.settings_files import write_settings
+from skerry.plumbing.bounded_log import FILE_MODE
 from skerry.plumbing.errors import Conflict, Exhausted, NotFound
 from skerry.plumbing.files import lock_file
 from skerry.plumbing.ports import check_port_free, free_port

@@ -23,6 +23,8 @@ class Role(StrEnum):
     AGENT = "agent"
     FRONT = "front"
     GATEWAY = "gateway"
+    PICKER = "picker"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +53,22 @@ class PartSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneSeen:
-    """A plane's processes, and how many of its replicas' processes live."""
+    """A plane's processes, and how many of its replicas' processes live.
+
+    `helpers` are those that the gateway does without while they are dead.
+    """
 
     name: str
     agent: PartSeen
     front: PartSeen
     gateway: PartSeen
     replicas_alive: int
+    helpers: tuple[PartSeen, ...] = ()
 
     @property
     def parts(self) -> tuple[PartSeen, ...]:
         """Return the supervised processes."""
-        return (self.agent, self.front, self.gateway)
+        return (self.agent, self.front, self.gateway, *self.helpers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

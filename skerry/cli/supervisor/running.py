@@ -7,6 +7,7 @@ from pathlib import Path
 
 from skerry.cli.supervisor.fleet_file import RunningReplica
 from skerry.plumbing.processes import ProcessRecord, is_alive
+from workload_plane.replica_host.marks import left_below
 from workload_plane.replicas.records import ReplicaRecord, read_records
 
 
@@ -28,11 +29,13 @@ def running_replicas(plane_directory: Path) -> tuple[RunningReplica, ...]:
 
 
 def replica_processes(plane_directory: Path) -> tuple[ProcessRecord, ...]:
-    """Return the living processes of the plane's replicas, hosts before engines."""
+    """Return the living processes of the plane's replicas: hosts, engines, what those left."""
     records = _records(plane_directory)
     hosts = [r.host_process for r in records]
     engines = [r.engine_process for r in records]
-    return tuple(process for process in (*hosts, *engines) if process and is_alive(process))
+    living = [process for process in (*hosts, *engines) if process and is_alive(process)]
+    known = {process.pid for process in living}
+    return (*living, *(left for left in left_below(plane_directory) if left.pid not in known))
 
 
 def living_processes(record: ReplicaRecord) -> tuple[ProcessRecord, ...]:

@@ -48,11 +48,17 @@ LOGS_SECONDS = 30.0
 # The disk may be full or the folder away for a while; a certificate has a fortnight left.
 RENEWAL_RETRY_SECONDS = 600.0
 _PLANE_ROLES = (Role.AGENT, Role.FRONT, Role.GATEWAY)
+_HELPER_ROLES = (Role.PICKER, Role.RELAY)
+# Not started before there is something for them to do: no death, and nothing is amiss.
+_PATIENT_ROLES = (Role.RELAY,)
 
 
 @dataclass(slots=True)
 class Part:
-    """One supervised process; `wanted` is off when nothing may start it again by itself."""
+    """One supervised process; `wanted` is off when nothing may start it again by itself.
+
+    `waits`: there is nothing for it to do yet.
+    """
 
     key: PartKey
     record: ProcessRecord | None = None
@@ -61,6 +67,7 @@ class Part:
     died_at: float | None = None
     restarts: int = 0
     wanted: bool = True
+    waits: bool = False
 
     def seen(self) -> PartSeen:
         """Return the part as the decision sees it."""
@@ -92,7 +99,7 @@ class Supervisor:
         self._may_renew_at = 0.0
         self._stop = asyncio.Event()
         keys = [PartKey(role=Role.CONTROL_PLANE)]
-        keys += [PartKey(role=role, plane=p.name) for p in layout.planes for role in _PLANE_ROLES]
+        keys += [key for plane in layout.planes for key in _plane_keys(plane.name)]
         self._parts = {key: Part(key=key) for key in keys}
         for key, record in read_living_processes(directory.processes).items():
             if key in self._parts:
@@ -136,6 +143,9 @@ class Supervisor:
         any_dead = any(part.died_at is not None and part.wanted for part in self._parts.values())
         if any_dead or now - self._replicas_read_at >= REPLICAS_SECONDS:
             self._read_replicas(now)
+            for part in self._parts.values():
+                if part.waits and part.wanted:
+                    self._start(part)
         for action in self._decide(now):
             if self._stop.is_set():  # asked for while an action before this one waited
                 return
@@ -163,7 +173,7 @@ class Supervisor:
     def _decide(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for plane in self._layout.planes:
-            agent, front, gateway = (self._parts[k] for k in _plane_keys(plane.name))
+            agent, front, gateway, *helpers = (self._parts[k] for k in _plane_keys(plane.name))
             if not agent.wanted:
                 continue
             seen = PlaneSeen(
@@ -172,6 +182,7 @@ class Supervisor:
                 front=front.seen(),
                 gateway=gateway.seen(),
                 replicas_alive=len(self._replicas.get(plane.name, ())),
+                helpers=tuple(part.seen() for part in helpers),
             )
             actions += plan_plane(seen, now)
         control_plane = self._parts[PartKey(role=Role.CONTROL_PLANE)]
@@ -205,7 +216,7 @@ class Supervisor:
             part.wanted, part.restarts = True, 0
             self._start(part)
         self._write_fleet(self._clock.monotonic())
-        return [str(part.key) for part in idle]
+        return [str(part.key) for part in idle if not part.waits]
 
     def _start(self, part: Part) -> None:
         try:
@@ -216,7 +227,8 @@ class Supervisor:
             _log.error("part.not-started", part=str(part.key), error=str(error))
             return
         if record is None:  # not possible yet: looked at again in the next round
-            part.died_at = self._clock.monotonic()
+            part.waits = part.key.role in _PATIENT_ROLES
+            part.died_at = None if part.waits else self._clock.monotonic()
             return
         self._hold(part, record)
         self._write_processes()
@@ -224,6 +236,7 @@ class Supervisor:
 
     def _hold(self, part: Part, record: ProcessRecord) -> None:
         part.record, part.last_pid, part.died_at = record, record.pid, None
+        part.waits = False
         part.started_at = self._clock.monotonic()
 
     def _note_death(self, part: Part, now: float) -> None:
@@ -270,6 +283,6 @@ class Supervisor:
         return ended
 
 
-def _plane_keys(plane: str) -> tuple[PartKey, PartKey, PartKey]:
-    agent, front, gateway = (PartKey(role=role, plane=plane) for role in _PLANE_ROLES)
-    return agent, front, gateway
+def _plane_keys(plane: str) -> tuple[PartKey, ...]:
+    """Return the keys of a plane's processes: agent, front and gateway, then the helpers."""
+    return tuple(PartKey(role=role, plane=plane) for role in (*_PLANE_ROLES, *_HELPER_ROLES))

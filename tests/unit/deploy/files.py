@@ -9,13 +9,15 @@ from typing import Any
 
 import yaml
 
+from workload_plane.replica_host.ending import STOP_SECONDS_MAX
+
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 INSTALLED = "/opt/skerry/"
 PYTHON = "/opt/skerry/.venv/bin/python"
 
 # From SIGTERM on: peers turned away, the agent, the replicas with their fence, gateway and front.
-END_SECONDS = 2 + 15 + 40 + 20 + 15 + 15
+END_SECONDS = 2 + 15 + STOP_SECONDS_MAX + 20 + 15 + 15
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ def test_every_path_on_the_page_exists() -> None:
         assert list(ROOT.glob(path)), path
 
 
+@pytest.mark.integration
 def test_every_file_for_planes_is_on_the_page() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "deploy"],
@@ -37,7 +38,7 @@ def test_every_file_for_planes_is_on_the_page() -> None:
         assert short in TEXT, name
 
 
-@pytest.mark.parametrize("kind", ["agent", "gateway", "front", "replicas"])
+@pytest.mark.parametrize("kind", ["agent", "gateway", "front", "picker", "relay", "replicas"])
 def test_every_unit_is_told(kind: str) -> None:
     assert unit(f"skerry-plane-{kind}@.service")
     assert f"| `skerry-plane-{kind}@` |" in TEXT

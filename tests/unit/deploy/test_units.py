@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.unit.deploy.files import DEPLOY, PYTHON, unit, unknown_parts
+from workload_plane.main import REACH_SECONDS_MAX
+from workload_plane.replica_host.ending import STOP_SECONDS_MAX
 
 SYSTEMD = DEPLOY / "systemd"
 AGENT = "skerry-plane-agent@.service"
 GATEWAY = "skerry-plane-gateway@.service"
 FRONT = "skerry-plane-front@.service"
+PICKER = "skerry-plane-picker@.service"
+RELAY = "skerry-plane-relay@.service"
 REPLICAS = "skerry-plane-replicas@.service"
 CONTROL = "skerry-control-plane.service"
 TARGET = "skerry-plane@.target"
-LONG_RUNNING = (AGENT, GATEWAY, FRONT, CONTROL)
-PLANE = (AGENT, GATEWAY, FRONT, REPLICAS)
+LONG_RUNNING = (AGENT, GATEWAY, FRONT, PICKER, RELAY, CONTROL)
+PLANE = (AGENT, GATEWAY, FRONT, PICKER, REPLICAS)
 
 
 def one(name: str, section: str, key: str) -> str:
@@ -31,6 +35,8 @@ def one(name: str, section: str, key: str) -> str:
         (CONTROL, ["-m", "control_plane.main"]),
         (AGENT, ["-m", "workload_plane.main"]),
         (FRONT, ["-m", "workload_plane.front.main"]),
+        (PICKER, ["-m", "workload_plane.picker.main"]),
+        (RELAY, ["-m", "workload_plane.relay.main"]),
         (GATEWAY, ["/opt/skerry/deploy/plane.py", "gateway"]),
     ],
 )
@@ -68,7 +74,9 @@ def test_replicas_end_after_the_agent_and_before_the_gateway() -> None:
     stop = one(REPLICAS, "Service", "ExecStop").split()
     assert stop[:3] == [PYTHON, "-m", "workload_plane.main"]
     assert stop[-1] == "--stop-replicas"
-    assert int(one(REPLICAS, "Service", "TimeoutStopSec")) >= 40 + 20 + 10
+    assert int(one(REPLICAS, "Service", "TimeoutStopSec")) >= (
+        STOP_SECONDS_MAX + 20 + REACH_SECONDS_MAX + 10
+    )
 
 
 def test_the_target_is_the_whole_plane() -> None:
@@ -78,7 +86,14 @@ def test_the_target_is_the_whole_plane() -> None:
         assert one(name, "Unit", "PartOf") == TARGET.replace("@.", "@%i.")
 
 
-@pytest.mark.parametrize("name", [*PLANE, CONTROL])
+def test_the_relay_joins_the_plane_where_it_is_enabled() -> None:
+    assert one(RELAY, "Install", "WantedBy") == TARGET.replace("@.", "@%i.")
+    assert one(RELAY, "Unit", "PartOf") == TARGET.replace("@.", "@%i.")
+    # Ended after the gateway, whose last streams run through it.
+    assert GATEWAY.replace("@.", "@%i.") in one(RELAY, "Unit", "Before").split()
+
+
+@pytest.mark.parametrize("name", [*PLANE, RELAY, CONTROL])
 def test_no_unit_runs_as_root(name: str) -> None:
     users = {
         line.split()[1]
@@ -98,17 +113,20 @@ def test_long_running_units_are_confined(name: str) -> None:
 
 
 def test_every_file_is_known_here() -> None:
-    known = {*PLANE, CONTROL, TARGET, "skerry.sysusers", "skerry.tmpfiles"}
+    known = {*PLANE, RELAY, CONTROL, TARGET, "skerry.sysusers", "skerry.tmpfiles"}
     assert {path.name for path in SYSTEMD.iterdir()} == known
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd on this machine")
 def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:
     """The program that reads the units says so; paths of the host are stood in for."""
-    for name in (*PLANE, CONTROL, TARGET):
+    for name in (*PLANE, RELAY, CONTROL, TARGET):
         text = (SYSTEMD / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace(PYTHON, sys.executable))
-    instances = [str(tmp_path / name.replace("@.", "@here.")) for name in (*PLANE, CONTROL, TARGET)]
+    instances = [
+        str(tmp_path / name.replace("@.", "@here.")) for name in (*PLANE, RELAY, CONTROL, TARGET)
+    ]
     result = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *instances],
         capture_output=True,

@@ -14,6 +14,7 @@ from control_plane.settings import (
 from skerry.fleet.pool import PoolShape
 from workload_plane.models.limits import CacheSettings
 from workload_plane.ray_settings import RAY_KEYS
+from workload_plane.relay_settings import RelaySettings
 from workload_plane.settings import NODE_NAMES, OPTIONAL, REQUIRED, GatewaySettings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
@@ -41,6 +42,7 @@ def plane_names() -> Iterator[str]:
         "pools": [f"pools[].{name}" for name in (*_fields(PoolShape), NODE_NAMES)],
         "gateway": [f"gateway.{name}" for name in _fields(GatewaySettings)],
         "tls": ["tls.ca", "tls.certificate", "tls.key"],
+        "relay": [f"relay.{name}" for name in _fields(RelaySettings)],
         "ray": [f"ray.{name}" for name in RAY_KEYS],
         "model_cache": [f"model_cache.{name}" for name in _fields(CacheSettings)],
     }
@@ -48,7 +50,9 @@ def plane_names() -> Iterator[str]:
         yield from sections.get(name, [name])
 
 
-def _fields(settings: type[PoolShape | GatewaySettings | CacheSettings]) -> list[str]:
+def _fields(
+    settings: type[PoolShape | GatewaySettings | CacheSettings | RelaySettings],
+) -> list[str]:
     return [field.name for field in dataclasses.fields(settings)]
 
 

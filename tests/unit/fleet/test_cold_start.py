@@ -1,11 +1,17 @@
 """The estimate of a start rests on the nearest starts that were measured, and says on which."""
 
+from dataclasses import replace
+
 import pytest
 
-from skerry.fleet.cold_start import StartKind, as_text, estimate, ninth_decile
+from skerry.fleet.cold_start import StartKind, StartSource, as_text, estimate, ninth_decile
 from skerry.fleet.engine import EngineName
+from tests.builders import a_profile
 
-ASKED = StartKind(base_model="hf://x", engine=EngineName.VLLM, accelerator="h100")
+ASKED = StartKind(
+    base_model="hf://x", engine=EngineName.VLLM, configuration="c", accelerator="h100"
+)
+OTHERWISE = replace(ASKED, configuration="d")
 ON_A100 = StartKind(base_model="hf://x", engine=EngineName.VLLM, accelerator="a100")
 OF_Y = StartKind(base_model="hf://y", engine=EngineName.VLLM, accelerator="h100")
 WITH_SGLANG = StartKind(base_model="hf://x", engine=EngineName.SGLANG, accelerator="h100")
@@ -27,6 +33,28 @@ def test_without_it_the_same_model_and_engine_elsewhere_then_the_same_engine() -
     found = estimate(ASKED, {OF_Y: [1.0, 3.0], WITH_SGLANG: [2.0]})
     assert found.seconds == 3.0
     assert found.basis == "p90 of 2 starts with vllm, none of them of hf://x: 3.0 s"
+
+
+PROFILE = replace(a_profile({1: 100.0}), load_seconds=12.5)
+
+
+def test_a_profile_goes_before_all_but_starts_of_the_very_kind() -> None:
+    found = estimate(ASKED, {ASKED: [30.0], OTHERWISE: [99.0]}, PROFILE)
+    assert (found.seconds, found.source) == (30.0, StartSource.STARTS)
+    found = estimate(ASKED, {OTHERWISE: [99.0], ON_A100: [1.0]}, PROFILE)
+    assert (found.seconds, found.source) == (12.5, StartSource.PROFILE)
+    assert found.basis == (
+        f"load time of profile {PROFILE.name}, measured {PROFILE.measured_at:%Y-%m-%d}: 12 s"
+    )
+
+
+def test_a_profile_that_does_not_know_the_load_time_tells_nothing() -> None:
+    found = estimate(ASKED, {OTHERWISE: [99.0]}, replace(PROFILE, load_seconds=0.0))
+    assert (found.seconds, found.source) == (99.0, StartSource.SIMILAR_STARTS)
+    assert found.basis == (
+        "p90 of 1 start of hf://x with vllm on h100, none known to be of this configuration: 99 s"
+    )
+    assert estimate(ASKED, {}, replace(PROFILE, load_seconds=0.0)).source is StartSource.NONE
 
 
 def test_with_nothing_measured_there_is_no_estimate() -> None:

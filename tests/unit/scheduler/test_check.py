@@ -162,6 +162,13 @@ PLANTED: tuple[tuple[str, Callable[[Case], Case]], ...] = (
     ("nodes", lambda case: with_shape(case, nodes=3, accelerators_per_node=3)),
     ("node", lambda case: with_shape(case, host_memory_bytes=50 * GIB)),
     ("node", lambda case: with_kind(case, ResourceShape(accelerator="cpu", accelerators=12))),
+    (
+        "nodes",
+        lambda case: with_plane(
+            with_kind(case, ResourceShape(accelerator="cpu", accelerators=16)),
+            labels=(("skerry.io/runtime", "local"),),
+        ),
+    ),
     ("kind", lambda case: with_kind(case, ResourceShape(accelerator="H100-80G"))),
     ("residency", lambda case: with_plane(case, residency_zones=())),
     ("residency", lambda case: with_plane(case, residency_zones=("us",))),

@@ -17,6 +17,7 @@ from skerry.fleet.deployment import (
     Spread,
     Tolerate,
 )
+from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.pool import CapacityClass, Pool, PoolShape
 from tests.unit.scheduler.fleets import (
     GIB,
@@ -342,3 +343,36 @@ def test_the_largest_numbers_that_are_allowed_do_not_overflow() -> None:
     demo = a_deployment(shapes=(big, small), replicas=(0, 100_000))
     plan = checked(a_problem((dear,), (wanting(100_000, demo),)), SolveLimits())
     assert counts(plan) == {"demo dear--cpu": 100_000}
+
+
+def _over_two_nodes(name: str, engine: EngineName) -> DemandedDeployment:
+    deployment = a_deployment(name, shapes=(ResourceShape(accelerator="cpu", accelerators=16),))
+    revision = replace(deployment.revision, engine=EngineSpec(name=engine))
+    return wanting(1, replace(deployment, revision=revision))
+
+
+@ALL
+def test_a_replica_over_nodes_is_placed_only_where_engine_and_plane_spread_it(
+    limits: SolveLimits,
+) -> None:
+    one_host = replace(a_plane("cheap"), labels=(("skerry.io/runtime", "local"),))
+    on_ray = replace(a_plane("dear"), labels=(("skerry.io/runtime", "ray"),))
+    pools = (
+        a_pool(one_host, a_shape(nodes=4), some_terms(0.1)),
+        a_pool(on_ray, a_shape(nodes=4), some_terms(9.0)),
+    )
+    demands = (
+        _over_two_nodes("spread", EngineName.TENSORRT_LLM),
+        _over_two_nodes("narrow", EngineName.SGLANG),
+        wanting(1, a_deployment("small")),
+    )
+    plan = checked(a_problem(pools, demands), limits)
+    assert counts(plan) == {"small cheap--cpu": 1, "spread dear--cpu": 1}
+    (narrow,) = plan.unplaced
+    assert narrow.deployment == "narrow"
+    if limits is ARRAYS:  # pairs are too many to give each its reason
+        return
+    assert "sglang would need a process of its own on each node" in narrow.reason
+    told = {one.pool: one.reason for one in plan.rejections if one.deployment == "spread"}
+    assert "processes of one host (runtime local)" in told["cheap--cpu"]
+    assert "give the plane the runtime ray" in told["cheap--cpu"]

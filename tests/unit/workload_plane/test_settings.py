@@ -9,7 +9,7 @@ import pytest
 from skerry.fleet.engine import EngineName
 from skerry.fleet.node import NODES_REPORTED_MAX
 from skerry.plumbing.errors import InvalidInput, NotFound
-from workload_plane.settings import parse_settings, read_settings
+from workload_plane.settings import default_locks_dir, parse_settings, read_settings
 
 GOOD: dict[str, Any] = {
     "project": "default",
@@ -41,7 +41,7 @@ GOOD: dict[str, Any] = {
 
 def test_good_settings_are_read_whole() -> None:
     settings = parse_settings(GOOD)
-    assert settings.identity.labels == (("tier", "one"),)
+    assert settings.identity.labels == (("skerry.io/runtime", "local"), ("tier", "one"))
     assert settings.pools[0].accelerators == 4
     assert settings.gateway.peer_port == 2
     assert settings.engine_override is None
@@ -105,6 +105,14 @@ def test_a_file_that_is_absent_or_no_json_is_told_by_name(tmp_path: Path) -> Non
     assert read_settings(path).plane == "here"
 
 
+def test_prefixes_on_disk_are_in_the_data_directory_unless_told_otherwise() -> None:
+    assert parse_settings(GOOD).prefix_disk_dir == Path(GOOD["data_dir"]) / "prefixes"
+    told = parse_settings({**GOOD, "prefix_disk_dir": "/nvme/prefixes"})
+    assert told.prefix_disk_dir == Path("/nvme/prefixes")
+    with pytest.raises(InvalidInput, match="absolute path"):
+        parse_settings({**GOOD, "prefix_disk_dir": "nvme"})
+
+
 def a_pool(name: str = "cpu", nodes: int = 2, **values: Any) -> dict[str, Any]:
     return {**GOOD["pools"][0], "name": name, "nodes": nodes, **values}
 
@@ -157,3 +165,33 @@ def test_a_plane_of_too_many_nodes_lists_none_of_them() -> None:
     assert parse_settings({**GOOD, "pools": [a_pool(nodes=1), many]}).nodes == ()
     told = faults_of(a_pool(nodes=1, node_names=["x"]), many)
     assert "tells none" in told["pools[0].node_names"]
+
+
+def test_others_are_told_the_advertised_host_and_the_gateway_listens_on_its_own() -> None:
+    gateway = {**GOOD["gateway"], "host": "0.0.0.0", "advertised_host": "lb.example.net"}
+    settings = parse_settings({**GOOD, "gateway": gateway})
+    assert (settings.gateway.host, settings.gateway.advertised_host) == (
+        "0.0.0.0",
+        "lb.example.net",
+    )
+    assert parse_settings(GOOD).gateway.advertised_host == GOOD["gateway"]["host"]
+
+
+def test_an_advertised_host_that_nobody_can_come_to_is_a_fault_by_name() -> None:
+    gateway = {**GOOD["gateway"], "advertised_host": "lb.example.net:8080"}
+    with pytest.raises(InvalidInput, match=r"gateway\.advertised_host: 'lb\.example\.net:8080' is"):
+        parse_settings({**GOOD, "gateway": gateway})
+
+
+def test_a_misspelt_setting_of_the_gateway_is_a_fault() -> None:
+    gateway = {**GOOD["gateway"], "advertise_host": "lb.example.net"}
+    with pytest.raises(InvalidInput, match=r"gateway\.advertise_host: is not a setting"):
+        parse_settings({**GOOD, "gateway": gateway})
+
+
+def test_accelerators_are_locked_where_strangers_cannot_write_if_that_can_be(
+    tmp_path: Path,
+) -> None:
+    assert default_locks_dir(0, tmp_path / "none") == tmp_path / "none"
+    assert default_locks_dir(1000, tmp_path) == tmp_path
+    assert default_locks_dir(1000, tmp_path / "none") == Path("/tmp/skerry-devices")

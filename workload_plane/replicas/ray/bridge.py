@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
+from ray._private.state import state
+from ray.core.generated import gcs_pb2
 from ray.util.placement_group import (
     get_placement_group,
     placement_group,
@@ -23,13 +25,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from skerry.plumbing.errors import Unavailable
 from workload_plane.link.report import software_version
-from workload_plane.replicas.ray.framing import HELLO, read_frame, write_frame
+from workload_plane.replicas.ray.framing import HELLO, frame_of, read_frame, write_frame
 from workload_plane.replicas.ray.launcher import Launcher
 from workload_plane.replicas.ray.values import (
     GROUP_PREFIX,
+    Bundle,
     Fault,
     LaunchPlace,
     NodeWord,
+    Rank,
     RayLook,
     RayNode,
 )
@@ -87,21 +91,21 @@ class Bridge:
         call = getattr(self._launcher(place), method)
         return self._result(place, call.remote(*arguments), seconds)
 
-    def reserve(self, name: str, node_ids: Sequence[str], bundle: dict[str, float]) -> str:
-        """Return the state of the placement group, made unless it is there: a bundle a node."""
+    def reserve(self, name: str, bundles: Sequence[Bundle]) -> str:
+        """Return the state of the placement group, made unless it is there."""
         try:
             group = get_placement_group(name)
         except ValueError:
             group = placement_group(
-                [dict(bundle) for _ in node_ids],
-                strategy="STRICT_PACK" if len(node_ids) == 1 else "STRICT_SPREAD",
+                [dict(bundle.resources) for bundle in bundles],
+                # Where each one lies is said by its label; PACK asks for nothing beside that.
+                strategy="STRICT_PACK" if len(bundles) == 1 else "PACK",
                 name=name,
                 lifetime="detached",
-                bundle_label_selector=[{"ray.io/node-id": node_id} for node_id in node_ids],
+                bundle_label_selector=[{"ray.io/node-id": one.node_id} for one in bundles],
             )
         group.wait(RESERVE_SECONDS_MAX)
-        state: str = placement_group_table(group)["state"]
-        return state
+        return str(placement_group_table(group)["state"])
 
     def release(self, name: str) -> None:
         """Remove the placement group if there is one."""
@@ -109,6 +113,21 @@ class Bridge:
             remove_placement_group(get_placement_group(name))
         except ValueError:
             return
+
+    def ranks(self, name: str) -> tuple[Rank, ...]:
+        """Return the processes that work in the placement group; none without a group."""
+        try:
+            group = get_placement_group(name).id.binary()
+        except ValueError:
+            return ()
+        rows = state._connect_and_get_accessor().get_actor_table(None, "ALIVE")
+        table: Any = gcs_pb2
+        actors = [table.ActorTableData.FromString(row) for row in rows]
+        return tuple(
+            Rank(node_id=actor.address.node_id.hex(), pid=actor.pid)
+            for actor in actors
+            if actor.placement_group_id == group
+        )
 
     def _launcher(self, place: LaunchPlace) -> Any:
         with self._lock:
@@ -171,8 +190,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             value = method(*arguments)
         except BaseException as error:
             value = Fault.of(error)
+        try:
+            data = frame_of((number, value))
+        except Exception as error:  # too long, or nothing that can be sent
+            data = frame_of((number, Fault.of(error)))
         with lock:
-            write_frame(out, (number, value))
+            out.write(data)
+            out.flush()
 
     def listen() -> None:
         with ThreadPoolExecutor(CALLS_AT_ONCE_MAX) as threads:

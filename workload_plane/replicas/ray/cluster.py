@@ -6,7 +6,7 @@ says why nothing may start. Nodes of the agent's own machine are looked at direc
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,14 +15,21 @@ from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, Unavailable
-from skerry.plumbing.processes import record_of
+from skerry.plumbing.processes import ProcessRecord, record_of
 from workload_plane.link.report import software_version
 from workload_plane.replicas.local import HostCommand, LocalRuntime, host_command
 from workload_plane.replicas.ray.launcher import end_and_forget, node_runtime
 from workload_plane.replicas.ray.memory import read_nodes, write_nodes
 from workload_plane.replicas.ray.nodes import KnownNode, merge_nodes, place_nodes, supply_of
 from workload_plane.replicas.ray.settings import RaySettings
-from workload_plane.replicas.ray.values import Fault, LaunchPlace, NodeWord, RayLook
+from workload_plane.replicas.ray.values import (
+    Fault,
+    LaunchPlace,
+    NodeWord,
+    Rank,
+    RayLook,
+    bundles_of,
+)
 from workload_plane.replicas.records import ReplicaRecord
 from workload_plane.replicas.supply import Supply
 
@@ -31,6 +38,7 @@ _log = logs.get_logger(__name__)
 LOOK_SECONDS_MAX = 4.0  # a head on a quiet machine answers in 20 ms
 WORDS_SECONDS_MAX = 8.0  # also the start of a launcher: 5 s when the machine is busy
 DOUBTS_MAX = 3  # looks in a row without an answer, then the bridge is started anew
+RESERVE_SECONDS = 15.0
 END_SECONDS = 30.0  # on top of the grace: fences and port checks of the node's runtime
 
 
@@ -44,6 +52,8 @@ class RayPlace:
     replicas_dir: Path
     logs_dir: Path
     command: HostCommand = host_command
+    device_locks_dir: Path | None = None
+    prefix_disk_dir: Path | None = None
 
 
 class RayConnection(Protocol):
@@ -77,6 +87,7 @@ class Cluster:
         self._direct: dict[str, LocalRuntime] = {}
         self._doubts = 0
         self.nodes = read_nodes(place.settings.nodes_path, clock.monotonic())
+        self._written = _lasting(self.nodes)
         self.groups: Mapping[str, str] = {}
         self.words: dict[str, NodeWord] = {}
         self.silent: dict[str, str] = {}
@@ -92,7 +103,6 @@ class Cluster:
 
     async def look(self, held: Collection[str]) -> None:
         """Look at everything once; `held` are the nodes of replicas not known to be gone."""
-        before = dict(self.nodes)
         try:
             seen: RayLook = await self._connection.ask("look", seconds=LOOK_SECONDS_MAX)
             now = self._clock.monotonic()
@@ -108,8 +118,7 @@ class Cluster:
         await self._look_directly(words, silent)
         self.words, self.silent = words, silent
         self._remember_boots()
-        if _lasting(before) != _lasting(self.nodes):
-            await asyncio.to_thread(write_nodes, self._place.settings.nodes_path, self.nodes)
+        await self._write_nodes()
 
     async def call(
         self, node: str, method: str, arguments: tuple[object, ...], seconds: float
@@ -140,9 +149,21 @@ class Cluster:
         if len(known) < len(nodes) or not all(node.node_id for node in known):
             raise Unavailable(f"node {', '.join(nodes)} is not in Ray")
         pool = next(one for one in self._place.settings.pools if one.name == known[0].pool)
-        bundle = {pool.resource: float(each)}
         ids = tuple(node.node_id for node in known)
-        return str(await self._connection.ask("reserve", name, ids, bundle, seconds=15.0))
+        bundles = bundles_of(ids, pool.resource, each)
+        return str(await self._connection.ask("reserve", name, bundles, seconds=RESERVE_SECONDS))
+
+    async def ranks(self, name: str) -> dict[str, tuple[ProcessRecord, ...]]:
+        """Return by node the processes of Ray's that work in a placement group."""
+        found: Sequence[Rank] = await self._connection.ask("ranks", name, seconds=LOOK_SECONDS_MAX)
+        told: dict[str, tuple[ProcessRecord, ...]] = {}
+        for node in self.nodes.values():
+            pids = [rank.pid for rank in found if node.node_id and rank.node_id == node.node_id]
+            if pids:
+                answer = await self.call(node.name, "processes", (pids,), LOOK_SECONDS_MAX)
+                assert isinstance(answer, tuple)
+                told[node.name] = answer
+        return told
 
     async def release(self, name: str) -> None:
         """Give the replica's accelerators back to Ray; without Ray nothing holds them."""
@@ -167,10 +188,13 @@ class Cluster:
             node=node.name,
             node_id=node.node_id,
             replicas_dir=str(home / "replicas"),
-            logs_dir=str(self._place.logs_dir),
+            # Of its own: a folder that nodes share would lose the logs of one to the other.
+            logs_dir=str(home / "logs"),
             host=node.address,
             head_address=self._place.settings.head_address,
             command=self._place.command,
+            device_locks_dir=str(self._place.device_locks_dir or ""),
+            prefix_disk_dir=str(self._place.prefix_disk_dir or ""),
         )
 
     async def _listen(self) -> tuple[dict[str, NodeWord], dict[str, str]]:
@@ -201,6 +225,17 @@ class Cluster:
             words[name] = NodeWord(
                 boot_id=self._boot_id, software=software_version(), replicas=replicas
             )
+
+    async def _write_nodes(self) -> None:
+        wanted = _lasting(self.nodes)
+        if wanted == self._written:
+            return
+        try:
+            await asyncio.to_thread(write_nodes, self._place.settings.nodes_path, self.nodes)
+        except OSError as error:  # the disk is full: the next look writes it
+            _log.warning("ray.nodes-not-written", error=str(error))
+            return
+        self._written = wanted
 
     def _remember_boots(self) -> None:
         for name, word in self.words.items():

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -10,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from skerry.plumbing import logs
+from skerry.plumbing.bounded_log import bound_log
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Unavailable
+from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import ProcessRecord, kill_group, record_of
 from skerry.plumbing.tasks import Backoff
-from workload_plane.replicas.ray.environment import ensure_token, ray_environment
-from workload_plane.replicas.ray.framing import FRAME_BYTES_MAX, HEADER, HELLO
+from workload_plane.replicas.ray.environment import LOG_BYTES_MAX, ensure_token, ray_environment
+from workload_plane.replicas.ray.framing import HELLO, frame_of, next_frame
 from workload_plane.replicas.ray.settings import RaySettings
 from workload_plane.replicas.ray.values import Fault
 
@@ -55,7 +55,7 @@ class Connection:
             try:
                 await self._live()
                 attempt = 0
-            except (Unavailable, OSError, EOFError) as error:
+            except (SkerryError, OSError, EOFError) as error:
                 self._lose(str(error) or "its connection ended")
             finally:
                 await self._end()
@@ -69,12 +69,12 @@ class Connection:
             raise Unavailable(self.fault or "Ray's head was not reached yet")
         self._number += 1
         number = self._number
+        data = frame_of((number, verb, arguments))
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = answer
-        data = pickle.dumps((number, verb, arguments))
         try:
             async with asyncio.timeout(seconds):
-                process.stdin.write(HEADER.pack(len(data)) + data)
+                process.stdin.write(data)
                 await process.stdin.drain()
                 value = await answer
         except TimeoutError:
@@ -101,6 +101,7 @@ class Connection:
             raise Unavailable("nothing listens there")  # Ray itself would try for half a minute
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         settings = self._settings
+        bound_log(self._log_path, LOG_BYTES_MAX)
         with self._log_path.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -114,36 +115,26 @@ class Connection:
                 env=ray_environment(settings, os.environ),
                 start_new_session=True,
             )
+        assert process.stdout is not None
         self._process = process
         self._record = record_of(process.pid, "skerry-ray-bridge")
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                number, value = await self._frame()
+                number, value = await next_frame(process.stdout)
         except TimeoutError:
             raise Unavailable(f"Ray's head at {settings.head_address} does not answer") from None
-        assert number == HELLO
+        if number != HELLO:
+            raise Unavailable("the bridge to Ray did not say that it is connected")
         if isinstance(value, Fault):
             raise Unavailable(f"Ray's head at {settings.head_address}: {value.message[:300]}")
         self.fault = ""
         _log.info("ray.connected", address=settings.head_address)
         self.changed()
         while True:
-            number, value = await self._frame()
+            number, value = await next_frame(process.stdout)
             answer = self._pending.pop(number, None)
             if answer is not None and not answer.done():
                 answer.set_result(value)
-
-    async def _frame(self) -> tuple[int, Any]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        try:
-            header = await self._process.stdout.readexactly(HEADER.size)
-            (size,) = HEADER.unpack(header)
-            assert size <= FRAME_BYTES_MAX
-            number, value = pickle.loads(await self._process.stdout.readexactly(size))
-        except asyncio.IncompleteReadError:
-            raise EOFError("the bridge to Ray ended") from None
-        return number, value
 
     def _lose(self, why: str) -> None:
         fault = f"Ray's head at {self._settings.head_address} does not answer: {why}"

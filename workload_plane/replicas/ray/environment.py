@@ -10,13 +10,20 @@ from skerry.plumbing.errors import NotFound, Unavailable
 from skerry.plumbing.ids import IdSource
 from workload_plane.replicas.ray.settings import LOOPBACK, RaySettings
 
+# Of each of Ray's own logs, and how many older parts it keeps: its defaults are 512 MiB and 5.
+LOG_BYTES_MAX = 16 * 1024 * 1024
+LOG_BACKUPS = 1
 _MODE = 0o600
-_OTHERS = 0o077
+# A secret that Kubernetes mounts is root's, and is read through its group (fsGroup). To write it is
+# for its owner, to read it for nobody else.
+_FORBIDDEN = 0o027
 
 
 def ray_environment(settings: RaySettings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with what Ray needs: the token, no usage reports, loopback kept."""
+    """Return the environment with what Ray needs: token, bounded logs, no reports, loopback."""
     added = {
+        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES_MAX),
+        "RAY_ROTATION_BACKUP_COUNT": str(LOG_BACKUPS),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(settings.token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,8 +44,13 @@ def ensure_token(settings: RaySettings, ids: IdSource) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(ids.token())
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist; copy the token of the Ray cluster there") from None
-    if mode & _OTHERS:
-        raise Unavailable(f"{path} can be read by others; `chmod 600` it")
+    if status.st_uid not in (0, os.geteuid()):
+        raise Unavailable(f"{path} is somebody else's, who may change it; `chown` it to this user")
+    if status.st_mode & _FORBIDDEN:
+        raise Unavailable(
+            f"{path} can be read by anybody, or written by its group; `chmod 600` it, or 440 for a"
+            " mounted secret"
+        )

@@ -94,6 +94,15 @@ def merge_nodes(
     return dict(sorted(merged.items()))
 
 
+def lost_node(names: Iterable[str], nodes: Mapping[str, KnownNode], now: float) -> str:
+    """Return the first of the nodes that has been away for longer than a raylet's start takes."""
+    for name in names:
+        node = nodes.get(name)
+        if node is None or (not node.node_id and now - node.seen_at > GRACE_SECONDS):
+            return name
+    return ""
+
+
 def supply_of(
     shapes: Sequence[PoolShape],
     nodes: Mapping[str, KnownNode],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
+from skerry.plumbing.bounded_log import bound_log
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict
 from skerry.plumbing.files import write_atomically
@@ -21,7 +22,7 @@ from skerry.plumbing.ids import IdSource
 from skerry.plumbing.ports import free_port, is_listening
 from skerry.plumbing.processes import ProcessRecord, is_alive, kill_group, spawn, terminate
 from skerry.plumbing.tasks import Backoff
-from workload_plane.replicas.ray.environment import ensure_token, ray_environment
+from workload_plane.replicas.ray.environment import LOG_BYTES_MAX, ensure_token, ray_environment
 from workload_plane.replicas.ray.process_file import read_process_file
 from workload_plane.replicas.ray.settings import (
     CPU,
@@ -31,12 +32,14 @@ from workload_plane.replicas.ray.settings import (
     RaySettings,
     pool_of_own,
 )
+from workload_plane.replicas.ray.sweeping import sweep
 
 _log = logs.get_logger(__name__)
 
 MARKER = ".skerry-ray"  # says that a folder is Ray's, of a plane, and may be emptied
 LOOK_SECONDS = 1.0
 HEAD_SECONDS_MAX = 60.0  # until a started head listens; 8 s on a quiet machine
+TIDY_SECONDS = 600.0
 GRACE_SECONDS = 5.0  # `ray start --block` ends its processes within one
 # A head that answers nobody for so long is started again; a minute is what Ray itself waits.
 HUNG_SECONDS_MAX = 120.0
@@ -58,12 +61,28 @@ class OwnNodes:
         self._processes = read_processes(settings)
         self._started_at = clock.monotonic()
         self._failures = 0
+        self._tidied_at = clock.monotonic()
 
     async def run(self) -> None:
         """Start what does not run, for ever; the head first, and all others anew after it."""
         while True:
             await self._turn()
+            await self._tidy()
             await self._clock.sleep(LOOK_SECONDS)
+
+    async def _tidy(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._tidied_at < TIDY_SECONDS:
+            return
+        self._tidied_at = now
+        settings = self._settings
+        try:
+            await asyncio.to_thread(sweep, settings.temp_dir, self._clock.now().timestamp())
+            for node in settings.nodes:
+                log = settings.data_dir / f"{node.name}.log"
+                await asyncio.to_thread(bound_log, log, LOG_BYTES_MAX)
+        except OSError as error:
+            _log.warning("ray.not-tidied", folder=settings.temp_dir, error=str(error))
 
     async def restart(self) -> None:
         """End all of them; the next turn starts them again."""

@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Conflict, Exhausted, SkerryError, Unavailable
+from skerry.plumbing.errors import Conflict, SkerryError, Unavailable
 from skerry.plumbing.files import clean_temporaries
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.ports import is_listening
@@ -29,15 +30,14 @@ from workload_plane.replicas.ray.merging import (
     node_order,
     nodes_wanted,
 )
+from workload_plane.replicas.ray.nodes import lost_node
 from workload_plane.replicas.ray.own_nodes import HUNG_SECONDS_MAX, OwnNodes
-from workload_plane.replicas.ray.values import CREATED, GROUP_PREFIX, group_name
+from workload_plane.replicas.ray.reservations import Reservations
+from workload_plane.replicas.record_store import RecordStore
 from workload_plane.replicas.records import (
     ReplicaRecord,
     UnreadableRecord,
-    read_all,
-    read_record,
     record_path,
-    write_record,
 )
 from workload_plane.replicas.recovery import unknown_record
 from workload_plane.replicas.supply import Supply
@@ -47,6 +47,8 @@ _log = logs.get_logger(__name__)
 LIST_SECONDS_MAX = 2.0  # the loop's other work waits no longer for a look; the last one stands
 START_SECONDS_MAX = 60.0  # a host is forked in a second; a node that swaps takes longer
 OPEN_SECONDS_MAX = 10.0  # a launcher that missed one look answers the next
+CALL_SECONDS_MAX = 10.0  # of a launcher's small answers
+SEE_OUT_SECONDS_MAX = 30.0  # SIGKILL takes milliseconds, a driver that holds a process seconds
 _WATCH_SECONDS = 1.0
 _HANG_LOOK_SECONDS = 5.0
 ENDED_REMEMBERED_MAX = 10_000
@@ -66,15 +68,15 @@ class RayRuntime:
         self._clock = clock
         self._connection = connection
         self._cluster = Cluster(place, connection, clock)
+        self._held = Reservations(place.plane, self._cluster)
         self._own = own
         self._lock = asyncio.Lock()  # of the records: read, changed and written by one at a time
         self._looking: asyncio.Future[None] | None = None
         self._starting: set[str] = set()
         self._ended: dict[str, None] = {}
-        self._reserved: set[str] = set()  # since the last look began
         self._fenced = read_fenced(place.settings.fenced_path)
-        self._last: dict[str, ReplicaRecord] = {}
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
+        self._records = RecordStore(place.replicas_dir)
         clean_temporaries(place.replicas_dir)
 
     @property
@@ -100,17 +102,18 @@ class RayRuntime:
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
-        if record_path(self._place.replicas_dir, order.name).exists():
+        if self._records.has(order.name):
             raise Conflict(f"replica {order.name} exists already; names are used once")
         nodes = await self._open_nodes(order)
         record = self._record(order, nodes)
         self._starting.add(order.name)
         try:
             async with self._lock:
-                await self._save(record)
+                await self._records.save(record)
             try:
-                await self._reserve(record)
+                await self._held.reserve(record)
                 part = node_order(order, nodes)
+                await self._check_rank_nodes(part)
                 started = await self._cluster.call(nodes[0], "start", (part,), START_SECONDS_MAX)
             except (SkerryError, OSError) as error:
                 await self._undo(record, error)
@@ -118,7 +121,7 @@ class RayRuntime:
             assert isinstance(started, ReplicaRecord)
             record = adopted(record, started)
             async with self._lock:
-                await self._save(record)
+                await self._records.keep(record)  # it runs: a full disk does not undo that
             return record
         finally:
             self._starting.discard(order.name)
@@ -150,7 +153,7 @@ class RayRuntime:
     ) -> None:
         """See ReplicaRuntime."""
         async with self._lock:
-            record = self._read(name)
+            record = self._records.known(name)
             if record is None:
                 return
             seconds = record.start_seconds if start_seconds is None else start_seconds
@@ -158,7 +161,7 @@ class RayRuntime:
                 record, state=state, message=message, start_seconds=seconds
             )
             if changed != record:
-                await self._save(changed)
+                await self._records.keep(changed)
 
     async def stop(self, record: ReplicaRecord, grace_seconds: float) -> None:
         """See ReplicaRuntime."""
@@ -169,7 +172,7 @@ class RayRuntime:
         """See ReplicaRuntime."""
         words = await self._end(record, 0.0)
         gone = dataclasses.replace(
-            self._read(record.name) or record,
+            self._records.known(record.name) or record,
             state=ReplicaState.FAILED,
             message=words or reason,
             pid=0,
@@ -178,15 +181,20 @@ class RayRuntime:
             engine_start_time=0.0,
         )
         async with self._lock:
-            await self._save(gone)
+            await self._records.keep(gone)
 
     async def refuse(self, order: ReplicaOrder, reason: str) -> ReplicaRecord:
         """See ReplicaRuntime."""
         record = dataclasses.replace(
             self._record(order, order.nodes), state=ReplicaState.FAILED, message=reason
         )
+        running = {
+            one.record.name for word in self._cluster.words.values() for one in word.replicas
+        }
         async with self._lock:
-            await self._save(record)
+            if order.name in running or self._records.has(order.name):
+                raise Conflict(f"replica {order.name} exists already; it is not refused")
+            await self._records.save(record)
         return record
 
     async def forget(self, name: str) -> None:
@@ -220,9 +228,9 @@ class RayRuntime:
 
     async def _look_and_settle(self) -> None:
         held = {node for found in self._found() for node in _nodes(found)}
-        reserved = frozenset(self._reserved)
+        before = self._held.begin_look()
         await self._cluster.look(held | set(self._fenced.values()))
-        self._reserved -= reserved
+        self._held.end_look(before)
         try:
             await self._adopt()
             await self._settle()
@@ -242,7 +250,7 @@ class RayRuntime:
                     one.record, nodes=nodes, accelerators=one.record.accelerators * len(nodes)
                 )
                 async with self._lock:
-                    await self._save(record)
+                    await self._records.save(record)
                 _log.warning("replica.adopted", replica=name, node=node)
 
     async def _settle(self) -> None:
@@ -265,16 +273,15 @@ class RayRuntime:
         for record in records:
             if record.state is ReplicaState.FAILED or record.name in self._starting:
                 continue
-            name = group_name(self._place.plane, record.name)
-            if cluster.groups.get(name) == CREATED or record.name in self._reserved:
+            if self._held.has(record.name):
                 continue
             unreserved.append(record)
             closed |= dict.fromkeys(record.nodes, f"replica {record.name} is not reserved")
         cluster.closed = closed
         for record in unreserved:
-            await self._reserve_again(record)
+            await self._held.reserve_again(record)
         # A record that cannot be read is still that of a replica.
-        await self._release_orphans({found.name for found in everything})
+        await self._held.release_others({found.name for found in everything} | self._starting)
 
     async def _end_fenced(self, name: str, node: str) -> None:
         word = self._cluster.words[node]
@@ -290,32 +297,15 @@ class RayRuntime:
         self._ended[name] = None
         await asyncio.to_thread(write_fenced, self._place.settings.fenced_path, self._fenced)
 
-    async def _reserve_again(self, record: ReplicaRecord) -> None:
-        try:
-            await self._reserve(record)
-        except SkerryError as error:
-            _log.info("ray.not-reserved", replica=record.name, error=str(error))
+    async def _check_rank_nodes(self, order: ReplicaOrder) -> None:
+        """Raise Conflict if an orphan has an accelerator of a node on which only Ray has ranks.
+
+        The first node's are locked by the replica's own host. The simulated engine has none.
+        """
+        if order.engine.name is EngineName.SIMULATED or not order.pool_devices:
             return
-        _log.info("ray.reserved-again", replica=record.name, nodes=",".join(record.nodes))
-
-    async def _release_orphans(self, names: set[str]) -> None:
-        prefix = f"{GROUP_PREFIX}{self._place.plane}/"
-        for group in self._cluster.groups:
-            name = group.removeprefix(prefix)
-            if group.startswith(prefix) and name not in names | self._starting:
-                await self._cluster.release(group)
-
-    async def _reserve(self, record: ReplicaRecord) -> None:
-        name = group_name(self._place.plane, record.name)
-        each = max(1, record.accelerators // max(1, len(record.nodes)))
-        state = await self._cluster.reserve(name, record.nodes, each)
-        if state != CREATED:
-            await self._cluster.release(name)
-            raise Exhausted(
-                f"Ray has no {each} accelerators free on node {', '.join(record.nodes)}: somebody"
-                " else uses this cluster"
-            )
-        self._reserved.add(record.name)
+        for node in order.nodes[1:]:
+            await self._cluster.call(node, "check_devices", (order.pool_devices,), CALL_SECONDS_MAX)
 
     async def _undo(self, record: ReplicaRecord, error: Exception) -> None:
         if isinstance(error, Unavailable):
@@ -327,10 +317,11 @@ class RayRuntime:
         await self._remove(record.name)
 
     async def _end(self, record: ReplicaRecord, grace_seconds: float) -> str:
-        current = self._read(record.name) or record
+        current = self._records.known(record.name) or record
         if not current.nodes or (current.state is ReplicaState.FAILED and not current.pid):
             return current.message
         node = current.nodes[0]
+        ranks = await self._held.ranks(current)
         try:
             words = await self._cluster.end(node, current, grace_seconds)
         except Unavailable as error:
@@ -340,7 +331,8 @@ class RayRuntime:
                 ) from None
             await self._give_up(current)
             words = f"its node {node} is lost"
-        await self._cluster.release(group_name(self._place.plane, record.name))
+        await self._held.release(record.name)
+        await self._held.see_out(record.name, ranks)
         return words
 
     async def _is_lost(self, record: ReplicaRecord) -> bool:
@@ -387,14 +379,11 @@ class RayRuntime:
                 raise Unavailable(f"node {name} takes nothing new: {why or 'it is not ready'}")
 
     def _found(self) -> tuple[ReplicaRecord | UnreadableRecord, ...]:
-        found = {one.name: one for one in read_all(self._place.replicas_dir)}
-        for name in self._last.keys() - found.keys():
-            found[name] = UnreadableRecord(name=name, fault="its record has vanished")
-        return tuple(found[name] for name in sorted(found))
+        return tuple(self._records.found().values())
 
     async def _judge(self, found: ReplicaRecord | UnreadableRecord) -> LiveReplica | None:
         """Return the replica as it is now; its record is written when it says something else."""
-        record = found if isinstance(found, ReplicaRecord) else self._last.get(found.name)
+        record = found if isinstance(found, ReplicaRecord) else self._records.last(found.name)
         told = self._told(found.name)
         if record is None and told is not None:
             nodes = told.record.nodes
@@ -408,17 +397,30 @@ class RayRuntime:
                 return LiveReplica(record=guess, alive=True, fault=found.fault, known=False)
             await self._remove_locked(found.name)
             return None
-        live = judge(record, told, self._why_silent(record), self._starting)
-        if live.record != record or isinstance(found, UnreadableRecord):
-            await self._save(live.record)
-        self._last[found.name] = live.record
+        live = self._on_all_nodes(judge(record, told, self._why_silent(record), self._starting))
+        unwritten = isinstance(found, UnreadableRecord) or self._records.is_unwritten(found.name)
+        if unwritten or live.record != record:
+            await self._records.keep(live.record)
+        self._records.saw(live.record)
         return live
 
     def _judged(self, name: str) -> LiveReplica | None:
-        record = self._last.get(name)
+        record = self._records.last(name)
         if record is None:
             return None
-        return judge(record, self._told(name), self._why_silent(record), self._starting)
+        told = self._told(name)
+        return self._on_all_nodes(judge(record, told, self._why_silent(record), self._starting))
+
+    def _on_all_nodes(self, live: LiveReplica) -> LiveReplica:
+        """Return the replica as dead when a node of its ranks beside the first is lost."""
+        cluster = self._cluster
+        if not live.alive or cluster.stopped:
+            return live
+        lost = lost_node(live.record.nodes[1:], cluster.nodes, self._clock.monotonic())
+        if not lost:
+            return live
+        fault = f"node {lost}, which has ranks of it, is lost"
+        return dataclasses.replace(live, alive=False, fault=fault)
 
     def _told(self, name: str) -> LiveReplica | None:
         for word in self._cluster.words.values():
@@ -437,12 +439,6 @@ class RayRuntime:
         cluster = self._cluster
         return not cluster.stopped and not set(cluster.silent) - cluster.words.keys()
 
-    def _read(self, name: str) -> ReplicaRecord | None:
-        try:
-            return read_record(record_path(self._place.replicas_dir, name))
-        except (OSError, SkerryError):
-            return self._last.get(name)
-
     def _record(self, order: ReplicaOrder, nodes: tuple[str, ...]) -> ReplicaRecord:
         return ReplicaRecord(
             name=order.name,
@@ -457,17 +453,13 @@ class RayRuntime:
             started_at=self._clock.now().isoformat(timespec="milliseconds"),
         )
 
-    async def _save(self, record: ReplicaRecord) -> None:
-        await asyncio.to_thread(write_record, self._place.replicas_dir, record)
-        self._last[record.name] = record
-
     async def _remove(self, name: str) -> None:
-        await self._cluster.release(group_name(self._place.plane, name))
+        await self._held.release(name)
         async with self._lock:
             await self._remove_locked(name)
 
     async def _remove_locked(self, name: str) -> None:
-        self._last.pop(name, None)
+        self._records.drop(name)
         self._ended[name] = None
         while len(self._ended) > ENDED_REMEMBERED_MAX:
             del self._ended[next(iter(self._ended))]

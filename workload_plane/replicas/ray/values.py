@@ -1,12 +1,13 @@
 """What the agent and its bridge to Ray tell one another: frozen values, no Ray in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skerry.plumbing import errors
 from skerry.plumbing.errors import SkerryError
 from workload_plane.replicas.local import HostCommand, host_command
 from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.ray.settings import CPU
 
 GROUP_PREFIX = "skerry/"  # of the names of our placement groups: `skerry/PLANE/REPLICA`
 CREATED = "CREATED"  # Ray's word for a placement group that has what it asked for
@@ -42,6 +43,22 @@ class RayLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What a placement group holds of one node, by Ray's names of resources."""
+
+    node_id: str
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """A process of Ray's that works in a placement group: on which node, and its pid there."""
+
+    node_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchPlace:
     """What a launcher must know of its node: plane, folders, and where replicas listen."""
 
@@ -53,6 +70,8 @@ class LaunchPlace:
     host: str
     head_address: str = ""
     command: HostCommand = host_command
+    device_locks_dir: str = ""  # empty: nobody locks the accelerators
+    prefix_disk_dir: str = ""  # empty: no prefixes on disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +93,21 @@ class Fault:
         kind = getattr(errors, self.kind, SkerryError)
         is_ours = isinstance(kind, type) and issubclass(kind, SkerryError)
         return kind(self.message) if is_ours else SkerryError(self.message)
+
+
+def bundles_of(node_ids: Sequence[str], resource: str, each: int) -> tuple[Bundle, ...]:
+    """Return what holds `each` accelerators on every node, node after node.
+
+    On one node it is one bundle. Over several every accelerator is one of its own: engines put a
+    rank into each, vLLM takes no larger ones, TensorRT-LLM none twice. A rank counts as a CPU, too,
+    which is what Ray asks of an actor that names an accelerator.
+    """
+    if len(node_ids) == 1:
+        return (Bundle(node_id=node_ids[0], resources={resource: float(each)}),)
+    one = {CPU: 1.0, resource: 1.0}
+    return tuple(
+        Bundle(node_id=node_id, resources=one) for node_id in node_ids for _ in range(each)
+    )
 
 
 def group_name(plane: str, replica: str) -> str:

@@ -115,8 +115,20 @@ class PlacementPolicy(_message.Message):
     latency: _containers.RepeatedCompositeFieldContainer[LatencyLimit]
     def __init__(self, clouds: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., residency_zones: _Optional[_Iterable[str]] = ..., capacity_classes: _Optional[_Iterable[str]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., tolerate: _Optional[_Union[Tolerate, _Mapping]] = ..., priority: _Optional[int] = ..., cost_per_hour_max: _Optional[float] = ..., spot_share_max: _Optional[float] = ..., anti_affinity: _Optional[_Iterable[str]] = ..., latency: _Optional[_Iterable[_Union[LatencyLimit, _Mapping]]] = ...) -> None: ...
 
+class RoutingSpec(_message.Message):
+    __slots__ = ("policy", "continuation", "queue_requests_max", "queue_seconds_max")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    CONTINUATION_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_REQUESTS_MAX_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_SECONDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    continuation: bool
+    queue_requests_max: int
+    queue_seconds_max: float
+    def __init__(self, policy: _Optional[str] = ..., continuation: _Optional[bool] = ..., queue_requests_max: _Optional[int] = ..., queue_seconds_max: _Optional[float] = ...) -> None: ...
+
 class DeploymentSpec(_message.Message):
-    __slots__ = ("project", "name", "labels", "revision", "scaling", "policy")
+    __slots__ = ("project", "name", "labels", "revision", "scaling", "policy", "routing")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -130,13 +142,15 @@ class DeploymentSpec(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_FIELD_NUMBER: _ClassVar[int]
     project: str
     name: str
     labels: _containers.ScalarMap[str, str]
     revision: Revision
     scaling: Scaling
     policy: PlacementPolicy
-    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., policy: _Optional[_Union[PlacementPolicy, _Mapping]] = ...) -> None: ...
+    routing: RoutingSpec
+    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., policy: _Optional[_Union[PlacementPolicy, _Mapping]] = ..., routing: _Optional[_Union[RoutingSpec, _Mapping]] = ...) -> None: ...
 
 class Envelope(_message.Message):
     __slots__ = ("deployment", "pool", "floor", "target", "ceiling")

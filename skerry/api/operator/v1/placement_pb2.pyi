@@ -129,8 +129,24 @@ class PlannedMove(_message.Message):
     replicas: int
     def __init__(self, deployment: _Optional[str] = ..., from_pool: _Optional[str] = ..., to_pool: _Optional[str] = ..., replicas: _Optional[int] = ...) -> None: ...
 
+class PlannedThroughput(_message.Message):
+    __slots__ = ("accelerator", "tokens_per_second", "profile", "measure_time", "measured_tokens_per_second", "load_seconds")
+    ACCELERATOR_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    accelerator: str
+    tokens_per_second: float
+    profile: str
+    measure_time: _timestamp_pb2.Timestamp
+    measured_tokens_per_second: float
+    load_seconds: float
+    def __init__(self, accelerator: _Optional[str] = ..., tokens_per_second: _Optional[float] = ..., profile: _Optional[str] = ..., measure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., measured_tokens_per_second: _Optional[float] = ..., load_seconds: _Optional[float] = ...) -> None: ...
+
 class PlannedDeployment(_message.Message):
-    __slots__ = ("deployment", "replicas_before", "replicas_after", "replicas_unmet", "unmet_reason", "cost_per_hour_before", "cost_per_hour_after", "moves", "ready_in_seconds", "ready_basis")
+    __slots__ = ("deployment", "replicas_before", "replicas_after", "replicas_unmet", "unmet_reason", "cost_per_hour_before", "cost_per_hour_after", "moves", "ready_in_seconds", "ready_basis", "ready_source", "throughput_source", "throughputs")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +157,9 @@ class PlannedDeployment(_message.Message):
     MOVES_FIELD_NUMBER: _ClassVar[int]
     READY_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     READY_BASIS_FIELD_NUMBER: _ClassVar[int]
+    READY_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    THROUGHPUT_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    THROUGHPUTS_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     replicas_before: int
     replicas_after: int
@@ -151,7 +170,10 @@ class PlannedDeployment(_message.Message):
     moves: _containers.RepeatedCompositeFieldContainer[PlannedMove]
     ready_in_seconds: float
     ready_basis: str
-    def __init__(self, deployment: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., replicas_unmet: _Optional[int] = ..., unmet_reason: _Optional[str] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., ready_in_seconds: _Optional[float] = ..., ready_basis: _Optional[str] = ...) -> None: ...
+    ready_source: str
+    throughput_source: str
+    throughputs: _containers.RepeatedCompositeFieldContainer[PlannedThroughput]
+    def __init__(self, deployment: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., replicas_unmet: _Optional[int] = ..., unmet_reason: _Optional[str] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., ready_in_seconds: _Optional[float] = ..., ready_basis: _Optional[str] = ..., ready_source: _Optional[str] = ..., throughput_source: _Optional[str] = ..., throughputs: _Optional[_Iterable[_Union[PlannedThroughput, _Mapping]]] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason", "name", "state", "decide_time", "inputs", "summary", "deployments")

@@ -27,7 +27,7 @@ from skerry.api.common.v1 import replica_pb2 as skerry_dot_api_dot_common_dot_v1
 from skerry.api.common.v1 import supply_pb2 as skerry_dot_api_dot_common_dot_v1_dot_supply__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/operator/v1/plane.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"skerry/api/common/v1/replica.proto\x1a!skerry/api/common/v1/supply.proto\"\x9f\x04\n\x05Plane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08identity\x18\x02 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.skerry.api.operator.v1.Plane.State\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12.\n\nstate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07\x64\x65sired\x18\x07 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12+\n\x04held\x18\x08 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x32\n\twitnesses\x18\t \x03(\x0b\x32\x1f.skerry.api.operator.v1.Witness\x12\x0c\n\x04nack\x18\n \x01(\t\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CONNECTED\x10\x01\x12\x16\n\x12STATE_DISCONNECTED\x10\x02\x12\x11\n\rSTATE_SUSPECT\x10\x03\x12\x0e\n\nSTATE_LOST\x10\x04\x12\x14\n\x10STATE_RECOVERING\x10\x05\"L\n\x07Witness\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdictb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/operator/v1/plane.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"skerry/api/common/v1/replica.proto\x1a!skerry/api/common/v1/supply.proto\"\xb7\x04\n\x05Plane\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x08identity\x18\x02 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.skerry.api.operator.v1.Plane.State\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12.\n\nstate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07\x64\x65sired\x18\x07 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12+\n\x04held\x18\x08 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x32\n\twitnesses\x18\t \x03(\x0b\x32\x1f.skerry.api.operator.v1.Witness\x12\x0c\n\x04nack\x18\n \x01(\t\x12\x16\n\x0egateway_faults\x18\x0b \x03(\t\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_CONNECTED\x10\x01\x12\x16\n\x12STATE_DISCONNECTED\x10\x02\x12\x11\n\rSTATE_SUSPECT\x10\x03\x12\x0e\n\nSTATE_LOST\x10\x04\x12\x14\n\x10STATE_RECOVERING\x10\x05\"L\n\x07Witness\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdictb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.plan
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLANE']._serialized_start=167
-  _globals['_PLANE']._serialized_end=710
-  _globals['_PLANE_STATE']._serialized_start=578
-  _globals['_PLANE_STATE']._serialized_end=710
-  _globals['_WITNESS']._serialized_start=712
-  _globals['_WITNESS']._serialized_end=788
+  _globals['_PLANE']._serialized_end=734
+  _globals['_PLANE_STATE']._serialized_start=602
+  _globals['_PLANE_STATE']._serialized_end=734
+  _globals['_WITNESS']._serialized_start=736
+  _globals['_WITNESS']._serialized_end=812
 # @@protoc_insertion_point(module_scope)

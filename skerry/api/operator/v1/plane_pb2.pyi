@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Plane(_message.Message):
-    __slots__ = ("name", "identity", "gateway", "state", "reason", "state_time", "desired", "held", "witnesses", "nack")
+    __slots__ = ("name", "identity", "gateway", "state", "reason", "state_time", "desired", "held", "witnesses", "nack", "gateway_faults")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Plane.State]
@@ -38,6 +38,7 @@ class Plane(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     WITNESSES_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FAULTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     identity: _supply_pb2.PlaneIdentity
     gateway: _supply_pb2.GatewayAddresses
@@ -48,7 +49,8 @@ class Plane(_message.Message):
     held: _supply_pb2.Version
     witnesses: _containers.RepeatedCompositeFieldContainer[Witness]
     nack: str
-    def __init__(self, name: _Optional[str] = ..., identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., state: _Optional[_Union[Plane.State, str]] = ..., reason: _Optional[str] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., desired: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., nack: _Optional[str] = ...) -> None: ...
+    gateway_faults: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., state: _Optional[_Union[Plane.State, str]] = ..., reason: _Optional[str] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., desired: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., nack: _Optional[str] = ..., gateway_faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Witness(_message.Message):
     __slots__ = ("plane", "verdict")

@@ -68,7 +68,7 @@ class Heartbeat(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class Observed(_message.Message):
-    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes")
+    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Observed(_message.Message):
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FAULTS_FIELD_NUMBER: _ClassVar[int]
     identity: _supply_pb2.PlaneIdentity
     pools: _containers.RepeatedCompositeFieldContainer[_supply_pb2.PoolShape]
     gateway: _supply_pb2.GatewayAddresses
@@ -83,7 +84,8 @@ class Observed(_message.Message):
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.ObservedReplica]
     peers: _containers.RepeatedCompositeFieldContainer[_replica_pb2.PeerView]
     nodes: _containers.RepeatedCompositeFieldContainer[_supply_pb2.Node]
-    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ...) -> None: ...
+    gateway_faults: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PeerPlane(_message.Message):
     __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")
@@ -99,17 +101,31 @@ class PeerPlane(_message.Message):
     residency_zones: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, plane: _Optional[str] = ..., cloud: _Optional[str] = ..., region: _Optional[str] = ..., peer_address: _Optional[str] = ..., residency_zones: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Coefficients(_message.Message):
+    __slots__ = ("accelerator", "prefill_seconds_per_token", "decode_seconds_per_token", "iteration_seconds")
+    ACCELERATOR_FIELD_NUMBER: _ClassVar[int]
+    PREFILL_SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DECODE_SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ITERATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    accelerator: str
+    prefill_seconds_per_token: float
+    decode_seconds_per_token: float
+    iteration_seconds: float
+    def __init__(self, accelerator: _Optional[str] = ..., prefill_seconds_per_token: _Optional[float] = ..., decode_seconds_per_token: _Optional[float] = ..., iteration_seconds: _Optional[float] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone")
+    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPES_FIELD_NUMBER: _ClassVar[int]
     SERVING_PLANES_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
     deployment: _deployment_pb2.DeploymentSpec
     envelopes: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Envelope]
     serving_planes: _containers.RepeatedScalarFieldContainer[str]
     tombstone: bool
-    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ...) -> None: ...
+    coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ...) -> None: ...
 
 class NodeCordon(_message.Message):
     __slots__ = ("node", "draining")

@@ -116,6 +116,9 @@ BROKEN_SPECS: list[tuple[str, Break]] = [
     ("spec.placement.capacityClasses[0]", lambda s: s.policy.capacity_classes.append("free")),
     ("spec.placement.spread.domain", setting("policy.spread.domains_min", 2)),
     ("spec.placement.tolerate.keep", setting("policy.tolerate.keep", 2.0)),
+    ("spec.routing.policy", setting("routing.policy", "cleverest")),
+    ("spec.routing.queue.requestsMax", setting("routing.queue_requests_max", -1)),
+    ("spec.routing.queue.secondsMax", setting("routing.queue_seconds_max", math.inf)),
 ]
 
 

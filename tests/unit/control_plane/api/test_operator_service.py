@@ -21,10 +21,17 @@ from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.api.operator.v1 import plane_pb2, pool_pb2
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
+from skerry.fleet.observation import (
+    FAULT_CHARACTERS_MAX,
+    GATEWAY_FAULTS_MAX,
+    PlaneCondition,
+    PlaneState,
+    ReplicaState,
+)
 from skerry.fleet.placement import Envelope, Placement
 from skerry.plumbing.errors import Exhausted
 from skerry.wire.deployments import deployment_to_proto
+from skerry.wire.observations import report_from_proto, report_to_proto
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import START
 from tests.unit.control_plane.api.conftest import Operator
@@ -177,6 +184,19 @@ async def test_a_plane_shows_its_condition_versions_and_refusal(fleet: Operator)
     plane = await fleet.stub.GetPlane(pb.GetPlaneRequest(name=f"{PARENT}/planes/onprem-fra"))
     assert plane.desired.epoch == 2, "a later leader pushes it under its own epoch"
     assert plane.identity.region == "fra"
+
+
+async def test_what_is_wrong_with_a_planes_gateway_is_shown_with_the_plane(
+    fleet: Operator,
+) -> None:
+    faults = ("gateway: not taken up: clusters/clusters.json", "gateway: not published: too few")
+    told = report_to_proto(a_report(gateway_faults=(*faults, "x" * 10_000, *("y",) * 100)))
+    hear(fleet, "onprem-fra", gateway_faults=report_from_proto(told).gateway_faults)
+    plane = await fleet.stub.GetPlane(pb.GetPlaneRequest(name=f"{PARENT}/planes/onprem-fra"))
+    assert tuple(plane.gateway_faults[:2]) == faults
+    # Whatever a plane sends, it is a few lines.
+    assert len(plane.gateway_faults) == GATEWAY_FAULTS_MAX
+    assert max(map(len, plane.gateway_faults)) == FAULT_CHARACTERS_MAX
 
 
 async def test_replicas_are_listed_with_the_age_of_their_report(fleet: Operator) -> None:

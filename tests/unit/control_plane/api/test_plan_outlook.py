@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from control_plane.store.catalogue import PROFILES, create_entry
 from control_plane.store.cold_starts import SightedStart, record_starts
 from control_plane.store.deployments import apply_deployment
 from control_plane.store.placements import Decision, record_decision, replace_placements
@@ -16,7 +17,7 @@ from skerry.fleet.observation import ReplicaState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto
-from tests.builders import T0, a_deployment, a_replica, a_report
+from tests.builders import T0, a_deployment, a_profile, a_replica, a_report
 from tests.unit.control_plane.api.conftest import Operator
 
 pytestmark = pytest.mark.integration
@@ -58,6 +59,27 @@ async def test_a_preview_tells_counts_cost_moves_and_when_it_is_ready(fleet: Ope
         MoveRow(deployment="demo", from_pool="gcp-x--cpu", to_pool=POOL, replicas=1),
     )
     assert (demo.ready_in_seconds, demo.ready_basis) == (41.0, BASIS)
+
+
+async def test_a_profile_tells_throughput_and_time_to_ready_and_is_named(fleet: Operator) -> None:
+    profile = a_profile({1: 100.0, 4: 250.0})
+    await fleet.database.run(create_entry, fleet.write(), PROFILES, profile, "")
+    fleet.clock.advance(2.0)
+    spec = deployment_to_proto(a_deployment())
+    request = pb.PlanDeploymentRequest(parent=PARENT, spec=spec)
+    (demo,) = plan_preview(await fleet.stub.PlanDeployment(request)).deployments
+    assert (demo.ready_in_seconds, demo.ready_source) == (12.5, "profile")
+    (figure,) = demo.throughputs
+    assert (demo.throughput_source, figure.tokens_per_second) == ("profile", 250.0)
+    assert (figure.profile, figure.measured_at) == (profile.name, profile.measured_at)
+    own = a_deployment()
+    shapes = (replace(own.revision.shapes[0], throughput_tokens_per_second=7.0),)
+    own = replace(own, revision=replace(own.revision, shapes=shapes))
+    request = pb.PlanDeploymentRequest(parent=PARENT, spec=deployment_to_proto(own))
+    (demo,) = plan_preview(await fleet.stub.PlanDeployment(request)).deployments
+    assert demo.throughput_source == "deployment"
+    assert demo.throughputs[0].tokens_per_second == 7.0
+    assert demo.throughputs[0].measured_tokens_per_second == 250.0
 
 
 async def test_with_nothing_measured_the_time_is_left_out_and_the_reason_told(

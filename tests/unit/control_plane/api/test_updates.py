@@ -18,7 +18,8 @@ from skerry.api.operator.v1 import (
 from skerry.api.operator.v1 import catalogue_service_pb2 as catalogue_pb
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.fleet.deployment import Scaling
-from skerry.wire.deployments import deployment_to_proto
+from skerry.fleet.routing import Routing
+from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 from tests.builders import a_deployment
 from tests.unit.control_plane.api.conftest import Operator
 
@@ -121,6 +122,19 @@ async def test_a_repeated_masked_update_is_answered_as_the_first_though_the_etag
     # The same spec with another mask asks for something else.
     other = a_masked_update("policy.priority", request_id="once")
     await refused_as(fleet.stub.UpdateDeployment(other), Code.INVALID_ARGUMENT)
+
+
+async def test_a_mask_of_one_routing_field_leaves_the_others_at_their_defaults(
+    fleet: Operator,
+) -> None:
+    await apply(fleet, a_spec(5))
+    request = a_masked_update("routing.queue_requests_max")
+    request.deployment.spec.routing.queue_requests_max = 0
+    request.deployment.spec.routing.policy = "session"
+    await fleet.stub.UpdateDeployment(request)
+    held = await fleet.stub.GetDeployment(pb.GetDeploymentRequest(name=DEMO))
+    assert deployment_from_proto(held.spec).routing == Routing(queue_requests_max=0)
+    assert held.spec.revision.number == 1, "another routing is no other revision"
 
 
 async def test_masked_updates_at_once_are_all_kept(fleet: Operator) -> None:

@@ -7,16 +7,23 @@ from typing import Any
 from control_plane.reconcile.outlook import DeploymentOutlook, outlook
 from control_plane.reconcile.readiness import Prospect
 from scheduler.plan import Move, PlacementPlan, Unplaced
-from skerry.fleet.cold_start import StartKind
+from skerry.fleet.cold_start import StartKind, StartSource
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.engine import EngineName
+from skerry.fleet.figures import FigureSource
 from skerry.fleet.observation import Observation, ReplicaState
 from skerry.fleet.placement import Placement
-from tests.builders import a_deployment, a_pool, a_replica, a_report
+from skerry.fleet.profile import configuration_digest
+from tests.builders import a_deployment, a_pool, a_profile, a_replica, a_report
 from tests.fakes.clock import START
 
 HERE, THERE = "onprem-fra--cpu", "gcp-x--cpu"
-TINY = StartKind(base_model="builtin://skerry-tiny", engine=EngineName.SIMULATED, accelerator="cpu")
+TINY = StartKind(
+    base_model="builtin://skerry-tiny",
+    engine=EngineName.SIMULATED,
+    configuration=configuration_digest(a_deployment().revision.engine),
+    accelerator="cpu",
+)
 MEASURED = {TINY: (41.0,)}
 BASIS = "p90 of 1 start of builtin://skerry-tiny with simulated on cpu: 41 s"
 
@@ -113,6 +120,30 @@ def test_a_pool_of_which_nothing_is_known_leaves_the_whole_unknown() -> None:
     seconds, basis = ready(prospect)
     assert seconds is None
     assert basis.startswith("no start like it was measured")
+
+
+def test_without_measured_starts_the_profile_tells_when_it_is_ready() -> None:
+    profile = a_profile({1: 100.0})
+    prospect = a_prospect({}, {("demo", HERE): 1}, starts={}, profiles={profile.key: profile})
+    told = only(prospect)
+    assert (told.ready_in_seconds, told.ready_source) == (12.5, StartSource.PROFILE)
+    assert told.ready_basis.startswith(f"load time of profile {profile.name}, measured ")
+    told = only(replace(prospect, starts=MEASURED))
+    assert (told.ready_in_seconds, told.ready_source) == (41.0, StartSource.STARTS)
+    told = only(replace(prospect, profiles={}))
+    assert (told.ready_in_seconds, told.ready_source) == (None, StartSource.NONE)
+
+
+def test_the_figures_that_a_deployment_is_planned_with_are_told_with_their_source() -> None:
+    profile = a_profile({1: 100.0, 4: 250.0})
+    prospect = a_prospect({("gone", HERE): 1}, {("demo", HERE): 1})
+    measured = only(replace(prospect, profiles={profile.key: profile})).figures
+    assert measured is not None
+    assert measured.source is FigureSource.PROFILE
+    assert [(one.tokens_per_second, one.profile) for one in measured.shapes] == [(250.0, profile)]
+    nothing = only(prospect).figures
+    assert nothing is not None
+    assert (nothing.source, nothing.shapes[0].tokens_per_second) == (FigureSource.NONE, None)
 
 
 def test_what_is_placed_and_not_ready_yet_is_still_to_start() -> None:

@@ -6,12 +6,13 @@ from control_plane.reconcile.actions import PushDesired, RaiseGeneration, Remove
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.plan import desired_state, plan_conditions, plan_desired
 from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.coefficients import fit
 from skerry.fleet.desired import ENGINE_TECHNIQUES, FEATURES_NEEDED, DesiredState
 from skerry.fleet.engine import Batching
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneState
 from skerry.fleet.placement import Envelope
-from tests.builders import a_demand, a_deployment, a_plane_view, a_report, a_snapshot
+from tests.builders import a_demand, a_deployment, a_plane_view, a_profile, a_report, a_snapshot
 
 
 def a_placed_snapshot() -> Snapshot:
@@ -88,7 +89,40 @@ def test_a_plane_must_understand_only_the_techniques_of_what_it_runs() -> None:
     newer = replace(plain, revision=replace(plain.revision, engine=engine))
     snapshot = a_snapshot(a_plane_view("fra"), demands=(a_demand(newer),))
     here = Envelope(deployment="demo", pool="fra--cpu", floor=1, target=1, ceiling=1)
-    told = desired_state(snapshot, snapshot.planes[0], {("demo", "fra--cpu"): here})
+    told = desired_state(snapshot, snapshot.planes[0], {("demo", "fra--cpu"): here}, {})
     assert told.required_features == (*FEATURES_NEEDED, ENGINE_TECHNIQUES)
-    elsewhere = desired_state(snapshot, snapshot.planes[0], {})
+    elsewhere = desired_state(snapshot, snapshot.planes[0], {}, {})
     assert elsewhere.required_features == FEATURES_NEEDED
+
+
+def test_a_plane_learns_what_tokens_cost_on_the_accelerators_it_has_envelopes_on() -> None:
+    here = a_profile({1: 100.0, 4: 250.0})
+    elsewhere = a_profile({1: 100.0}, accelerator="h100")
+    snapshot = replace(a_placed_snapshot(), profiles={one.key: one for one in (here, elsewhere)})
+    states = {state.plane: state for state in pushed(snapshot)}
+    assert states["fra"].assignments[0].coefficients == (fit(here),)
+    assert states["aws"].assignments[0].coefficients == ()
+    assert "envelopes.v1" in states["fra"].required_features
+    assert states["fra"].required_features == FEATURES_NEEDED  # planes without them do as before
+
+
+def test_a_profile_that_comes_or_moves_is_told_and_one_that_stays_is_not() -> None:
+    bare = a_placed_snapshot()
+    before = replace(bare, desired=pushed(bare))
+    profile = a_profile({1: 100.0, 4: 250.0})
+    measured = replace(before, profiles={profile.key: profile})
+    assert [state.plane for state in pushed(measured)] == ["fra"]
+    told = replace(measured, desired=(*pushed(measured), before.desired[1]))
+    assert pushed(told) == ()
+    again = replace(profile, measured_at=profile.measured_at, software="later")
+    assert pushed(replace(told, profiles={profile.key: again})) == ()
+
+
+def test_planes_are_told_what_a_registered_base_model_must_contain() -> None:
+    digest = "ab" * 32
+    snapshot = replace(a_placed_snapshot(), digests={"builtin://skerry-tiny": digest})
+    for state in pushed(snapshot):
+        (assignment,) = state.assignments
+        told = assignment.deployment.revision
+        assert told.base_model.uri == f"builtin://skerry-tiny#sha256={digest}"
+        assert told.number == snapshot.demands[0].deployment.revision.number  # nothing is replaced

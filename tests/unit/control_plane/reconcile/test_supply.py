@@ -140,13 +140,13 @@ def test_what_a_replica_takes_is_that_of_its_deployment_and_several_nodes_are_wh
 def test_a_plane_is_told_of_its_cordoned_nodes_if_it_understands() -> None:
     cordons = (a_cordon(Scope.NODE, "fra--b", draining=True), a_cordon(Scope.NODE, "gcp--a"))
     snapshot = three_nodes(cordons=cordons)
-    told = desired_state(snapshot, snapshot.planes[0], {})
+    told = desired_state(snapshot, snapshot.planes[0], {}, {})
     assert told.node_cordons == (NodeCordon(node="b", draining=True),)
     assert told.required_features == (*FEATURES_NEEDED, NODE_CORDONS)
     report = snapshot.planes[0].link.report
     assert report is not None
     link = replace(snapshot.planes[0].link, report=replace(report, features=FEATURES_NEEDED))
-    older = desired_state(snapshot, replace(snapshot.planes[0], link=link), {})
+    older = desired_state(snapshot, replace(snapshot.planes[0], link=link), {}, {})
     assert older.node_cordons == ()
     assert older.required_features == FEATURES_NEEDED
 
@@ -157,7 +157,7 @@ def test_a_drain_of_a_node_is_over_only_once_its_plane_was_told() -> None:
     conditions = judge(snapshot)
     assert not progress_of(node, running_of(snapshot), snapshot, conditions, ()).left
     told = replace(
-        desired_state(snapshot, snapshot.planes[0], {}),
+        desired_state(snapshot, snapshot.planes[0], {}, {}),
         version=snapshot.planes[0].link.report.held,  # type: ignore[union-attr]
     )
     untold = replace(snapshot, desired=(replace(told, node_cordons=()),))

@@ -6,7 +6,7 @@ import pytest
 
 from skerry.cli.demo_story import DemoReport, Kill, Moments, broken_promises, make_report
 from skerry.client.gateways import RequestKind, Result
-from skerry.client.load import RequestRecord
+from skerry.client.load_ledger import RequestRecord
 
 CONTRACT = (
     "requests_total", "requests_failed", "streams_interrupted", "control_plane_down_seconds",

@@ -136,7 +136,8 @@ def test_what_has_nothing_around_it_says_so(
 def test_a_plane_is_described_with_what_is_its_own(
     api: OperatorApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.answers["GetPlane"] = a_plane(state_time=at(1))
+    fault = "gateway: not taken up: clusters/clusters.json"
+    api.answers["GetPlane"] = a_plane(state_time=at(1), gateway_faults=[fault])
     api.answers["ListPools"] = operator_service_pb2.ListPoolsResponse(
         pools=[a_pool(), a_pool("aws-x")]
     )
@@ -152,6 +153,7 @@ def test_a_plane_is_described_with_what_is_its_own(
     told = described(api, capsys, "plane", PLANE)
     assert told[f"plane {PLANE}"][2].startswith("  connected since 20")
     assert told[f"plane {PLANE}"][2].endswith(": stream up")
+    assert told[f"plane {PLANE}"][3] == f"  {fault}"
     for title in ("pools", "nodes", "placements", "replicas"):
         assert len(told[title]) == 2, "a head and the one row of this plane"
     assert told["nodes"][1].split()[:3] == [NODE, POOL, "draining"]
@@ -244,6 +246,10 @@ def test_a_deployment_is_described_with_its_file_and_what_is_pending(
     pending = told["deployment demo"][2]
     assert pending.startswith("  pending: 1 replicas: ")
     assert "\x1b" not in pending
+    assert told["deployment demo"][3] == (
+        "  routing: prefix_tokens; up to 128 requests wait 30 s at most;"
+        " broken streams end with an error"
+    )
     assert "  kind: Deployment" in told["file"]
     assert "cheapest for demo" in told["placements"][1]
     for title in ("placements", "replicas", "revisions"):

@@ -65,14 +65,13 @@ def test_another_version_is_rendered_in_place_of_the_files(
     assert "max_draft_len: 2" in process["files"]["trtllm.yaml"]
 
 
-def test_what_no_plane_can_start_is_shown_and_said_to_be_so(
+def test_an_engine_that_is_passed_through_is_shown_on_the_port_after_the_replicas(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_text(FILE.replace('"1.2"', '"1.4"\n    protocol: openengine'))
-    assert run(["engine", "render", "-o", "json", "-f", str(file)]) == 0
-    told = capsys.readouterr()
-    assert "--grpc-protocol" in json.loads(told.out)[0]["argv"]
-    assert "spec.engine.protocol" in told.err
+    (process,) = rendered(capsys, "-f", str(file), "--port", "8000")
+    assert "--grpc-protocol" in process["argv"]
+    assert process["argv"][process["argv"].index("--port") + 1] == "8001"
 
 
 def test_a_replica_of_several_processes_has_an_entry_for_each(

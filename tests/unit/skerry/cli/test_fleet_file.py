@@ -47,6 +47,8 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
                 "agent_pid": 12,
                 "gateway_pid": 13,
                 "front_pid": None,
+                "picker_pid": None,
+                "relay_pid": None,
                 "replicas": [
                     {
                         "name": "demo-1",

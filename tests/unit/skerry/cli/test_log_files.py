@@ -7,49 +7,8 @@ import pytest
 
 from skerry.cli.supervisor import log_files
 from skerry.cli.supervisor.layout import DataDirectory
-from skerry.cli.supervisor.log_files import START_BYTES_MAX, begin_log, bound_log, old_log
-
-
-def test_a_log_within_its_bound_is_left_alone(tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    log.write_bytes(b"x" * 100)
-    assert not bound_log(log, 100)
-    assert log.read_bytes() == b"x" * 100
-    assert not bound_log(tmp_path / "gone.log", 100)
-
-
-def test_a_log_beyond_its_bound_begins_anew_and_its_end_is_kept(tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    log.write_bytes(b"a" * 50 + b"b" * 100)
-    assert bound_log(log, 100)
-    assert log.read_bytes() == b""
-    assert old_log(log).read_bytes() == b"b" * 100
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.log", "agent.log.1"]
-
-
-def test_a_writer_that_appends_goes_on_at_the_beginning(tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    with open(log, "ab", buffering=0) as writer:
-        writer.write(b"x" * 101)
-        assert bound_log(log, 100)
-        writer.write(b"next\n")
-    assert log.read_bytes() == b"next\n"
-
-
-def test_only_one_old_file_is_kept(tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    for letter in (b"a", b"b"):
-        log.write_bytes(letter * 20)
-        assert bound_log(log, 10)
-    assert old_log(log).read_bytes() == b"b" * 10
-
-
-def test_a_log_is_cut_even_when_its_end_cannot_be_kept(tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    log.write_bytes(b"x" * 20)
-    old_log(log).mkdir()  # in the way, as a full disk would be
-    assert bound_log(log, 10)
-    assert log.read_bytes() == b""
+from skerry.cli.supervisor.log_files import LOG_BYTES_MAX, START_BYTES_MAX, begin_log
+from skerry.plumbing.bounded_log import old_log
 
 
 def test_a_long_log_is_put_aside_at_a_start_and_a_short_one_goes_on(tmp_path: Path) -> None:
@@ -74,13 +33,15 @@ def test_every_log_of_the_fleet_is_bounded(tmp_path: Path, monkeypatch: pytest.M
         "supervisor.log", "control-plane/log", "planes/a/logs/agent.log",
         "planes/a/logs/gateway.log", "planes/a/logs/front.log",
         "planes/a/logs/demo-r1-x.log", "planes/a/logs/demo-r1-x/engine.log",
+        "planes/a/nodes/n1/logs/demo-r1-x.log", "planes/a/nodes/n1/logs/demo-r1-x/engine.log",
     }  # fmt: skip
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     cut: set[Path] = set()
 
-    def note(path: Path) -> bool:
+    def note(path: Path, bytes_max: int) -> bool:
+        assert bytes_max == LOG_BYTES_MAX
         cut.add(path)
         return False
 

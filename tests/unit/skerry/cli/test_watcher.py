@@ -23,6 +23,8 @@ PLANE = "aws-us-east-1"
 AGENT = PartKey(role=Role.AGENT, plane=PLANE)
 FRONT = PartKey(role=Role.FRONT, plane=PLANE)
 GATEWAY = PartKey(role=Role.GATEWAY, plane=PLANE)
+PICKER = PartKey(role=Role.PICKER, plane=PLANE)
+RELAY = PartKey(role=Role.RELAY, plane=PLANE)
 CONTROL_PLANE = PartKey(role=Role.CONTROL_PLANE)
 DAY_SECONDS = 86_400.0
 
@@ -38,6 +40,7 @@ class Host:
         self.started: list[PartKey] = []
         self.renewed_at: list[float] = []
         self.renewal_fault: Exception | None = None
+        self.has_streams_to_continue = False
         self.living: dict[int, PartKey] = {}
         self._pids = itertools.count(100)
         monkeypatch.setattr(parts, "start_part", self._start)
@@ -48,7 +51,9 @@ class Host:
         monkeypatch.setattr(stopping, "end_all", self._end_all)
         monkeypatch.setattr(pki, "ensure_pki", self._renew)
 
-    def _start(self, directory: DataDirectory, key: PartKey) -> ProcessRecord:
+    def _start(self, directory: DataDirectory, key: PartKey) -> ProcessRecord | None:
+        if key == RELAY and not self.has_streams_to_continue:
+            return None
         pid = next(self._pids)
         self.started.append(key)
         self.living[pid] = key
@@ -96,10 +101,33 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 async def test_everything_is_started_and_told(host: Host) -> None:
     async with host.supervised():
-        assert set(host.started) == {CONTROL_PLANE, AGENT, FRONT, GATEWAY}
+        assert set(host.started) == {CONTROL_PLANE, AGENT, FRONT, GATEWAY, PICKER}
         plane = host.fleet()["planes"][0]
-        assert None not in (plane["agent_pid"], plane["front_pid"], plane["gateway_pid"])
+        parts = ("agent", "front", "gateway", "picker")
+        assert None not in [plane[f"{part}_pid"] for part in parts]
         assert host.fleet()["supervisor_pid"] == 7
+
+
+async def test_a_relay_is_started_when_there_are_streams_to_continue(host: Host) -> None:
+    async with host.supervised():
+        await host.clock.run_for(60.0)
+        assert RELAY not in host.started
+        assert host.fleet()["planes"][0]["relay_pid"] is None
+        host.has_streams_to_continue = True
+        await host.clock.run_for(1.0)
+        assert host.started.count(RELAY) == 1
+        assert host.fleet()["planes"][0]["relay_pid"] is not None
+        host.kill(RELAY)
+        await host.clock.run_for(1.0)
+        assert host.started.count(RELAY) == 2
+
+
+async def test_a_relay_that_waits_keeps_no_lost_plane_up(host: Host) -> None:
+    async with host.supervised():
+        await host.clock.run_for(60.3)
+        host.kill(AGENT, FRONT, GATEWAY, PICKER)
+        await host.clock.run_for(60.0)
+        assert host.started.count(AGENT) == 1
 
 
 async def test_a_dead_agent_is_started_again_and_the_control_plane_is_not(host: Host) -> None:
@@ -120,12 +148,12 @@ async def test_the_control_plane_is_started_again_when_asked_for(host: Host) -> 
 
 async def test_a_plane_of_which_all_died_stays_down_until_it_is_asked_for(host: Host) -> None:
     async with host.supervised() as supervisor:
-        host.kill(AGENT, FRONT, GATEWAY)
+        host.kill(AGENT, FRONT, GATEWAY, PICKER)
         await host.clock.run_for(60.0)
         assert host.started.count(AGENT) == 1
         assert host.fleet()["planes"][0]["agent_pid"] is None
         reply = await supervisor.answer({"verb": "start", "name": PLANE})
-        assert len(reply["started"]) == 3
+        assert len(reply["started"]) == 4
         assert host.started.count(AGENT) == 2
 
 
@@ -145,7 +173,7 @@ async def test_the_next_supervisor_adopts_what_runs(
 async def test_down_ends_everything_and_nothing_is_started_again(host: Host) -> None:
     async with host.supervised() as supervisor:
         reply = await supervisor.answer({"verb": "down"})
-        assert reply == {"ended": 4}
+        assert reply == {"ended": 5}
         await host.clock.run_for(60.0)
         assert host.living == {}
         assert host.fleet()["supervisor_pid"] is None

@@ -3,19 +3,32 @@
 import asyncio
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from skerry.client.gateways import Gateway, Request, RequestKind, Result
+from skerry.client.gateways import (
+    Emitted,
+    End,
+    Gateway,
+    Head,
+    Items,
+    Piece,
+    Request,
+    RequestKind,
+    Result,
+)
 from skerry.client.inference import InferenceClient
-from skerry.client.load import (
-    Ledger,
+from skerry.client.load import run_load
+from skerry.client.load_ledger import Ledger, RequestRecord, ledger_file, write_ledger
+from skerry.client.load_plan import (
+    DEFAULT_MIX,
+    Arrivals,
     LoadPlan,
-    RequestRecord,
+    Spread,
     plan_arrivals,
-    run_load,
-    write_ledger,
+    prompt_of,
 )
 from skerry.client.load_summary import (
     first_success_after,
@@ -25,8 +38,10 @@ from skerry.client.load_summary import (
     started_between,
     summarise,
 )
-from skerry.client.transport import Pieces
+from skerry.client.load_trace import TracedRequest
+from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput
+from skerry.plumbing.ids import SystemIds
 from tests.fakes.clock import FakeClock
 
 _numbers = itertools.count(1)
@@ -54,6 +69,7 @@ def a_record(
         attempts=attempts,
         result=result,
         tokens=3,
+        itl_seconds=(0.02, 0.03),
     )
 
 
@@ -63,7 +79,7 @@ def test_the_same_seed_sends_the_same_requests() -> None:
     assert arrivals == list(plan_arrivals(plan, 3))
     assert 150 < len(arrivals) < 250
     assert {a.preferred for a in arrivals} == {0, 1, 2}
-    assert {a.request.kind for a in arrivals} == set(RequestKind)
+    assert {a.request.kind for a in arrivals} == {kind for kind, _ in DEFAULT_MIX}
     assert all(x.at_seconds <= y.at_seconds <= 10.0 for x, y in itertools.pairwise(arrivals))
 
 
@@ -76,24 +92,99 @@ def test_a_plan_that_cannot_be_sent_is_refused(rate: float, seconds: float) -> N
 
 
 class EchoTransport:
-    """Answers every request with one token at once."""
+    """Answers every request with two tokens, the first after a while."""
 
-    async def attempt(self, gateway: Gateway, request: Request) -> Pieces:
-        yield "x", 1
+    def __init__(self, clock: Clock, seconds: float = 0.0) -> None:
+        self.clock = clock
+        self.seconds = seconds
+
+    async def attempt(
+        self, gateway: Gateway, request: Request, request_id: str, emitted: Emitted | None = None
+    ) -> Items:
+        await self.clock.sleep(self.seconds)
+        yield Head(plane="eu", replica="r1")
+        yield Piece("x")
+        yield Piece("y")
+        yield End(finish_reason="length")
+
+    async def probe(self, gateway: Gateway) -> float:
+        return 0.001
+
+
+async def ledger_of(plan: LoadPlan, clock: FakeClock, seconds: float = 0.0) -> Ledger:
+    """Run a plan to its end against one gateway; return its ledger."""
+    gateway = Gateway(name="a", http="a:1", grpc="a:1")
+    transport = EchoTransport(clock, seconds)
+    client = InferenceClient((gateway,), transport, clock, SystemIds(clock))
+    stop = asyncio.Event()
+    ledger = Ledger(clock)
+    async with asyncio.TaskGroup() as group:
+        load = group.create_task(run_load(plan, client, ledger, clock, stop))
+        await clock.run_for(plan.seconds + 20.0)
+        await load
+    return ledger
 
 
 async def test_every_request_that_was_sent_is_in_the_ledger() -> None:
-    clock = FakeClock()
-    client = InferenceClient((Gateway(name="a", http="a:1", grpc="a:1"),), EchoTransport(), clock)
     plan = LoadPlan(model="m", rate_per_second=5.0, seconds=20.0)
-    ledger, stop = Ledger(clock), asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        load = group.create_task(run_load(plan, client, ledger, clock, stop))
-        await clock.run_for(30.0)
-        await load
+    ledger = await ledger_of(plan, FakeClock())
     sent = [arrival.at_seconds for arrival in plan_arrivals(plan, 1)]
     assert [record.started_at for record in ledger.records] == pytest.approx(sent)
     assert {record.result for record in ledger.records} == {Result.OK}
+    first = ledger.records[0]
+    assert (first.plane, first.replica, first.finish_reason) == ("eu", "r1", "length")
+    assert len({record.id for record in ledger.records}) == len(sent)
+
+
+async def test_slow_answers_do_not_slow_the_sending_down() -> None:
+    plan = LoadPlan(model="m", rate_per_second=10.0, seconds=5.0, arrivals=Arrivals.CONSTANT)
+    ledger = await ledger_of(plan, FakeClock(), seconds=10.0)
+    assert [r.started_at for r in ledger.records] == pytest.approx([n / 10 for n in range(51)])
+
+
+async def test_what_is_more_than_may_be_in_flight_is_shed_and_told() -> None:
+    plan = LoadPlan(
+        model="m",
+        rate_per_second=10.0,
+        seconds=2.0,
+        arrivals=Arrivals.CONSTANT,
+        in_flight_max=4,
+    )
+    ledger = await ledger_of(plan, FakeClock(), seconds=10.0)
+    summary = summarise(ledger.records)
+    assert (summary.requests, summary.ok, summary.shed) == (21, 4, 17)
+    assert not summary.is_clean
+    assert summary.causes == {"shed": 17}
+    assert [r.planned_at for r in sorted(ledger.records, key=lambda r: r.planned_at or 0.0)] == (
+        pytest.approx([n / 10 for n in range(21)])
+    )
+
+
+async def test_each_gateway_has_its_turn_or_the_nearest_has_all() -> None:
+    plan = LoadPlan(model="m", rate_per_second=5.0, seconds=2.0, spread=Spread.NEAREST)
+    assert {arrival.preferred for arrival in plan_arrivals(plan, 3)} == {None}
+
+
+def test_a_trace_sends_its_lengths_at_its_times_as_fast_as_asked() -> None:
+    rows = (
+        TracedRequest(at_seconds=100.0, input_tokens=700, output_tokens=5, blocks=(1, 2)),
+        TracedRequest(at_seconds=104.0, input_tokens=1030, output_tokens=9, blocks=(1, 3, 4)),
+        TracedRequest(at_seconds=120.0, input_tokens=3, output_tokens=0),
+    )
+    plan = LoadPlan(model="m", seconds=60.0, trace=rows, speed=2.0)
+    first, second, third = plan_arrivals(plan, 1)
+    assert (first.at_seconds, second.at_seconds, third.at_seconds) == (0.0, 2.0, 10.0)
+    words = [arrival.request.prompt.split() for arrival in (first, second, third)]
+    assert [len(prompt) for prompt in words] == [700, 1030, 3]
+    assert words[0][:512] == words[1][:512]
+    assert words[0][512:] != words[1][512:700]
+    assert [a.request.max_tokens for a in (first, second, third)] == [5, 9, 1]
+    assert first.request.ignore_eos
+
+
+def test_requests_of_a_trace_without_blocks_have_nothing_in_common() -> None:
+    traced = TracedRequest(at_seconds=0.0, input_tokens=50, output_tokens=1)
+    assert prompt_of(traced, 1) != prompt_of(traced, 2)
 
 
 def test_counts_are_by_outcome_and_a_broken_stream_is_not_hidden() -> None:
@@ -108,12 +199,15 @@ def test_counts_are_by_outcome_and_a_broken_stream_is_not_hidden() -> None:
     assert (summary.requests, summary.ok, summary.failed, summary.interrupted) == (4, 2, 1, 1)
     assert summary.failed_over == 1
     assert summary.ttft_p50 == pytest.approx(0.1)
+    assert (summary.itl_p50, summary.itl_p99) == (0.02, 0.03)
+    assert json.loads(json.dumps(asdict(summary)))["planes"] == {"a": 4}
 
 
 def test_nothing_sent_is_unknown_not_zero() -> None:
     summary = summarise([])
     assert summary.requests == 0
     assert (summary.ttft_p50, summary.longest_gap_seconds) == (None, None)
+    assert (summary.itl_p50, summary.e2e_p99, summary.late_p99) == (None, None, None)
 
 
 def test_requests_belong_to_the_time_they_were_sent_in_and_breaks_to_when_they_broke() -> None:
@@ -149,3 +243,10 @@ def test_the_ledger_is_written_as_one_json_object_a_line(tmp_path: Path) -> None
     write_ledger(tmp_path / "l.jsonl", [a_record(0.0), a_record(1.0, result=Result.FAILED)])
     lines = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
     assert [line["result"] for line in lines] == ["ok", "failed"]
+    assert lines[0]["itl_seconds"] == [0.02, 0.03]
+
+
+def test_a_line_is_in_the_file_as_soon_as_its_request_has_ended(tmp_path: Path) -> None:
+    with ledger_file(tmp_path / "l.jsonl") as write:
+        write(a_record(0.0))
+        assert json.loads((tmp_path / "l.jsonl").read_text())["kind"] == "chat-stream"

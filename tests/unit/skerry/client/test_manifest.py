@@ -9,6 +9,7 @@ from skerry.client.manifest import read_manifests
 from skerry.client.manifest_rendering import render_manifest
 from skerry.fleet.deployment import FailureDomain, LatencyLimit, Spread, Tolerate
 from skerry.fleet.engine import EngineName, SpeculativeMethod
+from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.plumbing.errors import InvalidInput
 from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 
@@ -43,6 +44,16 @@ def test_minimal_file_takes_the_defaults() -> None:
     assert deployment.revision.base_model.served_name == "demo"
     assert deployment.revision.shapes[0].accelerators == 1
     assert (deployment.scaling.min_replicas, deployment.scaling.max_replicas) == (1, 1)
+
+
+def test_a_file_that_says_nothing_of_routing_has_its_defaults_and_one_that_does_is_kept() -> None:
+    (deployment,) = read_manifests(MINIMAL.encode(), "x.yaml")
+    assert deployment.routing == Routing()
+    told = "  routing: {policy: session, continuation: true, queue: {requestsMax: 0}}\n"
+    (deployment,) = read_manifests((MINIMAL + told).encode(), "x.yaml")
+    assert deployment.routing == Routing(
+        policy=RoutingPolicy.SESSION, continuation=True, queue_requests_max=0
+    )
 
 
 def test_demo_example_asks_for_a_replica_on_each_of_three_planes() -> None:
@@ -127,6 +138,12 @@ def test_all_faults_of_a_file_are_told_in_its_order() -> None:
             "a client region appears twice",
         ),
         ("  placement:\n", "spec.placement: must be a mapping"),
+        ("  routing: {policy: cleverest}\n", "spec.routing.policy: must be 'prefix_tokens'"),
+        ("  routing: {continuation: maybe}\n", "spec.routing.continuation: must be"),
+        ("  routing: {queue: {requestsMax: -1}}\n", "queue.requestsMax: must be at least 0"),
+        ("  routing: {queue: {requestsMax: 5000}}\n", "must be at most 4096"),
+        ("  routing: {queue: {secondsMax: 0}}\n", "queue.secondsMax: must be above 0"),
+        ("  routing: {queue: {secondsMax: .nan}}\n", "not a finite number"),
         ("  objective: {ttft: fast}\n", "spec.objective.ttft: must be a time"),
         ("  speling: 1\n", "spec.speling: unknown field"),
     ],

@@ -1,10 +1,11 @@
 """What a step's figures are made of, and which plans are refused."""
 
+from itertools import islice
 from typing import Any
 
 import pytest
 
-from skerry.client.profile import ProfilePlan, Sample, summarise_step
+from skerry.client.profile import ProfilePlan, Sample, prompts, summarise_step
 from skerry.plumbing.errors import InvalidInput
 
 
@@ -23,8 +24,16 @@ def a_plan(**told: Any) -> ProfilePlan:
         "prompt_tokens": 8,
         "output_tokens": 8,
         "seconds": 1.0,
+        "seed": "one",
     }
     return ProfilePlan(**usual | told)
+
+
+def test_two_runs_send_no_block_of_a_prompt_twice() -> None:
+    # The smallest block an engine keeps is of 16 tokens; each word is one at least.
+    runs = [islice(prompts(a_plan(prompt_tokens=64, seed=seed)), 500) for seed in ("one", "two")]
+    begins = [" ".join(prompt.split()[:16]) for run in runs for prompt in run]
+    assert len(set(begins)) == 1_000
 
 
 def test_rates_are_of_the_time_in_which_all_were_in_flight() -> None:

@@ -13,6 +13,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 HOST = "127.0.0.1"
 
 
+def test_a_free_port_is_none_that_outgoing_connections_are_given_and_is_told_once() -> None:
+    told = [free_port(HOST) for _ in range(50)]
+    assert len(set(told)) == 50
+    assert all(port < 32_768 for port in told)
+
+
 async def test_free_port_is_free_and_nobody_listens() -> None:
     port = free_port(HOST)
     check_port_free(HOST, port)

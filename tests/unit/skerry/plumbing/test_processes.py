@@ -18,6 +18,7 @@ from skerry.plumbing.processes import (
     is_alive,
     kill_group,
     record_of,
+    session_members,
     signal_process,
     spawn,
     terminate,
@@ -235,7 +236,9 @@ async def test_dead_children_that_nobody_waits_for_are_reaped_and_the_others_are
         "import os, subprocess, sys, time\n"
         "from skerry.plumbing import processes\n"
         "processes.adopt_orphans()\n"
-        "fork = [sys.executable, '-c', 'import subprocess; subprocess.Popen([\"true\"])']\n"
+        # Not at once: the one that forks it would reap it itself.
+        'child = \'import subprocess; subprocess.Popen(["sleep", "0.5"])\'\n'
+        "fork = [sys.executable, '-c', child]\n"
         "subprocess.run(fork, check=True)\n"  # leaves us its child, which ends
         "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n"
         "ours = subprocess.Popen(['true'])\n"
@@ -275,3 +278,18 @@ async def test_waiting_for_the_gone_returns(start: Start) -> None:
     record = start("true")
     assert await wait_until_gone(record) == 0
     assert await wait_until_gone(record) == 0
+
+
+def test_a_process_of_another_pid_namespace_of_this_boot_is_not_ours() -> None:
+    ours = record_of(os.getpid())
+    boot, namespace = ours.boot_id.split("/")
+    assert namespace == f"pid-{os.stat('/proc/self/ns/pid').st_ino}"
+    other = replace(ours, boot_id=f"{boot}/pid-1")  # a container's on the same machine
+    assert (is_alive(ours), is_alive(other)) == (True, False)
+    assert not signal_process(other, signal.SIGCONT)
+    assert session_members(other) == []
+
+
+def test_what_a_release_before_wrote_down_is_still_found() -> None:
+    ours = record_of(os.getpid())
+    assert is_alive(replace(ours, boot_id=ours.boot_id.partition("/")[0]))

@@ -9,6 +9,7 @@ import pytest
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.tasks import (
     Backoff,
+    beside,
     first_of,
     run_until_stopped,
     sleep_unless_stopped,
@@ -130,6 +131,28 @@ async def test_one_failure_cancels_the_others_and_comes_out() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await run_until_stopped(forever(), failing(), stop=asyncio.Event())
     assert caught.group_contains(RuntimeError, match="broken")
+
+
+async def test_what_runs_beside_a_block_ends_with_it_and_leaves_its_errors_alone() -> None:
+    ended = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("forever")
+
+    async def fails() -> None:
+        raise ValueError("its own affair")
+
+    async def block() -> None:
+        async with beside(forever(), fails()):
+            await FakeClock().sleep(0)
+            raise KeyError("the block's")
+
+    with pytest.raises(KeyError):
+        await block()
+    assert ended == ["forever"]
 
 
 async def test_sleep_is_cut_short_by_stop() -> None:

@@ -141,7 +141,7 @@ async def test_a_hung_replica_is_killed_and_replaced(world: World) -> None:
     await world.run_for(20)
     (name,) = world.runtime.records
     world.probe.hung.add(name)
-    await world.run_for(9)
+    await world.run_for(5)
     assert list(world.runtime.records) == [name]
     await world.run_for(6)
     assert world.states() == [(1, "ready")]

@@ -27,8 +27,8 @@ from skerry.fleet.engine import (
     SpeculativeDecoding,
     SpeculativeMethod,
 )
-from workload_plane.engines.catalogue import render_any
-from workload_plane.engines.port import EngineLaunch, LaunchParameters
+from workload_plane.engines.catalogue import render
+from workload_plane.engines.port import EngineLaunch, LaunchParameters, worker_ports_wanted
 from workload_plane.engines.showing import processes_of
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -64,7 +64,6 @@ def drafting(method: SpeculativeMethod, **changes: object) -> SpeculativeDecodin
 
 def launch_of(spec: EngineSpec) -> LaunchParameters:
     """Return the place at which the cases are rendered, with ports and devices as they need."""
-    servers = spec.disaggregation.servers if spec.disaggregation else 0
     return LaunchParameters(
         model_path="/models/llama-70b",
         served_name="llama-70b",
@@ -73,7 +72,7 @@ def launch_of(spec: EngineSpec) -> LaunchParameters:
         config_dir=CONFIG_DIR,
         python="python3",
         accelerators=tuple(range(spec.accelerators)),
-        worker_ports=tuple(range(8101, 8101 + servers)),
+        worker_ports=tuple(range(8101, 8101 + worker_ports_wanted(spec))),
     )
 
 
@@ -165,6 +164,7 @@ def _trtllm_14() -> dict[str, EngineSpec]:
         | _scheduled(name, "1.4", *methods)
         | {
             "openengine": _large(name, "1.4", protocol=EngineProtocol.OPENENGINE),
+            "trtllm": _large(name, "1.4", protocol=EngineProtocol.TRTLLM),
             "disk": _large(
                 name,
                 "1.4",
@@ -278,6 +278,30 @@ CASES: Mapping[str, Mapping[str, EngineSpec]] = {
 }
 
 
+# Beside them: two nodes of eight accelerators, where an engine goes over nodes.
+NODES = 2
+OVER_NODES: Mapping[str, EngineSpec] = {
+    f"{name}-{version}" if version else str(name): replace(
+        EngineSpec(name=name) if not version else _large(name, version),
+        parallelism=Parallelism(tensor=8, pipeline=NODES),
+    )
+    for name, versions in (
+        (EngineName.TENSORRT_LLM, ("1.2", "1.4")),
+        (EngineName.VLLM, ("0.16", "0.33")),
+        (EngineName.SIMULATED, ("",)),
+    )
+    for version in versions
+}
+
+
+def over_nodes(spec: EngineSpec) -> LaunchParameters:
+    """Return the place of a replica over nodes: its accelerators are those of the first one."""
+    whole = launch_of(spec)
+    return replace(
+        whole, nodes=NODES, accelerators=whole.accelerators[: spec.accelerators // NODES]
+    )
+
+
 def text_of(launch: EngineLaunch, parameters: LaunchParameters) -> str:
     """Return the golden file of a launch: as `skerry engine render` has it, files by line."""
     shown = [
@@ -295,9 +319,12 @@ def text_of(launch: EngineLaunch, parameters: LaunchParameters) -> str:
 def rendered() -> dict[str, str]:
     """Return every golden file's path below golden/ and its text."""
     return {
-        f"{directory}/{case}.json": text_of(render_any(spec, launch_of(spec)), launch_of(spec))
+        f"{directory}/{case}.json": text_of(render(spec, launch_of(spec)), launch_of(spec))
         for directory, cases in CASES.items()
         for case, spec in cases.items()
+    } | {
+        f"{directory}/over-nodes.json": text_of(render(spec, over_nodes(spec)), over_nodes(spec))
+        for directory, spec in OVER_NODES.items()
     }
 
 

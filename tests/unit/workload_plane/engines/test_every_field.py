@@ -29,7 +29,7 @@ from skerry.fleet.engine import (
     SpeculativeMethod,
 )
 from tests.unit.workload_plane.engines.golden_cases import launch_of
-from workload_plane.engines.catalogue import RENDERERS, engine_refusals, render_any
+from workload_plane.engines.catalogue import RENDERERS, refusals, render
 
 # A spec in which every part is there, and for each field of each part another value.
 _DRAFTING = SpeculativeDecoding(
@@ -180,15 +180,13 @@ def test_a_field_changes_what_is_rendered_or_is_refused(
 ) -> None:
     before, after = CHANGES[path]
     told = EngineSpec(**({"name": name, "version": version} | dict(after)))
-    if refused := engine_refusals(told):
+    if refused := refusals(told):
         _check_path(path, [refusal.path for refusal in refused])
         return
     untold = EngineSpec(**({"name": name, "version": version} | dict(before)))
     # At one place: what differs is what the field says, not the devices that it takes.
     place = replace(launch_of(told), accelerators=())
-    assert render_any(told, place) != render_any(
-        untold, replace(launch_of(untold), accelerators=())
-    )
+    assert render(told, place) != render(untold, replace(launch_of(untold), accelerators=()))
 
 
 def _check_path(path: str, refused: list[str]) -> None:

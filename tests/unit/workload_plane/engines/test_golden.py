@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.unit.workload_plane.engines.golden_cases import CASES, GOLDEN, launch_of, rendered
-from workload_plane.engines.catalogue import RENDERERS, engine_refusals, render_any
+from workload_plane.engines.catalogue import RENDERERS, refusals, render
 
 RENDERED = rendered()
 
@@ -36,13 +36,15 @@ def test_every_release_that_a_renderer_knows_has_golden_files() -> None:
 @pytest.mark.parametrize("directory", sorted(CASES))
 def test_rendering_twice_gives_the_same(directory: str) -> None:
     for spec in CASES[directory].values():
-        assert engine_refusals(spec) == ()
-        assert render_any(spec, launch_of(spec)) == render_any(spec, launch_of(spec))
+        assert refusals(spec) == ()
+        assert render(spec, launch_of(spec)) == render(spec, launch_of(spec))
 
 
 # TensorRT-LLM's only flags with a hyphen inside: its own exceptions.
 _HYPHENED = {"--grpc-protocol"}
 _FLAGS = {"--host", "--port", "--tp_size", "--pp_size", "--ep_size", "--config", "--grpc"}
+_FLAGS |= {"--served_model_name"}  # of the protocol: what Control.GetModelInfo tells
+_FLAGS |= {"--log_level"}  # of the protocol as well: a line for each HealthCheck
 
 
 @pytest.mark.parametrize("name", sorted(n for n in RENDERED if n.startswith("tensorrt-llm")))
@@ -57,6 +59,7 @@ _KEYS = {
     "": {
         *("max_batch_size", "max_num_tokens", "max_seq_len", "enable_attention_dp"),
         *("enable_chunked_prefill", "return_perf_metrics", "enable_iter_perf_stats"),
+        "orchestrator_type",
         *("guided_decoding_backend", "load_format", "disable_overlap_scheduler"),
         *("cuda_graph_config", "kv_cache_config", "scheduler_config", "speculative_config"),
         *("lora_config", "cache_transceiver_config", "telemetry_config"),

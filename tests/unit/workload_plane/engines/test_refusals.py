@@ -1,5 +1,7 @@
 """What an engine cannot do is refused by field, engine and version, with the remedy, up front."""
 
+from dataclasses import replace
+
 import pytest
 
 from skerry.fleet.engine import (
@@ -19,9 +21,9 @@ from skerry.fleet.engine import (
     SpeculativeDecoding,
     SpeculativeMethod,
 )
-from tests.unit.workload_plane.engines.golden_cases import SCHEDULE, drafting
-from workload_plane.engines.catalogue import RENDERERS, engine_refusals, refusals, render
-from workload_plane.engines.port import LaunchParameters, UnsupportedTechnique
+from tests.unit.workload_plane.engines.golden_cases import ADAPTERS, SCHEDULE, drafting
+from workload_plane.engines.catalogue import RENDERERS, refusals, render
+from workload_plane.engines.port import LOOPBACK, LaunchParameters, UnsupportedTechnique
 
 REAL = (EngineName.TENSORRT_LLM, EngineName.VLLM, EngineName.SGLANG, EngineName.LLAMACPP)
 NGRAM = SpeculativeDecoding(method=SpeculativeMethod.NGRAM, draft_tokens=2)
@@ -104,12 +106,15 @@ def _disk(**changes: object) -> PrefixCaching:
         (_sglang("0.5.2"), "version", "known are 0.5.9, 0.5.23"),
         (_llamacpp(version="1.0"), "version", "leave it out"),
         (_trtllm(protocol=EngineProtocol.OPENENGINE), "protocol", "set version 1.4"),
+        (_trtllm(protocol=EngineProtocol.TRTLLM), "protocol", "set version 1.4"),
         (
             _trtllm("1.4", protocol=EngineProtocol.OPENENGINE, disaggregation=APART),
             "protocol",
             "over HTTP",
         ),
         (_vllm(protocol=EngineProtocol.OPENENGINE), "protocol", "the replica host translates"),
+        (_vllm(protocol=EngineProtocol.TRTLLM), "protocol", "tensorrt-llm 1.4"),
+        (_llamacpp(protocol=EngineProtocol.TRTLLM), "protocol", "tensorrt-llm 1.4"),
         (_llamacpp(speculative=NGRAM), "speculativeDecoding", "vllm 0.33"),
         (_llamacpp(parallelism=Parallelism(tensor=2)), "parallelism.tensor", "set it to 1"),
         (_llamacpp(kv_cache=KvCache(memory_share=0.5)), "kvCache.memoryShare", "contextTokens"),
@@ -120,6 +125,16 @@ def _disk(**changes: object) -> PrefixCaching:
         (_trtllm(parallelism=Parallelism(data=2)), "parallelism.data", "(can: vllm 0.33"),
         (_trtllm(prefix_caching=_disk(disk_bytes=GIB)), "prefixCaching.diskPath", "version 1.4"),
         (_trtllm("1.4", prefix_caching=_disk()), "prefixCaching.diskPath", "set disk"),
+        (
+            _trtllm("1.4", prefix_caching=_disk(disk_bytes=GIB), disaggregation=APART),
+            "prefixCaching.diskPath",
+            "share one directory",
+        ),
+        (
+            _trtllm("1.4", protocol=EngineProtocol.OPENENGINE, lora=ADAPTERS),
+            "protocol",
+            "no adapters",
+        ),
         (
             _trtllm(speculative=_scheduled(SpeculativeMethod.EAGLE3)),
             "speculativeDecoding.draftLengthByBatch",
@@ -171,6 +186,14 @@ def _disk(**changes: object) -> PrefixCaching:
             "batching.tokensMax",
             "below contextTokens",
         ),
+        (
+            _vllm(
+                batching=Batching(chunked_prefill=False),
+                options=(("max-num-batched-tokens", "64"),),
+            ),
+            "options",
+            "'max-num-batched-tokens': 64 is below contextTokens",
+        ),
         (_vllm(lora=Lora(adapters=(ADAPTER,), rank_max=1024)), "lora.rankMax", "above 512"),
         (
             _sglang(prefix_caching=PrefixCaching(host_memory_bytes=1)),
@@ -208,7 +231,7 @@ def _disk(**changes: object) -> PrefixCaching:
 def test_refusal_names_the_field_the_engine_and_a_way_on(
     spec: EngineSpec, path: str, words: str
 ) -> None:
-    (refusal,) = engine_refusals(spec)
+    (refusal,) = refusals(spec)
     assert refusal.path == f"spec.engine.{path}"
     assert refusal.message.startswith(f"{spec.name}")
     assert words in refusal.message
@@ -228,13 +251,6 @@ def test_without_a_version_the_newest_that_is_released_is_meant() -> None:
             assert render(spec, LAUNCH) == render(newest, LAUNCH)
 
 
-def test_what_an_engine_could_do_and_no_host_can_start_is_refused_at_apply_only() -> None:
-    spec = _trtllm("1.4", protocol=EngineProtocol.OPENENGINE)
-    assert engine_refusals(spec) == ()
-    (refusal,) = refusals(spec)
-    assert refusal.path == "spec.engine.protocol"
-
-
 @pytest.mark.parametrize(
     "spec",
     [
@@ -248,14 +264,25 @@ def test_what_an_engine_could_do_and_no_host_can_start_is_refused_at_apply_only(
         ),
     ],
 )
-def test_prefixes_on_disk_are_refused_at_apply_until_a_plane_makes_their_place(
+def test_prefixes_on_disk_lie_in_the_replicas_own_directory_and_nowhere_else(
     spec: EngineSpec,
 ) -> None:
-    assert engine_refusals(spec) == ()
-    (refusal,) = refusals(spec)
-    assert refusal.path == "spec.engine.prefixCaching.diskPath"
-    assert "no plane" in refusal.message
-    assert "hostMemory" in refusal.message
+    launch = render(spec, replace(LAUNCH, disk_path="/own/place"))
+    told = (launch.argv, launch.environment, launch.files)
+    assert "/own/place" in str(told)
+    assert "/cache" not in str(told)
+
+
+@pytest.mark.parametrize("protocol", [EngineProtocol.OPENENGINE, EngineProtocol.TRTLLM])
+def test_an_engine_that_is_passed_through_listens_for_its_host_only(
+    protocol: EngineProtocol,
+) -> None:
+    spec = _trtllm("1.4", protocol=protocol)
+    launch = render(spec, replace(LAUNCH, host="10.0.0.7", worker_ports=(9001,)))
+    (process,) = launch.processes(LAUNCH.http_port)
+    assert (process.host, process.port) == (LOOPBACK, 9001)
+    place = process.argv.index("--host")
+    assert process.argv[place : place + 4] == ("--host", LOOPBACK, "--port", "9001")
 
 
 @pytest.mark.parametrize(
@@ -278,3 +305,31 @@ def test_rendering_a_refused_spec_tells_every_refusal() -> None:
     spec = _llamacpp(speculative=NGRAM, parallelism=Parallelism(tensor=2))
     with pytest.raises(UnsupportedTechnique, match=r"parallelism.*; .*speculative"):
         render(spec, LAUNCH)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (EngineSpec(name=EngineName.LLAMACPP), "one process on one node"),
+        (EngineSpec(name=EngineName.SGLANG), "a process of its own on each node"),
+        (EngineSpec(name=EngineName.TENSORRT_LLM, disaggregation=APART), "leave disaggregation"),
+        (EngineSpec(name=EngineName.VLLM, parallelism=Parallelism(data=2)), "set data to 1"),
+        (
+            EngineSpec(name=EngineName.TENSORRT_LLM, options=(("num_postprocess_workers", "2"),)),
+            "num_postprocess_workers out",
+        ),
+    ],
+)
+def test_an_engine_that_is_on_one_node_says_so_with_the_alternatives(
+    spec: EngineSpec, reason: str
+) -> None:
+    place = replace(LAUNCH, nodes=2, worker_ports=(2, 3))
+    with pytest.raises(UnsupportedTechnique, match=reason) as refused:
+        render(spec, place)
+    assert "a shape that fits one node" in str(refused.value)
+
+
+def test_an_engine_over_nodes_is_told_no_devices_of_one_node() -> None:
+    spec = EngineSpec(name=EngineName.VLLM, parallelism=Parallelism(tensor=2, pipeline=2))
+    launch = render(spec, replace(LAUNCH, nodes=2, accelerators=(0, 1)))
+    assert launch.environment == ()

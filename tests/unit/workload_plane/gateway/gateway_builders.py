@@ -1,4 +1,6 @@
-"""Topologies for the gateway's unit tests."""
+"""Topologies for the gateway's unit tests, and a look at what is made of them."""
+
+from typing import Any
 
 from workload_plane.gateway.topology import (
     Address,
@@ -64,3 +66,23 @@ def a_topology(*models: ServedModel, tls: PeerTls | None = TLS) -> GatewayTopolo
         front=Address(host="127.0.0.1", port=7000),
         tls=tls,
     )
+
+
+def flat_routes(table: Any) -> list[Any]:
+    """Return every route of a table once, in the order in which its tree comes to them."""
+    found: list[Any] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for route in value.get("routes", ()):
+                if route not in found:
+                    found.append(route)
+            for name, inner in value.items():
+                if name != "routes":
+                    walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(table["virtual_hosts"][0])
+    return found

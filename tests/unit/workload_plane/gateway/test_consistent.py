@@ -11,7 +11,7 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
     a_replica,
     a_topology,
 )
-from workload_plane.gateway.consistent import check_references, check_shrink
+from workload_plane.gateway.consistent import check_references, check_shrink, keep_unexplained
 from workload_plane.gateway.resources import Snapshot, build_snapshot
 from workload_plane.gateway.topology import ServedModel
 
@@ -79,9 +79,43 @@ def test_everything_may_go_that_is_named() -> None:
 
 def test_the_last_replica_does_not_vanish_by_itself() -> None:
     before, after = a_snapshot(a_model("chat", a_replica("r1"))), a_snapshot(a_model("chat"))
-    with pytest.raises(Conflict, match="replicas from the gateway without tombstones: r1"):
+    words = "replicas of deployment 'chat' from the gateway without tombstones: r1"
+    with pytest.raises(Conflict, match=words):
         check_shrink(before, after, NONE)
     check_shrink(before, after, frozenset({"r1"}))
+
+
+def replicas(name: str, *numbers: int) -> ServedModel:
+    return a_model(name, *(a_replica(f"{name}-{n}", port=9000 + 10 * n) for n in numbers))
+
+
+def test_one_deployment_does_not_vanish_among_many_that_stay() -> None:
+    full = replicas("full", 1, 2, 3, 4, 5)
+    before = a_snapshot(replicas("small", 6), full)
+    with pytest.raises(Conflict, match="1 of 1 replicas of deployment 'small'"):
+        check_shrink(before, a_snapshot(replicas("small"), full), NONE)
+    before = a_snapshot(replicas("small", 6, 7, 8), full)
+    with pytest.raises(Conflict, match="small-7, small-8"):
+        check_shrink(before, a_snapshot(replicas("small", 6), full), NONE)
+    check_shrink(before, a_snapshot(replicas("small", 6, 7), full), NONE)
+
+
+def test_a_deployment_may_be_scaled_down_by_replicas_that_are_known_to_be_gone() -> None:
+    before, after = a_snapshot(replicas("chat", 1, 2, 3)), a_snapshot(replicas("chat", 1))
+    check_shrink(before, after, frozenset({"chat-2", "chat-3"}))
+    check_shrink(before, a_snapshot(replicas("chat")), frozenset({"chat-1", "chat-2", "chat-3"}))
+
+
+def test_replicas_of_another_deployment_make_up_for_none() -> None:
+    before = a_snapshot(replicas("one", 1, 2), replicas("two", 3))
+    after = a_snapshot(replicas("one"), replicas("two", 3, 4, 5))
+    with pytest.raises(Conflict, match="deployment 'one'"):
+        check_shrink(before, after, NONE)
+
+
+def test_a_deleted_deployments_replicas_go_with_it() -> None:
+    before = a_snapshot(replicas("one", 1), replicas("two", 2))
+    check_shrink(before, a_snapshot(replicas("one"), replicas("two", 2)), frozenset({"one"}))
 
 
 def test_a_replica_may_be_replaced_by_another() -> None:
@@ -94,3 +128,24 @@ def test_peers_do_not_vanish_by_themselves() -> None:
     after = build_snapshot(lonely, "/gateway", DESCRIPTOR_SET)
     with pytest.raises(Conflict, match="2 of 2 peers"):
         check_shrink(a_snapshot(), after, NONE)
+
+
+def test_what_vanished_unexplained_is_kept_as_it_was_and_the_rest_is_new() -> None:
+    before = a_snapshot(replicas("small", 6, 7), replicas("full", 1))
+    new = a_topology(replicas("small"), replicas("full", 1, 2))
+    kept, (fault,) = keep_unexplained(new, before, frozenset({"small-7"}))
+    assert kept == a_topology(replicas("small", 6), replicas("full", 1, 2))
+    assert "replicas of deployment 'small'" in fault
+    check_shrink(before, build_snapshot(kept, "/gateway", DESCRIPTOR_SET), frozenset({"small-7"}))
+
+
+def test_what_is_explained_is_left_as_it_is() -> None:
+    before, new = a_snapshot(replicas("chat", 1, 2)), a_topology(replicas("chat", 3))
+    assert keep_unexplained(new, before, frozenset({"chat-1", "chat-2"})) == (new, ())
+
+
+def test_where_another_replica_listens_now_the_one_before_is_not_kept() -> None:
+    before = a_snapshot(replicas("old", 1))
+    new = a_topology(replicas("old"), a_model("new", a_replica("new-1", port=9010)))
+    assert keep_unexplained(new, before, NONE) == (new, ())
+    check_shrink(before, build_snapshot(new, "/gateway", DESCRIPTOR_SET), NONE)

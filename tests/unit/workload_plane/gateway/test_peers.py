@@ -24,9 +24,9 @@ def test_without_measurements_the_same_region_then_the_same_cloud_is_nearest() -
     assert order_peers(OWN, ALL, {}) == ("beside", "west", "europe", "onprem")
 
 
-def test_a_measured_latency_decides_and_is_the_same_both_ways() -> None:
-    latency = {("fra", "us-east-1"): 80.0, ("us-east-1", "europe-west4"): 95.0}
-    assert order_peers(OWN, ALL, latency) == ("beside", "onprem", "europe", "west")
+def test_a_measured_distance_decides_and_the_rest_is_as_far_as_such_planes_usually_are() -> None:
+    measured = {"onprem": 0.004, "beside": 0.090}
+    assert order_peers(OWN, ALL, measured) == ("onprem", "west", "beside", "europe")
 
 
 def test_no_residency_allows_every_peer() -> None:

@@ -12,7 +12,7 @@ import pytest
 from skerry.fleet.desired import Assignment
 from skerry.fleet.engine import EngineName
 from tests.unit.workload_plane.converge.test_plan import a_deployment
-from tests.unit.workload_plane.gateway.gateway_builders import a_model, a_topology
+from tests.unit.workload_plane.gateway.gateway_builders import a_model, a_topology, flat_routes
 from tests.unit.workload_plane.gateway.test_routing import assigned, topology
 from workload_plane.gateway.refusals import LUA_FILTER, refuse_tools
 from workload_plane.gateway.routes import build_routes
@@ -49,7 +49,7 @@ def test_only_the_paths_of_openai_of_that_model_ask_about_tools() -> None:
         dataclasses.replace(a_model("plain"), refuses_tools=True),
         a_model("able"),
     )
-    routes = build_routes(a_topology(*models))[0]["virtual_hosts"][0]["routes"]
+    routes = flat_routes(build_routes(a_topology(*models))[0])
     asking = [route for route in routes if LUA_FILTER in route.get("typed_per_filter_config", {})]
     assert len(asking) == 2
     assert all("safe_regex" in route["match"] for route in asking)

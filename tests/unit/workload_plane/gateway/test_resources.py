@@ -10,6 +10,7 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
     a_model,
     a_replica,
     a_topology,
+    flat_routes,
 )
 from workload_plane.gateway.resources import Snapshot, build_bootstrap, build_snapshot
 from workload_plane.gateway.topology import GatewayTopology
@@ -29,7 +30,7 @@ def cluster(snapshot: Snapshot, name: str) -> Any:
 
 def routes(snapshot: Snapshot, table: str) -> list[Any]:
     found = next(t for t in snapshot.routes if t["name"] == table)
-    return list(found["virtual_hosts"][0]["routes"])
+    return flat_routes(found)
 
 
 def priorities(assignment: Any) -> list[tuple[int, list[str]]]:
@@ -127,7 +128,7 @@ def test_a_model_name_cannot_break_out_of_the_answers() -> None:
     formats = [
         r["direct_response"]["body_format"]["json_format"]["error"]["message"]
         for r in routes(snapshot, "public")
-        if "body_format" in r.get("direct_response", {})
+        if "json_format" in r.get("direct_response", {}).get("body_format", {})
     ]
     assert any('a"b%%c/d' in message for message in formats)
 

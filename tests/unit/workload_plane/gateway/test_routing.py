@@ -5,8 +5,11 @@ from typing import Any
 
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.fleet.engine import EngineName, EngineProtocol, EngineSpec, Lora, LoraAdapter
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ReplicaState
+from skerry.fleet.placement import Envelope
+from skerry.fleet.routing import Routing, RoutingPolicy
 from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment
 from tests.unit.workload_plane.test_settings import GOOD
 from workload_plane.gateway.feed import gateway_view
@@ -88,9 +91,9 @@ def test_only_planes_that_serve_it_may_help() -> None:
 
 
 def test_requests_do_not_leave_their_residency_zones() -> None:
-    demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("eu",)))
+    demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("us",)))
     (model,) = topology(assigned(deployment=demo)).models
-    assert model.peers == ("eu",)
+    assert model.peers == ("us",)
 
 
 def test_a_peer_whose_name_never_resolved_is_left_out_until_it_does() -> None:
@@ -121,3 +124,75 @@ def test_the_front_is_told_of_ready_replicas_and_of_models_without_any() -> None
 def test_a_gateway_that_does_not_answer_routes_nothing_and_knows_nothing() -> None:
     view = gateway_view(None)
     assert (view.known, view.routable) == (False, frozenset())
+
+
+def of_engine(name: EngineName, *adapters: str) -> Assignment:
+    lora = (
+        Lora(adapters=tuple(LoraAdapter(name=one, uri=f"file:///{one}") for one in adapters))
+        if adapters
+        else None
+    )
+    deployment = a_deployment()
+    engine = EngineSpec(name=name, lora=lora)
+    revision = dataclasses.replace(deployment.revision, engine=engine)
+    return assigned(deployment=dataclasses.replace(deployment, revision=revision))
+
+
+def test_what_an_engine_has_not_is_known_before_a_request_asks_for_it() -> None:
+    lacks = {
+        name: topology(of_engine(name)).models[0].lacks
+        for name in (EngineName.VLLM, EngineName.TENSORRT_LLM, EngineName.LLAMACPP)
+    }
+    assert lacks == {
+        EngineName.VLLM: (),
+        EngineName.TENSORRT_LLM: ("embeddings",),
+        EngineName.LLAMACPP: ("embeddings", "responses"),
+    }
+
+
+def test_a_model_of_the_engines_own_service_is_known_unless_another_engine_stands_in() -> None:
+    deployment = a_deployment()
+    engine = EngineSpec(name=EngineName.TENSORRT_LLM, version="1.4", protocol=EngineProtocol.TRTLLM)
+    revision = dataclasses.replace(deployment.revision, engine=engine)
+    assignment = assigned(deployment=dataclasses.replace(deployment, revision=revision))
+    assert topology(assignment).models[0].serves_trtllm
+    assert not topology(of_engine(EngineName.TENSORRT_LLM)).models[0].serves_trtllm
+    settings = dataclasses.replace(SETTINGS, engine_override=EngineName.SIMULATED)
+    (model,) = build_topology(settings, desired(assignment), [], HOSTS).models
+    assert not model.serves_trtllm
+
+
+def test_adapters_are_asked_for_as_their_engine_wants_it() -> None:
+    served = a_deployment().revision.base_model.served_name
+    (vllm,) = topology(of_engine(EngineName.VLLM, "sql", served)).models
+    assert vllm.names == (served, "sql"), "a served name wins over an adapter's"
+    (sglang,) = topology(of_engine(EngineName.SGLANG, "sql")).models
+    assert sglang.names == (served, f"{served}:sql")
+    (trtllm,) = topology(of_engine(EngineName.TENSORRT_LLM, "sql")).models
+    assert trtllm.names == (served,)
+
+
+def test_a_model_is_listed_where_somebody_may_serve_it() -> None:
+    assert topology(assigned()).models[0].listed, "a peer has it"
+    alone = assigned(serving_planes=())
+    assert not topology(alone).models[0].listed
+    assert topology(alone, live("a", ReplicaState.READY)).models[0].listed
+    envelope = Envelope(deployment="demo", pool=POOL, floor=0, target=0, ceiling=1)
+    assert topology(assigned(serving_planes=(), envelopes=(envelope,))).models[0].listed
+
+
+def test_peers_are_ordered_by_what_was_measured() -> None:
+    unmeasured = topology(assigned())
+    nearest = [peer.plane for peer in unmeasured.peers]
+    far, near = nearest
+    measured = {near: 0.001, far: 0.2}
+    again = build_topology(SETTINGS, desired(assigned()), (), HOSTS, measured)
+    assert [peer.plane for peer in again.peers] == [near, far]
+    assert again.models[0].peers == (near, far)
+    assert {peer.plane: peer.distance_seconds for peer in again.peers} == measured
+
+
+def test_the_gateway_knows_how_a_deployment_wants_to_be_routed() -> None:
+    routing = Routing(policy=RoutingPolicy.SESSION, continuation=True)
+    deployment = dataclasses.replace(a_deployment(), routing=routing)
+    assert topology(assigned(deployment=deployment)).models[0].routing == routing

@@ -31,3 +31,11 @@ def test_a_report_names_the_nodes_and_what_runs_on_them() -> None:
 def test_a_plane_that_lists_no_nodes_reports_none() -> None:
     settings = dataclasses.replace(parse_settings(GOOD), nodes=())
     assert build_report(settings, NEVER, [], (), "skerry").nodes == ()
+
+
+def test_others_are_told_the_advertised_host_and_never_what_stands_for_all_addresses() -> None:
+    gateway = {**GOOD["gateway"], "host": "0.0.0.0", "advertised_host": "lb.example.net"}
+    settings = parse_settings({**GOOD, "gateway": gateway})
+    told = build_report(settings, NEVER, [], (), "skerry").gateway
+    assert (told.http, told.grpc) == ("lb.example.net:1", "lb.example.net:1")
+    assert told.peer == "lb.example.net:2"

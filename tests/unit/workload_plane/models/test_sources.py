@@ -1,12 +1,11 @@
 """A base model's URI reaches what it may reach and nothing else."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from skerry.plumbing.errors import Denied, Infeasible, InvalidInput, NotFound
-from workload_plane.models.sources import checksummed, resolve
+from workload_plane.models.sources import resolve
 
 
 @pytest.fixture
@@ -21,13 +20,11 @@ def models(tmp_path: Path) -> Path:
 def test_a_builtin_model_is_found_by_name(models: Path) -> None:
     found = resolve("builtin://tiny", (models.parent, models))
     assert (found.path, found.size_bytes) == (models / "tiny.gguf", 7)
-    assert checksummed(found).sha256 == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_a_simulated_model_needs_no_file() -> None:
     found = resolve("simulated://llama-70b", ())
     assert found.path is None
-    assert checksummed(found) == found
 
 
 def test_a_missing_model_says_where_to_put_it(models: Path) -> None:

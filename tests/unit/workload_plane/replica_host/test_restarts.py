@@ -50,11 +50,11 @@ async def test_a_log_that_grew_too_large_keeps_what_is_newest(tmp_path: Path) ->
     with path.open("ab") as log:  # as the engine holds it
         log.write(line * (engine_process.LOG_BYTES_MAX // 1024))
         log.flush()
-        await engine_process.trim_log(spec)
+        await engine_process.trim_log(engine_process.log_path(spec))
         assert path.stat().st_size == engine_process.LOG_BYTES_MAX
         log.write(b"the newest\n")
         log.flush()
-        await engine_process.trim_log(spec)
+        await engine_process.trim_log(engine_process.log_path(spec))
         assert path.stat().st_size == 0
         log.write(b"after\n")
         log.flush()

@@ -175,6 +175,17 @@ def test_load_adds_up_labels_and_leaves_unknown_what_is_not_told() -> None:
     assert parse_load(page, LoadMetrics()) == EngineLoad()
 
 
+def test_cache_in_use_is_the_mean_of_an_engines_ranks() -> None:
+    names = LoadMetrics(running_requests="run", kv_used_ratio="vllm:kv_cache_usage_perc")
+    page = (
+        'run{engine="0"} 2\nrun{engine="1"} 3\n'
+        'vllm:kv_cache_usage_perc{engine="0"} 0.9\nvllm:kv_cache_usage_perc{engine="1"} 0.3\n'
+    )
+    load = parse_load(page, names)
+    assert load.running_requests == 5
+    assert load.kv_used_ratio == pytest.approx(0.6)
+
+
 def test_load_that_is_no_number_is_unknown() -> None:
     names = LoadMetrics(running_requests="a", queued_requests="b", prompt_tokens="c")
     assert parse_load("a NaN\nb -1\nc x\n", names) == EngineLoad()

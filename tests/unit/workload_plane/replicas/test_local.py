@@ -5,14 +5,19 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from skerry.fleet.engine import Disaggregation, EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.processes import record_of
+from workload_plane.engines.port import PORT_NUMBERS
 from workload_plane.replica_host import state as host_state
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.spec import read_spec
-from workload_plane.replicas.local import LOGS_OF_GONE_MAX, LocalPlace, LocalRuntime
+from workload_plane.replicas import local
+from workload_plane.replicas.local import LocalPlace, LocalRuntime
+from workload_plane.replicas.log_files import LOGS_OF_GONE_MAX
 from workload_plane.replicas.port import ReplicaOrder
 from workload_plane.replicas.records import ReplicaRecord, read_records, write_record
 
@@ -65,6 +70,7 @@ async def test_a_reused_pid_is_not_the_replica(tmp_path: Path) -> None:
     assert read_records(tmp_path / "replicas")[0].state is ReplicaState.FAILED
 
 
+@pytest.mark.integration
 async def test_what_its_own_host_gave_up_is_told_from_what_was_killed(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     record = await runtime.start(ORDER)
@@ -88,6 +94,7 @@ async def test_what_its_own_host_gave_up_is_told_from_what_was_killed(tmp_path: 
     await runtime.kill(record, "enough")
 
 
+@pytest.mark.integration
 async def test_the_ports_of_an_engines_other_processes_are_nobody_elses(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     apart = Disaggregation(prefill_replicas=2, decode_replicas=1)
@@ -101,6 +108,7 @@ async def test_the_ports_of_an_engines_other_processes_are_nobody_elses(tmp_path
     await runtime.kill(record, "enough")
 
 
+@pytest.mark.integration
 async def test_devices_are_held_whatever_pool_a_replica_is_of(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     # Of a release that numbered each pool from 0.
@@ -156,3 +164,19 @@ async def test_a_record_that_vanished_while_its_replica_runs_is_written_again(
     (tmp_path / "replicas" / f"{NAME}.json").unlink()
     assert len(await runtime.list()) == 1
     assert len(read_records(tmp_path / "replicas")) == 1
+
+
+def test_http_ports_differ_where_engines_make_numbers_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The third and the fifth would be 10,000's number once more.
+    free = iter([10_000, 20_000, 10_256, 30_001, 30_001 + 256, 40_002, 40_003, 40_004, 40_005])
+    monkeypatch.setattr(local, "free_port", lambda host: next(free))
+    assert local._pick_ports("h", set(), 2, frozenset()) == [10_000, 20_000]
+    numbers = frozenset({10_000 % PORT_NUMBERS, 30_001 % PORT_NUMBERS})
+    assert local._pick_ports("h", {10_000}, 3, numbers) == [40_002, 40_003, 40_004]
+
+
+def test_with_every_number_taken_a_free_port_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "free_port", lambda host: 10_000)
+    assert local._pick_ports("h", set(), 1, frozenset(range(PORT_NUMBERS))) == [10_000]

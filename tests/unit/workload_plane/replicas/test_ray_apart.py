@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.integration
+
 _LOOK = (
     "import sys, workload_plane.main, workload_plane.replicas.ray.runtime, skerry.cli.up;"
     "sys.exit(any(name == 'ray' or name.startswith('ray.') for name in sys.modules))"

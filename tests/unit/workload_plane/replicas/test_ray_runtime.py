@@ -1,5 +1,9 @@
 """The runtime `ray` over machines that cannot be looked at from here: lost, silent, back again."""
 
+import errno
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +14,16 @@ from skerry.fleet.pool import PoolShape
 from skerry.plumbing.errors import Conflict, Exhausted, Unavailable
 from tests.fakes.clock import FakeClock
 from tests.fakes.ray_cluster import FakeRayCluster, engine_died
+from workload_plane.replicas import record_store
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
+from workload_plane.replicas.ray import cluster as cluster_module
 from workload_plane.replicas.ray import runtime as ray_module
 from workload_plane.replicas.ray.cluster import RayPlace
+from workload_plane.replicas.ray.nodes import GRACE_SECONDS
 from workload_plane.replicas.ray.runtime import RayRuntime
 from workload_plane.replicas.ray.settings import RayPool, RaySettings
-from workload_plane.replicas.ray.values import Fault
-from workload_plane.replicas.records import record_path
+from workload_plane.replicas.ray.values import Fault, Rank
+from workload_plane.replicas.records import ReplicaRecord, record_path, write_record
 
 SHAPE = PoolShape(
     name="gpu",
@@ -37,7 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeRayCluster:
     return FakeRayCluster("n1", "n2")
 
 
-def _runtime(home: Path, cluster: FakeRayCluster) -> RayRuntime:
+def _runtime(home: Path, cluster: FakeRayCluster, clock: FakeClock | None = None) -> RayRuntime:
     settings = RaySettings(
         pools=(RayPool(name="gpu", labels={"skerry.io/pool": "gpu"}, resource="GPU"),),
         token_file=home / "token",
@@ -52,7 +59,7 @@ def _runtime(home: Path, cluster: FakeRayCluster) -> RayRuntime:
         replicas_dir=home / "replicas",
         logs_dir=home / "logs",
     )
-    return RayRuntime(place, cluster, None, FakeClock())
+    return RayRuntime(place, cluster, None, clock or FakeClock())
 
 
 def _order(name: str, *nodes: str, accelerators: int = 2) -> ReplicaOrder:
@@ -90,7 +97,7 @@ async def test_accelerators_that_others_hold_in_ray_are_not_taken(
     tmp_path: Path, cluster: FakeRayCluster
 ) -> None:
     runtime = _runtime(tmp_path, cluster)
-    cluster.groups["a stranger's"] = (("n1-1",), 3.0)
+    cluster.groups["a stranger's"] = Counter({"n1-1": 3})
     with pytest.raises(Exhausted, match="somebody else"):
         await runtime.start(_order("a", "n1"))
     assert await runtime.list() == ()
@@ -209,3 +216,145 @@ async def test_a_host_that_restarts_its_engine_is_not_ready_meanwhile(
     told[record.name] = engine_died(told[record.name])
     (one,) = await runtime.list()
     assert (one.record.state, one.record.restarts) == (ReplicaState.STARTING, 1)
+
+
+def _over_nodes(name: str, engine: EngineName = EngineName.TENSORRT_LLM) -> ReplicaOrder:
+    order = _order(name, "n1", "n2", accelerators=8)
+    return replace(order, engine=EngineSpec(name=engine))
+
+
+async def test_a_replica_over_nodes_holds_every_accelerator_of_both(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    record = await runtime.start(_over_nodes("a"))
+    assert (record.nodes, record.accelerators) == (("n1", "n2"), 8)
+    assert cluster.groups["skerry/here/demo-r1-a"] == {"n1-1": 4, "n2-1": 4}
+    assert cluster.log[-1] == "start demo-r1-a on n1"  # and nothing on the other one
+    for node in ("n1", "n2"):
+        with pytest.raises(Exhausted, match=node):
+            await runtime.start(_order("b", node, accelerators=1))
+
+
+async def test_an_accelerator_that_an_orphan_has_on_another_node_refuses_the_start(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    held = Fault(kind="Conflict", message="accelerator 3 of this host is held by 4711")
+    cluster.device_faults["n2"] = held
+    with pytest.raises(Conflict, match="held by 4711"):
+        await runtime.start(_over_nodes("a"))
+    assert (await runtime.list(), cluster.groups) == ((), {})
+    # The simulated engine has no accelerators to lock.
+    await runtime.start(_over_nodes("b", EngineName.SIMULATED))
+
+
+async def test_ranks_are_seen_out_before_a_replica_over_nodes_is_gone(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    record = await runtime.start(_over_nodes("a"))
+    cluster.ranks["skerry/here/demo-r1-a"] = (
+        Rank(node_id="n1-1", pid=11),
+        Rank(node_id="n2-1", pid=12),
+        Rank(node_id="n2-1", pid=13),
+    )
+    cluster.rank_fault = Fault(kind="Unavailable", message="process 12 (rank) does not die")
+    with pytest.raises(Unavailable, match="is not gone: its ranks on node n1: process 12"):
+        await runtime.kill(record, "a test")
+    cluster.rank_fault = None
+    cluster.log.clear()
+    cluster.groups["skerry/here/demo-r1-a"] = Counter({"n1-1": 4, "n2-1": 4})
+    await runtime.kill(record, "a test")
+    assert cluster.log == [
+        "end demo-r1-a on n1",
+        "see out 1 on n1",
+        "see out 2 on n2",
+    ]
+
+
+async def test_a_replica_over_nodes_is_dead_once_a_node_of_its_ranks_is_lost(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    clock = FakeClock()
+    runtime = _runtime(tmp_path, cluster, clock)
+    await runtime.start(_over_nodes("a"))
+    cluster.nodes["n2"].alive = False
+    clock.advance(GRACE_SECONDS - 1.0)
+    assert (await _listed(runtime))["demo-r1-a"].alive  # its raylet may be started again
+    clock.advance(2.0)
+    dead = (await _listed(runtime))["demo-r1-a"]
+    assert (dead.alive, dead.fault) == (False, "node n2, which has ranks of it, is lost")
+    cluster.fault = "Ray's head does not answer"
+    assert (await _listed(runtime))["demo-r1-a"].alive  # nobody knows now
+
+
+def _disk_is_full(directory: Path, record: ReplicaRecord) -> None:
+    raise OSError(errno.ENOSPC, f"{directory / record.name}: no space left on device")
+
+
+def _only_once() -> Callable[[Path, ReplicaRecord], None]:
+    written: set[str] = set()
+
+    def write(directory: Path, record: ReplicaRecord) -> None:
+        if record.name in written:
+            _disk_is_full(directory, record)
+        written.add(record.name)
+        write_record(directory, record)
+
+    return write
+
+
+async def test_a_full_disk_neither_hides_a_state_nor_stops_a_look(
+    tmp_path: Path, cluster: FakeRayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    record = await runtime.start(_order("a", "n1"))
+    with monkeypatch.context() as full:
+        full.setattr(record_store, "write_record", _disk_is_full)
+        await runtime.mark(record.name, ReplicaState.DRAINING, "why")
+        told = cluster.nodes["n1"].replicas
+        told[record.name] = replace(told[record.name], restarts=3)
+        (one,) = await runtime.list()
+        assert (one.record.restarts, one.record.state) == (3, ReplicaState.DRAINING)
+    await runtime.list()
+    (kept,) = await _runtime(tmp_path, cluster).list()
+    assert kept.record == one.record
+
+
+async def test_a_start_that_cannot_be_written_down_in_the_end_is_a_start(
+    tmp_path: Path, cluster: FakeRayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    monkeypatch.setattr(record_store, "write_record", _only_once())
+    record = await runtime.start(_order("a", "n1"))
+    assert record.pid
+    with pytest.raises(Conflict, match="exists already"):
+        await runtime.refuse(_order("a", "n1"), "no space left")
+    assert [one.record for one in await runtime.list()] == [record]
+
+
+async def test_nodes_that_share_a_file_system_do_not_share_a_folder_of_logs(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    await _runtime(tmp_path, cluster).list()
+    await _runtime(tmp_path, cluster).list()
+    folders = {place.node: place.logs_dir for place in cluster.places.values()}
+    assert folders == {name: str(tmp_path / "nodes" / name / "logs") for name in ("n1", "n2")}
+
+
+async def test_nodes_that_cannot_be_written_down_are_used_and_written_later(
+    tmp_path: Path, cluster: FakeRayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    with monkeypatch.context() as full:
+        full.setattr(cluster_module, "write_nodes", _disk_has_no_room)
+        assert await runtime.list() == ()
+        assert [node.name for node in runtime.supply.nodes] == ["n1", "n2"]
+    await runtime.list()
+    after = _runtime(tmp_path, cluster)
+    assert [node.name for node in after.supply.nodes] == ["n1", "n2"]
+
+
+def _disk_has_no_room(path: Path, nodes: object) -> None:
+    raise OSError(errno.ENOSPC, f"{path}: no space left on device")

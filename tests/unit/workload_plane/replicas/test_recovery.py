@@ -68,6 +68,7 @@ async def damaged(tmp_path: Path) -> AsyncIterator[Damaged]:
         await damaged.restarted().stop(one.record, 5.0)
 
 
+@pytest.mark.integration
 async def test_a_record_damaged_under_the_agent_is_written_again(damaged: Damaged) -> None:
     await damaged.runtime.mark(NAME, ReplicaState.DRAINING, "why")
     before = await damaged.runtime.list()
@@ -79,6 +80,7 @@ async def test_a_record_damaged_under_the_agent_is_written_again(damaged: Damage
     assert await damaged.runtime.list() == before
 
 
+@pytest.mark.integration
 async def test_a_state_of_a_later_release_is_rebuilt_after_a_rollback(damaged: Damaged) -> None:
     (before,) = await damaged.runtime.list()
     values = json.loads(damaged.path.read_bytes())
@@ -87,6 +89,7 @@ async def test_a_state_of_a_later_release_is_rebuilt_after_a_rollback(damaged: D
     assert read_record(damaged.path) == before.record
 
 
+@pytest.mark.integration
 async def test_a_lost_record_of_a_living_replica_is_rebuilt_by_the_next_agent(
     damaged: Damaged,
 ) -> None:
@@ -95,6 +98,7 @@ async def test_a_lost_record_of_a_living_replica_is_rebuilt_by_the_next_agent(
     assert await damaged.restarted().list() == before
 
 
+@pytest.mark.integration
 async def test_with_no_good_file_left_the_replica_is_kept_as_unknown_until_it_ends(
     damaged: Damaged,
 ) -> None:
@@ -113,6 +117,7 @@ async def test_with_no_good_file_left_the_replica_is_kept_as_unknown_until_it_en
     assert not damaged.path.exists()
 
 
+@pytest.mark.integration
 async def test_an_unknown_replica_may_hold_any_accelerator(damaged: Damaged) -> None:
     damaged.path.write_bytes(b"{")
     damaged.lose_copy()
@@ -129,6 +134,7 @@ async def test_an_unknown_replica_may_hold_any_accelerator(damaged: Damaged) -> 
         await damaged.restarted().start(order)
 
 
+@pytest.mark.integration
 async def test_an_unknown_replica_is_ended_on_request(damaged: Damaged) -> None:
     (before,) = await damaged.runtime.list()
     damaged.path.write_bytes(b"{")
@@ -141,6 +147,7 @@ async def test_an_unknown_replica_is_ended_on_request(damaged: Damaged) -> None:
     assert list(damaged.replicas_dir.iterdir()) == []
 
 
+@pytest.mark.integration
 async def test_a_fault_is_logged_once(damaged: Damaged, caplog: pytest.LogCaptureFixture) -> None:
     damaged.path.write_bytes(b"{")
     damaged.lose_copy()
@@ -153,6 +160,7 @@ async def test_a_fault_is_logged_once(damaged: Damaged, caplog: pytest.LogCaptur
     assert events.count("replica.state-unreadable") == 1
 
 
+@pytest.mark.integration
 async def test_the_hosts_own_state_tells_what_serves(damaged: Damaged) -> None:
     (before,) = await damaged.runtime.list()
     host = before.record.host_process

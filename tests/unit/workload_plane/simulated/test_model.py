@@ -102,6 +102,19 @@ def test_a_cached_prefix_is_not_computed_again() -> None:
     assert model.cached_total == 31 * 32
 
 
+def test_what_is_left_to_read_leaves_out_what_is_cached() -> None:
+    model = EngineModel(a_config(prefill_tokens_per_second=1000))
+    first_token_after(model, a_sequence(1, prompt=1_000, text="a"))
+    run(model)
+    assert model.prompt_tokens_left() == 0
+    now = NOON + 100
+    model.submit(a_sequence(2, prompt=1_000, text="a"), now)
+    model.submit(a_sequence(3, prompt=500), now)
+    assert model.prompt_tokens_left() == 8 + 500
+    model.advance(now)  # begins to read both
+    assert model.prompt_tokens_left() == 8 + 500
+
+
 def test_the_least_recently_used_prefix_is_evicted_first() -> None:
     kv = KvBlocks(4)
     assert kv.take((), 4)

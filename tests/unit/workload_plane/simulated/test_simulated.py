@@ -181,3 +181,48 @@ def test_a_served_name_needs_no_care() -> None:
     result = answer(Question(prompt=b"hello", max_tokens=1), room=ROOM)
     envelope = Envelope(api=Api.TEXT, id="sim-1", created=7, model='a"b\\c', prompt_tokens=3)
     assert json.loads(whole_body(envelope, result, 0))["model"] == 'a"b\\c'
+
+
+@pytest.mark.parametrize("api", list(Api))
+@pytest.mark.parametrize("limit", [None, 9])
+def test_an_answer_goes_on_behind_its_own_beginning(api: Api, limit: int | None) -> None:
+    by_ids = api is Api.NATIVE
+    asked: dict[str, Any] = {"temperature": 0}
+    asked |= {"messages": [{"role": "user", "content": "hello"}]} if api is Api.CHAT else {}
+    asked |= {"prompt": [7, 8, 9] if by_ids else "hello"} if api is not Api.CHAT else {}
+    limits = "n_predict" if by_ids else "max_tokens"
+    first = parse_question(api, asked | ({limits: limit} if limit else {}), 1)
+    whole = answer(first, room=ROOM)
+    for cut in range(1, len(whole.words) + (limit is None)):
+        told = whole.words[:cut]
+        text = "".join(f" {WORDS[number]}" for number in told)
+        more = dict(asked)
+        if api is Api.CHAT:
+            said = {"role": "assistant", "content": text}
+            more["messages"] = [*asked["messages"], said]
+            more |= {"continue_final_message": True, "add_generation_prompt": False}
+        elif by_ids:
+            more["prompt"] = [*asked["prompt"], *whole.tokens[:cut]]
+        else:
+            more["prompt"] += text
+        if limit:
+            more[limits] = limit - cut
+        question = parse_question(api, more, 2)
+        rest = answer(question, room=ROOM - cut)
+        assert text + rest.text == whole.text, cut
+        assert rest.finish_reason == whole.finish_reason
+        assert question.prompt_tokens == first.prompt_tokens + cut
+        assert rest.counted_tokens == len(whole.words) - cut
+
+
+def test_a_final_message_is_continued_only_where_it_is_the_assistants() -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}], "continue_final_message": True}
+    with pytest.raises(InvalidInput, match="add_generation_prompt"):
+        parse_question(Api.CHAT, body, 1)
+    with pytest.raises(InvalidInput, match="assistant"):
+        parse_question(Api.CHAT, body | {"add_generation_prompt": False}, 1)
+
+
+def test_an_answers_beginning_alone_is_no_answer_to_nothing() -> None:
+    question = parse_question(Api.TEXT, {"prompt": "rock sea", "temperature": 0}, 1)
+    assert question.prompt_tokens >= 1

@@ -1,0 +1,240 @@
+"""Bad input at the gateway: each has its status, and others notice nothing, with a real Envoy."""
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.integration.gateway_world import (
+    CLOCK,
+    GENERATE,
+    HOST,
+    World,
+    a_fleet,
+    eventually,
+    string_field,
+)
+
+pytestmark = pytest.mark.integration
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+BODY = b'{"model":"m1"}'
+# What others may notice: a hundred times what an answer takes here, and far below any timeout.
+OTHERS_SECONDS_MAX = 2.0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADERS_FRAME, RST_FRAME, SETTINGS_FRAME, GOAWAY_FRAME = 1, 3, 4, 7
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with a_fleet(tmp_path) as fleet:
+        yield fleet
+
+
+async def connect(world: World) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(HOST, world.planes["a"].topology.listen.public_port)
+
+
+async def answer_to(world: World, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes as they are and return status, headers and body of the answer."""
+    reader, writer = await connect(world)
+    writer.write(request)
+    async with asyncio.timeout(15):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {
+            name.lower(): value for name, _, value in (h.partition(": ") for h in head[1:-2])
+        }
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    writer.transport.abort()
+    return int(head[0].split()[1]), headers, body
+
+
+async def others_are_answered(world: World) -> None:
+    async with asyncio.timeout(OTHERS_SECONDS_MAX):
+        assert await world.chat("a") == (200, {"engine": "a1", "model": "m1"})
+
+
+CHUNKED, FIVE = b"transfer-encoding: chunked\r\n", b"content-length: 5\r\n"
+MANY = b"".join(b"x-%d: 1\r\n" % number for number in range(1_000))
+WRONG: list[tuple[str, bytes, int]] = [
+    ("length and chunks", HEAD + FIVE + CHUNKED + b"\r\n0\r\n\r\n", 400),
+    ("two lengths", HEAD + FIVE + b"content-length: 6\r\n\r\nhello!", 400),
+    ("no number", HEAD + b"content-length: five\r\n\r\nhello", 400),
+    ("no chunk", HEAD + CHUNKED + b"\r\nzz\r\n", 400),
+    ("no HTTP", b"hello there\r\n\r\n", 400),
+    ("a space in a name", HEAD + b"bad name: 1\r\n\r\n", 400),
+    ("a header of 64 KiB", HEAD + b"x-long: " + b"a" * 65_536 + b"\r\n\r\n", 431),
+    ("a thousand headers", HEAD + MANY + b"\r\n", 431),
+]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"), [c[1:] for c in WRONG], ids=[c[0] for c in WRONG]
+)
+async def test_what_is_no_request_is_refused_with_its_status(
+    world: World, request_bytes: bytes, status: int
+) -> None:
+    seen, headers, body = await answer_to(world, request_bytes)
+    assert seen == status
+    assert world.engines["a1"].requests == []
+    if b"\r\nzz" not in request_bytes:  # Envoy's words, where headers were good and chunks are not
+        assert headers["content-type"] == "application/json", body
+        assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    await others_are_answered(world)
+
+
+BROKEN_BODIES: list[tuple[str, bytes, int, str]] = [
+    ("bad UTF-8", b'{"model":"\xff\xfe"}', 400, ""),
+    ("nested 10,000 deep", b"[" * 10_000 + b"]" * 10_000, 400, ""),
+    ("a number as model", b'{"model": 1e999}', 400, ""),
+    ("model twice", b'{"model":"m1","model":"nope"}', 0, ""),
+    ("not JSON", b"model=m1", 400, "invalid_json"),
+    ("a huge model name", b'{"model":"' + b"m" * 100_000 + b'"}', 400, "missing_model"),
+    ("a format in the name", b'{"model":"%REQ(authorization)%"}', 404, "model_not_found"),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"), [c[1:] for c in BROKEN_BODIES], ids=[c[0] for c in BROKEN_BODIES]
+)
+async def test_a_broken_body_is_refused_and_the_error_is_short(
+    world: World, body: bytes, status: int, code: str
+) -> None:
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    seen, headers, answered = await answer_to(
+        world, HEAD + b"authorization: secret-of-mine\r\n" + length + body
+    )
+    if status:
+        assert seen == status, answered
+        error = json.loads(answered)["error"]
+        assert not code or error["code"] == code
+        assert len(answered) < 1_000
+        assert b"secret-of-mine" not in answered
+    assert headers["x-request-id"]
+    await others_are_answered(world)
+
+
+async def test_slow_senders_of_headers_are_cut_after_ten_seconds_and_disturb_nobody(
+    world: World,
+) -> None:
+    began = CLOCK.monotonic()
+    slow = [await connect(world) for _ in range(100)]
+    for _, writer in slow:
+        writer.write(HEAD)
+
+    async def ended(reader: asyncio.StreamReader) -> bytes:
+        return await reader.read(200)
+
+    async with asyncio.timeout(25), asyncio.TaskGroup() as group:
+        waits = [group.create_task(ended(reader)) for reader, _ in slow]
+        while not all(wait.done() for wait in waits):
+            for _, writer in slow:
+                if not writer.is_closing():
+                    writer.write(b"x-a: b\r\n" if CLOCK.monotonic() - began < 5 else b"")
+            await others_are_answered(world)
+            await CLOCK.sleep(0.5)
+    assert CLOCK.monotonic() - began > 8
+    assert all(b" 408 " in wait.result() for wait in waits)
+    for _, writer in slow:
+        writer.transport.abort()
+
+
+async def test_bodies_without_end_disturb_nobody(world: World) -> None:
+    slow = [await connect(world) for _ in range(60)]
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    for number, (_, writer) in enumerate(slow):
+        # Half of them in chunks, half far short of the length that they told: 1 MiB each.
+        if number % 2:
+            writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunk * 16)
+        else:
+            writer.write(HEAD + b"content-length: 4000000\r\n\r\n" + b"a" * 2**20)
+    for _ in range(20):
+        await others_are_answered(world)
+    assert world.engines["a1"].requests[-1]["host"] != "x"
+    for _, writer in slow:
+        writer.transport.abort()
+
+
+async def test_a_body_that_never_stops_is_refused_at_the_limit(world: World) -> None:
+    reader, writer = await connect(world)
+    writer.write(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    for _ in range(80):  # 5 MiB
+        writer.write(chunk)
+    async with asyncio.timeout(10):
+        assert b" 413 " in await reader.readline()
+    writer.transport.abort()
+    await others_are_answered(world)
+
+
+async def test_a_client_that_goes_away_frees_the_engine_within_a_second(world: World) -> None:
+    url = f"{world.planes['a'].url}/v1/chat/completions"
+    response = await world.client.post(url, json={"model": "m1", "stream": True})
+    assert await response.content.readuntil(b"\n\n") == b"data: a1\n\n"
+    response.close()
+    async with asyncio.timeout(1.0):
+        await world.engines["a1"].ended.wait()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    length = struct.pack("!I", len(payload))[1:]
+    return length + bytes([kind, flags]) + struct.pack("!I", stream) + payload
+
+
+async def test_a_flood_of_resets_is_cut_off_and_disturbs_nobody(world: World) -> None:
+    reader, writer = await connect(world)
+    writer.write(PREFACE + frame(SETTINGS_FRAME, 0, 0, b""))
+    # :method POST, :scheme http, :path /v1/models, :authority x, all without the dynamic table.
+    path = b"/v1/models"
+    block = b"\x83\x86\x04" + bytes([len(path)]) + path + b"\x01\x01x"
+    cut = False
+    for number in range(5_000):
+        stream = 2 * number + 1
+        writer.write(frame(HEADERS_FRAME, 4, stream, block))
+        writer.write(frame(RST_FRAME, 0, stream, struct.pack("!I", 8)))
+        if number % 500 == 0:
+            try:
+                await writer.drain()
+            except ConnectionError:
+                cut = True
+                break
+            await others_are_answered(world)
+
+    async def closed() -> bool:
+        return reader.at_eof() or reader.exception() is not None
+
+    if not cut:
+
+        async def read_all() -> None:
+            try:
+                while await reader.read(65_536):
+                    pass
+            except ConnectionError:
+                pass
+
+        async with asyncio.timeout(10):
+            await read_all()
+    await others_are_answered(world)
+    status = await world.status("a")
+    assert status is not None
+    assert status.live
+    await eventually(closed)
+    writer.transport.abort()
+
+
+async def test_a_grpc_message_beyond_the_limit_is_refused_with_a_status(world: World) -> None:
+    # Field 3 of 5 MiB; the status is of Envoy's own choice.
+    message = string_field(2, "m1") + b"\x1a\x80\x80\xc0\x02" + b"x" * (5 << 20)
+    port = world.planes["a"].topology.listen.public_port
+    async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+        method: Any = channel.unary_stream(GENERATE)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            async for _ in method(message, timeout=10):
+                pass
+    assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    await others_are_answered(world)

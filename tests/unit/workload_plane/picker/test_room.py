@@ -1,0 +1,191 @@
+"""Who waits, who is sent on, and what is said to those who can't be."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import FakeClock
+from workload_plane.picker.deployments import Seen
+from workload_plane.picker.facts import DeploymentTold, Facts, PeerLoad, PeerTold, ReplicaTold
+from workload_plane.picker.picker import Picker
+from workload_plane.picker.room import AGAIN, Asked, Room, Verdict
+from workload_plane.picker.room_http import read_asked
+
+ASKED = Asked(deployment="d")
+
+
+class World:
+    def __init__(self, *names: str, **more: Any) -> None:
+        self.clock = FakeClock()
+        self.picker = Picker()
+        self.room = Room(self.picker, self.clock)
+        self.told: dict[str, list[Verdict]] = {}
+        self.serve(*names, **more)
+
+    def serve(self, *names: str, **more: Any) -> None:
+        told = DeploymentTold(
+            "d",
+            replicas=tuple(ReplicaTold(name, f"{name}:1", f"{name}:2") for name in names),
+            queue_requests_max=3,
+            hold_seconds=30.0,
+        )
+        self.picker.update([told._replace(**more)], self.clock.monotonic())
+
+    def enter(self, name: str, asked: Asked = ASKED) -> int | None:
+        verdicts = self.told.setdefault(name, [])
+        return self.room.enter(asked, verdicts.append)
+
+
+def test_a_request_is_held_until_a_replica_is_there_and_fit() -> None:
+    world = World()
+    world.enter("one")
+    world.serve("a")
+    world.picker.look({"d": {"a": Seen(None, 0)}}, 0.0)
+    world.room.tick()
+    assert world.told["one"] == []
+    world.picker.look({"d": {"a": Seen(True, 0)}}, 0.0)
+    world.room.tick()
+    assert world.told["one"] == [AGAIN]
+    assert world.room.waiting == 0
+
+
+def test_no_more_are_sent_on_than_the_engines_take() -> None:
+    world = World()
+    for name in ("one", "two", "three"):
+        world.enter(name)
+    world.serve("a", concurrent_requests=1)
+    replica = world.picker.deployments["d"].replicas["a"]
+    replica.untracked = 1  # one of three places is taken
+    world.room.tick()
+    assert list(world.told.values()) == [[AGAIN], [AGAIN], []]
+
+
+def test_the_queue_is_bounded_and_the_heaviest_tenant_gives_way() -> None:
+    world = World()
+    for name in ("one", "two", "three"):
+        world.enter(name, Asked(deployment="d", tenant=1))
+    world.enter("other", Asked(deployment="d", tenant=2))
+    assert [v[0].status if v else 0 for v in world.told.values()] == [0, 0, 429, 0]
+    assert world.told["three"][0].code == "queue_full"
+
+
+def test_a_request_takes_the_place_of_one_that_calls_itself_less_urgent() -> None:
+    world = World(priority=2)
+    for name, priority in (("one", None), ("two", 5), ("three", None)):
+        world.enter(name, Asked(deployment="d", priority=priority))
+    world.enter("four")
+    assert [v[0].status if v else 0 for v in world.told.values()] == [0, 429, 0, 0]
+
+
+def test_nobody_makes_a_request_more_urgent_than_its_deployment_is() -> None:
+    world = World(priority=2)
+    for name in ("one", "two", "three"):
+        world.enter(name, Asked(deployment="d", address=1))
+    world.enter("loud", Asked(deployment="d", address=1, priority=0))
+    assert [v[0].status if v else 0 for v in world.told.values()] == [0, 0, 0, 429]
+
+
+def test_a_new_credential_for_each_request_wins_no_place() -> None:
+    world = World()
+    for name, tenant in (("one", 11), ("two", 12), ("three", 13)):
+        world.enter(name, Asked(deployment="d", address=1, tenant=tenant))
+    world.enter("other", Asked(deployment="d", address=2, tenant=11))
+    assert world.told["three"][0].status == 429
+    world.enter("more", Asked(deployment="d", address=1, tenant=14))
+    assert world.told["more"][0].status == 429
+    world.serve("a", concurrent_requests=1)
+    world.picker.deployments["d"].replicas["a"].untracked = 1  # two of three places are free
+    world.room.tick()
+    assert [name for name, told in world.told.items() if told == [AGAIN]] == ["one", "other"]
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "address"),
+    [
+        (b"", b""),
+        (b"10.0.0.9", b"10.0.0.9"),
+        (b"1.2.3.4, 10.0.0.9", b"10.0.0.9"),  # what comes before is the client's own claim
+        (b"1.2.3.4, 10.0.0.9, 127.0.0.1", b"10.0.0.9"),  # through the relay of this host
+    ],
+)
+def test_a_request_is_of_the_address_that_the_gateway_saw(
+    forwarded_for: bytes, address: bytes
+) -> None:
+    assert read_asked({b"x-forwarded-for": forwarded_for}).address == hash(address)
+
+
+def test_who_waits_goes_to_a_peer_that_is_well_again() -> None:
+    world = World(peers=(PeerTold("p", "p:9", 1),))
+    world.picker.look({"d": {"p": Seen(False, 0)}}, 0.0)
+    for name in ("one", "two"):
+        choice = world.picker.pick(Facts("d"), 0.0)
+        assert choice is not None
+        assert choice.held
+        world.enter(name, Asked(deployment="d", ticket=choice.ticket))
+    world.picker.look({"d": {"p": Seen(None, 0)}}, 1.0)
+    world.room.tick()
+    assert world.told == {"one": [], "two": []}  # the gateway has not looked at it yet
+    world.picker.look({"d": {"p": Seen(True, 0)}}, 1.0)
+    world.room.tick()
+    assert world.told == {"one": [AGAIN], "two": [AGAIN]}
+    assert world.picker.deployments["d"].peers["p"].open == 2
+
+
+def test_no_more_go_to_a_peer_than_its_engines_take() -> None:
+    world = World(peers=(PeerTold("p", "p:9", 1),), concurrent_requests=4)
+    for name in ("one", "two", "three"):
+        world.room.enter(Asked(deployment="d"), world.told.setdefault(name, []).append)
+    world.picker.look({"d": {"p": Seen(True, 0)}}, 1.0)
+    world.picker.peer_loads("p", {"d": PeerLoad(5, 1)})  # of six that it may have
+    world.room.tick()
+    assert list(world.told.values()) == [[AGAIN], [], []]
+
+
+async def test_a_deadline_ends_the_wait_with_a_time_to_come_again() -> None:
+    world = World()
+    world.enter("one")
+    world.clock.advance(29.0)
+    world.room.tick()
+    assert world.told["one"] == []
+    world.clock.advance(1.1)
+    world.room.tick()
+    (verdict,) = world.told["one"]
+    assert (verdict.status, verdict.code) == (503, "no_ready_replica")
+    assert verdict.retry_after_seconds == 5
+
+
+def test_who_waited_for_an_engine_that_stayed_full_is_told_by_what_nobody_tries_again() -> None:
+    world = World()
+    world.serve("a", concurrent_requests=1)
+    world.picker.deployments["d"].replicas["a"].untracked = 3
+    world.enter("one")
+    world.clock.advance(30.1)
+    world.room.tick()
+    (verdict,) = world.told["one"]
+    assert (verdict.status, verdict.code, verdict.retry_after_seconds) == (429, "replicas_busy", 5)
+
+
+def test_who_was_here_before_or_has_no_queue_is_answered_at_once() -> None:
+    world = World()
+    assert world.enter("again", Asked(deployment="d", attempt=2)) is None
+    assert world.told["again"][0].status == 503
+    assert World(queue_requests_max=0).enter("one") is None
+    assert world.enter("stranger", Asked(deployment="other")) is None
+
+
+def test_who_goes_away_is_forgotten() -> None:
+    world = World()
+    number = world.enter("one")
+    assert number is not None
+    world.room.leave(number)
+    world.serve("a")
+    world.room.tick()
+    assert (world.told["one"], world.room.waiting) == ([], 0)
+
+
+def test_a_deployment_that_goes_takes_nobody_with_it_unsaid() -> None:
+    world = World()
+    world.enter("one")
+    world.picker.update([], 0.0)
+    world.room.tick()
+    assert world.told["one"][0].status == 503

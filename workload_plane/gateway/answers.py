@@ -1,0 +1,206 @@
+"""What the gateway answers by itself: errors of OpenAI's shape, direct answers, telling headers.
+
+Pure; `routes`, `models_list` and `listeners` call it. Every answer has a request id, the plane that
+gave it and, once a host was asked, which replica and how long the request waited here. gRPC
+clients get the same errors as a status, whose message Envoy takes from the body's text.
+"""
+
+import json
+from enum import IntEnum
+
+from workload_plane.gateway.topology import ServedModel
+from workload_plane.gateway.wire import (
+    BODY_BYTES_MAX,
+    DEPLOYMENT_HEADER,
+    LOST_HEADER,
+    PLANE_HEADER,
+    REQUEST_ID_HEADER,
+    TIMING_HEADER,
+    Json,
+    extension,
+)
+
+
+class GrpcCode(IntEnum):
+    """The gRPC statuses that the gateway gives by itself, by their numbers on the wire."""
+
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    UNIMPLEMENTED = 12
+
+
+# After how long a client without a ready replica is told to come again.
+_RETRY_AFTER_SECONDS = 1
+# The request had reached the replica: its connection ended or was reset, not just refused.
+_LOSSES = ("UC", "UR", "LR")
+_TRAILER_FILTER = "envoy.filters.http.header_mutation"
+# Of a request that got as far as a host: who had it, and from its last byte here to the host.
+_REPLICA = "%UPSTREAM_HOST_NAME%"
+_QUEUE_MS = "%COMMON_DURATION(DS_RX_END:US_TX_BEG:ms)%"
+
+
+def header(name: str, value: str, action: str) -> Json:
+    """Return an Envoy header to add; `value` is a format."""
+    return {"header": {"key": name, "value": value}, "append_action": action}
+
+
+def naming_header(model: ServedModel) -> Json:
+    """Return the header by which peers, and the waiting room, know whose a request is."""
+    return header(DEPLOYMENT_HEADER, model.deployment, "OVERWRITE_IF_EXISTS_OR_ADD")
+
+
+def answer(match: Json, status: int, body: Json) -> Json:
+    """Return a route that the gateway answers itself."""
+    text = json.dumps(body, separators=(",", ":"))
+    content = header("content-type", "application/json", "OVERWRITE_IF_EXISTS_OR_ADD")
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": text}},
+        "response_headers_to_add": [content],
+    }
+
+
+def fault(match: Json, status: int, message: str, *, code: str, param: str | None = None) -> Json:
+    """Return a route answered with an error of OpenAI's shape; the message is a format."""
+    return {
+        "match": match,
+        "direct_response": {
+            "status": status,
+            "body_format": {"json_format": openai_error(message, code=code, param=param)},
+        },
+    }
+
+
+def grpc_fault(match: Json, code: GrpcCode, message: str) -> Json:
+    """Return a route answered with a gRPC status; the message is a format."""
+    text = {"text_format_source": {"inline_string": message}}
+    told = header("grpc-status", str(code.value), "OVERWRITE_IF_EXISTS_OR_ADD")
+    return {
+        "match": match,
+        # Envoy would derive a gRPC status of its own from this one.
+        "direct_response": {"status": 404, "body_format": text},
+        "response_headers_to_add": [told],
+    }
+
+
+def openai_error(
+    message: str, *, code: str, kind: str = "invalid_request_error", param: str | None = None
+) -> Json:
+    """Return an error body as OpenAI's clients understand it."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def escaped(text: str) -> str:
+    """Return text that a format string shows as it is."""
+    return text.replace("%", "%%")
+
+
+def telling_headers(plane: str) -> list[Json]:
+    """Return the headers of an answer from a host: which replica of which plane, how long queued.
+
+    What a peer said of its own replica stays: the forwarding gateway adds nothing to it.
+    """
+    return [header(TIMING_HEADER, _timing(plane), "ADD_IF_ABSENT")]
+
+
+def telling_trailers(plane: str) -> Json:
+    """Return the filter that says the same in gRPC's trailers, when the answer has any."""
+    return extension(
+        _TRAILER_FILTER,
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={
+            "response_trailers_mutations": [
+                {"append": header(name, value, "ADD_IF_ABSENT")}
+                for name, value in (
+                    (REQUEST_ID_HEADER, "%REQ(X-REQUEST-ID)%"),
+                    (PLANE_HEADER, plane),
+                    (TIMING_HEADER, _timing(plane)),
+                )
+            ]
+        },
+    )
+
+
+def _timing(plane: str) -> str:
+    return f'plane;desc="{plane}", replica;desc="{_REPLICA}", queue;dur={_QUEUE_MS}'
+
+
+def local_replies() -> Json:
+    """Return the shape of the errors that Envoy makes itself; gRPC has its own."""
+    limit_mib = BODY_BYTES_MAX // (1024 * 1024)
+    retry_after = header("retry-after", str(_RETRY_AFTER_SECONDS), "OVERWRITE_IF_EXISTS_OR_ADD")
+    none_ready = openai_error(
+        "no replica of this model is ready in any plane; try again",
+        code="no_ready_replica",
+        kind="server_error",
+    )
+    late = openai_error(
+        "the model did not answer in time", code="deadline_exceeded", kind="server_error"
+    )
+    lost = openai_error(
+        "the replica was lost before it answered; try again",
+        code="replica_lost",
+        kind="server_error",
+    )
+    overloaded = openai_error(
+        "this gateway is at its limits; try again, or another plane's gateway",
+        code="gateway_overloaded",
+        kind="server_error",
+    )
+    told_lost = header(LOST_HEADER, "1", "OVERWRITE_IF_EXISTS_OR_ADD")
+    bad_http = openai_error("the request is no valid HTTP", code="bad_request")
+    faults = {
+        408: openai_error("the request did not arrive in time", code="request_timeout"),
+        413: openai_error(f"the body is larger than {limit_mib} MiB", code="body_too_large"),
+        431: openai_error(
+            "the request's headers are too large or too many", code="headers_too_large"
+        ),
+    }
+    return {
+        "mappers": [
+            _reply(_unread(), bad_http),
+            *(_reply(_status_is(status), body) for status, body in faults.items()),
+            _reply(_flagged("OM", "DO"), overloaded, retry_after),
+            _reply(_flagged("UH", "NC"), none_ready, retry_after),
+            _reply(_flagged("UT", "SI"), late),
+            _reply(_flagged(*_LOSSES), lost, retry_after, told_lost),
+            _reply(_flagged("UF", "URX", "UPE", "UO"), lost, retry_after),
+            # gRPC keeps Envoy's own message.
+            {"filter": _flagged(*_LOSSES), "headers_to_add": [told_lost]},
+        ]
+    }
+
+
+def _reply(condition: Json, body: Json, *headers: Json) -> Json:
+    not_grpc = {
+        "header_filter": {
+            "header": {
+                "name": "content-type",
+                "string_match": {"prefix": "application/grpc"},
+                # What the codec refused has no headers at all, and is no gRPC either.
+                "treat_missing_header_as_empty": True,
+                "invert_match": True,
+            }
+        }
+    }
+    return {
+        "filter": {"and_filter": {"filters": [not_grpc, condition]}},
+        "body_format_override": {"json_format": body},
+        "headers_to_add": list(headers),
+    }
+
+
+def _flagged(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _unread() -> Json:
+    """Return what holds where the codec refused a request before anything could be read of it."""
+    method = {"name": ":method", "present_match": True, "invert_match": True}
+    return {"and_filter": {"filters": [_status_is(400), {"header_filter": {"header": method}}]}}
+
+
+def _status_is(status: int) -> Json:
+    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": "skerry.none"}}
+    return {"status_code_filter": {"comparison": comparison}}

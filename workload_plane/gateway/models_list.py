@@ -1,0 +1,65 @@
+"""`/v1/models`: every model that may be asked for at this gateway, wherever its replicas are.
+
+Pure; `routes.build_routes` calls it. Listed is what this plane serves or may scale, and what a peer
+serves that residency lets this gateway forward to; adapters are models with a parent.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from workload_plane.gateway.answers import answer, escaped, fault
+from workload_plane.gateway.topology import GatewayTopology, ServedModel
+from workload_plane.gateway.wire import MODELS_PATH, Json
+
+# Named in the error for an unknown model; the whole list is at /v1/models.
+_LISTED_MODELS_MAX = 50
+
+
+def model_list(topology: GatewayTopology) -> list[Json]:
+    """Return the routes of the list, of each model in it, and of those that are not."""
+    listed = [model for model in topology.models if model.listed]
+    entries = {
+        name: _entry(name, model, topology.project) for model in listed for name in model.names
+    }
+    get: Json = {"headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+    body = {"object": "list", "data": list(entries.values())}
+    routes = [answer({**get, "path": MODELS_PATH}, 200, body)]
+    for name, entry in entries.items():
+        for path in dict.fromkeys((name, quote(name, safe=""), quote(name))):
+            routes.append(answer({**get, "path": f"{MODELS_PATH}/{path}"}, 200, entry))
+    unknown = f"no such model; {escaped(served_here(topology.models))}"
+    return [
+        *routes,
+        fault(
+            {**get, "prefix": f"{MODELS_PATH}/"},
+            404,
+            unknown,
+            param="model",
+            code="model_not_found",
+        ),
+        fault(
+            {"safe_regex": {"regex": f"{MODELS_PATH}(/.*)?"}},
+            405,
+            "this path takes GET only",
+            code="method_not_allowed",
+        ),
+    ]
+
+
+def served_here(models: Sequence[ServedModel]) -> str:
+    """Return which models may be asked for, in words."""
+    names = sorted(name for model in models if model.listed for name in model.names)
+    if not names:
+        return "no model is served here yet"
+    more = ", …" if len(names) > _LISTED_MODELS_MAX else ""
+    return f"served: {', '.join(names[:_LISTED_MODELS_MAX])}{more}"
+
+
+def _entry(name: str, model: ServedModel, project: str) -> Json:
+    entry = {
+        "id": name,
+        "object": "model",
+        "created": 0,  # a deployment's time of creation is not the plane's to know
+        "owned_by": project,
+    }
+    return entry if name == model.served_name else {**entry, "parent": model.served_name}

@@ -1,0 +1,139 @@
+"""Envoy's question before each request (`ext_authz` over HTTP): where should this one go?
+
+It is always answered with 200: the picker steers, it never refuses. Envoy goes on by itself when
+no answer comes within its timeout.
+"""
+
+import json
+from typing import NamedTuple
+
+from skerry.fleet.routing import RoutingPolicy
+from skerry.plumbing.clock import Clock
+from workload_plane.picker import body
+from workload_plane.picker.facts import Choice, Facts
+from workload_plane.picker.http_server import Exchange, response
+from workload_plane.picker.picker import Picker
+from workload_plane.picker.wire import (
+    BODY_BYTES_HEADER,
+    DEPLOYMENT_HEADER,
+    ENDPOINT_HEADER,
+    FORWARDED_PREFIX,
+    GENERATE_PATH,
+    HEALTH_PATH,
+    LOAD_PATH,
+    PICK_PREFIX,
+    RETRIES_HEADER,
+    RETRIES_WITH_ROOM,
+    SESSION_HEADER,
+    TICKET_HEADER,
+)
+
+_LEFT = response(b"200 OK")
+_UNKNOWN = response(b"404 Not Found")
+_PICK = PICK_PREFIX.encode()
+_FORWARDED = FORWARDED_PREFIX.encode()
+_LOAD = LOAD_PATH.encode()
+_HEALTH = HEALTH_PATH.encode()
+_GENERATE = GENERATE_PATH.encode()
+_DEPLOYMENT = DEPLOYMENT_HEADER.encode()
+_SESSION = SESSION_HEADER.encode()
+_BODY_BYTES = BODY_BYTES_HEADER.encode()
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"
+    + TICKET_HEADER.encode()
+    + b": %d\r\n"
+    + ENDPOINT_HEADER.encode()
+    + b": %b\r\n\r\n"
+)
+# The waiting room's "now try again" takes one retry; the one that a dying replica costs stays.
+_HELD = _ANSWER[:-2] + RETRIES_HEADER.encode() + b": %d\r\n\r\n" % RETRIES_WITH_ROOM
+_TICKET_ONLY = (
+    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + TICKET_HEADER.encode() + b": %d\r\n\r\n"
+)
+
+
+class Rooms(NamedTuple):
+    """Where requests wait, over HTTP and over gRPC, as Envoy knows those hosts."""
+
+    http: bytes
+    grpc: bytes
+
+
+class Authz:
+    """Answers Envoy's questions, and peers that ask how busy this plane is."""
+
+    def __init__(self, picker: Picker, clock: Clock, rooms: Rooms) -> None:
+        """Ask `picker`; held requests go to the waiting room's `rooms`."""
+        self._picker = picker
+        self._rooms = rooms
+        self._now = clock.monotonic
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer one question."""
+        path = exchange.path
+        if path.startswith(_PICK):
+            exchange.answer(self._pick(exchange, forwarded=False))
+        elif path.startswith(_FORWARDED):
+            exchange.answer(self._pick(exchange, forwarded=True))
+        elif path == _LOAD:
+            exchange.answer(self._load())
+        elif path == _HEALTH:
+            exchange.answer(_LEFT)
+        else:
+            exchange.answer(_UNKNOWN)
+
+    def _pick(self, exchange: Exchange, *, forwarded: bool) -> bytes:
+        picker, headers = self._picker, exchange.headers
+        picker.totals.asked += 1
+        name = headers.get(_DEPLOYMENT, b"").decode("latin-1")
+        deployment = picker.deployment(name)
+        if deployment is None:
+            picker.totals.left_to_gateway += 1
+            return _LEFT
+        facts = read_facts(exchange, name, deployment.told.policy, forwarded=forwarded)
+        choice = picker.pick(facts, self._now())
+        return _LEFT if choice is None else render(choice, facts.is_grpc, self._rooms)
+
+    def _load(self) -> bytes:
+        loads = self._picker.loads(self._now())
+        text = json.dumps({name: load._asdict() for name, load in loads.items()})
+        return response(b"200 OK", text.encode(), (b"content-type", b"application/json"))
+
+
+def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarded: bool) -> Facts:
+    """Return what a question says of its request, no more than the policy needs."""
+    headers, raw = exchange.headers, exchange.body
+    is_grpc = exchange.path.endswith(_GENERATE)
+    if policy is RoutingPolicy.LEAST_REQUEST:
+        return Facts(name, is_grpc=is_grpc, forwarded=forwarded)
+    told = headers.get(_BODY_BYTES, b"")
+    length = int(told) if told.isdigit() else len(raw)
+    prompt = body.read_message(raw) if is_grpc else body.read_json(raw, length)
+    return Facts(
+        name,
+        prompt.blocks,
+        prompt.block_tokens,
+        prompt.tokens,
+        _session(headers.get(_SESSION, b""), raw, policy),
+        is_grpc,
+        forwarded,
+    )
+
+
+def render(choice: Choice, is_grpc: bool, rooms: Rooms) -> bytes:
+    """Return the answer that steers Envoy."""
+    if choice.held or choice.may_wait:
+        room = rooms.grpc if is_grpc else rooms.http
+        hosts = (*(address.encode() for address in choice.addresses), room)
+        return _HELD % (choice.ticket, b",".join(hosts))
+    if not choice.addresses:
+        return _TICKET_ONLY % choice.ticket
+    return _ANSWER % (choice.ticket, ",".join(choice.addresses).encode())
+
+
+def _session(key: bytes, raw: bytes, policy: RoutingPolicy) -> int:
+    if key:
+        return body.session_hash(key)
+    if policy is not RoutingPolicy.SESSION:
+        return 0
+    return body.session_hash(body.session_in(raw) or body.beginning(raw))

@@ -1,0 +1,325 @@
+"""The picker's decisions: a request in, a host out, and what became of it in again.
+
+PURE: no I/O, no clock; `authz` asks, `accounting` tells, `plane_file` and `health` say what there
+is. Everything it holds has a bound: hosts and deployments by the plane, tickets by TICKETS_MAX.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from workload_plane.picker.deployments import Deployment, Seen
+from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, PeerLoad
+from workload_plane.picker.hosts import Peer, Replica
+from workload_plane.picker.score import rank, spill
+from workload_plane.picker.totals import Totals
+from workload_plane.picker.wire import ACCOUNT_SECONDS, RETRIES, RETRIES_WITH_ROOM
+
+# Envoy tells of a request under way every ACCOUNT_SECONDS; one of which three tellings are
+# missing was lost on the way, or Envoy was restarted.
+TICKET_SECONDS_MAX = 3.5 * ACCOUNT_SECONDS
+# Twenty thousand connections are the gateway's own bound; HTTP/2 may carry more on each.
+TICKETS_MAX = 100_000
+# What Envoy says when the host, not the request, was at fault: no connection, reset, no answer.
+_HOST_FAULTS = ("UF", "UC", "UR", "LR")
+_REFUSED = (429, 503)
+_GRPC_EXHAUSTED = 8
+
+
+class _Ticket:
+    """One request under way: where it is, and what it was taken to cost there."""
+
+    __slots__ = (
+        "deployment",
+        "host",
+        "is_grpc",
+        "may_wait",
+        "picked_at",
+        "told_at",
+        "was_held",
+        "work",
+    )
+
+    def __init__(
+        self, deployment: Deployment, host: Replica | Peer | None, is_grpc: bool, now: float
+    ) -> None:
+        self.deployment = deployment
+        self.host = host
+        self.is_grpc = is_grpc
+        self.picked_at = self.told_at = now
+        self.work = 0.0
+        self.may_wait = self.was_held = False
+
+
+class Picker:
+    """Chooses hosts for requests and learns from what came of it."""
+
+    def __init__(self, first_ticket: int = 1) -> None:
+        """Begin with no deployments; numbers from `first_ticket` on tell runs apart."""
+        self._deployments: dict[str, Deployment] = {}
+        self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
+        self._next = first_ticket
+        self.totals = Totals()
+
+    def update(self, told: Iterable[DeploymentTold], now: float) -> None:
+        """Take in what the plane serves; what is not named any more is gone."""
+        named = {one.name: one for one in told}
+        for name in self._deployments.keys() - named.keys():
+            del self._deployments[name]
+        for name, one in named.items():
+            known = self._deployments.get(name)
+            if known is None:
+                self._deployments[name] = Deployment(one)
+            else:
+                known.update(one)
+
+    def deployment(self, name: str) -> Deployment | None:
+        """Return a deployment by name, None when it is not served here."""
+        return self._deployments.get(name)
+
+    def pick(self, facts: Facts, now: float) -> Choice | None:
+        """Return where the request should go; None leaves it to the gateway's own balancing."""
+        deployment = self._deployments.get(facts.deployment)
+        if deployment is None or len(self._tickets) >= TICKETS_MAX:
+            self.totals.left_to_gateway += 1
+            return None
+        deployment.asked_at = now
+        hosts = deployment.usable(now)
+        cached = deployment.cached(facts, hosts)
+        order = rank(deployment.told.policy, hosts, cached, facts, now) if hosts else []
+        peers = () if facts.forwarded else deployment.usable_peers()
+        best = order[0] if order else None
+        if best is None:
+            return self._without_replica(deployment, peers, facts, now)
+        warm = cached.get(best.index, 0.0)
+        peer = spill(deployment.told.policy, hosts, warm, peers) if peers else None
+        if peer is not None:
+            self.totals.spilled += 1
+            return self._to_peer(deployment, peer, facts, (best.address(facts.is_grpc),), now)
+        if best.is_full and not facts.forwarded and deployment.may_hold:
+            return self._hold(deployment, facts, now)
+        retry = _for_retry(order, peers, facts)
+        return self._to_replica(deployment, best, warm, facts, retry, now)
+
+    def note(self, entry: Entry, now: float) -> None:
+        """Take in a line of the access log."""
+        ticket = self._tickets.get(entry.ticket)
+        if ticket is None:
+            self.totals.unmatched += entry.ended
+            return
+        ticket.told_at = now
+        picked = ticket.host
+        if entry.address:
+            self._move(entry.ticket, ticket, entry.address)
+        host = ticket.host
+        # Of a request that waited, the host picked was a guess and the first attempt the room's.
+        moved = entry.attempts > 1 and picked is not host and not ticket.was_held
+        if moved and isinstance(picked, Replica):
+            ticket.deployment.suspect(picked, now)
+        if entry.first_byte_ms is not None and isinstance(host, Replica):
+            host.pending.remove(entry.ticket)
+        if not entry.ended:
+            self._tickets.move_to_end(entry.ticket)
+            return
+        self.totals.matched += 1
+        if isinstance(host, Replica):
+            self._learn(ticket, host, entry, now)
+        self._close(entry.ticket)
+
+    def look(self, seen: Mapping[str, Mapping[str, Seen]] | None, now: float) -> None:
+        """Take in what the gateway says of every deployment's hosts by name; None is unknown."""
+        for name, deployment in self._deployments.items():
+            deployment.look(None if seen is None else seen.get(name, {}), now)
+
+    def peer_loads(self, peer: str, loads: Mapping[str, PeerLoad] | None) -> None:
+        """Take in what a peer's picker says of its deployments; None is unknown."""
+        for name, deployment in self._deployments.items():
+            deployment.peer_load(peer, None if loads is None else loads.get(name))
+
+    def loads(self, now: float) -> dict[str, PeerLoad]:
+        """Return what peers are told of this plane."""
+        return {name: one.load(now) for name, one in self._deployments.items()}
+
+    def expire(self, now: float) -> int:
+        """Give up requests of which nothing was heard for too long; return how many."""
+        before = now - TICKET_SECONDS_MAX
+        expired = 0
+        while self._tickets:
+            number, ticket = next(iter(self._tickets.items()))
+            if ticket.told_at > before:
+                break
+            self._close(number)
+            expired += 1
+        self.totals.expired += expired
+        return expired
+
+    def enter_room(self, number: int, attempt: int, now: float) -> bool:
+        """Take in that a request came to the waiting room; say whether it may wait there.
+
+        Not a second time, and not when Envoy would not send it on any more. The replica that it
+        was picked for before has failed it.
+        """
+        ticket = self._tickets.get(number)
+        if ticket is None:
+            return attempt <= RETRIES
+        may_wait = not ticket.was_held and attempt <= (
+            RETRIES_WITH_ROOM if ticket.may_wait else RETRIES
+        )
+        picked = ticket.host
+        self._leave(number, ticket)
+        ticket.host = None
+        if isinstance(picked, Replica) and not ticket.was_held:
+            ticket.deployment.suspect(picked, now)
+        ticket.was_held = True
+        return may_wait
+
+    def place(self, number: int, now: float) -> None:
+        """Count a request that leaves the waiting room at the host it will most likely reach."""
+        ticket = self._tickets.get(number)
+        if ticket is None or ticket.host is not None:
+            return
+        hosts = ticket.deployment.usable(now)
+        if hosts:
+            ticket.host = min(hosts, key=lambda host: (host.in_flight, host.picked))
+            ticket.host.open += 1
+        elif peers := _nearest(ticket.deployment.usable_peers()):
+            ticket.host = peers[0]
+            peers[0].open += 1
+            peers[0].sent += 1
+
+    @property
+    def open_tickets(self) -> int:
+        """Return how many requests are under way."""
+        return len(self._tickets)
+
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """Return what is served here, by name."""
+        return self._deployments
+
+    def _to_replica(
+        self,
+        deployment: Deployment,
+        host: Replica,
+        cached: float,
+        facts: Facts,
+        others: tuple[str, ...],
+        now: float,
+    ) -> Choice:
+        number = self._next
+        ticket = self._open(deployment, host, facts, now)
+        uncached = max(0.0, facts.tokens - cached)
+        host.pending.add(number, uncached, now)
+        ticket.work = host.pending.tokens(now)
+        host.picked = number
+        deployment.tree.learn(host.index, facts.blocks)
+        deployment.note_picked(facts.tokens, cached)
+        # With nobody else to ask, who loses the only replica waits for the next.
+        ticket.may_wait = not others and deployment.may_hold and not facts.forwarded
+        addresses = (host.address(facts.is_grpc), *others)
+        return Choice(number, host.name, addresses, cached, may_wait=ticket.may_wait)
+
+    def _to_peer(
+        self,
+        deployment: Deployment,
+        peer: Peer,
+        facts: Facts,
+        others: tuple[str, ...],
+        now: float,
+    ) -> Choice:
+        number = self._next
+        ticket = self._open(deployment, peer, facts, now)
+        peer.sent += 1
+        ticket.may_wait = not others and deployment.may_hold
+        return Choice(number, peer.name, (peer.address, *others), may_wait=ticket.may_wait)
+
+    def _hold(self, deployment: Deployment, facts: Facts, now: float) -> Choice:
+        number = self._next
+        self._open(deployment, None, facts, now).may_wait = True
+        self.totals.held += 1
+        return Choice(number, "", (), held=True)
+
+    def _without_replica(
+        self, deployment: Deployment, peers: Iterable[Peer], facts: Facts, now: float
+    ) -> Choice | None:
+        nearest = _nearest(peers)
+        if nearest:
+            return self._to_peer(
+                deployment, nearest[0], facts, tuple(p.address for p in nearest[1:2]), now
+            )
+        if deployment.may_hold and not facts.forwarded:
+            return self._hold(deployment, facts, now)
+        self.totals.left_to_gateway += 1
+        return None
+
+    def _open(
+        self, deployment: Deployment, host: Replica | Peer | None, facts: Facts, now: float
+    ) -> _Ticket:
+        ticket = _Ticket(deployment, host, facts.is_grpc, now)
+        self._tickets[self._next] = ticket
+        self._next += 1
+        if host is not None:
+            host.open += 1
+        return ticket
+
+    def _move(self, number: int, ticket: _Ticket, address: str) -> None:
+        """Count the request where it really is: a retry went elsewhere."""
+        host = ticket.host
+        if host is not None and _is_at(host, address, ticket.is_grpc):
+            return
+        used = ticket.deployment.host_at(address, ticket.is_grpc)
+        if used is None and ticket.was_held:
+            return  # still the waiting room's line: the guess of where it goes from there stays
+        self._leave(number, ticket)
+        ticket.host = used
+        if used is not None:  # None: the waiting room, or a host that is gone by now
+            used.open += 1
+
+    def _leave(self, number: int, ticket: _Ticket) -> None:
+        host = ticket.host
+        if host is None:
+            return
+        host.open -= 1
+        if isinstance(host, Replica):
+            host.pending.remove(number)
+
+    def _close(self, number: int) -> None:
+        self._leave(number, self._tickets.pop(number))
+
+    def _learn(self, ticket: _Ticket, host: Replica, entry: Entry, now: float) -> None:
+        if any(flag in _HOST_FAULTS for flag in entry.flags.split(",")):
+            ticket.deployment.suspect(host, now)
+        elif _is_refusal(entry, ticket.is_grpc):
+            host.refused(now)
+        first = entry.first_byte_ms
+        # An answer that came whole says nothing of when its prompt had been read.
+        if first is not None and entry.status == 200 and entry.duration_ms > first * 1.25 + 20:
+            ticket.deployment.pace.learn(ticket.work, first / 1000.0)
+
+
+def _for_retry(order: list[Replica], peers: Iterable[Peer], facts: Facts) -> tuple[str, ...]:
+    """Return the address where a request goes whose replica dies; there is one retry.
+
+    At the nearest peer, if there is any: what took the replica may have taken all that are here.
+    """
+    nearest = min(peers, key=lambda peer: (peer.rank, peer.name), default=None)
+    if nearest is not None:
+        return (nearest.address,)
+    return (order[1].address(facts.is_grpc),) if len(order) > 1 else ()
+
+
+def _nearest(peers: Iterable[Peer]) -> list[Peer]:
+    """Return the peers in the order in which a plane without a replica asks them."""
+    return sorted(peers, key=lambda peer: (peer.busy() or 0.0, peer.rank, peer.name))
+
+
+def _is_refusal(entry: Entry, is_grpc: bool) -> bool:
+    """Say whether the engine itself said that it has all it takes."""
+    if entry.flags:
+        return False
+    return entry.status in _REFUSED or (is_grpc and entry.grpc_status == _GRPC_EXHAUSTED)
+
+
+def _is_at(host: Replica | Peer, address: str, is_grpc: bool) -> bool:
+    if isinstance(host, Peer):
+        return host.address == address
+    return host.address(is_grpc) == address

@@ -1,0 +1,122 @@
+"""picker.json: what the picker is told of the plane, written by the agent beside endpoints.json.
+
+`parse_plane` is pure; the last readable content stays in force, so the picker steers with the
+agent and the control plane dead.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skerry.fleet.routing import RoutingPolicy
+from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
+from skerry.plumbing.errors import Corrupt
+from workload_plane.picker.facts import DeploymentTold, PeerTold, ReplicaTold
+from workload_plane.picker.wire import PLANE_FILE_FORMAT
+
+_log = logs.get_logger(__name__)
+
+# A rename is told by no event that survives every file system; a stat costs microseconds.
+LOOK_SECONDS = 0.2
+PLANE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class PlaneTold(NamedTuple):
+    """All that picker.json tells."""
+
+    plane: str = ""
+    deployments: tuple[DeploymentTold, ...] = ()
+
+    @property
+    def peers(self) -> Mapping[str, str]:
+        """Return the addresses of all peers by plane."""
+        return {peer.plane: peer.address for one in self.deployments for peer in one.peers}
+
+
+def parse_plane(data: bytes) -> PlaneTold:
+    """Return what the bytes say; raises Corrupt for anything else than the agent's file."""
+    try:
+        values = json.loads(data)
+        if values["format"] != PLANE_FILE_FORMAT:
+            raise ValueError(f"format {values['format']!r} is not {PLANE_FILE_FORMAT}")
+        return PlaneTold(
+            plane=str(values["plane"]),
+            deployments=tuple(_deployment(entry) for entry in values["deployments"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise Corrupt(f"not a picker file: {error!r}") from None
+
+
+class PlaneFile:
+    """Follows the file; `current` is the last readable content."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Read nothing yet."""
+        self._path = path
+        self._clock = clock
+        self._stamp: tuple[int, int] | None = None
+        self._fault = ""
+        self.current = PlaneTold()
+
+    async def follow(self, on_change: Callable[[PlaneTold], None]) -> None:
+        """Look five times a second for ever, and hand on what is new."""
+        while True:
+            known = self.current
+            self.look()
+            if self.current != known:
+                on_change(self.current)
+            await self._clock.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Read the file if it changed; what is absent or damaged changes nothing."""
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp == self._stamp:
+                return
+            self._read(status.st_size)
+            self._fault = ""
+        except FileNotFoundError:
+            return
+        except (Corrupt, OSError) as error:
+            if str(error) != self._fault:  # one that stays is not told five times a second
+                self._fault = str(error)
+                _log.warning("plane-file.unreadable", fault=self._fault)
+            if not isinstance(error, Corrupt):
+                return  # what could not be read now is read at the next look
+        self._stamp = stamp
+
+    def _read(self, size: int) -> None:
+        if size > PLANE_BYTES_MAX:
+            raise Corrupt(f"{self._path} is larger than a picker file can be")
+        self.current = parse_plane(self._path.read_bytes())
+
+
+def _deployment(values: Mapping[str, Any]) -> DeploymentTold:
+    return DeploymentTold(
+        name=str(values["name"]),
+        policy=RoutingPolicy(values["policy"]),
+        priority=int(values["priority"]),
+        replicas=tuple(_replica(entry) for entry in _list(values["replicas"])),
+        peers=tuple(
+            PeerTold(str(entry["plane"]), str(entry["address"]), int(entry["distance_rank"]))
+            for entry in _list(values["peers"])
+        ),
+        concurrent_requests=int(values["concurrent_requests"]),
+        queue_requests_max=int(values["queue_requests_max"]),
+        hold_seconds=float(values["hold_seconds"]),
+    )
+
+
+def _replica(values: Mapping[str, Any]) -> ReplicaTold:
+    return ReplicaTold(
+        str(values["name"]), str(values["http"]), str(values["grpc"]), values["draining"] is True
+    )
+
+
+def _list(values: object) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(values, list):
+        raise ValueError("replicas and peers must be lists")
+    return values

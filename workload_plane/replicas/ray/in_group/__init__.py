@@ -1,0 +1,1 @@
+"""What Python loads by itself at the start of an engine over several nodes: see sitecustomize."""
