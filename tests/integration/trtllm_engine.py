@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -36,16 +37,15 @@ STOP_SECONDS = 5.0  # as TensorRT-LLM has it
 
 @functools.cache
 def messages() -> dict[str, Any]:
-    """Return the service's message types by their names without the package."""
-    from grpc_tools import protoc
+    """Return the service's message types by their names without the package.
 
+    In a process of its own: the compiler's protobuf beside OR-Tools' ended the whole test worker.
+    """
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "set.bin"
         include = resources.files("grpc_tools") / "_proto"
-        code = protoc.main(
-            ["", f"-I{_PROTO.parent}", f"-I{include}", f"--descriptor_set_out={out}", str(_PROTO)]
-        )
-        assert code == 0
+        paths = [f"-I{_PROTO.parent}", f"-I{include}", f"--descriptor_set_out={out}", str(_PROTO)]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *paths], check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
     return {
         name.removeprefix("trtllm."): kind

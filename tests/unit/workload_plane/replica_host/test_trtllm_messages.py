@@ -13,6 +13,8 @@ from workload_plane.replica_host.trtllm_messages import (
     request_id,
 )
 
+pytestmark = pytest.mark.integration  # the messages are compiled by a process
+
 
 def encoded(kind: str, **fields: object) -> bytes:
     return bytes(messages()[kind](**fields).SerializeToString())
