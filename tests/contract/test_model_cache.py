@@ -313,6 +313,21 @@ async def test_what_is_fetched_ahead_gives_way_for_what_is_due_and_not_otherwise
         assert not second.exists()
 
 
+async def test_a_run_that_is_ended_while_it_takes_the_directory_leaves_it_to_the_next(
+    plane: Plane,
+) -> None:
+    await plane.end()
+    for _ in range(20):
+        cache = ModelCache(plane.settings, {}, asyncio.Event(), CLOCK, SystemIds(CLOCK), LIMITS)
+        run = asyncio.ensure_future(cache.run())  # noqa: TID251
+        await asyncio.sleep(0)  # noqa: TID251  (until it waits for the disk, not for longer)
+        run.cancel()
+        await asyncio.wait([run])
+        assert run.cancelled()
+    async with running(plane.server, plane.settings) as last:
+        await last.fetch("m1.gguf")
+
+
 async def test_what_does_not_fit_evicts_nothing_and_says_what_lacks(plane: Plane) -> None:
     settings = replace(plane.settings, bytes_max=SIZE + 10)
     await plane.end()

@@ -213,7 +213,7 @@ class ModelCache:
 
     async def _begin(self, held: contextlib.ExitStack) -> None:
         try:
-            await self._ask_disk(held.enter_context, self._store.alone())
+            await self._lock(held)
             await self._ask_disk(self._store.prepare)
         except Conflict as error:
             self._fault = error.message
@@ -222,6 +222,20 @@ class ModelCache:
             self._fault = f"{self._store.root} can't be used for base models: {error}"
             raise
         self._fault = ""
+
+    async def _lock(self, held: contextlib.ExitStack) -> None:
+        """Take the directory; a run that is ended meanwhile lets go of what it was just given.
+
+        The thread takes the lock whatever becomes of who waits: it was then nobody's to release,
+        and the next run met its own process as another plane.
+        """
+        locked = self._ask_disk(held.enter_context, self._store.alone())
+        try:
+            await asyncio.shield(locked)
+        except asyncio.CancelledError:
+            await asyncio.wait([locked], timeout=DISK_SECONDS_MAX)
+            locked.add_done_callback(lambda _: held.close())  # of a disk slower than that
+            raise
 
     def _ask_disk(self, work: Callable[..., Result], *arguments: object) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._looks, work, *arguments)
