@@ -1,22 +1,15 @@
 """The base-model cache with a real disk and a real server: once, whole, and no more than it may."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
-import resource
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import (
     Conflict,
     Corrupt,
@@ -26,93 +19,34 @@ from skerry.plumbing.errors import (
     Unavailable,
 )
 from skerry.plumbing.ids import SystemIds
-from skerry.plumbing.tasks import first_of
-from tests.contract.model_servers import Fault, ModelServer, serving
+from tests.contract.model_cache_world import (
+    CLOCK,
+    LIMITS,
+    SIZE,
+    Plane,
+    hasty_settings,
+    running,
+    serving_five,
+    weights,
+)
+from tests.contract.model_servers import Fault, ModelServer
 from workload_plane.models import cache as cache_module
 from workload_plane.models.cache import ModelCache
-from workload_plane.models.limits import CacheSettings, FetchLimits
-from workload_plane.models.remote import model_session, sources
+from workload_plane.models.limits import CacheSettings
 from workload_plane.models.store import ModelStore, tree_digest
 from workload_plane.models.wanted import WantedModel
 
 pytestmark = pytest.mark.integration
 
-CLOCK = SystemClock()
-SIZE = 400_000
-LIMITS = FetchLimits(stall_seconds=5.0, tries_max=2, sync_bytes=50_000, write_bytes=10_000)
-
-
-def weights(seed: int, size: int = SIZE) -> bytes:
-    return hashlib.shake_128(str(seed).encode()).digest(size)
-
-
-@dataclass
-class Plane:
-    """A cache that runs, with its server."""
-
-    server: ModelServer
-    settings: CacheSettings
-    cache: ModelCache
-    task: asyncio.Task[None]
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def end(self) -> None:
-        """Let another one have the directory."""
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    def uri(self, name: str) -> str:
-        return f"{self.server.url}/files/{name}"
-
-    def want(self, *names: str, due: bool = True) -> None:
-        wanted = [WantedModel(uri=self.uri(name), due=due) for name in names]
-        self.cache.want(tuple(wanted))
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not done():
-                await first_of(CLOCK.sleep(0.02), self.wake.wait())
-                self.wake.clear()
-
-    async def settle(self, *names: str) -> None:
-        """Return once nothing keeps a start on these any more."""
-        await self.until(lambda: not self.cache.waits([self.uri(name) for name in names]))
-
-    async def fetch(self, *names: str) -> list[Path]:
-        self.want(*names)
-        await self.settle(*names)
-        return [self.cache.path(self.uri(name)) for name in names]
-
-
-@asynccontextmanager
-async def running(server: ModelServer, settings: CacheSettings) -> AsyncIterator[Plane]:
-    wake = asyncio.Event()
-    async with model_session(settings, LIMITS) as session:
-        found = sources(settings, session, LIMITS)
-        cache = ModelCache(settings, found, wake, CLOCK, SystemIds(CLOCK), LIMITS)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(cache.run())
-            yield Plane(server=server, settings=settings, cache=cache, task=task, wake=wake)
-            task.cancel()
-
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CacheSettings:
-    monkeypatch.setattr(cache_module, "RETRY_INITIAL_SECONDS", 0.05)
-    monkeypatch.setattr(cache_module, "TICK_SECONDS", 0.05)
-    monkeypatch.setattr(cache_module, "TOLD_SECONDS", 0.0)
-    return CacheSettings(
-        directory=tmp_path / "models",
-        schemes=("http", "hf"),
-        allow_private_addresses=True,
-        free_bytes_min=0,
-    )
+    return hasty_settings(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[ModelServer]:
-    files = {f"m{i}.gguf": weights(i) for i in range(5)}
-    async with serving(ModelServer(files=files)) as server:
+    async with serving_five() as server:
         yield server
 
 
@@ -505,107 +439,3 @@ async def test_a_directory_that_cannot_be_used_is_told_and_stops_nothing(
         await cache.run()
     assert "can't be used for base models" in cache.waits(["http://x/y.gguf"])
     cache.keep_for(frozenset())
-
-
-def read(line: str) -> bytes:
-    return Path(line.removeprefix("HERE ")).read_bytes()
-
-
-async def run_fetcher(directory: Path, uri: str, file_bytes_max: int | None = None) -> str:
-    process = await start_fetcher(directory, uri, file_bytes_max)
-    output, _ = await process.communicate()
-    return output.decode().strip().splitlines()[-1]
-
-
-async def start_fetcher(
-    directory: Path, uri: str, file_bytes_max: int | None = None
-) -> asyncio.subprocess.Process:
-    def limit() -> None:
-        if file_bytes_max is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
-
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.contract.model_fetcher",
-        str(directory),
-        uri,
-        stdout=asyncio.subprocess.PIPE,
-        preexec_fn=limit,
-    )
-
-
-async def test_a_killed_download_goes_on_and_was_never_a_base_model(
-    server: ModelServer, tmp_path: Path
-) -> None:
-    directory, uri = tmp_path / "models", f"{server.url}/files/m1.gguf"
-    server.faults.extend([Fault.SLOW, Fault.SLOW])
-    process = await start_fetcher(directory, uri)
-    async with asyncio.timeout(30):
-        while not any(f.stat().st_size >= SIZE // 2 for f in directory.rglob("*.part")):
-            await CLOCK.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
-    assert not list((directory / "trees").iterdir())
-    assert not list((directory / "blobs").iterdir())
-    assert read(await run_fetcher(directory, uri)) == weights(1)
-    (asked,) = [r for r in server.gets("m1.gguf") if r]
-    assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) <= SIZE // 2
-
-
-async def test_a_full_disk_keeps_what_came_and_says_so(server: ModelServer, tmp_path: Path) -> None:
-    directory, uri = tmp_path / "models", f"{server.url}/files/m1.gguf"
-    line = await run_fetcher(directory, uri, file_bytes_max=SIZE // 2)
-    assert line.startswith("FAILED")
-    assert "what came is kept; free some space" in line
-    (part,) = directory.rglob("*.part")
-    assert part.stat().st_size == SIZE // 2
-    assert not list((directory / "trees").iterdir())
-    assert read(await run_fetcher(directory, uri)) == weights(1)
-    assert server.gets("m1.gguf")[-1] == f"bytes={SIZE // 2}-"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB, where this user may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount(8) here: what a full disk does to a download was not tried")
-    if done.returncode:
-        why = done.stderr.decode().strip()
-        pytest.skip(f"may not mount, so a full disk was not tried: {why}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-async def test_a_disk_that_fills_up_meanwhile_keeps_what_came_and_goes_on(
-    server: ModelServer, settings: CacheSettings, small_disk: Path
-) -> None:
-    server.files["big.gguf"] = weights(60, 1_200_000)
-    there = replace(settings, directory=small_disk / "models")
-    async with running(server, there) as plane:
-        (small,) = await plane.fetch("m1.gguf")
-        server.faults.extend([Fault.SLOW, Fault.SLOW])
-        plane.want("m1.gguf", "big.gguf")
-        uri = plane.uri("big.gguf")
-        await plane.until(lambda: "0.6 of 1.2 MB" in plane.cache.waits([uri]))
-        filler = small_disk / "filler"
-        with contextlib.suppress(OSError), filler.open("wb") as file:
-            while file.write(bytes(4096)):
-                file.flush()
-        server.release.set()
-        await plane.settle("big.gguf")
-        with pytest.raises(Exhausted, match="free some space"):
-            plane.cache.path(uri)
-        assert small.read_bytes() == weights(1)
-        (part,) = (small_disk / "models").rglob("*.part")
-        assert part.stat().st_size >= 500_000
-        filler.unlink()
-        await plane.until(lambda: bool(plane.cache.waits([uri])))
-        await plane.settle("big.gguf")
-        assert plane.cache.path(uri).read_bytes() == weights(60, 1_200_000)
-        assert server.gets("big.gguf")[-1].startswith("bytes=")

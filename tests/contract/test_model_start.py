@@ -25,8 +25,8 @@ from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
 from skerry.fleet.placement import Envelope
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
+from tests.contract.model_cache_world import LIMITS, read, weights
 from tests.contract.model_servers import Fault, ModelServer, serving
-from tests.contract.test_model_cache import LIMITS, read, weights
 from tests.fakes.replica_runtime import FakeReplicaRuntime
 from workload_plane.converge.apply import Applier, StartTerms
 from workload_plane.converge.discover import GatewayView, Memory
