@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from skerry.api.operator.v1 import catalogue_service_pb2, operator_service_pb2
@@ -33,7 +34,6 @@ def test_the_schema_takes_quantities_as_people_write_them() -> None:
 
 
 def test_the_schema_of_all_kinds_takes_every_example_and_no_other_field() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     schema = jsonschema.Draft202012Validator(json.loads(FOUND["schema/skerry.json"]))
     kinds = set()
     for path in (DOCS.parent / "examples").glob("*.yaml"):
