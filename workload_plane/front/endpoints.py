@@ -9,14 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.watched_file import Unread, WatchedFile
 from workload_plane.gateway.routing import ENDPOINTS_FORMAT
 
-_log = logs.get_logger(__name__)
-
-# A rename is told by no event that survives every file system; a stat costs microseconds.
 LOOK_SECONDS = 0.5
 ENDPOINTS_BYTES_MAX = 16 * 1024 * 1024
 
@@ -80,10 +77,10 @@ class EndpointsWatch:
 
     def __init__(self, path: Path, plane: str, clock: Clock) -> None:
         """Read the file once; without one the plane serves nothing yet."""
-        self._path = path
+        self._file = WatchedFile(
+            path, parse_endpoints, bytes_max=ENDPOINTS_BYTES_MAX, name="endpoints"
+        )
         self._clock = clock
-        self._stamp: tuple[int, int] | None = None
-        self._fault = ""
         self.current = Endpoints(plane=plane)
         self.look()
 
@@ -98,27 +95,9 @@ class EndpointsWatch:
 
     def look(self) -> None:
         """Read the file if it changed; what is absent or damaged changes nothing."""
-        try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if stamp == self._stamp:
-                return
-            self._read(status.st_size)
-            self._fault = ""
-        except FileNotFoundError:
-            return
-        except (Corrupt, OSError) as error:
-            if str(error) != self._fault:  # one that stays is not told twice a second
-                self._fault = str(error)
-                _log.warning("endpoints.unreadable", fault=self._fault)
-            if not isinstance(error, Corrupt):
-                return  # what could not be read now is read at the next look
-        self._stamp = stamp
-
-    def _read(self, size: int) -> None:
-        if size > ENDPOINTS_BYTES_MAX:
-            raise Corrupt(f"{self._path} is larger than an endpoints file can be")
-        self.current = parse_endpoints(self._path.read_bytes())
+        found = self._file.look()
+        if not isinstance(found, Unread):
+            self.current = found
 
 
 def _model(values: Mapping[str, object]) -> Model:

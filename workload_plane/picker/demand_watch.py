@@ -4,15 +4,12 @@ import asyncio
 from pathlib import Path
 
 from skerry.fleet.observation import UNKNOWN
-from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.watched_file import Unread, WatchedFile
 from workload_plane.converge.demand import Demand, DeploymentDemand
 from workload_plane.picker.demand_file import DEMAND_BYTES_MAX, parse_demand
 
-_log = logs.get_logger(__name__)
-
-# A held request waits for it; a stat costs microseconds.
+# A held request waits for it.
 LOOK_SECONDS = 0.1
 # The picker writes every five seconds; three times nothing is no picker.
 SILENT_SECONDS_MAX = 15.0
@@ -23,11 +20,9 @@ class DemandWatch:
 
     def __init__(self, path: Path, clock: Clock, *, picks: bool) -> None:
         """Read nothing yet; without a picker (`picks` off) nothing is ever asked for."""
-        self._path = path
+        self._file = WatchedFile(path, parse_demand, bytes_max=DEMAND_BYTES_MAX, name="demand")
         self._clock = clock
         self._picks = picks
-        self._stamp: tuple[int, int] | None = None
-        self._fault = ""
         self._read_at = clock.monotonic()
         self._known: dict[str, DeploymentDemand] | None = None
 
@@ -50,27 +45,13 @@ class DemandWatch:
 
     def look(self) -> None:
         """Read the file if it changed; a damaged one is as good as none."""
-        try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if stamp == self._stamp:
-                return
-            self._known = self._read(status.st_size)
-            self._stamp, self._read_at, self._fault = stamp, self._clock.monotonic(), ""
-        except FileNotFoundError:
+        found = self._file.look()
+        if found is Unread.SAME:
+            return
+        if isinstance(found, Unread):
             self._known = None
-        except (Corrupt, OSError) as error:
-            self._known = None
-            if isinstance(error, Corrupt):
-                self._stamp = stamp  # anything else is read again at the next look
-            if str(error) != self._fault:
-                self._fault = str(error)
-                _log.warning("demand.unreadable", fault=self._fault)
-
-    def _read(self, size: int) -> dict[str, DeploymentDemand]:
-        if size > DEMAND_BYTES_MAX:
-            raise Corrupt(f"{self._path} is larger than a demand file can be")
-        return parse_demand(self._path.read_bytes())
+        else:
+            self._known, self._read_at = found, self._clock.monotonic()
 
 
 def _waited_for(known: dict[str, DeploymentDemand] | None) -> frozenset[str]:

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skerry.fleet.routing import RoutingPolicy
-from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.watched_file import Unread, WatchedFile
 from workload_plane.picker.facts import DeploymentTold, PeerTold, ReplicaTold
 from workload_plane.picker.wire import PLANE_FILE_FORMAT
 
-_log = logs.get_logger(__name__)
-
-# A rename is told by no event that survives every file system; a stat costs microseconds.
 LOOK_SECONDS = 0.2
 PLANE_BYTES_MAX = 64 * 1024 * 1024
 
@@ -54,10 +51,8 @@ class PlaneFile:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Read nothing yet."""
-        self._path = path
+        self._file = WatchedFile(path, parse_plane, bytes_max=PLANE_BYTES_MAX, name="picker")
         self._clock = clock
-        self._stamp: tuple[int, int] | None = None
-        self._fault = ""
         self.current = PlaneTold()
 
     async def follow(self, on_change: Callable[[PlaneTold], None]) -> None:
@@ -71,27 +66,9 @@ class PlaneFile:
 
     def look(self) -> None:
         """Read the file if it changed; what is absent or damaged changes nothing."""
-        try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if stamp == self._stamp:
-                return
-            self._read(status.st_size)
-            self._fault = ""
-        except FileNotFoundError:
-            return
-        except (Corrupt, OSError) as error:
-            if str(error) != self._fault:  # one that stays is not told five times a second
-                self._fault = str(error)
-                _log.warning("plane-file.unreadable", fault=self._fault)
-            if not isinstance(error, Corrupt):
-                return  # what could not be read now is read at the next look
-        self._stamp = stamp
-
-    def _read(self, size: int) -> None:
-        if size > PLANE_BYTES_MAX:
-            raise Corrupt(f"{self._path} is larger than a picker file can be")
-        self.current = parse_plane(self._path.read_bytes())
+        found = self._file.look()
+        if not isinstance(found, Unread):
+            self.current = found
 
 
 def _deployment(values: Mapping[str, Any]) -> DeploymentTold:

@@ -8,15 +8,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.watched_file import Unread, WatchedFile
 from skerry.wire.continuation.dialects import Dialect, dialect_of
 
-_log = logs.get_logger(__name__)
-
 RELAY_FORMAT = 1
-# A rename is told by no event that survives every file system; a stat costs microseconds.
 LOOK_SECONDS = 0.5
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -37,9 +34,8 @@ class KnownDeployments:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Read the file once; without one nothing is known."""
-        self._path = path
+        self._file = WatchedFile(path, parse_relay_file, bytes_max=FILE_BYTES_MAX, name="relay")
         self._clock = clock
-        self._stamp: tuple[int, int] | None = None
         self._engines: Mapping[str, str] = {}
         self.look()
 
@@ -63,23 +59,6 @@ class KnownDeployments:
 
     def look(self) -> None:
         """Read the file if it changed; what is absent or damaged changes nothing."""
-        try:
-            status = self._path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if stamp == self._stamp:
-                return
-            self._engines = _read(self._path, status.st_size)
-            self._stamp = stamp
-        except FileNotFoundError:
-            return
-        except Corrupt as error:
-            self._stamp = stamp  # it is told once, and read again when it changes
-            _log.warning("relay.file-unreadable", fault=str(error))
-        except OSError as error:
-            _log.warning("relay.file-unreadable", fault=str(error))
-
-
-def _read(path: Path, size: int) -> dict[str, str]:
-    if size > FILE_BYTES_MAX:
-        raise Corrupt(f"{path} is larger than a relay file can be")
-    return parse_relay_file(path.read_bytes())
+        found = self._file.look()
+        if not isinstance(found, Unread):
+            self._engines = found

@@ -135,6 +135,23 @@ def test_demand_is_read_back_and_unknown_once_nobody_writes_it(tmp_path: Path) -
     assert DemandWatch(path, clock, picks=False).current == {}
 
 
+def test_a_demand_file_that_comes_back_unchanged_is_believed_again(tmp_path: Path) -> None:
+    path, away = tmp_path / "demand.json", tmp_path / "away.json"
+    demand = {"chat": DeploymentDemand(waiting=1)}
+    path.write_bytes(render_demand(demand))
+    watch = DemandWatch(path, FakeClock(), picks=True)
+
+    def seen() -> Demand:
+        watch.look()
+        return watch.current
+
+    assert seen() == demand
+    path.rename(away)
+    assert seen() is UNKNOWN
+    away.rename(path)
+    assert seen() == demand
+
+
 def test_a_damaged_demand_is_unknown(tmp_path: Path) -> None:
     path = tmp_path / "demand.json"
     path.write_bytes(b'{"format": 2}')
