@@ -63,9 +63,14 @@ class PeerLoads:
             async with self._session.get(
                 f"https://{address}{LOAD_PATH}", ssl=context, server_hostname=plane, timeout=timeout
             ) as answer:
-                if answer.status != 200 or (answer.content_length or 0) > _LOAD_BYTES_MAX:
+                if answer.status != 200:
                     return None
-                return parse_loads(await answer.read())
+                data = bytearray()
+                async for piece in answer.content.iter_any():  # its length need not be told
+                    data += piece
+                    if len(data) > _LOAD_BYTES_MAX:
+                        return None
+                return parse_loads(bytes(data))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
             return None
 
