@@ -99,8 +99,21 @@ class DemoFleet:
             await self.clock.sleep(_LOOK_SECONDS)
         raise SkerryError(
             f"waited {seconds_max:.0f} s in vain until {what}{trouble};"
-            f" the logs are in {self.directory.root}"
+            f" {await self._as_seen()}; the logs are in {self.directory.root}"
         )
+
+    async def _as_seen(self) -> str:
+        """Return what the control plane says of planes and placements, for who asks why."""
+        try:
+            planes, placements = await self.planes(), await self.placements()
+        except SkerryError as error:
+            return f"the control plane says nothing ({error})"
+        told = [
+            f"{row.name} {row.state.value} ({row.reason};"
+            f" {', '.join(f'{v.plane}: {v.verdict.value}' for v in row.witnesses) or 'no witness'})"
+            for row in planes.values()
+        ]
+        return f"planes: {', '.join(told)}; placements: {placements}"
 
 
 def kill(pids: Iterable[int | None]) -> int:
