@@ -20,9 +20,13 @@ demo: $(READY) ## one machine, three planes, a real model; kill things; KEEP=1 l
 test: $(READY) lint ## everything: lint, unit, properties, contracts, store, integration
 	@sh tools/test.sh
 
-test-faults: $(READY) ## parts of a real fleet broken under load, 9 minutes -> docs/reliability.md
+test-faults: $(READY) ## parts of a real fleet broken under load, 20 minutes -> docs/reliability.md
 	@SKERRY_FAULTS_RATE=$${SKERRY_FAULTS_RATE:-40} SKERRY_FAULTS_RESULTS=$(CURDIR)/benchmarks/results/reliability.json \
-	  $(BIN)/python -m pytest -m "faults or faults_full" tests/faults && $(BIN)/python tools/gen_reliability.py
+	  $(BIN)/python -m pytest -m "faults or faults_full" tests/faults && PYTHONPATH=. $(BIN)/python tools/gen_reliability.py
+
+soak: $(READY) ## an hour without a control plane, 1,000 pauses of a leader; SECONDS=300 PAUSES=20 for less
+	@nice $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),3600) --pauses $(or $(PAUSES),1000); \
+	  code=$$?; PYTHONPATH=. $(BIN)/python tools/gen_reliability.py && exit $$code
 
 test-ray: $(READY) ## Ray under a plane, with its parts killed; 20 minutes, two nodes on this host
 	@$(BIN)/python -m pytest -s -m "ray or ray_faults"
@@ -49,8 +53,8 @@ proto: $(READY) ## regenerate skerry/api from proto/
 reference: $(READY) ## docs/reference from the API's and the command line's definitions
 	@PYTHONPATH=. $(BIN)/python tools/gen_reference.py
 
-sim: $(READY) ## the seeded simulation, SKERRY_SEEDS=500 for more
-	@SKERRY_SEEDS=$${SKERRY_SEEDS:-200} $(BIN)/python -m pytest tests/simulation
+sim: $(READY) ## the seeded simulation on all cores: SEEDS=10000; SKERRY_SEED=7 replays one
+	@$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),1000) $(if $(SKERRY_SEED),--seed $(SKERRY_SEED))
 
 bench: $(READY) ## benchmarks/bench_*.py -> benchmarks/results/*.json
 	@for file in benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
@@ -67,6 +71,9 @@ bench-store: $(READY) ## the capacity database on both dialects -> docs/benchmar
 bench-simulated: $(READY) ## the simulated engine on one core -> docs/benchmarks/simulated.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_simulated.py
 
+bench-link: $(READY) ## PLANES=5000 on one control plane, and their return -> docs/benchmarks/link.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_link.py
+
 bench-routing: $(READY) ## a real trace through the picker beside six other rules; TRACE=FILE -> docs/benchmarks/routing.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_routing.py $(if $(TRACE),--trace $(TRACE))
 
@@ -80,4 +87,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-routing bench-gateway migrate lock
+.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-gateway migrate lock

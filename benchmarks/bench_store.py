@@ -207,6 +207,8 @@ class _Beside:
     """What the API needs of the rest: reports of planes that come in all the time."""
 
     epoch = 0
+    seen = None
+    held_back = ()
 
     def __init__(self) -> None:
         self.reports: dict[str, Observation] = {}

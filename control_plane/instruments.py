@@ -14,6 +14,17 @@ TURNS = metrics.counter(
     help="Turns of the reconcile loop: done, or failed and tried again.",
     labels=("outcome",),
 )
+ROLLOUTS = metrics.gauge(
+    "skerry_rollouts",
+    unit="rollouts",
+    help="Deployments by how far their newest revision is.",
+    labels=("state",),
+)
+FROZEN_PLANES = metrics.gauge(
+    "skerry_frozen_planes",
+    unit="planes",
+    help="Silent planes for which moves are frozen, as most fell silent at once; 0 otherwise.",
+)
 SOLVE_SECONDS = metrics.histogram(
     "skerry_placement_solve_seconds",
     unit="seconds",
@@ -34,4 +45,24 @@ ACTIONS = metrics.counter(
     unit="actions",
     help="Actions that reconciliation applied, by kind.",
     labels=("kind",),
+)
+RECOVERING = metrics.gauge(
+    "skerry_recovering",
+    unit="recovering",
+    help="1 while this control plane takes in what planes hold and changes nothing, else 0.",
+)
+LEADER = metrics.gauge(
+    "skerry_leader",
+    unit="leader",
+    help="1 while this control plane leads and may act, else 0.",
+)
+EPOCH = metrics.gauge(
+    "skerry_leadership_epoch",
+    unit="epoch",
+    help="The epoch under which this control plane leads; 0 while it stands by.",
+)
+TAKEOVERS = metrics.counter(
+    "skerry_leadership_takeovers_total",
+    unit="takeovers",
+    help="Times this process took over leadership.",
 )

@@ -7,16 +7,22 @@ import argparse
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import grpc
+from aiohttp import web
 
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
 from control_plane.api.http_gateway import HttpGateway
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import (
     add_health_and_reflection,
     add_operator_services,
@@ -25,30 +31,49 @@ from control_plane.api.serving import (
 )
 from control_plane.api.writing import Writing
 from control_plane.http import http_application, may_serve_operators, serve_http
+from control_plane.leading.candidacy import Candidacy, Candidate
+from control_plane.leading.door import LeaderDoor
+from control_plane.leading.keeper import Keeper
+from control_plane.leading.outage import DatabaseSight
+from control_plane.leading.sole import is_sole, sole_control_plane
+from control_plane.leading.tenure import Tenure
+from control_plane.leading.term import Term
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
+from control_plane.link.standby import StandbyLink
 from control_plane.reconcile.loop import Doors, ReconcileLoop
 from control_plane.reconcile.questions import FleetQuestions
 from control_plane.reconcile.sight import Sight
+from control_plane.recovery.door import RecoveryDoor
+from control_plane.recovery.run import Recovery
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
-from control_plane.store import leadership, schema
+from control_plane.store import schema
 from control_plane.store.engine import Database, open_database
+from control_plane.store.leadership import Addresses
 from control_plane.upkeep import LeaseFlush, StartFlush, Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
-from skerry.plumbing.errors import Conflict, FieldViolation, SkerryError, StaleGeneration
+from skerry.plumbing.errors import (
+    Conflict,
+    FieldViolation,
+    SkerryError,
+    StaleGeneration,
+    Unavailable,
+)
 from skerry.plumbing.rpc import (
+    LINK_SERVER_OPTIONS,
     SERVER_OPTIONS,
     ErrorInterceptor,
     TlsFiles,
     insecure_channel,
     server_credentials,
 )
-from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
+from skerry.plumbing.tasks import run_until_stopped, sleep_unless_stopped, stop_on_signals
 from workload_plane.engines.catalogue import refusals as engine_refusals
 
 _log = logs.get_logger(__name__)
@@ -56,78 +81,156 @@ _log = logs.get_logger(__name__)
 STOP_GRACE_SECONDS = 1.0  # open calls; planes reconnect by themselves
 # A large fleet takes seconds to place, and what-if places it twice; nobody's failover waits for it.
 QUESTION_SECONDS_MAX = 45.0
+# Between looks for a PostgreSQL that does not answer yet.
+DATABASE_SECONDS = 1.0
 
 
-async def run(settings: ControlPlaneSettings) -> None:
-    """Run one control plane until SIGTERM or until another leader takes over."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Works:
+    """What one run of a control plane is made of."""
+
+    settings: ControlPlaneSettings
+    clock: Clock
+    database: Database
+    terms: Database  # the same one, through a thread of its own: renewals wait for no decision
+    tenure: Tenure
+    outage: DatabaseSight
+    standing: Standing
+    candidacy: Candidacy
+    loop: ReconcileLoop
+    registry: Registry
+    recovery: Recovery
+    sight: Sight
+    solvers: tuple[SolverProcess, SolverProcess]
+
+
+class End(Enum):
+    """How a run ended."""
+
+    STOPPED = "stopped"
+    AGAIN = "again"  # it no longer leads, and stands by in a new run
+    DEPOSED = "deposed"  # from an SQLite file, where nobody stands by
+
+
+async def run(settings: ControlPlaneSettings, *, is_first: bool = True) -> End:
+    """Run one control plane: stand by, lead once that is to be had, until SIGTERM.
+
+    Return how that ended.
+    """
     clock = SystemClock()
     stop = asyncio.Event()
     stop_on_signals(stop)
-    await asyncio.to_thread(schema.upgrade, settings.database_url)
-    database = open_database(settings.database_url)
-    epoch = await database.run(leadership.take_leadership, settings.name, clock.now())
-    _log.info("leadership.taken", epoch=epoch, name=settings.name)
-    # Operators' questions have a process of their own, started by the first: a failover does not
-    # wait for them.
-    solver = SolverProcess()
-    asked = SolverProcess(ProcessLimits(seconds_max=QUESTION_SECONDS_MAX))
-    sight, loop, registry = _build_loop(settings, database, clock, epoch, solver)
-    service = OperatorService(
-        database=database,
-        clock=clock,
-        reconciler=loop,
-        live=registry,
-        questions=FleetQuestions(sight, lambda: loop.decided, asked, clock),
-        check_engine=_engine_faults,
-    )
-    writing = Writing(loop, clock)
-    catalogue = CatalogueService(database=database, writing=writing)
-    works = Works(
-        database=database,
-        writing=writing,
-        views=service.views,
-        mover=loop,
-        watcher=loop,
-        clock=clock,
-    )
-    standing = Standing(Role.LEADING)
-    operator_server = await _serve_operator(
-        service, catalogue, OperationsService(works), standing, settings
-    )
-    link = PlaneLink(registry, policy_of(settings), clock, name=settings.name, epoch=epoch)
-    link_server = await _serve_link(link, standing, settings)
-    application = http_application(
-        lambda: why_not_ready(standing.role, loop.has_decided), _http_gateway(settings)
-    )
-    http = await serve_http(application, settings.http_address)
-    # What is imported and built by now stays. A full collection that walks it too held up the loop
-    # for up to 185 ms while a million accelerators were planned; without it 36 ms were the worst.
-    gc.collect()
-    gc.freeze()
+    with sole_control_plane(settings.database_url):
+        if is_first:
+            await _upgrade_schema(settings, clock, stop)
+        if stop.is_set():
+            return End.STOPPED
+        works = _build(settings, clock)
+        try:
+            return await _serve(works, stop)
+        finally:
+            for solver in works.solvers:
+                await solver.close()
+            works.terms.close()
+            works.database.close()
+
+
+async def _upgrade_schema(
+    settings: ControlPlaneSettings, clock: Clock, stop: asyncio.Event
+) -> None:
+    """Bring the schema up to date; a database that several share may come up after us."""
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(schema.upgrade, settings.database_url)
+        except Unavailable as error:
+            if is_sole(settings.database_url):
+                raise
+            _log.warning("database.awaited", error=str(error))
+            await sleep_unless_stopped(DATABASE_SECONDS, clock, stop)
+        else:
+            return
+
+
+async def _serve(works: _Works, stop: asyncio.Event) -> End:
+    """Open the ports and run until the end, which callers hear of before the ports close."""
+    ports = _Ports(works)
+    is_deposed = False
     try:
-        upkeep = Upkeep(
-            database=database, clock=clock, epoch=epoch, changes_kept=settings.changes_kept
-        )
-        leases = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=registry)
-        starts = StartFlush(database=database, clock=clock, epoch=epoch, reports=registry)
-        leads = follow_leadership(standing, database, epoch, clock)
+        if is_sole(works.settings.database_url):
+            _begin(works, await works.candidacy.take())
+        await ports.open()
+        # What is imported and built by now stays. A full collection that walks it too held up the
+        # loop for up to 185 ms while a million accelerators were planned; without it 36 ms were
+        # the worst.
+        gc.collect()
+        gc.freeze()
         await run_until_stopped(
-            loop.run(),
-            upkeep.run(),
-            leases.run(),
-            starts.run(),
-            service.views.keep_fresh(),
-            leads,
+            _stand_by_and_lead(works, ports),
+            works.candidacy.tell(),
+            ports.service.views.keep_fresh(),
             stop=stop,
         )
+    except ExceptionGroup as group:
+        deposed, rest = group.split(StaleGeneration)
+        if deposed is None or rest is not None:
+            raise
+        _log.error("control-plane.deposed", error=str(_first(deposed)))
+        is_deposed = True
     finally:
-        standing.become(Role.STOPPING)  # told first, while the ports still answer
-        await operator_server.stop(STOP_GRACE_SECONDS)
-        await link_server.stop(STOP_GRACE_SECONDS)
-        await http.cleanup()
-        await solver.close()
-        await asked.close()
-        database.close()
+        # Told first, while the ports still answer.
+        works.standing.become(Role.STANDING_BY if is_deposed else Role.STOPPING)
+        works.loop.lead(0)
+        if works.tenure.term is not None and not is_deposed:
+            await _keeper(works).give_up()
+        await ports.close()
+    if not is_deposed:
+        return End.STOPPED
+    # With SQLite there is nobody to stand by for; who ended its own epoch goes on in the next.
+    stands_by = not is_sole(works.settings.database_url) or works.recovery.has_ended_epoch
+    return End.AGAIN if stands_by else End.DEPOSED
+
+
+async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
+    """Wait for leadership, then lead until it is lost, which raises StaleGeneration."""
+    if works.tenure.term is None:
+        term = await works.candidacy.until_acquired()
+        await ports.open_link(_begin(works, term))
+    database, clock, epoch = works.database, works.clock, works.tenure.epoch
+    reports, kept = works.registry, works.settings.changes_kept
+    upkeep = Upkeep(database=database, clock=clock, epoch=epoch, changes_kept=kept)
+    leases = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=reports)
+    starts = StartFlush(database=database, clock=clock, epoch=epoch, reports=reports)
+    async with asyncio.TaskGroup() as group:
+        for work in (*_kept(works), works.loop.run(), upkeep.run(), leases.run(), starts.run()):
+            group.create_task(work)
+
+
+def _begin(works: _Works, term: Term) -> int:
+    """Take up the term and return its epoch."""
+    works.tenure.term = term
+    works.loop.lead(term.epoch)
+    works.registry.begin()
+    works.standing.become(Role.LEADING)
+    return term.epoch
+
+
+def _keeper(works: _Works) -> Keeper:
+    return Keeper(
+        database=works.terms,
+        tenure=works.tenure,
+        outage=works.outage,
+        clock=works.clock,
+        name=works.settings.name,
+    )
+
+
+def _kept(works: _Works) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what notices that leadership is lost."""
+    if is_sole(works.settings.database_url):
+        epoch = works.tenure.epoch
+        return (follow_leadership(works.standing, works.terms, epoch, works.clock),)
+    keeper = _keeper(works)
+    return (keeper.renew(), keeper.watch())
 
 
 def _engine_faults(deployment: Deployment) -> tuple[FieldViolation, ...]:
@@ -138,21 +241,80 @@ def _engine_faults(deployment: Deployment) -> tuple[FieldViolation, ...]:
     )
 
 
+def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
+    """Build what does not depend on whether we lead."""
+    database, terms = open_database(settings.database_url), open_database(settings.database_url)
+    tenure = Tenure(clock, settings.name)
+    # Operators' questions have a process of their own, started by the first: a failover does not
+    # wait for them.
+    solver = SolverProcess()
+    asked = SolverProcess(ProcessLimits(seconds_max=QUESTION_SECONDS_MAX))
+    known = (tenure, DatabaseSight())
+    sight, loop, registry, recovery = _build_loop(settings, database, clock, known, solver)
+    candidate = Candidate(
+        name=settings.name,
+        addresses=Addresses(
+            operator=settings.operator_address,
+            link=settings.link_address,
+            http=settings.http_address,
+        ),
+        software=software_version(),
+    )
+    return _Works(
+        settings=settings,
+        clock=clock,
+        database=database,
+        terms=terms,
+        tenure=tenure,
+        outage=known[1],
+        standing=Standing(Role.STANDING_BY),
+        candidacy=Candidacy(database=terms, candidate=candidate, tenure=tenure, clock=clock),
+        loop=loop,
+        registry=registry,
+        recovery=recovery,
+        sight=sight,
+        solvers=(solver, asked),
+    )
+
+
+def software_version() -> str:
+    """Return this release's name and number."""
+    try:
+        return f"skerry {metadata.version('skerry')}"
+    except metadata.PackageNotFoundError:
+        return "skerry (checkout)"
+
+
 def _build_loop(
     settings: ControlPlaneSettings,
     database: Database,
     clock: Clock,
-    epoch: int,
+    known: tuple[Tenure, DatabaseSight],
     solver: SolverProcess,
-) -> tuple[Sight, ReconcileLoop, Registry]:
+) -> tuple[Sight, ReconcileLoop, Registry, Recovery]:
     """Tie loop and registry: each wakes or reads the other."""
+    tenure, outages = known
     wake = _Wake()
     registry = Registry(clock, wake)
-    sight = Sight(database, registry, clock, policy_of(settings), decode_desired)
-    doors = Doors(encode=encode_desired, push=registry.push, judged=registry.judged, solver=solver)
-    loop = ReconcileLoop(database, sight, doors, clock, epoch=epoch)
+
+    def push(plane: str, version: Version, payload: bytes) -> None:
+        # The store refuses a deposed leader by itself; what is pushed must not rest on that.
+        if not tenure.is_acting:
+            raise StaleGeneration("leadership is not renewed at present: nothing is pushed")
+        registry.push(plane, version, payload)
+
+    sight = Sight(database, registry, clock, policy_of(settings), decode_desired, outages=outages)
+    recovery = Recovery(database, registry.held, clock)
+    doors = Doors(
+        encode=encode_desired,
+        push=push,
+        judged=registry.judged,
+        solver=solver,
+        recovery=recovery,
+    )
+    loop = ReconcileLoop(database, sight, doors, clock, epoch=0)
     wake.target = loop
-    return sight, loop, registry
+    return sight, loop, registry, recovery
 
 
 class _Wake:
@@ -166,19 +328,80 @@ class _Wake:
             self.target.wake()
 
 
-async def _serve_operator(
-    service: OperatorService,
-    catalogue: CatalogueService,
-    operations: OperationsService,
-    standing: Standing,
-    settings: ControlPlaneSettings,
-) -> grpc.aio.Server:
-    """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    add_operator_services(server, service, catalogue, operations, standing)
-    _bind(server.add_insecure_port, settings.operator_address)
-    await server.start()
-    return server
+class _Ports:
+    """The ports of one run, and what answers there."""
+
+    def __init__(self, works: _Works) -> None:
+        self._works = works
+        self._operator: grpc.aio.Server | None = None
+        self._link: grpc.aio.Server | None = None
+        self._http: web.AppRunner | None = None
+        sight, loop, asked = works.sight, works.loop, works.solvers[1]
+        self.service = OperatorService(
+            database=works.database,
+            clock=works.clock,
+            reconciler=loop,
+            live=works.registry,
+            questions=FleetQuestions(sight, lambda: loop.decided, asked, works.clock),
+            check_engine=_engine_faults,
+        )
+
+    async def open(self) -> None:
+        """Listen; on the link for planes, or to tell them where the leader is."""
+        works = self._works
+        self._operator = await self._serve_operator()
+        await self.open_link(works.tenure.epoch)
+        application = http_application(
+            lambda: why_not_ready(works.standing.role, works.loop.has_decided),
+            _http_gateway(works.settings),
+        )
+        self._http = await serve_http(application, works.settings.http_address)
+
+    async def open_link(self, epoch: int) -> None:
+        """Serve planes under the epoch, or with 0 name them the leader, from now on."""
+        works = self._works
+        if self._link is not None:
+            await self._link.stop(0)  # a standby's: it holds no plane
+        link: plane_service_pb2_grpc.PlaneLinkServiceServicer = StandbyLink(
+            works.tenure.refuse_plane
+        )
+        if epoch:
+            policy, name = policy_of(works.settings), works.settings.name
+            link = PlaneLink(works.registry, policy, works.clock, name=name, epoch=epoch)
+        self._link = await _serve_link(link, works.standing, works.settings)
+
+    async def close(self) -> None:
+        """Close what was opened; calls under way get a moment."""
+        async with asyncio.TaskGroup() as group:
+            for server in (self._operator, self._link):
+                if server is not None:
+                    group.create_task(server.stop(STOP_GRACE_SECONDS))
+        if self._http is not None:
+            await self._http.cleanup()
+
+    async def _serve_operator(self) -> grpc.aio.Server:
+        """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
+        works, service = self._works, self.service
+        writing = Writing(works.loop, works.clock)
+        operations = OperationsService(
+            Works(
+                database=works.database,
+                writing=writing,
+                views=service.views,
+                mover=works.loop,
+                watcher=works.loop,
+                clock=works.clock,
+            )
+        )
+        catalogue = CatalogueService(database=works.database, writing=writing)
+        door = LeaderDoor(lambda: works.loop.epoch > 0, works.tenure.refuse_operator)
+        doors = (ErrorInterceptor(), door, RecoveryDoor(lambda: works.recovery.is_under_way))
+        server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
+        recovery = RecoveryService(works.recovery, writing)
+        add_operator_services(server, service, catalogue, operations, recovery, works.standing)
+        _bind(server.add_insecure_port, works.settings.operator_address)
+        await server.start()
+        return server
 
 
 def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
@@ -189,10 +412,12 @@ def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
 
 
 async def _serve_link(
-    link: PlaneLink, standing: Standing, settings: ControlPlaneSettings
+    link: plane_service_pb2_grpc.PlaneLinkServiceServicer,
+    standing: Standing,
+    settings: ControlPlaneSettings,
 ) -> grpc.aio.Server:
     """Start the link port, mTLS only."""
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=LINK_SERVER_OPTIONS)
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
     add_health_and_reflection(server, standing, *service_names(plane_service_pb2.DESCRIPTOR))
     tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
@@ -211,24 +436,32 @@ def _bind(add_port: Callable[[str], int], address: str) -> None:
         ) from error
 
 
+def _first(group: BaseExceptionGroup[StaleGeneration]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
 def main() -> int:
-    """Read the settings, run, and end with 1 and one line when that cannot be."""
+    """Read the settings, run, and end with 1 and one line when that cannot be.
+
+    Who no longer leads stands by again: in a new run, to which nothing of the old one's memory
+    passes.
+    """
     parser = argparse.ArgumentParser(prog="control_plane.main", description=__doc__)
     parser.add_argument("--settings", type=Path, required=True)
     arguments = parser.parse_args()
     logs.configure()
     try:
-        asyncio.run(run(load_settings(arguments.settings)))
+        settings = load_settings(arguments.settings)
+        end = asyncio.run(run(settings))
+        while end is End.AGAIN:
+            end = asyncio.run(run(settings, is_first=False))
     except SkerryError as error:
         _log.error("control-plane.stopped", error=str(error))
         return 1
-    except ExceptionGroup as group:
-        deposed, rest = group.split(StaleGeneration)
-        if deposed is None or rest is not None:
-            raise
-        _log.error("control-plane.deposed", error=str(deposed.exceptions[0]))
-        return 1
-    return 0
+    return 0 if end is End.STOPPED else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
+from skerry.fleet.deployment import FailBack
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import FieldViolation, InvalidInput
 
@@ -17,6 +18,7 @@ _STRICT = ConfigDict(extra="forbid")
 REGION_CHARACTERS_MAX = 63
 LATENCY_MILLISECONDS_MAX = 60_000.0  # a minute: past it seconds were taken for milliseconds
 CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place gone
+SETTLE_SECONDS_MAX = 86_400.0  # a day: past it nothing ever goes back
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
@@ -45,11 +47,15 @@ class RegionLatencySettings:
 class SchedulerSettings:
     """What the scheduler is bound by beside deployments and pools.
 
-    In mode `advisory` its plans wait for an operator's approval.
+    In mode `advisory` its plans wait for an operator's approval. Nothing moves back to a plane that
+    was lost before it was heard for `settle_seconds` without a break.
     """
 
     mode: Literal["automatic", "advisory"] = "automatic"
     moves_max: Annotated[int, Field(strict=True, ge=0)] | None = None
+    moves_per_minute_max: Annotated[int, Field(strict=True, ge=0)] = 20
+    fail_back: Annotated[FailBack, Field(strict=False)] = FailBack.BEST_SCORE
+    settle_seconds: Annotated[float, Field(ge=0, le=SETTLE_SECONDS_MAX, allow_inf_nan=False)] = 60.0
     reserve_fraction: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
     region_latencies: Annotated[
         tuple[RegionLatencySettings, ...], Field(max_length=LATENCIES_MAX)
@@ -102,6 +108,9 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
     return ReconcilePolicy(
         reconnect_jitter_seconds=settings.reconnect_jitter_seconds,
         moves_max=told.moves_max,
+        moves_per_minute_max=told.moves_per_minute_max,
+        fail_back=told.fail_back,
+        settle_seconds=told.settle_seconds,
         advisory=told.mode == "advisory",
         reserve_fraction=told.reserve_fraction,
         latencies=tuple(

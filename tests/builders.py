@@ -111,7 +111,11 @@ def a_plane_view(
 ) -> PlaneView:
     """A plane as stored, with its link; `sees` is what it says of its peers."""
     if report is None:
-        views = tuple(PeerView(plane=p, verdict=v) for p, v in (sees or {}).items())
+        views = tuple(
+            # Everybody has served at some time, as most planes have.
+            PeerView(plane=p, verdict=v, served_until=T0 if v is PeerVerdict.REACHABLE else None)
+            for p, v in (sees or {}).items()
+        )
         report = a_report(plane, peers=views, held=Version(epoch=1, generation=1))
     return PlaneView(
         identity=report.identity,

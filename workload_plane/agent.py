@@ -90,7 +90,7 @@ class Agent:
     def planes(self) -> int:
         """Return how many planes the fleet has, as far as this one was told."""
         desired = self._holder.state
-        return 1 if isinstance(desired, Unknown) else 1 + len(desired.peers)
+        return 1 if isinstance(desired, Unknown) else max(desired.planes, 1 + len(desired.peers))
 
     def report(self) -> PlaneReport:
         """Return the plane's report on itself."""
@@ -105,7 +105,11 @@ class Agent:
             self._software,
             self._hosting.supply(),
         )
-        return replace(report, gateway_faults=self._feed.faults)
+        return replace(report, gateway_faults=self._feed.faults, held_digest=self._holder.digest)
+
+    async def stored(self) -> bytes:
+        """Return the desired state as it is on disk, empty when there is none to be read."""
+        return await self._holder.stored()
 
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
         """Return the offered state once it is in force and durable, or why it is refused."""

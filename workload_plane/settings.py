@@ -64,7 +64,7 @@ class GatewaySettings:
 
     `advertised_host` is what users, peers and the control plane are told instead of `host`. With
     `picker` off the gateway balances by itself; `picker_port` is where its metrics are, 0 for
-    nowhere.
+    nowhere. Without `peer_reachable` other planes are told no address: no firewall lets them in.
     """
 
     host: str
@@ -74,6 +74,7 @@ class GatewaySettings:
     admin_port: int
     picker: bool = True
     picker_port: int = 0
+    peer_reachable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +410,7 @@ def _gateway(reader: _Reader) -> GatewaySettings | None:
         advertised_host=advertised,
         picker=inner.take("picker", bool, True),
         picker_port=picker_port,
+        peer_reachable=inner.take("peer_reachable", bool, True),
         **ports,
     )
 

@@ -30,6 +30,9 @@ figures are medians of the rounds. Each measurement takes {seconds:g} s.
 
 {table}
 
+What each step costs inside Envoy, and why the aims that are missed are:
+[decision 3](../decisions/0003-gateway-measurements.md).
+
 {skipped}What each is:
 
 {told}

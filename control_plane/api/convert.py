@@ -1,7 +1,7 @@
 """The fleet as stored and as reported -> the operator API's messages."""
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from google.protobuf.json_format import ParseDict
 
@@ -38,7 +38,7 @@ from skerry.api.operator.v1 import (
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.fleet.observation import ObservedReplica, PlaneState
+from skerry.fleet.observation import ObservedReplica, PeerView, PlaneState
 from skerry.fleet.placement import Placement
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto, envelope_to_proto, revision_to_proto
@@ -50,7 +50,7 @@ from skerry.wire.supply import (
     version_to_proto,
 )
 
-_STATES = {
+PLANE_STATES = {
     PlaneState.CONNECTED: plane_pb2.Plane.STATE_CONNECTED,
     PlaneState.DISCONNECTED: plane_pb2.Plane.STATE_DISCONNECTED,
     PlaneState.SUSPECT: plane_pb2.Plane.STATE_SUSPECT,
@@ -76,11 +76,11 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
     # The store keeps the evidence of the last change of state; the loop has today's.
     condition = live.conditions().get(stored.identity.name, stored.condition)
     if condition is not None:
-        message.state = _STATES[condition.state]
+        message.state = PLANE_STATES[condition.state]
         message.reason = condition.reason
         message.state_time.CopyFrom(time_to_proto(condition.since))
         for seen in condition.witnesses:
-            message.witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
+            add_witness(message.witnesses, seen)
     # A later leader pushes the same generation under its own epoch without storing it again.
     stored_version = view.store.desired[name].version if name in view.store.desired else None
     if desired := live.pushed(name) or stored_version:
@@ -90,6 +90,15 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
         message.held.CopyFrom(version_to_proto(report.held))
         message.gateway_faults.extend(report.gateway_faults)
     return message
+
+
+def add_witness(witnesses: Any, seen: PeerView) -> None:
+    """Add the message of what a witness says."""
+    witness = witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
+    if seen.since is not None:
+        witness.since_time.CopyFrom(time_to_proto(seen.since))
+    if seen.served_until is not None:
+        witness.served_until_time.CopyFrom(time_to_proto(seen.served_until))
 
 
 def pool_to_proto(view: FleetView, stored: StoredPool) -> pool_pb2.Pool:

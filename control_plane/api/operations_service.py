@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from control_plane.api import convert, validation
+from control_plane.api.listing import listed
 from control_plane.api.ports import Mover, Watcher
+from control_plane.api.rollouts import (
+    check_rollout_name,
+    check_steer,
+    resource_of,
+    rollout_to_proto,
+)
 from control_plane.api.times import time_to_proto
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.writing import RETRY_SECONDS, Writing
@@ -29,8 +36,9 @@ from control_plane.store.engine import Database
 from control_plane.store.nodes import get_node
 from control_plane.store.planes import declare_lost
 from control_plane.store.requests import Asked, answered
+from control_plane.store.rollouts import get_rollout, list_rollouts, steer_rollout
 from skerry.api.operator.v1 import operations_service_pb2 as pb
-from skerry.api.operator.v1 import placement_pb2
+from skerry.api.operator.v1 import placement_pb2, rollout_pb2
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceServicer
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.cordon import LOOKS, Cordon, CordonState, Part, Scope, planes_in
@@ -147,6 +155,29 @@ class OperationsService(OperationsServiceServicer):
         if not done and (earlier := await self._answered(asked, context)):
             return placement_pb2.Plan.FromString(earlier)
         return message
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> Any:
+        """Return a page of how far each deployment's newest revision is."""
+        validation.check_parent(request.parent)
+        found = await self._works.database.run_read(list_rollouts)
+        page = listed(request, found, resource_of, rollout_to_proto, rollout_pb2.Rollout)
+        return pb.ListRolloutsResponse(rollouts=page.items, next_page_token=page.next_token)
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> rollout_pb2.Rollout:
+        """Return the rollout of one deployment."""
+        name = check_rollout_name(request.name)
+        return rollout_to_proto(await self._works.database.run_read(get_rollout, name))
+
+    async def SteerRollout(
+        self, request: pb.SteerRolloutRequest, context: Any
+    ) -> rollout_pb2.Rollout:
+        """Pause, resume or undo a rollout."""
+        name, steer = check_rollout_name(request.name), check_steer(request)
+        request_id = validation.check_opaque(request.request_id, "request_id")
+        with self._works.writing.done():
+            write = self._works.writing.context(context)
+            done = await self._works.database.run(steer_rollout, write, name, steer, request_id)
+        return rollout_to_proto(done)
 
     async def _answered(self, asked: Asked, context: Any) -> bytes | None:
         """Return what the same call was answered before, if it has an id."""

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from google.protobuf.empty_pb2 import Empty
 
 from control_plane.api import answers, applying, convert, hypotheses, updating, validation
+from control_plane.api.control_planes import control_plane_to_proto
 from control_plane.api.listing import listed
 from control_plane.api.long_lists import changes_page, plans_page
 from control_plane.api.nodes import nodes_to_proto
+from control_plane.api.plane_explaining import explanation_to_proto, freeze_told
 from control_plane.api.ports import EngineCheck, Live, PlannedChange, Questions, Reconciler
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.watch import ChangeWatch
@@ -22,6 +24,7 @@ from control_plane.api.writing import Writing
 from control_plane.store import pools
 from control_plane.store.changes import get_change
 from control_plane.store.cold_starts import list_cold_starts
+from control_plane.store.control_planes import list_control_planes
 from control_plane.store.deployments import (
     Creation,
     apply_deployment,
@@ -36,8 +39,10 @@ from control_plane.store.intents import apply_wanted, preview_wanted
 from control_plane.store.nodes import get_node, list_nodes
 from control_plane.store.plans import get_plan, settle_plan
 from control_plane.store.values import AppliedDeployment
+from control_plane.store.verdicts import list_verdicts
 from skerry.api.operator.v1 import (
     change_pb2,
+    control_plane_pb2,
     deployment_pb2,
     node_pb2,
     placement_pb2,
@@ -110,7 +115,11 @@ class OperatorService(OperatorServiceServicer):
             lambda stored: convert.plane_to_proto(view, stored, self._live),
             plane_pb2.Plane,
         )
-        return pb.ListPlanesResponse(planes=page.items, next_page_token=page.next_token)
+        return pb.ListPlanesResponse(
+            planes=page.items,
+            next_page_token=page.next_token,
+            freeze=freeze_told(self._reconciler.seen),
+        )
 
     async def GetPlane(self, request: pb.GetPlaneRequest, context: Any) -> plane_pb2.Plane:
         """Return one plane."""
@@ -119,6 +128,28 @@ class OperatorService(OperatorServiceServicer):
         if stored := view.planes.get(name):
             return convert.plane_to_proto(view, stored, self._live)
         raise NotFound(f"plane {name!r} has not reported; `skerry get planes` lists those that did")
+
+    async def ListControlPlanes(self, request: pb.ListControlPlanesRequest, context: Any) -> Any:
+        """Return a page of control planes, by name."""
+        validation.check_parent(request.parent)
+        page = listed(
+            request,
+            await self._database.run_read(list_control_planes),
+            lambda stored: stored.told.name,
+            control_plane_to_proto,
+            control_plane_pb2.ControlPlane,
+        )
+        return pb.ListControlPlanesResponse(
+            control_planes=page.items, next_page_token=page.next_token
+        )
+
+    async def ExplainPlane(self, request: pb.ExplainPlaneRequest, context: Any) -> Any:
+        """Return why a plane is judged as it is, by which evidence, and what happened before."""
+        plane = await self.GetPlane(pb.GetPlaneRequest(name=request.name), context)
+        name = validation.check_full_name(request.name, "planes")
+        history = await self._database.run_read(list_verdicts, name)
+        now = self._reconciler
+        return explanation_to_proto(plane, name, now.seen, history, now.held_back)
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
         """Return a page of pools, by their fleet-wide ids; without a shape where terms wait."""

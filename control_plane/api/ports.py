@@ -80,8 +80,13 @@ class Watcher(Protocol):
         ...
 
 
-class Reconciler(Leader, Planner, Protocol):
+class Reconciler(Leader, Planner, Watcher, Protocol):
     """The reconcile loop, as the API sees it."""
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """Return why moves wait that would be made otherwise, in words."""
+        ...
 
     def wake(self) -> None:
         """Hear that something changed and look at once."""

@@ -9,6 +9,7 @@ from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import HealthService, Standing
 from control_plane.api.operations_service import OperationsService
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.recovery_service import RecoveryService
 from skerry.api.operator.v1 import (
     catalogue_service_pb2,
     catalogue_service_pb2_grpc,
@@ -16,6 +17,8 @@ from skerry.api.operator.v1 import (
     operations_service_pb2_grpc,
     operator_service_pb2,
     operator_service_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
 )
 
 # What is here is in reflection, in health, and answers as JSON over HTTP.
@@ -23,6 +26,7 @@ OPERATOR_FILES: tuple[FileDescriptor, ...] = (
     operator_service_pb2.DESCRIPTOR,
     catalogue_service_pb2.DESCRIPTOR,
     operations_service_pb2.DESCRIPTOR,
+    recovery_pb2.DESCRIPTOR,
 )
 
 
@@ -31,12 +35,14 @@ def add_operator_services(
     service: OperatorService,
     catalogue: CatalogueService,
     operations: OperationsService,
+    recovery: RecoveryService,
     standing: Standing,
 ) -> None:
     """Add the operator API, with health and reflection of its services."""
     operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
     operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
     catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, server)
+    recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
     names = (name for file in OPERATOR_FILES for name in service_names(file))
     add_health_and_reflection(server, standing, *names)
 

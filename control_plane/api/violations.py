@@ -17,6 +17,7 @@ from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomai
 from skerry.fleet.engine import GRAPH_SIZES_MAX, EngineName, EngineProtocol, SpeculativeMethod
 from skerry.fleet.names import InvalidName, check_name
 from skerry.fleet.pool import CapacityClass
+from skerry.fleet.rollout import READY_SECONDS_MAX, SOAK_SECONDS_MAX, SURGE_MAX, OnFailure
 from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
 from skerry.plumbing.errors import FieldViolation
 
@@ -39,6 +40,7 @@ _SECTIONS = {
     "scaling": "spec.scaling",
     "policy": "spec.placement",
     "routing": "spec.routing",
+    "rollout": "spec.rollout",
 }
 _NAMES = {
     "shapes": "resources",
@@ -52,6 +54,8 @@ _NAMES = {
     "speculative": "speculativeDecoding",
     "queue_requests_max": "queue.requestsMax",
     "queue_seconds_max": "queue.secondsMax",
+    "soak_seconds": "soak",
+    "ready_seconds_max": "readyMax",
 }
 
 # Lower bound, whether it is itself allowed, upper bound; by message and field.
@@ -84,6 +88,12 @@ _RANGES: dict[str, dict[str, _Range]] = {
         "queue_requests_max": (0, True, QUEUE_REQUESTS_MAX),
         "queue_seconds_max": (0, False, QUEUE_SECONDS_MAX),
     },
+    "RolloutPolicySpec": {
+        "soak_seconds": (0, True, SOAK_SECONDS_MAX),
+        "ready_seconds_max": (0, True, READY_SECONDS_MAX),
+        "max_surge": (1, True, SURGE_MAX),
+        "max_unavailable": (0, True, SURGE_MAX),
+    },
     "Spread": {"domains_min": _FROM_1},
     "Tolerate": {"keep": (0, False, 1)},
     "EngineSpec": {"context_tokens": _FROM_1, "concurrent_requests": _FROM_1},
@@ -114,6 +124,8 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("PlacementPolicy", "capacity_classes"): tuple(CapacityClass),
     # Empty is "not told", which is prefix_tokens.
     ("RoutingSpec", "policy"): ("", *RoutingPolicy),
+    # Empty is "not told", which is rollback.
+    ("RolloutPolicySpec", "on_failure"): ("", *OnFailure),
 }
 
 

@@ -13,6 +13,11 @@ def encode_desired(desired: DesiredState) -> tuple[bytes, bytes]:
     return message.SerializeToString(deterministic=True), message.digest
 
 
+def digest_in(payload: bytes) -> bytes:
+    """Return the digest that an encoded state tells of itself."""
+    return plane_service_pb2.Desired.FromString(payload).digest
+
+
 def decode_desired(payload: bytes, version: Version) -> DesiredState:
     """Return the desired state of a stored payload, at the version the store gave it."""
     message = plane_service_pb2.Desired.FromString(payload)

@@ -6,17 +6,24 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from control_plane.link.convert import digest_in
 from control_plane.link.push import Outbox
+from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneReport
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict
 
+# A heartbeat renews when a plane was heard, for people and the store, no more often than this:
+# thousands of new values a second would be the dearest part of a heartbeat.
+RENEWED_SECONDS = 5.0
+
 
 @dataclass(slots=True)
 class _PlaneLink:
     heard_at_seconds: float
+    renewed_at_seconds: float = 0.0
     observation: Observation | None = None
     agent_id: str = ""
     outbox: Outbox | None = None  # None: no stream
@@ -32,12 +39,23 @@ class Registry:
         self._started_at_seconds = clock.monotonic()
         self._planes: dict[str, _PlaneLink] = {}
         self._desired: dict[str, tuple[Version, bytes]] = {}
+        self._digests: dict[str, bytes] = {}
         self._conditions: Mapping[str, PlaneCondition] = {}
+        self.held = HeldStates(wake)
+
+    def begin(self) -> None:
+        """Count our age from now: a standby that takes over has heard nobody before."""
+        self._started_at_seconds = self._clock.monotonic()
 
     @property
     def since_start_seconds(self) -> float:
-        """Return the age of this control plane."""
+        """Return how long this control plane has listened to planes."""
         return self._clock.monotonic() - self._started_at_seconds
+
+    @property
+    def planes(self) -> int:
+        """Return how many planes there are: those judged, heard in this run or not."""
+        return max(len(self._conditions), len(self._planes))
 
     def open(self, report: PlaneReport, agent_id: str, timeout_seconds: float) -> Outbox:
         """Take a plane's stream in; Conflict while another agent of that name is heard."""
@@ -52,10 +70,9 @@ class Registry:
             )
         outbox = Outbox()
         link.agent_id, link.outbox, link.nack = agent_id, outbox, ""
-        if name in self._desired:
-            outbox.put(*self._desired[name])
         self.hear(name)
         self.observe(report)
+        self._offer(name, link)
         return outbox
 
     def close(self, plane: str, outbox: Outbox) -> None:
@@ -67,22 +84,43 @@ class Registry:
 
     def hear(self, plane: str) -> None:
         """Note that the plane said something now."""
-        self._planes[plane].heard_at_seconds = self._clock.monotonic()
+        link, now = self._planes[plane], self._clock.monotonic()
+        link.heard_at_seconds = now
+        if now - link.renewed_at_seconds >= RENEWED_SECONDS and link.observation is not None:
+            link.renewed_at_seconds = now
+            link.observation = replace(link.observation, received_at=self._clock.now())
+
+    def heard_at(self, plane: str) -> float:
+        """Return when the plane said something last."""
+        return self._planes[plane].heard_at_seconds
+
+    def is_of(self, plane: str, outbox: Outbox) -> bool:
+        """Say whether the plane's stream is still the one of that outbox."""
+        return self._planes[plane].outbox is outbox
+
+    def fell_silent(self) -> None:
+        """Have a plane judged that was not heard in time."""
+        self._wake()
 
     def observe(self, report: PlaneReport) -> None:
         """Keep a plane's newest report and wake the loop when it says anything new."""
         link = self._planes[report.identity.name]
         known = link.observation
-        link.observation = Observation(report=report, received_at=self._clock.now())
-        if known is None or known.report != report:
+        is_new = known is None or known.report != report
+        # The value of before while nothing is new: whoever compares reports sees it at a glance.
+        kept = report if known is None or is_new else known.report
+        link.renewed_at_seconds = self._clock.monotonic()
+        link.observation = Observation(report=kept, received_at=self._clock.now())
+        if is_new:
             self._wake()
 
-    def acknowledge(self, plane: str, held: Version) -> None:
-        """Note which version a plane holds durably."""
+    def acknowledge(self, plane: str, held: Version, digest: bytes = b"") -> None:
+        """Note which version a plane holds durably, and its digest."""
         link = self._planes[plane]
         link.nack = ""
         if link.observation is not None:
-            self.observe(replace(link.observation.report, held=held))
+            told = replace(link.observation.report, held=held, held_digest=digest)
+            self.observe(told)
 
     def refuse(self, plane: str, reason: str) -> None:
         """Note why a plane refused what was pushed."""
@@ -90,11 +128,34 @@ class Registry:
         self._wake()
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:
-        """Send a plane its newest desired state, now or when it connects."""
+        """Send a plane its newest desired state, now or when it connects; not what it holds."""
         self._desired[plane] = (version, payload)
+        self._digests.pop(plane, None)
         link = self._planes.get(plane)
-        if link is not None and link.outbox is not None:
+        if link is not None:
+            self._offer(plane, link)
+
+    def _offer(self, plane: str, link: _PlaneLink) -> None:
+        if link.outbox is None or plane not in self._desired:
+            return
+        version, payload = self._desired[plane]
+        if not self._is_held(plane, link, version, payload):
             link.outbox.put(version, payload)
+
+    def _is_held(self, plane: str, link: _PlaneLink, version: Version, payload: bytes) -> bool:
+        """Say whether the plane has that content durably, under whatever leader's epoch.
+
+        The store never gives a generation twice, so an older leader could only repeat it; that
+        there is a newer one, Welcome has told.
+        """
+        report = link.observation.report if link.observation else None
+        if report is None or report.held.generation != version.generation:
+            return False
+        if not report.held_digest:  # a plane of an older release does not tell
+            return False
+        if plane not in self._digests:
+            self._digests[plane] = digest_in(payload)
+        return report.held_digest == self._digests[plane]
 
     def judged(self, conditions: Mapping[str, PlaneCondition]) -> None:
         """Keep how the planes were judged last, for people to read."""

@@ -4,19 +4,21 @@ The plane proves its name by the URI in its certificate; a name in a message alo
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
+from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
-from control_plane.reconcile.policy import ReconcilePolicy
+from control_plane.reconcile.policy import ReconcilePolicy, policy_for
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Denied, InvalidInput
+from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
 from skerry.plumbing.rpc import peer_uri_sans
 from skerry.wire.observations import report_from_proto
 from skerry.wire.supply import version_from_proto
@@ -24,7 +26,7 @@ from skerry.wire.supply import version_from_proto
 _log = logs.get_logger(__name__)
 
 HELLO_SECONDS_MAX = 5.0  # a stream that says nothing is not a plane
-CLOSED = None  # in the queue of answers: the stream is over
+JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
 def plane_uri(project: str, plane: str) -> str:
@@ -43,115 +45,191 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self._clock = clock
         self._name = name
         self._epoch = epoch
+        self._door = Door()
+        self._greeting = 0
+        self._terms = (0, policy)  # for so many planes
 
     async def Connect(
         self, request_iterator: AsyncIterator[messages.ConnectRequest], context: Any
-    ) -> AsyncIterator[messages.ConnectResponse]:
+    ) -> None:
         """Serve one plane's stream until either side ends it or falls silent."""
         requests = aiter(request_iterator)
-        session = Session()
-        async with asyncio.timeout(HELLO_SECONDS_MAX):
-            first = await anext(requests)
-        if first.WhichOneof("message") != "hello":
-            raise InvalidInput("the first message of a stream must be Hello")
-        hello = first.hello
+        self._greeting += 1
+        try:
+            hello = await self._hello(requests)
+        finally:
+            self._greeting -= 1
         _check_identity(hello, context)
         try:
             report = report_from_proto(hello.observed, tuple(hello.features), hello.software)
         except ValueError as error:
             raise InvalidInput(f"the plane's report cannot be used: {error}") from error
-        plane = report.identity.name
-        outbox = self._registry.open(report, hello.agent_id, self._policy.heartbeat_timeout_seconds)
-        session.on(SessionEvent.HELLO)
+        plane, policy = report.identity.name, self._policy_now()
+        outbox = self._registry.open(report, hello.agent_id, policy.heartbeat_timeout_seconds)
         _log.info("plane.connected", plane=plane, held=report.held, agent=hello.agent_id)
-        answers: asyncio.Queue[messages.ConnectResponse | None] = asyncio.Queue(maxsize=16)
+        stream = _Stream(plane=plane, context=context, told=_told(hello.observed))
+        stream.session.on(SessionEvent.HELLO)
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._listen(plane, session, requests, answers)),
-                    group.create_task(self._push(outbox, session, answers)),
-                    group.create_task(self._watch(plane, answers)),
-                ]
-                yield self._welcome()
-                while (answer := await answers.get()) is not CLOSED:
-                    yield answer
-                for task in tasks:
-                    task.cancel()
+            await self._serve(stream, requests, outbox, policy)
         finally:
             self._registry.close(plane, outbox)
             _log.info("plane.disconnected", plane=plane)
 
-    async def _listen(
+    async def _hello(self, requests: AsyncIterator[messages.ConnectRequest]) -> messages.Hello:
+        """Return the Hello of a plane that is let in; Exhausted tells it when to come back."""
+        async with asyncio.timeout(HELLO_SECONDS_MAX):
+            first = await anext(requests, None)
+        if first is None:
+            raise Unavailable("the stream ended before it said anything")
+        if first.WhichOneof("message") != "hello":
+            raise InvalidInput("the first message of a stream must be Hello")
+        self._door, wait = admit(self._door, self._clock.monotonic(), self._greeting)
+        if wait is not None:
+            raise Exhausted(
+                "too many planes come back at once; come again when told",
+                retry_after_seconds=wait,
+            )
+        return first.hello
+
+    async def _serve(
         self,
-        plane: str,
-        session: Session,
+        stream: "_Stream",
         requests: AsyncIterator[messages.ConnectRequest],
-        answers: asyncio.Queue[messages.ConnectResponse | None],
+        outbox: Outbox,
+        policy: ReconcilePolicy,
+    ) -> None:
+        await stream.send(self._welcome(policy))
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = (
+                    group.create_task(self._push(stream, outbox)),
+                    group.create_task(self._watch(stream.plane, outbox)),
+                )
+                await self._listen(stream, requests)
+                for task in beside:
+                    task.cancel()
+        except ExceptionGroup as found:
+            _raise_first(found)
+
+    async def _listen(
+        self, stream: "_Stream", requests: AsyncIterator[messages.ConnectRequest]
     ) -> None:
         """Take in what the plane says; answer each heartbeat with one."""
         async for request in requests:
-            self._registry.hear(plane)
+            self._registry.hear(stream.plane)
             kind = request.WhichOneof("message")
+            if kind == "heartbeat":
+                await stream.send(messages.ConnectResponse(heartbeat=request.heartbeat))
+                if self._registry.held.is_wanted(stream.plane):
+                    await stream.send(messages.ConnectResponse(tell_held=messages.TellHeld()))
+                continue
             try:
-                if kind == "heartbeat":
-                    beat = messages.Heartbeat(number=request.heartbeat.number)
-                    await answers.put(messages.ConnectResponse(heartbeat=beat))
-                elif kind == "observed":
-                    self._observe(plane, request.observed)
-                elif kind == "ack":
-                    session.on(SessionEvent.ACK)
-                    self._registry.acknowledge(plane, version_from_proto(request.ack.version))
-                elif kind == "nack":
-                    session.on(SessionEvent.NACK)
-                    _log.warning("plane.refused", plane=plane, reason=request.nack.reason)
-                    self._registry.refuse(plane, request.nack.reason)
-                else:
-                    raise IllegalTransition(f"{kind} makes no sense on a session that is up")
+                self._take(stream, kind, request)
             except (ValueError, InvalidInput) as error:
                 # One bad message costs itself, not the session: the plane's next report is whole.
-                _log.warning("plane.message-refused", plane=plane, error=str(error))
-        await answers.put(CLOSED)
+                _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
 
-    def _observe(self, plane: str, observed: messages.Observed) -> None:
-        known = self._registry.view(plane).report
+    def _take(self, stream: "_Stream", kind: str | None, request: messages.ConnectRequest) -> None:
+        plane = stream.plane
+        if kind == "observed":
+            self._observe(stream, request.observed)
+        elif kind == "ack":
+            stream.session.on(SessionEvent.ACK)
+            ack = request.ack
+            self._registry.acknowledge(plane, version_from_proto(ack.version), ack.digest)
+        elif kind == "nack":
+            stream.session.on(SessionEvent.NACK)
+            _log.warning("plane.refused", plane=plane, reason=request.nack.reason)
+            self._registry.refuse(plane, request.nack.reason)
+        elif kind == "held":
+            self._registry.held.take(plane, request.held)
+        else:
+            raise IllegalTransition(f"{kind} makes no sense on a session that is up")
+
+    def _observe(self, stream: "_Stream", observed: messages.Observed) -> None:
+        known = self._registry.view(stream.plane).report
+        told = _told(observed)
+        if known is not None and told == stream.told:
+            self._registry.observe(known)  # said again: to turn it into values costs the most
+            return
         features = known.features if known else ()
         report = report_from_proto(observed, features, known.software if known else "")
-        if report.identity.name != plane:
-            raise ValueError(f"the stream of {plane} reported for {report.identity.name}")
+        if report.identity.name != stream.plane:
+            raise ValueError(f"the stream of {stream.plane} reported for {report.identity.name}")
+        stream.told = told
         self._registry.observe(report)
 
-    async def _push(
-        self,
-        outbox: Outbox,
-        session: Session,
-        answers: asyncio.Queue[messages.ConnectResponse | None],
-    ) -> None:
+    async def _push(self, stream: "_Stream", outbox: Outbox) -> None:
         while True:
             version, payload = await outbox.take()
-            session.on(SessionEvent.PUSH)
-            await answers.put(messages.ConnectResponse(desired=message_of(payload, version)))
+            stream.session.on(SessionEvent.PUSH)
+            await stream.send(messages.ConnectResponse(desired=message_of(payload, version)))
 
-    async def _watch(
-        self, plane: str, answers: asyncio.Queue[messages.ConnectResponse | None]
-    ) -> None:
-        """End the stream of a plane that has said nothing for longer than its lease."""
-        while True:
-            await self._clock.sleep(self._policy.heartbeat_period_seconds)
-            if self._registry.view(plane).silent_seconds > self._policy.lease_seconds:
+    async def _watch(self, plane: str, outbox: Outbox) -> None:
+        """Have a silent plane judged as soon as it is one; end the stream with its lease.
+
+        Wakes once a timeout and not once a heartbeat: thousands of planes have such a watch.
+        """
+        told_of = -1.0
+        while self._registry.is_of(plane, outbox):
+            policy, heard_at = self._policy_now(), self._registry.heard_at(plane)
+            late_at = heard_at + policy.heartbeat_timeout_seconds + JUST_AFTER_SECONDS
+            over_at = heard_at + policy.lease_seconds + JUST_AFTER_SECONDS
+            now = self._clock.monotonic()
+            if now >= over_at:
+                raise Unavailable(f"nothing was heard for {policy.lease_seconds:g} s: lease over")
+            if now >= late_at and told_of != heard_at:
+                told_of = heard_at
                 _log.warning("plane.silent", plane=plane)
-                await answers.put(CLOSED)
-                return
+                self._registry.fell_silent()
+            await self._clock.sleep((late_at if now < late_at else over_at) - now)
+        raise Unavailable("the plane has another stream by now")
 
-    def _welcome(self) -> messages.ConnectResponse:
+    def _policy_now(self) -> ReconcilePolicy:
+        planes = self._registry.planes
+        if planes != self._terms[0]:
+            self._terms = (planes, policy_for(self._policy, planes))
+        return self._terms[1]
+
+    def _welcome(self, policy: ReconcilePolicy) -> messages.ConnectResponse:
         return messages.ConnectResponse(
             welcome=messages.Welcome(
                 epoch=self._epoch,
-                heartbeat_period_ms=round(self._policy.heartbeat_period_seconds * 1000),
-                heartbeat_timeout_ms=round(self._policy.heartbeat_timeout_seconds * 1000),
-                lease_ms=round(self._policy.lease_seconds * 1000),
+                heartbeat_period_ms=round(policy.heartbeat_period_seconds * 1000),
+                heartbeat_timeout_ms=round(policy.heartbeat_timeout_seconds * 1000),
+                lease_ms=round(policy.lease_seconds * 1000),
                 control_plane=self._name,
             )
         )
+
+
+class _Stream:
+    """One plane's stream: what was said last, and one message at a time out."""
+
+    def __init__(self, *, plane: str, context: Any, told: bytes) -> None:
+        self.plane = plane
+        self.session = Session()
+        self.told = told  # of the report that was turned into values last
+        self._context = context
+        self._sending = asyncio.Lock()  # gRPC takes one message at a time
+
+    async def send(self, response: messages.ConnectResponse) -> None:
+        async with self._sending:
+            await self._context.write(response)
+
+
+def _told(observed: messages.Observed) -> bytes:
+    """Return a digest of a report: whole ones of thousands of planes would be megabytes."""
+    return hashlib.blake2b(observed.SerializeToString(), digest_size=16).digest()
+
+
+def _raise_first(found: BaseExceptionGroup[Exception]) -> NoReturn:
+    """Raise what ended a stream: one of our kinds where there is one."""
+    ours, others = found.split(SkerryError)
+    first: BaseException = ours or others or found
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    raise first from None
 
 
 def _check_identity(hello: messages.Hello, context: Any) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
+from skerry.fleet.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +20,15 @@ class RecordReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetCondition:
-    """Store a plane's judged state; `before`, the one it was judged from, guards the write."""
+    """Store a plane's judged state with its evidence; `before` it was the one judged from.
+
+    That guards the write.
+    """
 
     plane: str
     condition: PlaneCondition
     before: PlaneState | None
+    verdict: Verdict | None = None
 
     def describe(self) -> str:
         """Return one line for the log."""

@@ -23,6 +23,7 @@ class Evidence:
     frozen: bool  # too many planes silent at once
     witnesses: tuple[PeerView, ...]
     witnesses_needed: int
+    peer_reachable: bool = True  # by design
 
     @property
     def heard(self) -> bool:
@@ -36,9 +37,8 @@ class Evidence:
 
     @property
     def against(self) -> int:
-        """Return how many witnesses looked and found nothing that serves."""
-        gone = (PeerVerdict.UNREACHABLE, PeerVerdict.REACHABLE)
-        return sum(1 for view in self.witnesses if view.verdict in gone)
+        """Return how many witnesses saw it alive once and see nothing serving there now."""
+        return sum(1 for view in self.witnesses if view.is_against)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,12 @@ PLANE_RULES: tuple[Rule, ...] = (
         holds=lambda e: e.frozen,
         state=PlaneState.SUSPECT,
         reason="more than half of the planes are silent: taken as our own fault, moves are frozen",
+    ),
+    Rule(
+        name="not-reachable-by-design",
+        holds=lambda e: not e.peer_reachable,
+        state=PlaneState.SUSPECT,
+        reason="lease over, but no peer could reach it at any time: an operator must decide",
     ),
     Rule(
         name="no-witness",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from control_plane.reconcile.failover import is_held
+from control_plane.reconcile.shares import Shares, shares_of
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
@@ -36,6 +37,8 @@ def grant_envelopes(
     """
     held = granted_now(snapshot)
     wanted = {(e.deployment, e.pool): e for e in snapshot.envelopes}
+    shares = shares_of(snapshot)
+    allowed = shares.bounded(wanted, held)
     planes = {pool.name: pool.plane.name for pool in snapshot.pools}
     deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
     deleting = {demand.deployment.name for demand in snapshot.demands if demand.deleting}
@@ -45,7 +48,7 @@ def grant_envelopes(
         condition = conditions.get(planes.get(pool, ""))
         if deployment not in deployments or condition is None or _is_lost(condition):
             continue
-        new = wanted.get(key) or _nothing(key)
+        new = allowed.get(key) or _nothing(key)
         old = held.get(key)
         if not _is_heard(condition):
             granted[key] = old or _nothing(key)
@@ -53,14 +56,14 @@ def grant_envelopes(
             old is None
             or new.target >= old.target
             or deployment in deleting
-            or _is_replaced(snapshot, deployments[deployment], wanted, conditions)
+            or _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares)
         ):
             granted[key] = new
         else:  # its replicas stay for now; the room above them is given back at once
             room = min(_room_above(old), _room_above(new))
             granted[key] = replace(old, ceiling=old.target + room)
     bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
-    return _within_capacity(bounded, held, snapshot, deployments)
+    return _within_capacity(bounded, held, snapshot, deployments, shares)
 
 
 def _is_lost(condition: PlaneCondition) -> bool:
@@ -80,6 +83,7 @@ def _is_replaced(
     deployment: Deployment,
     wanted: Mapping[Key, Envelope],
     conditions: Mapping[str, PlaneCondition],
+    shares: Shares,
 ) -> bool:
     """Say whether every pool that is to hold replicas of the deployment has them READY for good.
 
@@ -96,7 +100,9 @@ def _is_replaced(
             return False
         view = snapshot.plane(plane)
         replicas = view.replicas(*key) if view else ()
-        if min(ready(replicas, deployment.revision.number), granted.target) < envelope.target:
+        share = shares.of(deployment, plane)
+        serving = sum(ready(replicas, number) for number in {share.revision, share.candidate})
+        if min(serving, granted.target) < envelope.target:
             return False
     return True
 
@@ -161,6 +167,7 @@ def _within_capacity(
     held: Mapping[Key, Envelope],
     snapshot: Snapshot,
     deployments: Mapping[str, Deployment],
+    shares: Shares,
 ) -> dict[Key, Envelope]:
     """Clamp what grows so that a pool's grants never exceed its accelerators.
 
@@ -171,9 +178,7 @@ def _within_capacity(
     result: dict[Key, Envelope] = {}
 
     def size(key: Key) -> int:
-        pool = pools[key[1]]
-        shape = deployments[key[0]].revision.shape_on(pool.shape.accelerator)
-        return shape.accelerators if shape else 1
+        return shares.size(deployments[key[0]], pools[key[1]].shape.accelerator)
 
     for key, envelope in granted.items():
         kept = min(envelope.ceiling, held[key].ceiling) if key in held else 0

@@ -1,6 +1,11 @@
 """Is a plane lost? By its lease AND by its peers' view, with a brake on mass failover. Pure."""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
 from control_plane.reconcile.classify import Evidence, classify
+from control_plane.reconcile.failback import with_return
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import (
@@ -10,37 +15,167 @@ from skerry.fleet.observation import (
     PlaneReport,
     PlaneState,
 )
+from skerry.fleet.verdict import Verdict
 
-# A witness that we do not hear ourselves cannot testify: its report may be of another hour.
+NAMES_TOLD_MAX = 5  # of silent planes, in a sentence
+# Larger fleets are asked of one another only while some plane is silent: each plane speaks of all.
+PLANES_TOLD_MAX = 100
+
+# A witness that we do not hear ourselves cannot testify: its report may be of another hour. Nor can
+# one that sees none of the planes that we do hear: it is cut off itself.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """How many planes are not lost, and which of them fell silent within one lease of each other.
+
+    Where those are more than may be, `frozen`: the fault is taken to be our own.
+    """
+
+    counted: int
+    silent: tuple[str, ...]
+    frozen: bool
+
+    def describe(self) -> str:
+        """Return why moves are frozen, as people read it; empty when they are not."""
+        if not self.frozen:
+            return ""
+        return (
+            f"{len(self.silent)} of {self.counted} planes fell silent at once"
+            f" ({_some(self.silent)}): taken as our own fault, nothing is moved until they are"
+            " heard; `skerry failover plane/NAME` gives one up all the same"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What witnesses that can testify say: by witness, then by the plane that it is about."""
+
+    views: Mapping[str, Mapping[str, PeerView]]
+    blind: frozenset[str]
+    asked: tuple[str, ...]  # every plane that is not lost, of which some may not testify
+    # Of a large fleet, in which each plane looks at few others: who looks at a plane, by plane.
+    about: Mapping[str, tuple[str, ...]] | None = None
+
+    def of(self, plane: str) -> tuple[str, ...]:
+        """Return who is asked about a plane."""
+        return self.asked if self.about is None else self.about.get(plane, ())
 
 
 def judge(snapshot: Snapshot) -> dict[str, PlaneCondition]:
     """Return the condition of every plane, by name; `since` moves only when the state does."""
-    frozen = is_frozen(snapshot)
-    conditions = {}
+    usual = _usual(snapshot) if len(snapshot.planes) > PLANES_TOLD_MAX else {}
+    judged = weigh(snapshot, but=usual)
+    return {plane.name: usual.get(plane.name) or judged[plane.name][0] for plane in snapshot.planes}
+
+
+def _usual(snapshot: Snapshot) -> dict[str, PlaneCondition]:
+    """Return the conditions of those planes that are heard as they were: nothing of it is new."""
+    return {
+        plane.name: plane.condition
+        for plane in snapshot.planes
+        if plane.condition is not None
+        and plane.condition.state is PlaneState.CONNECTED
+        and plane.condition.returned_at is None
+        and _is_fresh(plane, snapshot)
+    }
+
+
+def weigh(
+    snapshot: Snapshot, *, but: Collection[str] = ()
+) -> dict[str, tuple[PlaneCondition, Verdict]]:
+    """Return the condition of every plane with the evidence it rests on, by name, but for some."""
+    freeze, testimony = freeze_of(snapshot), hear_witnesses(snapshot)
+    weighed = {}
     for plane in snapshot.planes:
-        evidence = gather(snapshot, plane, frozen=frozen)
-        rule = classify(evidence)
-        before = plane.condition
-        state = rule.state or (before.state if before else PlaneState.SUSPECT)
-        unchanged = before is not None and before.state is state
-        conditions[plane.name] = PlaneCondition(
-            state=state,
-            since=before.since if unchanged and before else snapshot.now,
-            # A state that is only kept keeps the reason it was reached by.
-            reason=before.reason if rule.state is None and before else rule.reason,
-            witnesses=evidence.witnesses,
-            declared=unchanged and before is not None and before.declared,
-        )
-    return conditions
+        if plane.name in but:
+            continue
+        evidence = gather(snapshot, plane, testimony, frozen=freeze.frozen)
+        condition = _condition(snapshot, plane, evidence)
+        weighed[plane.name] = (condition, _verdict(snapshot.now, condition, evidence, freeze))
+    return weighed
+
+
+def _condition(snapshot: Snapshot, plane: PlaneView, evidence: Evidence) -> PlaneCondition:
+    rule = classify(evidence)
+    before = plane.condition
+    state = rule.state or (before.state if before else PlaneState.SUSPECT)
+    unchanged = before is not None and before.state is state
+    condition = PlaneCondition(
+        state=state,
+        since=before.since if unchanged and before else snapshot.now,
+        # A state that is only kept keeps the reason it was reached by.
+        reason=before.reason if rule.state is None and before else rule.reason,
+        witnesses=evidence.witnesses,
+        declared=unchanged and before is not None and before.declared,
+    )
+    return with_return(condition, plane, snapshot)
+
+
+def _verdict(
+    now: datetime, condition: PlaneCondition, evidence: Evidence, freeze: Freeze
+) -> Verdict:
+    return Verdict(
+        judged_at=now,
+        state=condition.state,
+        before=evidence.before,
+        reason=condition.reason,
+        linked=evidence.connected,
+        silent_seconds=round(evidence.silent_seconds, 3),
+        lease_seconds=evidence.lease_seconds,
+        witnesses=evidence.witnesses,
+        witnesses_needed=evidence.witnesses_needed,
+        grace=evidence.in_grace,
+        frozen=evidence.frozen,
+        planes_counted=freeze.counted,
+        planes_silent=len(freeze.silent),
+        declared=condition.declared,
+    )
 
 
 def is_frozen(snapshot: Snapshot) -> bool:
-    """Say whether so many planes are silent at once that the fault must be our own."""
-    timeout = snapshot.policy.heartbeat_timeout_seconds
-    counted = [p for p in snapshot.planes if not _is_lost(p)]
-    silent = [p for p in counted if not p.link.connected or p.link.silent_seconds > timeout]
-    return len(silent) > len(counted) * snapshot.policy.silent_share_max
+    """Say whether so many planes fell silent at once that the fault must be our own."""
+    return freeze_of(snapshot).frozen
+
+
+def freeze_of(snapshot: Snapshot) -> Freeze:
+    """Return which planes fell silent within one lease of each other, and whether that freezes.
+
+    Those that were silent before count for neither side: over days, planes come and go.
+    """
+    policy = snapshot.policy
+    counted = [plane for plane in snapshot.planes if not _is_lost(plane)]
+    silent = sorted(
+        (_silence(plane, snapshot), plane.name)
+        for plane in counted
+        if not plane.link.connected or plane.link.silent_seconds > policy.heartbeat_timeout_seconds
+    )
+    group: list[str] = []
+    first = 0
+    for last, (seconds, _) in enumerate(silent):
+        while seconds - silent[first][0] > policy.lease_seconds:
+            first += 1
+        if last + 1 - first > len(group):
+            group = [name for _, name in silent[first : last + 1]]
+    able = len(counted) - len(silent) + len(group)
+    return Freeze(
+        counted=able,
+        silent=tuple(sorted(group)),
+        frozen=len(group) > able * policy.silent_share_max,
+    )
+
+
+def _silence(plane: PlaneView, snapshot: Snapshot) -> float:
+    """Return for how long a plane has been silent, also before a start of ours."""
+    condition = plane.condition
+    if condition is None or condition.state not in (PlaneState.SUSPECT, PlaneState.DISCONNECTED):
+        return plane.link.silent_seconds
+    return max(plane.link.silent_seconds, (snapshot.now - condition.since).total_seconds())
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - NAMES_TOLD_MAX} more" if len(names) > NAMES_TOLD_MAX else ""
+    return ", ".join(names[:NAMES_TOLD_MAX]) + more
 
 
 def is_evacuated(snapshot: Snapshot) -> bool:
@@ -62,10 +197,11 @@ def is_held(report: PlaneReport, desired: DesiredState) -> bool:
     return report.held.generation == desired.version.generation
 
 
-def gather(snapshot: Snapshot, plane: PlaneView, *, frozen: bool) -> Evidence:
+def gather(snapshot: Snapshot, plane: PlaneView, testimony: Testimony, *, frozen: bool) -> Evidence:
     """Return the evidence about one plane."""
     policy = snapshot.policy
-    others = [p for p in snapshot.planes if p.name != plane.name and not _is_lost(p)]
+    is_told = len(snapshot.planes) <= PLANES_TOLD_MAX or not _is_fresh(plane, snapshot)
+    others = len(testimony.asked) - (not _is_lost(plane))
     desired = snapshot.desired_of(plane.name)
     report = plane.link.report
     return Evidence(
@@ -78,21 +214,64 @@ def gather(snapshot: Snapshot, plane: PlaneView, *, frozen: bool) -> Evidence:
         in_grace=snapshot.in_grace,
         frozen=frozen,
         witnesses=tuple(
-            PeerView(plane=other.name, verdict=_verdict(snapshot, other, plane.name))
-            for other in others
+            _testified(testimony, other, plane.name)
+            for other in (testimony.of(plane.name) if is_told else ())
+            if other != plane.name
         ),
-        witnesses_needed=min(policy.witnesses_min, len(others)),
+        witnesses_needed=min(policy.witnesses_min, others),
+        peer_reachable=plane.is_peer_reachable,
     )
 
 
-def _verdict(snapshot: Snapshot, witness: PlaneView, subject: str) -> PeerVerdict:
-    """Return what a witness says of the subject; UNKNOWN when the witness itself is not heard."""
-    link = witness.link
-    fresh = link.connected and link.silent_seconds <= snapshot.policy.heartbeat_timeout_seconds
-    if not fresh or link.report is None:
-        return PeerVerdict.UNKNOWN
-    views = {view.plane: view.verdict for view in link.report.peers}
-    return views.get(subject, PeerVerdict.UNKNOWN)
+def hear_witnesses(snapshot: Snapshot) -> Testimony:
+    """Return what the planes that we hear say of one another."""
+    asked = tuple(plane.name for plane in snapshot.planes if not _is_lost(plane))
+    fresh = {plane.name: plane for plane in snapshot.planes if _is_fresh(plane, snapshot)}
+    if len(fresh) == len(snapshot.planes) > PLANES_TOLD_MAX:
+        return Testimony(views={}, blind=frozenset(), asked=asked)  # nobody is judged by it
+    views = {
+        name: {view.plane: view for view in plane.link.report.peers}
+        for name, plane in fresh.items()
+        if plane.link.report is not None
+    }
+    seen = {name for name, plane in fresh.items() if plane.is_peer_reachable}
+    blind = frozenset(name for name, told in views.items() if _is_blind(name, told, seen))
+    about: dict[str, list[str]] | None = None
+    if len(snapshot.planes) > PLANES_TOLD_MAX:
+        about, able = {}, set(asked)
+        for witness, told in sorted(views.items()):
+            for subject in told if witness in able else ():
+                about.setdefault(subject, []).append(witness)
+    return Testimony(
+        views=views,
+        blind=blind,
+        asked=asked,
+        about=None if about is None else {name: tuple(found) for name, found in about.items()},
+    )
+
+
+def _is_blind(witness: str, views: Mapping[str, PeerView], heard: Collection[str]) -> bool:
+    """Say whether a witness sees none of the planes that we hear: its own network is at fault.
+
+    A plane whose gateway alone is down is heard, too, so with three planes a true loss waits until
+    the other one's gateway is back.
+    """
+    verdicts = {view.verdict for name, view in views.items() if name in heard and name != witness}
+    sees = {PeerVerdict.SERVING, PeerVerdict.REACHABLE}
+    return PeerVerdict.UNREACHABLE in verdicts and not verdicts & sees
+
+
+def _testified(testimony: Testimony, witness: str, subject: str) -> PeerView:
+    """Return what a witness says of the subject; UNKNOWN when it cannot testify."""
+    told = testimony.views.get(witness, {}).get(subject)
+    if told is None or (told.is_against and witness in testimony.blind):
+        return PeerView(plane=witness, verdict=PeerVerdict.UNKNOWN)
+    return replace(told, plane=witness)
+
+
+def _is_fresh(plane: PlaneView, snapshot: Snapshot) -> bool:
+    timeout = snapshot.policy.heartbeat_timeout_seconds
+    return plane.link.connected and plane.link.silent_seconds <= timeout
 
 
 def _is_lost(plane: PlaneView) -> bool:

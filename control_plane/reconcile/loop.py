@@ -5,32 +5,41 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Protocol
 
 from control_plane import instruments
 from control_plane.reconcile.actions import (
     Action,
-    PushDesired,
-    RaiseGeneration,
-    RecordReport,
-    RemoveDeployment,
-    SetCondition,
+)
+from control_plane.reconcile.budget import (
+    WINDOW_SECONDS,
+    Budget,
+    Moved,
+    bounded,
+    budget_of,
+    moves_between,
+    recent,
 )
 from control_plane.reconcile.decision import decision_of, with_origins
-from control_plane.reconcile.failover import is_evacuated, is_frozen, judge
+from control_plane.reconcile.failover import Freeze, freeze_of, is_evacuated, is_frozen, judge
 from control_plane.reconcile.kept import Kept, with_kept
 from control_plane.reconcile.memory import (
     Decided,
     Fingerprint,
+    Inputs,
     digest_of,
     fingerprint,
+    inputs_of,
     is_answered,
 )
+from control_plane.reconcile.pace import aside, rest_after, share_evenly
 from control_plane.reconcile.plan import plan_conditions, plan_desired
 from control_plane.reconcile.problem import (
     current_placements,
+    despite_settling,
     placement_problem,
     with_deployment,
 )
@@ -43,25 +52,28 @@ from control_plane.reconcile.relocation import (
     relocated,
     with_reason,
 )
+from control_plane.reconcile.rollout import plan_rollouts
 from control_plane.reconcile.sight import Sight
 from control_plane.reconcile.snapshot import Demand, Seen, Snapshot
+from control_plane.reconcile.storing import batches, store_action, store_together
 from control_plane.reconcile.summary import summarise
 from control_plane.reconcile.supply import supply_of
-from control_plane.store import deployments, desired, planes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.moves import put_moved
-from control_plane.store.plans import Proposal, put_in_force
+from control_plane.store.plans import Proposal, list_applied, put_in_force
 from control_plane.store.requests import Asked
-from control_plane.store.values import Told
+from control_plane.store.rollouts import put_rollout
+from control_plane.store.verdicts import record_freeze
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import UnusablePlan, keep_what_is
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.generation import Version
+from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement, counts_of
+from skerry.fleet.rollout import STATES, Rollout
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict, Infeasible, SkerryError, StaleGeneration
@@ -70,6 +82,9 @@ from skerry.plumbing.tasks import first_of
 _log = logs.get_logger(__name__)
 
 TICK_SECONDS = 1.0  # leases lapse without anybody telling us
+# A plan that fell back and left something without a place is no last word: a solver that was late
+# or died may do better. Without this what it left waited for the next change of the fleet.
+RETRY_SECONDS = 10.0
 ACTOR = "control-plane:reconcile"
 _MOVED_ON = "the fleet has changed since the move was made; look again and repeat it"
 WAITS = "plans wait for an operator's approval; `skerry get plans` shows them"
@@ -91,6 +106,19 @@ class Solver(Protocol):
         """Return a checked plan; its `solver_reason` says why when it is a fallback."""
 
 
+class Recovery(Protocol):
+    """Says when the database knows less than the planes hold; control_plane.recovery.run has it."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Say whether nothing may be placed, pushed or changed."""
+        ...
+
+    async def holds(self, snapshot: Snapshot, epoch: int) -> bool:
+        """Say whether this turn must end here, after doing what there is to do about it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
     """What the loop reaches outside: desired states encoded and pushed, judgements, the solver."""
@@ -99,6 +127,7 @@ class Doors:
     push: Callable[[str, Version, bytes], None]
     judged: Callable[[Mapping[str, PlaneCondition]], None]
     solver: Solver
+    recovery: Recovery | None = None
 
 
 class ReconcileLoop:
@@ -113,13 +142,28 @@ class ReconcileLoop:
         self._clock = clock
         self._epoch = epoch
         self._decided: Decided | None = None
+        self._retry_at: float | None = None
+        self._moved: tuple[Moved, ...] | None = None  # None: not read from the store yet
+        self._freeze = ""
         self._seen: Seen | None = None
+        self._offered: dict[str, Version] = {}
+        self._quiet: Inputs | None = None  # of the last turn, if it had nothing to do
         self._woken = asyncio.Event()
 
     @property
     def epoch(self) -> int:
-        """Return the epoch this loop writes under."""
+        """Return the epoch this loop writes under, 0 while its control plane stands by."""
         return self._epoch
+
+    def lead(self, epoch: int) -> None:
+        """Write under this epoch from now on; 0: no more."""
+        self._epoch = epoch
+        self._quiet = None  # planes are offered what is stored under every epoch anew
+
+    @property
+    def is_recovering(self) -> bool:
+        """Say whether operators' changes are refused: what planes hold is still taken in."""
+        return self._doors.recovery is not None and self._doors.recovery.is_under_way
 
     @property
     def decided(self) -> Decided | None:
@@ -142,8 +186,10 @@ class ReconcileLoop:
 
     async def run(self) -> None:
         """Turn for ever; raises StaleGeneration when another leader has taken over."""
+        share_evenly()
         while True:
             self._woken.clear()
+            began = self._clock.monotonic()
             try:
                 await self.turn()
                 instruments.TURNS.labels("done").inc()
@@ -156,16 +202,23 @@ class ReconcileLoop:
                 # One turn is lost, not the control plane: the next one starts from the whole truth.
                 _log.exception("reconcile.turn-failed")
                 instruments.TURNS.labels("failed").inc()
+            seen = self._seen.snapshot if self._seen is not None else None
+            if (rest := rest_after(seen, self._clock.monotonic() - began)) > 0.0:
+                await self._clock.sleep(rest)
             await first_of(self._woken.wait(), self._clock.sleep(TICK_SECONDS))
 
     async def turn(self) -> None:
         """Do one turn: judge planes, place if anything it depends on moved, push what changed."""
         snapshot = await self._sight.look()
-        conditions = judge(snapshot)
+        conditions = await aside(snapshot, judge, snapshot)
         self._seen = Seen(snapshot=snapshot, conditions=conditions)
         self._doors.judged(conditions)
         _count_planes(conditions)
-        await self._apply(plan_conditions(snapshot, conditions))
+        await self._apply(await aside(snapshot, plan_conditions, snapshot, conditions))
+        await self._raise_freeze(freeze_of(snapshot))
+        recovery = self._doors.recovery
+        if recovery is not None and await recovery.holds(snapshot, self._epoch):
+            return  # what the database has forgotten must not be decided against
         frozen = self._decided is not None and is_frozen(snapshot)
         if frozen and _none_is_declared(conditions):
             return  # silence decides nothing: not that of a fault of ours,
@@ -174,18 +227,46 @@ class ReconcileLoop:
         if frozen:
             # What an operator declared lost is placed elsewhere, and nothing else is moved.
             snapshot = replace(snapshot, policy=replace(snapshot.policy, moves_max=0))
-        seen = fingerprint(snapshot, conditions)
-        answered = is_answered(self._decided, seen, snapshot)
+        inputs = await aside(snapshot, inputs_of, snapshot, conditions)
+        if inputs is not None and inputs == self._quiet and not self._is_retry_due():
+            return  # all was decided, stored and told already
+        self._quiet = None
+        budget = await self._budget(snapshot)
+        if not snapshot.policy.advisory:  # what an operator approves is no move of ours
+            snapshot = replace(snapshot, policy=bounded(snapshot.policy, budget))
+        seen = await aside(snapshot, fingerprint, snapshot, conditions)
+        answered = is_answered(self._decided, seen, snapshot) and not self._is_retry_due()
         if not answered and not (frozen and is_evacuated(snapshot)):
             await self._place(snapshot, conditions, seen)
             # Solving took its time: a plane may have joined or gone meanwhile.
-            snapshot = await self._sight.look()
-            conditions = judge(snapshot)
+            snapshot, inputs = await self._sight.look(), None
+            conditions = await aside(snapshot, judge, snapshot)
         if self._decided is None:
             return
         snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)
-        await self._apply(plan_desired(snapshot, conditions))
-        self._push_all(snapshot)
+        snapshot = await self._roll(snapshot, conditions)
+        actions = await aside(snapshot, plan_desired, snapshot, conditions)
+        await self._apply(actions)
+        await self._push_all(snapshot)
+        self._quiet = None if actions else inputs
+
+    async def _roll(self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Snapshot:
+        """Store how rollouts go on, before any plane is told what they allow."""
+        held = {one.deployment: one for one in snapshot.rollouts}
+        for rollout in plan_rollouts(snapshot, conditions):
+            before = held.get(rollout.deployment)
+            await self._database.run(put_rollout, self._context(), rollout, before)
+            held[rollout.deployment] = rollout
+            _log.info(
+                "rollout.moved",
+                deployment=rollout.deployment,
+                revision=rollout.revision,
+                state=rollout.state,
+                plane=rollout.plane,
+                reason=rollout.reason,
+            )
+        _count_rollouts(held.values())
+        return replace(snapshot, rollouts=tuple(held[name] for name in sorted(held)))
 
     async def plan(self, deployment: Deployment | None) -> PlannedChange:
         """Return what placing would change, with `deployment` applied if given; changes nothing."""
@@ -251,11 +332,52 @@ class ReconcileLoop:
         self.wake()
         return done
 
+    def _is_retry_due(self) -> bool:
+        return self._retry_at is not None and self._clock.monotonic() >= self._retry_at
+
     async def _is_deposed(self) -> bool:
         try:
             return await self._database.run_read(leading_epoch) != self._epoch
         except SkerryError:
             return False  # not known: the next write is refused if it is so
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """Return why moves wait that would be made otherwise, in words; nothing when none does."""
+        told = [self._freeze] if self._freeze else []
+        if self._seen is not None and self._moved:
+            snapshot = self._seen.snapshot
+            per_minute = snapshot.policy.moves_per_minute_max
+            told.append(budget_of(self._moved, per_minute, snapshot.now).describe())
+        return tuple(filter(None, told))
+
+    async def _budget(self, snapshot: Snapshot) -> Budget:
+        """Return how many moves are left of this minute, also of a leader's before us."""
+        if self._moved is None:
+            begin = snapshot.now - timedelta(seconds=WINDOW_SECONDS)
+            plans = await self._database.run_read(list_applied, begin)
+            self._moved = tuple(Moved(at=p.decided_at, replicas=p.decision.moves) for p in plans)
+        self._moved = recent(self._moved, snapshot.now)
+        return budget_of(self._moved, snapshot.policy.moves_per_minute_max, snapshot.now)
+
+    async def _raise_freeze(self, freeze: Freeze) -> None:
+        """Tell once that moves are frozen, and once that they are so no more."""
+        instruments.FROZEN_PLANES.set(len(freeze.silent) if freeze.frozen else 0)
+        told, before = freeze.describe(), self._freeze
+        if bool(told) != bool(before):
+            _log.warning("moves.frozen" if told else "moves.thawed", planes=len(freeze.silent))
+            why = told or "planes are heard again: moves are frozen no more"
+            await self._database.run(record_freeze, self._context(), freeze.frozen, why)
+        self._freeze = told
+
+    def _note_moves(self, snapshot: Snapshot, replicas: int) -> None:
+        """Count what was moved, and place anew once more may be: this plan may have made do."""
+        if replicas:
+            moved = Moved(at=snapshot.now, replicas=replicas)
+            self._moved = (*(self._moved or ()), moved)
+        budget = budget_of(self._moved or (), snapshot.policy.moves_per_minute_max, snapshot.now)
+        if budget.freed_seconds is not None and self._retry_at is None:
+            self._retry_at = self._clock.monotonic() + max(TICK_SECONDS, budget.freed_seconds)
 
     async def _place(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
@@ -268,10 +390,14 @@ class ReconcileLoop:
             if counts_of(plan.placements) != counts_of(in_force.placements):
                 held = _proposal(plan, seconds, snapshot, kept)
             plan, kept = in_force, ()
+        bars = supply_of(snapshot, conditions).bars
+        moves = moves_between(snapshot.placements, plan.placements, bars)
+        told = _proposal(plan, seconds, snapshot, kept)
+        told = replace(told, decision=replace(told.decision, moves=moves))
         changed, waits = await self._database.run(
             put_in_force,
             self._context(),
-            _proposal(plan, seconds, snapshot, kept),
+            told,
             snapshot.placements,
             digest_of(seen, snapshot.policy),
             held,
@@ -279,6 +405,9 @@ class ReconcileLoop:
         if waits is not None:
             _log.info("plan.held", number=waits)
         self._decided = Decided(fingerprint=seen, plan=plan, kept=kept)
+        fell_short = plan.solver_reason and plan.unplaced
+        self._retry_at = self._clock.monotonic() + RETRY_SECONDS if fell_short else None
+        self._note_moves(snapshot, moves)
         instruments.SOLVE_SECONDS.observe(seconds)
         instruments.PENDING_REPLICAS.set(sum(u.replicas for u in plan.unplaced))
         instruments.COST.set(plan.cost_per_hour)
@@ -294,9 +423,11 @@ class ReconcileLoop:
     async def _solve(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
     ) -> tuple[PlacementPlan, tuple[Kept, ...], float]:
-        problem = placement_problem(snapshot, conditions)
+        problem = await aside(snapshot, placement_problem, snapshot, conditions)
         started = self._clock.monotonic()
         plan = with_origins(await self._doors.solver.solve(problem), snapshot.placements)
+        if (more := despite_settling(plan, snapshot, conditions)) is not None:
+            plan = with_origins(await self._doors.solver.solve(more), snapshot.placements)
         if plan.solver_reason:
             _log.warning("solver.fell-back", solver=plan.solver, reason=plan.solver_reason)
         drained = supply_of(snapshot, conditions).drained
@@ -306,46 +437,60 @@ class ReconcileLoop:
     def _context(self) -> WriteContext:
         return WriteContext(epoch=self._epoch, actor=ACTOR, now=self._clock.now())
 
-    def _push_all(self, snapshot: Snapshot) -> None:
-        """Offer every plane its stored state: a leader's first turn re-pushes under its epoch."""
+    async def _push_all(self, snapshot: Snapshot) -> None:
+        """Offer every plane its stored state once in this term; the link sends what is not held."""
+        new: list[tuple[Version, DesiredState]] = []
         for state in snapshot.desired:
-            if not state.required_features:  # never told anything yet
-                continue
-            payload, _ = self._doors.encode(state)
             version = Version(epoch=self._epoch, generation=state.version.generation)
-            self._doors.push(state.plane, version, payload)
+            # Without features it was never told anything yet.
+            if state.required_features and self._offered.get(state.plane, NEVER) < version:
+                new.append((version, state))
+        payloads = await aside(snapshot, self._encoded, new)
+        for (version, state), payload in zip(new, payloads, strict=True):
+            self._offer(state.plane, version, payload)
+
+    def _encoded(self, states: list[tuple[Version, DesiredState]]) -> list[bytes]:
+        return [self._doors.encode(state)[0] for _, state in states]
+
+    def _offer(self, plane: str, version: Version, payload: bytes) -> None:
+        self._doors.push(plane, version, payload)
+        self._offered[plane] = version
 
     async def _apply(self, actions: tuple[Action, ...]) -> None:
+        for batch in batches(actions):
+            if len(batch) > 1 and await self._apply_together(batch):
+                continue
+            for action in batch:
+                _log.info("action", does=action.describe())
+                try:
+                    await self._apply_one(action)
+                except StaleGeneration:
+                    raise
+                except SkerryError as error:
+                    # One plane that cannot be recorded or told must not stop the others.
+                    _log.warning("action.failed", does=action.describe(), error=str(error))
+                    continue
+                instruments.ACTIONS.labels(type(action).__name__).inc()
+
+    async def _apply_together(self, actions: Sequence[Action]) -> bool:
+        """Say whether all were stored, in one transaction; if not, none was."""
+        try:
+            pushed = await self._database.run(
+                store_together, self._context(), actions, self._doors.encode
+            )
+        except SkerryError:
+            return False  # one by one, it will show which of them it was
         for action in actions:
             _log.info("action", does=action.describe())
-            try:
-                await self._apply_one(action)
-            except StaleGeneration:
-                raise
-            except SkerryError as error:
-                # One plane that cannot be recorded or told must not stop the others.
-                _log.warning("action.failed", does=action.describe(), error=str(error))
-                continue
             instruments.ACTIONS.labels(type(action).__name__).inc()
+        for told in pushed:
+            self._offer(*told)
+        return True
 
     async def _apply_one(self, action: Action) -> None:
-        write = self._context()
-        match action:
-            case RecordReport(report=report):
-                await self._database.run(planes.record_report, write, report)
-            case SetCondition(plane=plane, condition=condition, before=before):
-                await self._database.run(planes.set_condition, write, plane, condition, before)
-            case PushDesired(desired=state, expected_generation=expected):
-                payload, digest = self._doors.encode(state)
-                told = Told(payload=payload, digest=digest, envelopes=state.envelopes)
-                version = await self._database.run(
-                    desired.put_desired, write, state.plane, told, expected
-                )
-                self._doors.push(state.plane, version, payload)
-            case RaiseGeneration(plane=plane, at_least=at_least):
-                await self._database.run(desired.raise_generation, write, plane, at_least)
-            case RemoveDeployment(deployment=name):
-                await self._database.run(deployments.remove_deployment, write, name)
+        pushed = await self._database.run(store_action, self._context(), action, self._doors.encode)
+        if pushed is not None:
+            self._offer(*pushed)
 
 
 def _none_is_declared(conditions: Mapping[str, PlaneCondition]) -> bool:
@@ -360,6 +505,12 @@ def _proposal(
         placements=plan.placements,
         summary=summarise(plan, snapshot.placements),
     )
+
+
+def _count_rollouts(rollouts: Iterable[Rollout]) -> None:
+    states = Counter(rollout.state for rollout in rollouts)
+    for state in STATES:
+        instruments.ROLLOUTS.labels(state).set(states[state])
 
 
 def _count_planes(conditions: Mapping[str, PlaneCondition]) -> None:

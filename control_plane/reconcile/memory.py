@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control_plane.reconcile.failback import is_timed
 from control_plane.reconcile.kept import Kept
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.snapshot import Snapshot
@@ -19,6 +20,7 @@ from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import counts_of
 from skerry.fleet.pool import Pool
 from skerry.fleet.profile import with_measured
+from skerry.fleet.rollout import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,41 @@ class Decided:
     plan: PlacementPlan
     holds: bool = True
     kept: tuple[Kept, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All that placing and telling planes go by, to see that a turn has nothing new.
+
+    Thousands of planes make it worth while: what did not move is the same object as the turn
+    before, and equal at a glance.
+    """
+
+    parts: tuple[object, ...]
+    planes: tuple[object, ...]
+    states: tuple[PlaneState, ...]
+
+
+def inputs_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Inputs | None:
+    """Return what a turn goes by; None while time alone may change what it does."""
+    at_rest = (Stage.COMPLETE, Stage.ROLLED_BACK)
+    under_way = any(rollout.stage not in at_rest for rollout in snapshot.rollouts)
+    if under_way or any(is_timed(one, snapshot) for one in conditions.values()):
+        return None
+    told = snapshot.demands, snapshot.pools, snapshot.placements, snapshot.desired
+    rest = snapshot.cordons, snapshot.profiles, snapshot.digests, snapshot.rollouts
+    return Inputs(
+        parts=(*told, *rest, snapshot.revisions, snapshot.policy),
+        planes=tuple(
+            part
+            for plane in snapshot.planes
+            for part in (
+                *(plane.identity, plane.gateway, plane.nodes_digest, plane.link.report),
+                plane.gone_after(snapshot.policy.lease_seconds),
+            )
+        ),
+        states=tuple(conditions[plane.name].state for plane in snapshot.planes),
+    )
 
 
 def digest_of(seen: Fingerprint, policy: ReconcilePolicy) -> str:

@@ -5,7 +5,7 @@ its envelopes arrive in the snapshot, and everything follows from them level by 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from control_plane.reconcile.actions import (
     Action,
@@ -16,26 +16,26 @@ from control_plane.reconcile.actions import (
     SetCondition,
 )
 from control_plane.reconcile.envelopes import Key, grant_envelopes
-from control_plane.reconcile.failover import is_held
-from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from control_plane.reconcile.failover import is_held, weigh
+from control_plane.reconcile.peering import Peering, peering_of
+from control_plane.reconcile.shares import Shares, shares_of
+from control_plane.reconcile.snapshot import Demand, PlaneView, Snapshot
 from skerry.fleet.coefficients import Coefficients, coefficients_of
 from skerry.fleet.cordon import Cordons
 from skerry.fleet.desired import (
     ENGINE_TECHNIQUES,
     FEATURES_NEEDED,
     NODE_CORDONS,
+    ROLLOUTS,
     Assignment,
     DesiredState,
-    PeerPlane,
 )
-from skerry.fleet.digests import with_digests
 from skerry.fleet.engine import is_of_first_release
 from skerry.fleet.generation import Version
 from skerry.fleet.names import SEPARATOR
 from skerry.fleet.node import NodeCordon, digest_of_nodes
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope
-from skerry.fleet.pool import Pool
 
 Conditions = Mapping[str, PlaneCondition]
 Measured = Mapping[str, tuple[Coefficients, ...]]  # by deployment
@@ -44,15 +44,33 @@ Measured = Mapping[str, tuple[Coefficients, ...]]  # by deployment
 def plan_conditions(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ...]:
     """Record what planes report of themselves and what we judge of them."""
     actions: list[Action] = []
+    judged_anew = any(_is_another(plane, conditions) for plane in snapshot.planes)
+    weighed = weigh(snapshot) if judged_anew else {}
     for plane in snapshot.planes:
         report = plane.link.report
         if report is not None and _says_anything_new(report, plane):
             actions.append(RecordReport(report=report))
-        judged = conditions[plane.name]
-        if plane.condition is None or plane.condition.state is not judged.state:
-            before = plane.condition.state if plane.condition else None
-            actions.append(SetCondition(plane=plane.name, condition=judged, before=before))
+        judged, held = conditions[plane.name], plane.condition
+        if snapshot.is_young and report is None and judged.state is PlaneState.SUSPECT:
+            continue  # we were away ourselves: that it was not heard yet is no news of it
+        if _is_another(plane, conditions):
+            before = held.state if held else None
+            _, told = weighed[plane.name]
+            actions.append(
+                SetCondition(plane=plane.name, condition=judged, before=before, verdict=told)
+            )
+        elif held is not None and _goes_back_otherwise(held, judged):
+            actions.append(SetCondition(plane=plane.name, condition=judged, before=held.state))
     return tuple(actions)
+
+
+def _goes_back_otherwise(held: PlaneCondition, judged: PlaneCondition) -> bool:
+    return (held.returned_at, held.displaced) != (judged.returned_at, judged.displaced)
+
+
+def _is_another(plane: PlaneView, conditions: Conditions) -> bool:
+    held = plane.condition
+    return held is None or held.state is not conditions[plane.name].state
 
 
 def _says_anything_new(report: PlaneReport, plane: PlaneView) -> bool:
@@ -72,7 +90,7 @@ def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ..
     Planes that are lost are told again when they are back, with the state of that time.
     """
     granted = grant_envelopes(snapshot, conditions)
-    measured = measured_costs(snapshot)
+    facts = _facts_of(snapshot, granted, measured_costs(snapshot))
     actions: list[Action] = []
     for plane in snapshot.planes:
         if conditions[plane.name].state is PlaneState.LOST:
@@ -83,7 +101,7 @@ def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ..
         if held > generation:
             actions.append(RaiseGeneration(plane=plane.name, at_least=held))
             continue
-        wanted = desired_state(snapshot, plane, granted, measured)
+        wanted = _desired_state(facts, plane)
         if stored is None or not _same_content(stored, wanted):
             actions.append(PushDesired(desired=wanted, expected_generation=generation))
     return (*actions, *_removals(snapshot, conditions))
@@ -98,6 +116,23 @@ def measured_costs(snapshot: Snapshot) -> Measured:
     return {name: coefficients for name, coefficients in found if coefficients}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What the desired states of all planes are made of, looked up once for all of them.
+
+    `here` are envelopes by plane and deployment, `serving` planes by deployment.
+    """
+
+    snapshot: Snapshot
+    demands: tuple[Demand, ...]
+    kinds: Mapping[str, str]  # of accelerator, by pool
+    here: Mapping[tuple[str, str], tuple[Envelope, ...]]
+    serving: Mapping[str, frozenset[str]]
+    measured: Measured
+    shares: Shares
+    peering: Peering
+
+
 def desired_state(
     snapshot: Snapshot,
     plane: PlaneView,
@@ -105,25 +140,49 @@ def desired_state(
     measured: Measured,
 ) -> DesiredState:
     """Return what a plane is to be told; the store gives it its version."""
+    return _desired_state(_facts_of(snapshot, granted, measured), plane)
+
+
+def _facts_of(snapshot: Snapshot, granted: Mapping[Key, Envelope], measured: Measured) -> _Facts:
     pools = {pool.name: pool for pool in snapshot.pools}
-    node_cordons = _node_cordons(snapshot, plane)
+    here: dict[tuple[str, str], list[Envelope]] = {}
+    serving: dict[str, set[str]] = {}
+    for (name, pool), envelope in sorted(granted.items()):
+        plane = pools[pool].plane.name
+        here.setdefault((plane, name), []).append(envelope)
+        if envelope.ceiling > 0:
+            serving.setdefault(name, set()).add(plane)
+    told = {name: frozenset(planes) for name, planes in serving.items()}
+    return _Facts(
+        snapshot=snapshot,
+        demands=tuple(sorted(snapshot.demands, key=lambda d: d.deployment.name)),
+        kinds={name: pool.shape.accelerator for name, pool in pools.items()},
+        here={key: tuple(found) for key, found in here.items()},
+        serving=told,
+        measured=measured,
+        shares=shares_of(snapshot),
+        peering=peering_of(snapshot.planes, told),
+    )
+
+
+def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
+    node_cordons = _node_cordons(facts.snapshot, plane)
+    peers = facts.peering.names(plane)
     assignments = []
-    for demand in sorted(snapshot.demands, key=lambda d: d.deployment.name):
+    for demand in facts.demands:
         name = demand.deployment.name
-        here = tuple(
-            envelope
-            for key, envelope in sorted(granted.items())
-            if key[0] == name and pools[key[1]].plane.name == plane.name
-        )
-        kinds = {pools[envelope.pool].shape.accelerator for envelope in here}
+        here = facts.here.get((plane.name, name), ())
+        kinds = {facts.kinds[envelope.pool] for envelope in here}
+        deployment, candidate = facts.shares.told(demand.deployment, plane.name, here)
         assignments.append(
             Assignment(
-                deployment=with_digests(demand.deployment, snapshot.digests),
+                deployment=deployment,
                 envelopes=here,
-                serving_planes=_serving_planes(name, granted, pools),
+                candidate=candidate,
+                serving_planes=_serving_planes(facts, plane, name, peers),
                 tombstone=demand.deleting,
                 coefficients=tuple(
-                    one for one in measured.get(name, ()) if one.accelerator in kinds
+                    one for one in facts.measured.get(name, ()) if one.accelerator in kinds
                 ),
             )
         )
@@ -131,19 +190,10 @@ def desired_state(
         plane=plane.name,
         version=Version(epoch=0, generation=0),
         assignments=tuple(assignments),
-        peers=tuple(
-            PeerPlane(
-                plane=other.name,
-                cloud=other.identity.cloud,
-                region=other.identity.region,
-                peer_address=other.gateway.peer,
-                residency_zones=other.identity.residency_zones,
-            )
-            for other in sorted(snapshot.planes, key=lambda p: p.name)
-            if other.name != plane.name and other.gateway.peer
-        ),
+        peers=tuple(facts.peering.every[name] for name in peers),
         required_features=_features(assignments, node_cordons),
         node_cordons=node_cordons,
+        planes=facts.peering.planes,
     )
 
 
@@ -155,9 +205,12 @@ def _features(
     if node_cordons:
         needed.append(NODE_CORDONS)
     # Of a deployment that it runs nothing of, a plane need not understand the engine.
-    here = (one.deployment.revision.engine for one in assignments if one.envelopes)
-    if not all(map(is_of_first_release, here)):
+    here = [one for one in assignments if one.envelopes]
+    engines = (revision.engine for one in here for revision in one.revisions)
+    if not all(map(is_of_first_release, engines)):
         needed.append(ENGINE_TECHNIQUES)
+    if any(one.candidate is not None for one in here):
+        needed.append(ROLLOUTS)
     return tuple(needed)
 
 
@@ -184,13 +237,12 @@ def _same_content(stored: DesiredState, wanted: DesiredState) -> bool:
 
 
 def _serving_planes(
-    deployment: str, granted: Mapping[Key, Envelope], pools: Mapping[str, Pool]
+    facts: _Facts, plane: PlaneView, deployment: str, peers: tuple[str, ...]
 ) -> tuple[str, ...]:
-    serving = {
-        pools[pool].plane.name
-        for (name, pool), envelope in granted.items()
-        if name == deployment and envelope.ceiling > 0
-    }
+    """Return who serves the deployment, of a large fleet as far as the plane is told of them."""
+    serving = facts.serving.get(deployment, frozenset())
+    if facts.peering.planes:
+        serving = serving.intersection((plane.name, *peers))
     return tuple(sorted(serving))
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from control_plane.reconcile.failback import adopted, gone_back, kept_out, settling
 from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.supply import supply_of
+from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.fleet.placement import Placement
@@ -20,10 +22,17 @@ def placement_problem(
 
     Without `empties` what runs where it is drained counts as staying there.
     """
+    current = current_placements(snapshot, conditions)
+    counts = {(p.deployment, p.pool): p for p in current}
+    out = kept_out(counts, snapshot, conditions)
+    if empties:
+        moved = gone_back(counts, snapshot, conditions)
+        current = tuple(moved[key] for key in sorted(moved))
     demands = tuple(
         DemandedDeployment(
             deployment=with_measured(demand.deployment, snapshot.profiles),
             replicas=demand.deployment.scaling.min_replicas,
+            pools=_allowed(demand, snapshot, out),
         )
         for demand in snapshot.demands
         if not demand.deleting
@@ -34,9 +43,7 @@ def placement_problem(
         now=snapshot.now,
         pools=supply.pools,
         demands=demands,
-        current=tuple(
-            p for p in current_placements(snapshot, conditions) if p.deployment in wanted
-        ),
+        current=tuple(p for p in current if p.deployment in wanted),
         bars=supply.bars,
         move_cost_dollars=snapshot.policy.move_cost_dollars,
         moves_max=snapshot.policy.moves_max,
@@ -48,24 +55,56 @@ def placement_problem(
 def current_placements(snapshot: Snapshot, conditions: Conditions) -> tuple[Placement, ...]:
     """Return what counts as placed: the last decision, and what a plane brought back with it.
 
-    A plane that comes back after being lost still runs what its disk told it; adopting that costs
-    no start, so the scheduler must see it as current.
+    A plane that comes back after being lost still runs what its disk told it; adopting what found
+    no other place costs no start, so the scheduler must see it as current.
     """
     known = {pool.name for pool in snapshot.pools}
     counts = {(p.deployment, p.pool): p for p in snapshot.placements if p.pool in known}
     for plane in snapshot.planes:
         condition = conditions.get(plane.name)
-        if condition is None or condition.state is not PlaneState.RECOVERING:
+        if condition is None or not _brings_something(condition, snapshot):
             continue
         for demand in snapshot.demands:
             for pool in (pool for pool in snapshot.pools if pool.plane.name == plane.name):
+                key = demand.deployment.name, pool.name
+                stored = counts.pop(key, None)
                 running = _running(snapshot, demand, plane.name, pool.name)
-                stored = counts.get((demand.deployment.name, pool.name))
-                if running > (stored.count if stored else 0):
-                    counts[demand.deployment.name, pool.name] = Placement(
-                        deployment=demand.deployment.name, pool=pool.name, count=running
-                    )
+                more = max(adopted(demand, running, counts), stored.count if stored else 0)
+                if stored is not None:
+                    counts[key] = replace(stored, count=more)
+                elif more:
+                    counts[key] = Placement(deployment=key[0], pool=key[1], count=more)
     return tuple(counts[key] for key in sorted(counts))
+
+
+def despite_settling(
+    plan: PlacementPlan, snapshot: Snapshot, conditions: Conditions
+) -> PlacementProblem | None:
+    """Return the problem in which planes that are back take what the plan found no place for.
+
+    Nothing else moves. None when all has a place, or no such plane is waited for.
+    """
+    waited_for = any(settling(condition, snapshot) for condition in conditions.values())
+    if not plan.unplaced or not waited_for:
+        return None
+    at_once = replace(snapshot, policy=replace(snapshot.policy, settle_seconds=0.0, moves_max=0))
+    problem = placement_problem(at_once, conditions)
+    known = {demanded.deployment.name for demanded in problem.demands}
+    placed = (one for one in plan.placements if one.count and one.deployment in known)
+    return replace(problem, current=tuple(placed))
+
+
+def _brings_something(condition: PlaneCondition, snapshot: Snapshot) -> bool:
+    return condition.state is PlaneState.RECOVERING or settling(condition, snapshot)
+
+
+def _allowed(
+    demand: Demand, snapshot: Snapshot, out: Mapping[str, set[str]]
+) -> tuple[str, ...] | None:
+    closed = out.get(demand.deployment.name)
+    if not closed:
+        return None
+    return tuple(pool.name for pool in snapshot.pools if pool.name not in closed)
 
 
 def with_deployment(snapshot: Snapshot, changed: Demand) -> Snapshot:

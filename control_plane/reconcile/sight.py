@@ -1,12 +1,14 @@
 """Sight: one read of the store and the link as a Snapshot; does I/O, decides nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from control_plane.reconcile.policy import ReconcilePolicy, with_regions
+from control_plane.reconcile.missing import Missing, look_for
+from control_plane.reconcile.policy import ReconcilePolicy, policy_for, with_regions
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
 from control_plane.store.engine import Database
-from control_plane.store.snapshot import StoreSnapshot, load
+from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import StoredDesired, StoredEntry
 from skerry.fleet.catalogue import Region, RegisteredModel
 from skerry.fleet.desired import DesiredState
@@ -14,6 +16,7 @@ from skerry.fleet.digests import Digests
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.fleet.profile import Profile, Profiles
+from skerry.fleet.rollout import Stage
 from skerry.plumbing.clock import Clock
 
 
@@ -31,6 +34,13 @@ class LiveLinks(Protocol):
         """Return the newest report of every plane heard."""
 
 
+class Outages(Protocol):
+    """When the database was away; control_plane.leading.outage.DatabaseSight is the real one."""
+
+    def seconds_since_back(self, now: float) -> float | None:
+        """Return how long it has been back; 0 while it is away, None when it never was."""
+
+
 class Sight:
     """Looks at the fleet."""
 
@@ -41,12 +51,16 @@ class Sight:
         clock: Clock,
         policy: ReconcilePolicy,
         decode: Callable[[bytes, Version], DesiredState],
+        *,
+        outages: Outages | None = None,
     ) -> None:
         self._database = database
         self._links = links
         self._clock = clock
         self._policy = policy
         self._decode = decode
+        self._outages = outages
+        self._missing = Missing()
         self._stored: StoreSnapshot | None = None
         self._told: dict[str, tuple[StoredDesired, DesiredState]] = {}
         self._regions: tuple[Region, ...] = ()
@@ -58,15 +72,16 @@ class Sight:
 
     async def look(self) -> Snapshot:
         """Return the fleet as stored and as heard, at one `now`."""
-        stored = self._stored = await self._database.run_read(load, self._stored)
+        stored = self._stored = await self._database.run_read(renew, self._stored)
         now = self._clock.now()
         return Snapshot(
             now=now,
             since_start_seconds=self._links.since_start_seconds,
-            policy=self._policy_for(stored.regions),
-            demands=tuple(
-                Demand(deployment=d.deployment, deleting=d.deleting) for d in stored.deployments
+            since_database_back_seconds=(
+                self._outages.seconds_since_back(self._clock.monotonic()) if self._outages else None
             ),
+            policy=policy_for(self._policy_for(stored.regions), len(stored.planes)),
+            demands=_demands(stored),
             planes=self._planes(stored),
             pools=tuple(p.pool for p in stored.pools_at(now)),
             placements=stored.placements,
@@ -74,6 +89,8 @@ class Sight:
             desired=self._desired(stored),
             profiles=self._profiles_of(stored.profiles),
             digests=self._digests_of(stored.base_models),
+            rollouts=stored.rollouts,
+            revisions=stored.rolled.revisions,
         )
 
     def _policy_for(self, regions: tuple[Region, ...]) -> ReconcilePolicy:
@@ -115,6 +132,12 @@ class Sight:
 
     def _planes(self, stored: StoreSnapshot) -> tuple[PlaneView, ...]:
         known = {plane.identity.name: plane for plane in stored.planes}
+        self._missing = look_for(
+            self._missing,
+            {name: tuple(shape.name for shape in plane.pools) for name, plane in known.items()},
+            {report.identity.name: report for report in self._links.reports()},
+            self._clock.monotonic(),
+        )
         views = [
             PlaneView(
                 identity=plane.identity,
@@ -123,6 +146,7 @@ class Sight:
                 condition=plane.condition,
                 link=self._links.view(name),
                 nodes_digest=plane.nodes_digest,
+                missing=self._missing.of(name),
             )
             for name, plane in known.items()
         ]
@@ -139,3 +163,18 @@ class Sight:
             if report.identity.name not in known
         ]
         return tuple(sorted(views, key=lambda view: view.name))
+
+
+def _demands(stored: StoreSnapshot) -> tuple[Demand, ...]:
+    """Return what is wanted; where a rollout went back, at the revision that serves."""
+    back = {one.deployment: one for one in stored.rollouts if one.stage is Stage.ROLLED_BACK}
+    demands = []
+    for one in stored.deployments:
+        name, asked = one.deployment.name, one.deployment.revision.number
+        rollout = back.get(name)
+        deployment = one.deployment
+        if rollout is not None and rollout.revision == asked:
+            serving = stored.rolled.revisions.get(name, {}).get(rollout.stable)
+            deployment = replace(deployment, revision=serving) if serving else deployment
+        demands.append(Demand(deployment=deployment, deleting=one.deleting, asked_revision=asked))
+    return tuple(demands)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.fleet.cordon import Cordon
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.digests import Digests
 from skerry.fleet.observation import (
@@ -23,6 +23,10 @@ from skerry.fleet.observation import (
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape
 from skerry.fleet.profile import Profiles
+from skerry.fleet.rollout import Rollout
+
+# By deployment and number: those that a rollout speaks of.
+Revisions = Mapping[str, Mapping[int, Revision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +53,22 @@ class PlaneView:
     condition: PlaneCondition | None
     link: LinkView
     nodes_digest: str | None = None  # of its nodes as they are stored
+    # Known pools that its reports have left out without a break, and for how many seconds.
+    missing: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:
         """Return the plane's short id."""
         return self.identity.name
+
+    @property
+    def is_peer_reachable(self) -> bool:
+        """Say whether other planes' gateways can reach this one's at all."""
+        return bool(self.gateway.peer)
+
+    def gone_after(self, seconds: float) -> tuple[str, ...]:
+        """Return the pools that were missing from its reports for so long."""
+        return tuple(pool for pool, missing in self.missing if missing >= seconds)
 
     def replicas(self, deployment: str, pool: str) -> tuple[ObservedReplica, ...]:
         """Return the reported replicas of a deployment on a pool (none when nothing was heard)."""
@@ -68,10 +83,15 @@ class PlaneView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """A deployment as stored; `deleting` means an operator asked for its end."""
+    """A deployment as stored; `deleting` means an operator asked for its end.
+
+    Where a rollout went back, it is at the revision that serves; `asked_revision` is the number of
+    the one that operators want, 0 where that is the same.
+    """
 
     deployment: Deployment
     deleting: bool = False
+    asked_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +100,8 @@ class Snapshot:
 
     now: datetime
     since_start_seconds: float
+    # Since our database answers again; None when it was never away.
+    since_database_back_seconds: float | None = None
     policy: ReconcilePolicy = field(default_factory=ReconcilePolicy)
     demands: tuple[Demand, ...] = ()
     planes: tuple[PlaneView, ...] = ()
@@ -90,16 +112,39 @@ class Snapshot:
     cordons: tuple[Cordon, ...] = ()
     profiles: Profiles = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
+    rollouts: tuple[Rollout, ...] = ()
+    revisions: Revisions = field(default_factory=dict)
+    # Found by name, for fleets in which to look through all for each is thousands by thousands.
+    _planes: Mapping[str, PlaneView] = field(init=False, repr=False, compare=False)
+    _desired: Mapping[str, DesiredState] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index what is found by name."""
+        object.__setattr__(self, "_planes", {plane.name: plane for plane in self.planes})
+        object.__setattr__(self, "_desired", {state.plane: state for state in self.desired})
 
     @property
     def in_grace(self) -> bool:
         """Say whether nothing may expire yet because we ourselves were away."""
+        return self.grace_left_seconds > 0.0
+
+    @property
+    def grace_left_seconds(self) -> float:
+        """Return how long nothing may expire yet: after a start, and after a database outage."""
+        away = [self.since_start_seconds]
+        if self.since_database_back_seconds is not None:
+            away.append(self.since_database_back_seconds)
+        return max(0.0, self.policy.grace_seconds() - min(away))
+
+    @property
+    def is_young(self) -> bool:
+        """Say whether planes may not have found us yet since a start of ours."""
         return self.since_start_seconds < self.policy.grace_seconds()
 
     @property
     def is_waiting(self) -> bool:
         """Say whether planes we knew are still to be heard after a start of ours."""
-        return self.in_grace and any(
+        return self.is_young and any(
             plane.link.report is None
             for plane in self.planes
             if plane.condition is None or plane.condition.state is not PlaneState.LOST
@@ -107,11 +152,11 @@ class Snapshot:
 
     def desired_of(self, plane: str) -> DesiredState | None:
         """Return the desired state last stored for a plane."""
-        return next((state for state in self.desired if state.plane == plane), None)
+        return self._desired.get(plane)
 
     def plane(self, name: str) -> PlaneView | None:
         """Return a plane by name."""
-        return next((plane for plane in self.planes if plane.name == name), None)
+        return self._planes.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

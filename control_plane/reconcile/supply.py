@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from control_plane.reconcile.failback import settling
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from scheduler.problem import PoolBar
 from skerry.fleet.cordon import Cordons
@@ -54,8 +55,10 @@ def supply_of(snapshot: Snapshot, conditions: Conditions, *, empties: bool = Tru
     drained: set[str] = set()
     for pool in snapshot.pools:
         condition = conditions.get(pool.plane.name)
-        bar = _bar(pool, condition, cordons, empties=empties)
         plane = planes.get(pool.plane.name)
+        bar = _gone(pool, condition, plane, snapshot) or _bar(
+            pool, snapshot, conditions, cordons, empties=empties
+        )
         if condition is not None and condition.state in HEARD and plane is not None:
             cordon = cordons.of_pool(pool)
             if cordon is not None and cordon.draining:
@@ -76,11 +79,27 @@ def supply_of(snapshot: Snapshot, conditions: Conditions, *, empties: bool = Tru
     return Supply(pools=tuple(pools), bars=tuple(bars), drained=frozenset(drained))
 
 
+def _gone(
+    pool: Pool, condition: PlaneCondition | None, plane: PlaneView | None, snapshot: Snapshot
+) -> PoolBar | None:
+    """Return the bar of a pool that a plane which is heard has not reported for a lease's time.
+
+    One report without it says nothing; a plane that has no such pool any more says so for ever.
+    """
+    if condition is None or condition.state not in HEARD or plane is None:
+        return None
+    if pool.shape.name not in plane.gone_after(snapshot.policy.lease_seconds):
+        return None
+    reason = f"plane {plane.name} has not reported it for a lease's time"
+    return PoolBar(pool=pool.name, reason=reason, keeps_current=False)
+
+
 def _bar(
-    pool: Pool, condition: PlaneCondition | None, cordons: Cordons, *, empties: bool
+    pool: Pool, snapshot: Snapshot, conditions: Conditions, cordons: Cordons, *, empties: bool
 ) -> PoolBar | None:
     """Return why a pool takes nothing new; None when it does."""
     plane = pool.plane.name
+    condition = conditions.get(plane)
     if condition is None:
         return PoolBar(pool=pool.name, reason="its plane was never heard", keeps_current=True)
     if condition.state is PlaneState.LOST:
@@ -92,6 +111,12 @@ def _bar(
     if cordon is not None and cordon.draining:
         told = f"{cordon.part.scope.value} {cordon.part.name} is being drained"
         return PoolBar(pool=pool.name, reason=told, keeps_current=not empties)
+    if settling(condition, snapshot):
+        told = (
+            f"plane {plane} was lost and is back: nothing moves there before it was heard for"
+            f" {snapshot.policy.settle_seconds:g} s without a break"
+        )
+        return PoolBar(pool=pool.name, reason=told, keeps_current=True)
     if pool.terms.cordoned:
         return PoolBar(pool=pool.name, reason="cordoned", keeps_current=True)
     return None

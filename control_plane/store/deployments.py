@@ -18,6 +18,7 @@ from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
+from control_plane.store.rollouts import forget_rollout
 from control_plane.store.values import (
     Answer,
     AppliedDeployment,
@@ -300,6 +301,7 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
         raise Infeasible(f"deployment {name!r} is wanted: only one marked for deletion can go")
     placed = tables.placements
     session.execute(delete(placed).where(placed.c.deployment == name))
+    forget_rollout(session, name)
     session.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
     effect = Effect(before=_spec(held))
     append_change(session, write, "deployment.removed", _subject(held.deployment), "gone", effect)
@@ -529,7 +531,7 @@ def _summary(deployment: Deployment, held: StoredDeployment | None) -> str:
         return f"created at revision {number}"
     if held.deployment.revision.number != number:
         return f"revision {held.deployment.revision.number} -> {number}"
-    names = ("scaling", "policy", "routing", "labels", "project")
+    names = ("scaling", "policy", "routing", "rollout", "labels", "project")
     changed = [n for n in names if getattr(held.deployment, n) != getattr(deployment, n)]
     return f"{', '.join(changed)} changed, revision {number} as before"
 

@@ -126,6 +126,29 @@ def raise_generation(session: Session, write: WriteContext, plane: str, at_least
     return version
 
 
+def put_held(
+    session: Session, write: WriteContext, plane: str, told: Told, version: Version
+) -> None:
+    """Store what a plane holds as what it was told last, whatever was stored before.
+
+    Only for a recovery: the plane's disk knows more than the database does.
+    """
+    check_epoch(session, write.epoch)
+    table = tables.desired_states
+    values = {
+        "epoch": version.epoch,
+        "generation": version.generation,
+        "payload": told.payload,
+        "digest": told.digest,
+        "updated_at": write.now,
+    }
+    session.execute(delete(table).where(table.c.plane == plane))
+    session.execute(insert(table).values(plane=plane, **values))
+    _replace_envelopes(session, plane, told.envelopes, version.generation)
+    effect = Effect(after={"epoch": version.epoch, "generation": version.generation})
+    append_change(session, write, "desired.adopted", _subject(plane), f"at {version}", effect)
+
+
 def _load(session: Session, plane: str | None) -> dict[str, StoredDesired]:
     table = tables.desired_states
     query = select(table).order_by(table.c.plane)

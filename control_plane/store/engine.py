@@ -32,6 +32,13 @@ _LIMITS = (
     "-c statement_timeout=5s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
     " -c timezone=UTC"
 )
+# A host that vanished answers nothing, not even that it is gone: TCP alone would wait for minutes.
+_PATIENCE = {
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
 _BEGIN = "skerry_begin"
 
 
@@ -175,7 +182,7 @@ def open_database(url: str) -> Database:
     return Database(
         create_engine(
             parsed,
-            connect_args={"connect_timeout": CONNECT_SECONDS, "options": _LIMITS},
+            connect_args={"connect_timeout": CONNECT_SECONDS, "options": _LIMITS, **_PATIENCE},
             pool_pre_ping=True,  # the database may have been restarted since
         )
     )

@@ -14,9 +14,11 @@ from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.nodes import record_nodes
 from control_plane.store.requests import Asked, answered, keep_told
 from control_plane.store.values import StoredPlane
+from control_plane.store.verdicts import keep_verdict
 from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
 from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.pool import PoolShape
+from skerry.fleet.verdict import Verdict
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 
 _PLANE = TypeAdapter(StoredPlane)
@@ -62,9 +64,11 @@ def set_condition(
     plane: str,
     condition: PlaneCondition,
     before: PlaneState | None,
+    verdict: Verdict | None = None,
 ) -> bool:
-    """Keep how the plane is judged; return whether that was new. Only a new state is a change.
+    """Keep how the plane is judged, and by which evidence; return whether that was new.
 
+    Only a new state is a change in the log.
     StaleGeneration unless its state is `before`, the one it was judged from: an operator declared
     it lost meanwhile.
     """
@@ -77,6 +81,8 @@ def set_condition(
     if (held.condition.state if held.condition else None) is not before:
         raise StaleGeneration(f"plane {plane!r} was judged otherwise meanwhile; look again")
     _judge(session, write, held, condition)
+    if verdict is not None:
+        keep_verdict(session, write, plane, verdict)
     return True
 
 
@@ -110,8 +116,18 @@ def declare_lost(session: Session, write: WriteContext, names: Sequence[str], as
             reason=f"declared lost by {write.actor}{why}",
             witnesses=held.condition.witnesses if held.condition else (),
             declared=True,
+            displaced=held.condition.displaced if held.condition else (),
         )
         _judge(session, write, held, condition)
+        verdict = Verdict(
+            judged_at=write.now,
+            state=condition.state,
+            before=held.condition.state if held.condition else None,
+            reason=condition.reason,
+            witnesses=condition.witnesses,
+            declared=True,
+        )
+        keep_verdict(session, write, held.identity.name, verdict)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -134,6 +135,15 @@ def list_plans(
     query = select(*columns).order_by(table.c.number.desc()).limit(limit)
     if below is not None:
         query = query.where(table.c.number < below)
+    return tuple(_stored(row, ()) for row in session.execute(query).mappings())
+
+
+def list_applied(session: Session, after: datetime) -> tuple[StoredPlan, ...]:
+    """Return the plans put in force after a moment, by the leader itself; without placements."""
+    table = tables.plans
+    columns = [column for column in table.c if column is not table.c.placements]
+    mine = table.c.state == PlanState.APPLIED.value
+    query = select(*columns).where(mine, table.c.decided_at > after).order_by(table.c.number)
     return tuple(_stored(row, ()) for row in session.execute(query).mappings())
 
 

@@ -20,7 +20,7 @@ _ENVIRONMENT = "migrations/env.py"
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to this release's schema; Infeasible when it is newer than that."""
-    _refuse_newer(url)
+    refuse_newer(url)
     with translated():
         command.upgrade(alembic_config(url), revision)
 
@@ -51,7 +51,8 @@ def alembic_config(url: str) -> Config:
     return config
 
 
-def _refuse_newer(url: str) -> None:
+def refuse_newer(url: str) -> None:
+    """Raise Infeasible when the schema is newer than this release."""
     found = current(url)
     if found is None:
         return

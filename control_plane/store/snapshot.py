@@ -29,6 +29,7 @@ from control_plane.store.placements import last_decision, list_placements
 from control_plane.store.planes import list_planes
 from control_plane.store.pools import list_pools
 from control_plane.store.prices import Price, list_prices
+from control_plane.store.rollouts import all_revisions_of, list_rollouts, revisions_of
 from control_plane.store.values import (
     Decision,
     StoredDeployment,
@@ -39,8 +40,10 @@ from control_plane.store.values import (
 )
 from skerry.fleet.catalogue import Region, RegisteredModel, Reservation
 from skerry.fleet.cordon import Cordon, Cordons
+from skerry.fleet.deployment import Revision
 from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profile
+from skerry.fleet.rollout import Rollout, Stage
 from skerry.fleet.terms import pool_at
 
 
@@ -53,6 +56,14 @@ class Unlogged:
 
     decisions: Sequence[tuple[Any, ...]]
     planes: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rolled:
+    """The revisions that rollouts speak of beside the present ones: which, and what they are."""
+
+    wanted: frozenset[tuple[str, int]]
+    revisions: Mapping[str, Mapping[int, Revision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +86,14 @@ class StoreSnapshot:
     regions: tuple[Region, ...]
     profiles: tuple[StoredEntry[Profile], ...]
     base_models: tuple[RegisteredModel, ...]
+    rollouts: tuple[Rollout, ...]
+    rolled: Rolled
     unlogged: Unlogged
 
     def pools_at(self, now: datetime) -> tuple[StoredPool, ...]:
         """Return the pools with what prices by time, reservations and cordons make of them."""
+        if not (self.prices or self.reservations or self.cordons):
+            return self.pools  # of thousands none need be looked at
         reserved: dict[str, list[Reservation]] = {}
         for reservation in self.reservations:
             reserved.setdefault(reservation.pool, []).append(reservation)
@@ -105,8 +120,9 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "regions": lambda s: tuple(entry.value for entry in list_entries(s, REGIONS)),
     "profiles": lambda s: list_entries(s, PROFILES),
     "base_models": lambda s: tuple(entry.value for entry in list_entries(s, REGISTERED_MODELS)),
+    "rollouts": list_rollouts,
 }
-_RESTING = frozenset({"profiles", "base_models"})
+_RESTING = frozenset({"profiles", "base_models", "rollouts"})
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
@@ -114,9 +130,10 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "changes": frozenset(),
     "cloud": frozenset(),
     "deployment": frozenset({"deployments"}),
-    "deployment.removed": frozenset({"deployments", "placements"}),
+    "deployment.removed": frozenset({"deployments", "placements", "rollouts"}),
     "desired": frozenset({"desired"}),
     "domain": frozenset({"cordons"}),
+    "fleet": frozenset(),
     "leadership": frozenset(),
     "placements": frozenset({"placements"}),
     "plan": frozenset({"placements", "decision"}),
@@ -126,6 +143,7 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "profile": frozenset({"profiles"}),
     "region": frozenset({"regions"}),
     "reservation": frozenset({"reservations"}),
+    "rollout": frozenset({"rollouts"}),
 }
 
 
@@ -142,7 +160,9 @@ def load(session: Session, held: StoreSnapshot | None = None) -> StoreSnapshot:
         resting = _RESTING - _moved(session, held.sequence, sequence)
         still = {name: getattr(held, name) for name in resting}
     parts = {name: _read(session, name, held) for name in _PARTS.keys() - still.keys()}
-    return StoreSnapshot(sequence=sequence, unlogged=_unlogged(session), **parts, **still)
+    found = parts | still
+    rolled = _rolled(session, found, held)
+    return StoreSnapshot(sequence=sequence, unlogged=_unlogged(session), rolled=rolled, **found)
 
 
 def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
@@ -168,7 +188,29 @@ def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
         known = {one.deployment.name: one for one in held.deployments}
         found = ((known.get(one.deployment.name), one) for one in parts["deployments"])
         parts["deployments"] = tuple(before if before == one else one for before, one in found)
-    return replace(held, sequence=sequence, unlogged=unlogged, **parts)
+    both = {"deployments": held.deployments, "rollouts": held.rollouts} | parts
+    rolled = _rolled(session, both, held)
+    return replace(held, sequence=sequence, unlogged=unlogged, rolled=rolled, **parts)
+
+
+def _rolled(session: Session, found: Mapping[str, Any], held: StoreSnapshot | None) -> Rolled:
+    """Return the revisions beside the present ones; those of `held` while they are the same."""
+    present = {d.deployment.name: d.deployment.revision.number for d in found["deployments"]}
+    wanted: set[tuple[str, int]] = set()
+    for rollout in found["rollouts"]:
+        name = rollout.deployment
+        numbers = rollout.revisions
+        if rollout.stage is Stage.COMPLETE and rollout.revision == present.get(name):
+            continue
+        wanted.update((name, number) for number in numbers)
+    without = present.keys() - {rollout.deployment for rollout in found["rollouts"]}
+    # Of an older release, or just applied: those before the present one may be what serves.
+    several = [name for name in without if present[name] > 1]
+    if several:
+        wanted.update(all_revisions_of(session, several))
+    if held is not None and held.rolled.wanted == wanted:
+        return held.rolled
+    return Rolled(wanted=frozenset(wanted), revisions=revisions_of(session, wanted))
 
 
 def _read(session: Session, part: str, held: StoreSnapshot | None) -> Any:

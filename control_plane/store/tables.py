@@ -24,6 +24,8 @@ from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
+from skerry.fleet.rollout import Rollout
+from skerry.fleet.verdict import Verdict
 
 # Names of constraints are part of the schema: a migration can only drop what it can name.
 metadata = MetaData(
@@ -39,6 +41,7 @@ metadata = MetaData(
 NAME = String(63)
 POOL = String(63)
 ETAG = String(32)
+ADDRESS = String(255)
 
 leadership = Table(
     "leadership",
@@ -53,6 +56,39 @@ leadership = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("holder", String(255), nullable=False),
     Column("taken_at", UtcTime),
+)
+
+# Until when the leader's term lasts, by the database's clock: NULL is given up, or was never given.
+# Not in `leadership`: each write of the leader shares that row's lock, and renewals must not wait.
+leadership_terms = Table(
+    "leadership_terms",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        CheckConstraint("id = 1", name="single_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("operator_address", ADDRESS, nullable=False),
+    Column("link_address", ADDRESS, nullable=False),
+    Column("http_address", ADDRESS, nullable=False),
+)
+
+# What each control plane says of itself once a second; times are of the database's clock.
+control_planes = Table(
+    "control_planes",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("operator_address", ADDRESS, nullable=False),
+    Column("link_address", ADDRESS, nullable=False),
+    Column("http_address", ADDRESS, nullable=False),
+    Column("software", String(63), nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("heard_at", UtcTime, nullable=False),
 )
 
 # The counter is a row, not a database sequence: sequences commit out of order, and whoever watches
@@ -250,6 +286,16 @@ leases = Table(
     Column("replicas_ready", Integer, nullable=False),
 )
 
+# How far the newest revision of each deployment is. An older release does not know them: it tells
+# every plane to run it, and what it told is taken for rolled out afterwards.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("deployment", NAME, primary_key=True),
+    Column("rollout", ValueColumn(Rollout), nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
 # How long replicas took to their first answer: the newest 64 of a base model, engine, its
 # configuration (a digest, or unknown) and accelerator kind. At most 8,192 rows
 # (cold_starts.py), so no index beside the key.
@@ -290,6 +336,31 @@ envelopes = Table(
     Column("target", Integer, nullable=False),
     Column("ceiling", Integer, nullable=False),
     Column("generation", BigInteger, nullable=False),
+)
+
+# There while a restored database was not yet reconciled with what the planes hold.
+recovery = Table(
+    "recovery",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        CheckConstraint("id = 1", name="single_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("since", UtcTime, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Why each plane's state was what, the newest of every plane.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("judged_at", UtcTime, nullable=False),
+    Column("verdict", ValueColumn(Verdict), nullable=False),
 )
 
 requests = Table(

@@ -1,10 +1,12 @@
 """What the store hands out beside the fleet's own values; each is frozen and holds no row."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from skerry.fleet.catalogue import Region
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
 from skerry.fleet.names import DEFAULT_PROJECT
@@ -12,6 +14,7 @@ from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, Pool, PoolShape, PoolTerms
+from skerry.fleet.rollout import Rollout
 
 Value = TypeVar("Value")
 
@@ -144,6 +147,7 @@ class Decision:
     solver_reason: str = ""
     # Replicas left where they are drained: (deployment, pool, replicas, why).
     kept: tuple[tuple[str, str, int, str], ...] = ()
+    moves: int = 0  # of healthy replicas, that it makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,3 +225,47 @@ class Answer:
     entry: StoredEntry[Any] | None = None
     # What `Apply` did, as JSON: the call says of which kind. The first release kept it as an entry.
     applied_all: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedDeployment:
+    """A deployment as planes hold it, and every revision of it that they hold."""
+
+    deployment: Deployment
+    revisions: tuple[Revision, ...]
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedPlane:
+    """What a plane holds, to be known as what it was told last.
+
+    Without a payload only its generation is known; what it was told before stays.
+    """
+
+    plane: str
+    version: Version
+    payload: bytes = b""
+    digest: bytes = b""
+    envelopes: tuple[Envelope, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """All that ends a recovery, for one transaction.
+
+    `superseded` are deployments whose served name another one has by now; `terms`, by pool, and
+    `regions` are written only where the database has none; `epoch_floor` is what the next epoch
+    must be above, 0 where the present one may stay.
+    """
+
+    deployments: tuple[AdoptedDeployment, ...] = ()
+    superseded: tuple[str, ...] = ()
+    planes: tuple[AdoptedPlane, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    terms: tuple[tuple[str, PoolTerms], ...] = ()
+    regions: tuple[Region, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    epoch_floor: int = 0
+    summary: str = ""
+    details: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

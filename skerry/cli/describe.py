@@ -1,5 +1,6 @@
 """`skerry describe KIND NAME`: one thing with all that is around it, for people."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,6 +121,7 @@ def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
         lines=(
             *(f"pending: {why}" for why in row.pending),
             _routing(row.deployment.routing),
+            *_rollout(client, name),
             *_measured(client, row.deployment.revision),
         ),
     )
@@ -128,6 +130,14 @@ def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
     yield _listed(client, "replicas", f'observed.deployment = "{name}"')
     yield Section(title="revisions", kind="revisions", rows=client.list_revisions(name))
     yield _changes(client, f"deployments/{name}")
+
+
+def _rollout(client: "OperatorClient", name: str) -> Iterator[str]:
+    from skerry.client.rollouts import sentence_of
+    from skerry.plumbing.errors import NotFound
+
+    with contextlib.suppress(NotFound):  # just applied, or deleted
+        yield f"rollout: {sentence_of(client.get_rollout(name))}"
 
 
 def _routing(routing: "Routing") -> str:

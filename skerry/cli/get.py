@@ -8,6 +8,7 @@ import typer
 
 from skerry.cli.session import UsageFault, session_of
 from skerry.cli.watched_rows import printer, watch_rows
+from skerry.fleet.observation import HEARD
 from skerry.plumbing.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 ENTRIES = ("accelerator-kinds", "base-models", "reservations", "clouds", "regions", "profiles")
 KINDS = (
     *("planes", "pools", "nodes", "deployments", "revisions", "placements", "replicas", "plans"),
-    "changes",
+    "rollouts",
+    *("control-planes", "changes"),
     *ENTRIES,
     *("prices", "cordons"),
 )
@@ -72,9 +74,13 @@ def get(
             return
         else:
             found = _one(client, plural, name) if name else _all(client, plural, which)
+        is_asked = plural == "planes" and output == "table" and _is_any_silent(found)
+        freeze = client.get_freeze() if is_asked else ""
     console = session.console()
     if output == render.Format.TABLE:
         listed = (found,) if name else found
+        if freeze:
+            console.print(freeze)
         if listed:
             console.print(render.render_table(render.COLUMNS[plural], listed))
         else:
@@ -82,6 +88,11 @@ def get(
     else:
         text = render.render_json(found) if output == "json" else render.render_yaml(found)
         typer.echo(text)
+
+
+def _is_any_silent(found: Any) -> bool:
+    rows = found if isinstance(found, Sequence) else (found,)
+    return any(row.state not in HEARD for row in rows)
 
 
 def _with_labels(plural: str, passes: str, selector: str) -> str:
@@ -126,7 +137,7 @@ def _all(client: "OperatorClient", plural: str, which: "Which") -> Any:
         from skerry.client.catalogue_calls import LISTED_KINDS
 
         return client.list_entries(LISTED_KINDS[plural], which)
-    return getattr(client, f"list_{plural}")(which)
+    return getattr(client, f"list_{plural.replace('-', '_')}")(which)
 
 
 def _one(client: "OperatorClient", plural: str, name: str) -> Any:
@@ -149,12 +160,16 @@ def _one(client: "OperatorClient", plural: str, name: str) -> Any:
             from skerry.client.catalogue_calls import LISTED_KINDS
 
             return client.get_entry(LISTED_KINDS[kind], name)
+        case "rollouts":
+            return client.get_rollout(name)
         case "plans":
             return find_row(client.list_plans(), name, "plan")
         case "prices":
             raise UsageFault("prices have no name; `skerry get prices` lists them by pool")
         case "cordons":
             return find_row(client.list_cordons(), name, "cordon")
+        case "control-planes":
+            return find_row(client.list_control_planes(), name, "control plane")
         case "replicas":
             return find_row(client.list_replicas(), name, "replica")
         case _:

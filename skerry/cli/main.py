@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from skerry.cli import (
+    backup,
     catalogue,
     changes,
     chat,
     deployments,
     down,
+    drill,
     engine,
     get,
     load,
@@ -25,6 +27,8 @@ from skerry.cli import (
     pools,
     profile,
     questions,
+    recover,
+    rollout,
     schedule,
     up,
     watch,
@@ -88,11 +92,16 @@ app.add_typer(catalogue.models, name="base-model")
 app.add_typer(catalogue.clouds, name="cloud")
 app.add_typer(catalogue.regions, name="region")
 app.add_typer(catalogue.prices, name="price")
+app.add_typer(rollout.app, name="rollout")
+questions.explain_app.command("rollout")(rollout.explain_rollout)
 app.command()(operations.cordon)
 app.command()(operations.uncordon)
 app.command()(operations.drain)
 app.command()(operations.failover)
 app.command()(operations.move)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.add_typer(recover.app, name="recover")
 app.command()(changes.changes)
 app.command()(watch.watch)
 app.command()(logs.logs)
@@ -101,6 +110,7 @@ app.command()(load.load)
 app.command()(profile.profile)
 app.command()(schedule.schedule)
 app.add_typer(engine.app, name="engine")
+app.add_typer(drill.app, name="drill")
 
 
 @app.command("demo")

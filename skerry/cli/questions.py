@@ -38,6 +38,26 @@ def explain_deployment(
         print_explanation(session.console(), found)
 
 
+@explain_app.command("plane")
+def explain_plane(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The plane.")],
+    output: Output = "table",
+) -> None:
+    """Say why a plane is judged as it is, and what would have to happen for it to be lost."""
+    from skerry.cli.explain_plane import print_plane
+    from skerry.cli.render import render_json
+
+    check_output(output)
+    session = session_of(context)
+    with session.operator() as client:
+        found = client.explain_plane(name)
+    if output == "json":
+        typer.echo(render_json(found))
+    else:
+        print_plane(session.console(), found)
+
+
 def what_if(
     context: typer.Context,
     lose: Annotated[list[str] | None, typer.Option("--lose", help=hypotheses.LOSE_HELP)] = None,

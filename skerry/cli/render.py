@@ -112,6 +112,14 @@ COLUMNS: Mapping[str, Columns] = {
         ("REPLICAS", lambda r: ", ".join(r.replicas)),
         ("MESSAGE", lambda r: r.message),
     ),
+    "control-planes": (
+        ("NAME", lambda r: r.name),
+        ("ROLE", lambda r: r.role),
+        ("EPOCH", lambda r: r.epoch or "-"),
+        ("ADDRESS", lambda r: r.address),
+        ("SINCE", lambda r: _minute(r.since)),
+        ("SOFTWARE", lambda r: r.software),
+    ),
     "replicas": (
         ("NAME", lambda r: r.name),
         ("DEPLOYMENT", lambda r: r.observed.deployment),
@@ -122,6 +130,16 @@ COLUMNS: Mapping[str, Columns] = {
         ("HTTP", lambda r: r.observed.http),
         ("REPORTED", lambda r: f"{r.report_age_seconds:.1f} s ago"),
         ("MESSAGE", lambda r: r.observed.message),
+    ),
+    "rollouts": (
+        ("DEPLOYMENT", lambda r: r.name),
+        ("REVISION", lambda r: r.revision),
+        ("BEFORE", lambda r: r.stable_revision or "-"),
+        ("STATE", lambda r: r.state.replace("_", " ")),
+        ("SINCE", lambda r: _minute(r.since)),
+        ("PLANE", lambda r: r.plane or "-"),
+        ("DONE", lambda r: ", ".join(r.planes_done)),
+        ("REASON", lambda r: r.reason),
     ),
     "plans": (
         ("PLAN", lambda r: r.name),

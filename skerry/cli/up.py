@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from skerry.cli.supervisor.layout import DataDirectory, Layout
+    from skerry.cli.supervisor.preparation import Choices
     from skerry.plumbing.processes import ProcessRecord
 
 # Each plane is shown by the foreground display this often.
@@ -28,6 +29,8 @@ class _Wanted:
     engine: str | None
     runtimes: tuple[str, ...]
     restart_control_plane: bool
+    control_planes: int | None
+    database: str | None
 
 
 def up(
@@ -42,6 +45,14 @@ def up(
     runtime: Annotated[
         list[str] | None,
         typer.Option("--runtime", help="local (default) or ray, for all planes; or PLANE=ray."),
+    ] = None,
+    control_planes: Annotated[
+        int | None,
+        typer.Option("--control-planes", help="One leads, the others stand by; needs --database."),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", help="postgresql://USER@HOST/NAME; default an SQLite file."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Where the fleet lives; default ~/.skerry.")
@@ -72,6 +83,8 @@ def up(
             engine=engine,
             runtimes=tuple(runtime or ()),
             restart_control_plane=restart_control_plane,
+            control_planes=control_planes,
+            database=database,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -106,18 +119,20 @@ async def start_fleet(
     engine: str | None,
     *,
     restart_control_plane: bool,
-    runtimes: tuple[str, ...] = (),
+    choices: "Choices | None" = None,
 ) -> "tuple[Layout, ProcessRecord]":
     """Prepare the directory and start its supervisor; None leaves planes or engine as before."""
     import sys
 
     from skerry.cli.supervisor.log_files import begin_log
     from skerry.cli.supervisor.parts import process_environment
-    from skerry.cli.supervisor.preparation import prepare
+    from skerry.cli.supervisor.preparation import AS_BEFORE, prepare
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.processes import spawn
 
-    layout = prepare(directory, planes, engine, SystemClock().now(), os.environ, runtimes)
+    layout = prepare(
+        directory, planes, engine, SystemClock().now(), os.environ, choices or AS_BEFORE
+    )
     argv = [sys.executable, "-m", "skerry.cli.supervisor", str(directory.root)]
     if restart_control_plane:
         argv.append("--restart-control-plane")
@@ -136,6 +151,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
 
     from skerry.cli.down import stop_directory
     from skerry.cli.supervisor.open_files import hard_limit, shortage
+    from skerry.cli.supervisor.preparation import Choices
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.tasks import first_of, stop_on_signals
 
@@ -148,7 +164,11 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
         wanted.planes,
         wanted.engine,
         restart_control_plane=wanted.restart_control_plane,
-        runtimes=wanted.runtimes,
+        choices=Choices(
+            runtimes=wanted.runtimes,
+            control_planes=wanted.control_planes,
+            database=wanted.database,
+        ),
     )
     stop = asyncio.Event()
     stop_on_signals(stop)
@@ -184,7 +204,7 @@ async def wait_until_ready(
     from skerry.plumbing.ids import SystemIds
 
     clock = SystemClock()
-    context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+    context = Context(endpoints=layout.operator_addresses, data_directory=directory.root)
     async with AsyncOperatorClient(context, SystemIds(clock), "user:skerry-up") as client:
         async for progress in until_ready(directory, layout, supervisor, client, clock):
             state = "answers" if progress.control_plane else "is starting"
@@ -243,10 +263,14 @@ def describe_fleet(fleet: "dict[str, object]") -> str:
     planes = fleet["planes"]
     assert isinstance(control_planes, list)
     assert isinstance(planes, list)
-    state = "up" if control_planes[0]["pid"] else "down"
-    parts = [
+    # `control-plane-2` reads as a name, the only one there is as words.
+    deciding = [
+        f"{one['name'].replace('control-plane', 'control plane')} {'up' if one['pid'] else 'down'}"
+        for one in control_planes
+    ]
+    serving = [
         f"{p['name']} {'up' if p['agent_pid'] and p['gateway_pid'] else 'down'}"
         f" ({len(p['replicas'])} replicas)"
         for p in planes
     ]
-    return f"control plane {state}; " + ", ".join(parts)
+    return ", ".join(deciding) + "; " + ", ".join(serving)

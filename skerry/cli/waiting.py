@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from skerry.plumbing.errors import DeadlineExceeded
+from skerry.plumbing.errors import DeadlineExceeded, Infeasible, NotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,8 @@ def wait_ready(
         missing = [row for row in rows if not is_ready(row)]
         if not missing:
             return
+        for row in missing:
+            _check_rollout(client, row)
         if clock.monotonic() >= end:
             raise DeadlineExceeded(
                 f"not ready after {seconds_max:g} s: {'; '.join(map(_told, missing))}"
@@ -61,6 +63,21 @@ def _at_its_revision(row: "DeploymentRow", client: "OperatorClient") -> "Deploym
         if replica.observed.revision == number and replica.observed.state is ReplicaState.READY
     ]
     return replace(row, replicas_ready=min(len(ready), row.replicas_ready))
+
+
+def _check_rollout(client: "OperatorClient", row: "DeploymentRow") -> None:
+    """Raise Infeasible where the present revision was taken back: it will not come by waiting."""
+    from skerry.client.rollouts import sentence_of
+
+    try:
+        rollout = client.get_rollout(row.name)
+    except NotFound:  # nothing is decided yet
+        return
+    if rollout.revision == row.deployment.revision.number and rollout.has_failed:
+        raise Infeasible(
+            f"{row.name}: {sentence_of(rollout)}; apply a revision that works, or"
+            f" `skerry rollout resume {row.name}` tries this one again"
+        )
 
 
 def is_ready(row: "DeploymentRow") -> bool:

@@ -5,9 +5,15 @@ from typing import Any
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
+from skerry.api.operator.v1.recovery_pb2_grpc import RecoveryServiceStub
 
 # Generated code declares no types.
-_SERVICES: tuple[Any, ...] = (OperatorServiceStub, CatalogueServiceStub, OperationsServiceStub)
+_SERVICES: tuple[Any, ...] = (
+    OperatorServiceStub,
+    CatalogueServiceStub,
+    OperationsServiceStub,
+    RecoveryServiceStub,
+)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 

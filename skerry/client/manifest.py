@@ -25,6 +25,7 @@ from skerry.fleet.deployment import (
     Tolerate,
 )
 from skerry.fleet.intent import Intent, subject_of
+from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing
 from skerry.plumbing import yaml_document
 from skerry.plumbing.errors import InvalidInput
@@ -143,6 +144,7 @@ def _to_deployment(parsed: schema.DeploymentFile, document: yaml_document.Docume
             scaling=scaling,
             policy=policy,
             routing=_to_routing(spec.routing),
+            rollout=_to_rollout(spec.rollout),
         )
 
 
@@ -193,6 +195,16 @@ def _to_routing(part: schema.RoutingPart) -> Routing:
     )
 
 
+def _to_rollout(part: schema.RolloutPart) -> RolloutPolicy:
+    return RolloutPolicy(
+        soak_seconds=part.soak,
+        ready_seconds_max=part.ready_max,
+        max_surge=part.max_surge,
+        max_unavailable=part.max_unavailable,
+        on_failure=part.on_failure,
+    )
+
+
 def _to_policy(part: schema.PlacementPart, document: yaml_document.Document) -> PlacementPolicy:
     spread, tolerate = part.spread, part.tolerate
     with placed(document, "spec", "placement"):
@@ -211,4 +223,5 @@ def _to_policy(part: schema.PlacementPart, document: yaml_document.Document) -> 
                 LatencyLimit(client_region=limit.from_, seconds_max=limit.max)
                 for limit in part.latency
             ),
+            fail_back=part.fail_back,
         )

@@ -17,6 +17,7 @@ from skerry.fleet.deployment import (
     ServiceObjective,
 )
 from skerry.fleet.intent import Intent
+from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing
 from skerry.plumbing import yaml_document
 
@@ -57,6 +58,8 @@ def render_manifest(deployment: Deployment) -> Mapping:
         spec["placement"] = _placement(deployment.policy)
     if deployment.routing != Routing():
         spec["routing"] = _routing(deployment.routing)
+    if deployment.rollout != RolloutPolicy():
+        spec["rollout"] = _rollout(deployment.rollout)
     return {
         "apiVersion": "skerry/v1",
         "kind": "Deployment",
@@ -96,6 +99,16 @@ def _routing(routing: Routing) -> Mapping:
     }
 
 
+def _rollout(policy: RolloutPolicy) -> Mapping:
+    return {
+        "soak": format_duration(policy.soak_seconds),
+        "readyMax": format_duration(policy.ready_seconds_max),
+        "maxSurge": policy.max_surge,
+        "maxUnavailable": policy.max_unavailable,
+        "onFailure": policy.on_failure.value,
+    }
+
+
 def _placement(policy: PlacementPolicy) -> Mapping:
     values: Mapping = {
         "clouds": list(policy.clouds),
@@ -126,4 +139,6 @@ def _placement(policy: PlacementPolicy) -> Mapping:
             {"from": limit.client_region, "max": format_duration(limit.seconds_max)}
             for limit in policy.latency
         ]
+    if policy.fail_back is not None:
+        values["failBack"] = policy.fail_back.value
     return values

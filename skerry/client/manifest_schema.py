@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from skerry.client.quantities import parse_bytes, parse_duration
-from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailureDomain
+from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailBack, FailureDomain
 from skerry.fleet.engine import (
     ADAPTERS_MAX,
     DRAFT_LENGTHS_MAX,
@@ -22,6 +22,7 @@ from skerry.fleet.engine import (
 )
 from skerry.fleet.names import NAME_CHARACTERS_MAX
 from skerry.fleet.pool import CapacityClass
+from skerry.fleet.rollout import READY_SECONDS_MAX, SOAK_SECONDS_MAX, SURGE_MAX, OnFailure
 from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
 
 _INT32_MAX = 2**31 - 1
@@ -264,6 +265,7 @@ class PlacementPart(Part):
         Field(max_length=_LIST_ITEMS_MAX),
     ] = []
     latency: Annotated[list[LatencyPart], Field(max_length=_LIST_ITEMS_MAX)] = []
+    fail_back: Annotated[FailBack, Field(strict=False)] | None = None
 
 
 class QueuePart(Part):
@@ -281,6 +283,16 @@ class RoutingPart(Part):
     queue: QueuePart = QueuePart()
 
 
+class RolloutPart(Part):
+    """How a new revision reaches the planes."""
+
+    soak: Annotated[Duration, Field(le=SOAK_SECONDS_MAX)] = 60.0
+    ready_max: Annotated[Duration, Field(le=READY_SECONDS_MAX)] = 0.0
+    max_surge: Annotated[int, Field(ge=1, le=SURGE_MAX)] = 1
+    max_unavailable: Annotated[int, Field(ge=0, le=SURGE_MAX)] = 1
+    on_failure: Annotated[OnFailure, Field(strict=False)] = OnFailure.ROLLBACK
+
+
 class Spec(Part):
     """What is wanted."""
 
@@ -291,6 +303,7 @@ class Spec(Part):
     scaling: ScalingPart = ScalingPart()
     placement: PlacementPart = PlacementPart()
     routing: RoutingPart = RoutingPart()
+    rollout: RolloutPart = RolloutPart()
 
 
 class DeploymentFile(Part):

@@ -10,9 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from skerry.client import catalogue_calls, intent_calls, operations, questions, rows
+from skerry.client import (
+    catalogue_calls,
+    intent_calls,
+    operations,
+    questions,
+    recovery,
+    rollouts,
+    rows,
+    verdicts,
+)
 from skerry.client import operator_calls as calls
 from skerry.client.catalogue_calls import EntryKind
+from skerry.client.control_planes import ControlPlaneRow, list_control_planes
 from skerry.client.operator_calls import EVERY, Call, Which
 from skerry.client.paging import Listing
 from skerry.client.rows import Value
@@ -79,6 +89,11 @@ def nodes(asker: Asker, which: Which = EVERY) -> Listing[operations.NodeRow]:
     return lambda token: operations.list_nodes(asker.project, token, which)
 
 
+def control_planes(asker: Asker, which: Which = EVERY) -> Listing[ControlPlaneRow]:
+    """Return who leads and who stands by, in the order asked for."""
+    return lambda token: list_control_planes(asker.project, token, which)
+
+
 def changes_since(asker: Asker, sequence: int = 0, passes: str = "") -> Listing[rows.ChangeRow]:
     """Return the changes with a higher sequence that pass an AIP-160 filter, oldest first."""
     return lambda token: calls.list_changes(
@@ -123,6 +138,21 @@ def prices(asker: Asker, which: Which = EVERY) -> Listing[rows.PriceRow]:
 def cordons(asker: Asker, which: Which = EVERY) -> Listing[rows.CordonRow]:
     """Return every cordon of a part of the fleet that passes the filter, in the order asked for."""
     return lambda token: catalogue_calls.list_cordons(asker.project, token, which)
+
+
+def rollouts_of(asker: Asker, which: Which = EVERY) -> Listing[rollouts.RolloutRow]:
+    """Return how far each deployment's newest revision is, as far as it passes the filter."""
+    return lambda token: rollouts.list_rollouts(asker.project, token, which)
+
+
+def get_rollout(asker: Asker, deployment: str) -> Call[rollouts.RolloutRow]:
+    """Return how far a deployment's newest revision is; NotFound before anything was decided."""
+    return rollouts.get_rollout(asker.project, deployment)
+
+
+def steer_rollout(asker: Asker, deployment: str, action: str) -> Call[rollouts.RolloutRow]:
+    """Do `pause`, `resume` or `undo` to a rollout and return it."""
+    return rollouts.steer_rollout(asker.project, deployment, action, asker.ids.new_id())
 
 
 def pool_intents(asker: Asker) -> Listing[PoolIntent]:
@@ -209,6 +239,16 @@ def settle_plan(asker: Asker, number: int, *, approved: bool) -> Call[rows.PlanR
     return calls.settle_plan(asker.project, number, asker.ids.new_id(), approved=approved)
 
 
+def explain_plane(asker: Asker, plane: str) -> Call[verdicts.PlaneExplanation]:
+    """Return why a plane is judged as it is, and what would have to happen for it to be lost."""
+    return verdicts.explain_plane(asker.project, plane)
+
+
+def get_freeze(asker: Asker) -> Call[str]:
+    """Return why nothing is moved now, though planes are silent; empty when all may be moved."""
+    return verdicts.get_freeze(asker.project)
+
+
 def explain(asker: Asker, deployment: str, pool: str | None = None) -> Call[questions.Explanation]:
     """Return why a deployment is where it is, or why it is or is not on a pool."""
     return calls.explain(asker.project, deployment, pool)
@@ -283,6 +323,16 @@ def failover(
         even_if_serving=even_if_serving,
         validate_only=validate_only,
     )
+
+
+def get_recovery(asker: Asker) -> Call[recovery.RecoveryRow]:
+    """Return whether the control plane takes in what planes hold, and how far that is."""
+    return recovery.get_recovery(asker.project)
+
+
+def approve_recovery(asker: Asker, etag: str = "") -> Call[recovery.RecoveryRow]:
+    """End the recovery as it stands; Conflict when `etag` is told and it is another by now."""
+    return recovery.approve_recovery(asker.project, asker.ids.new_id(), etag)
 
 
 def move_replica(

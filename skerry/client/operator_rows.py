@@ -59,15 +59,20 @@ def plane_row(message: plane_pb2.Plane) -> rows.PlaneRow:
         since=_time(message.state_time) if message.HasField("state_time") else None,
         desired=version_from_proto(message.desired),
         held=version_from_proto(message.held),
-        witnesses=tuple(
-            PeerView(
-                plane=short_name(witness.plane),
-                verdict=from_number(PEER_VERDICTS, witness.verdict, "peer verdict"),
-            )
-            for witness in message.witnesses
-        ),
+        witnesses=tuple(witness_of(witness) for witness in message.witnesses),
         nack=message.nack,
         gateway_faults=tuple(message.gateway_faults),
+    )
+
+
+def witness_of(message: plane_pb2.Witness) -> PeerView:
+    """Return what a witness says of a plane."""
+    served = message.HasField("served_until_time")
+    return PeerView(
+        plane=short_name(message.plane),
+        verdict=from_number(PEER_VERDICTS, message.verdict, "peer verdict"),
+        since=_time(message.since_time) if message.HasField("since_time") else None,
+        served_until=_time(message.served_until_time) if served else None,
     )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from skerry.fleet.engine import EngineSpec
 from skerry.fleet.names import DEFAULT_PROJECT, check_name
+from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing
 
 REPLICAS_MAX = 100_000  # one deployment; guards sums in the solver and typing errors
@@ -153,6 +154,14 @@ class LatencyLimit:
             )
 
 
+class FailBack(StrEnum):
+    """Where replicas go that were placed elsewhere when their plane was lost, once it is back."""
+
+    BEST_SCORE = "best_score"  # where the scheduler would have them
+    KEEP_ORIGINAL = "keep_original"  # where they were
+    KEEP_REPLACEMENT = "keep_replacement"  # where they are
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementPolicy:
     """Where replicas may go; an empty tuple leaves that dimension free.
@@ -160,6 +169,7 @@ class PlacementPolicy:
     `residency_zones`: the deployment runs, and its requests spill over, only inside these zones.
     `anti_affinity` names deployments that share no plane with this one, whoever of the two says so.
     `spot_share_max` is of the throughput that is placed; every `latency` limit must hold.
+    `fail_back` None: as the fleet's settings say.
     """
 
     clouds: tuple[str, ...] = ()
@@ -173,6 +183,7 @@ class PlacementPolicy:
     spot_share_max: float | None = None
     anti_affinity: tuple[str, ...] = ()
     latency: tuple[LatencyLimit, ...] = ()
+    fail_back: FailBack | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.priority < PRIORITY_CLASSES:
@@ -200,6 +211,7 @@ class Deployment:
     project: str = DEFAULT_PROJECT
     labels: tuple[tuple[str, str], ...] = ()
     routing: Routing = field(default_factory=Routing)
+    rollout: RolloutPolicy = field(default_factory=RolloutPolicy)
 
     def __post_init__(self) -> None:
         check_name(self.name, "deployment")

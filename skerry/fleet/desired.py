@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from skerry.fleet.coefficients import Coefficients
-from skerry.fleet.deployment import Deployment
+from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
 from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
@@ -15,8 +15,12 @@ FEATURES_NEEDED = ("envelopes.v1", "peers.v1", "openengine.v1")
 NODE_CORDONS = "node-cordons.v1"
 # Required only by a state with an engine's technique that the first release would leave out.
 ENGINE_TECHNIQUES = "engine-techniques.v2"
+# Required only by a state in which a plane is to run two revisions of a deployment.
+ROLLOUTS = "rollouts.v1"
+# No state requires it: a plane with it tells all that it holds when it is asked.
+TELLS_HELD = "held.v1"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
-FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES)
+FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES, ROLLOUTS, TELLS_HELD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,17 @@ class PeerPlane:
     region: str
     peer_address: str
     residency_zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A revision that so many replicas of a pool run, within the target; the rest stays as it is.
+
+    `replicas` are (pool, count), counts above 0.
+    """
+
+    revision: Revision
+    replicas: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +59,25 @@ class Assignment:
     serving_planes: tuple[str, ...] = ()
     tombstone: bool = False
     coefficients: tuple[Coefficients, ...] = ()
+    candidate: Candidate | None = None
+
+    @property
+    def revisions(self) -> tuple[Revision, ...]:
+        """Return the revisions that may run at the plane, the candidate's last."""
+        own = self.deployment.revision
+        return (own,) if self.candidate is None else (own, self.candidate.revision)
+
+    def revision(self, number: int) -> Revision | None:
+        """Return one of the revisions that may run at the plane."""
+        return next((one for one in self.revisions if one.number == number), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
-    """The desired state of one plane at one version."""
+    """The desired state of one plane at one version.
+
+    `planes` is about how many the fleet has where `peers` are not all of them, else 0.
+    """
 
     plane: str
     version: Version
@@ -56,6 +85,7 @@ class DesiredState:
     peers: tuple[PeerPlane, ...] = ()
     required_features: tuple[str, ...] = ()
     node_cordons: tuple[NodeCordon, ...] = ()
+    planes: int = 0
 
     @property
     def envelopes(self) -> tuple[Envelope, ...]:

@@ -38,7 +38,8 @@ class NodeCordon:
     draining: bool = False
 
 
-@lru_cache(maxsize=4_096)  # every plane's report is compared once a second
+# Every plane's report is compared once a second; with fewer places than planes none would be found.
+@lru_cache(maxsize=16_384)
 def digest_of_nodes(nodes: tuple[Node, ...]) -> str:
     """Return a digest of a plane's nodes, whatever their order."""
     told = (f"{n.name}\0{n.pool}\0{n.accelerators}\0{n.ready}\0{n.message}" for n in nodes)

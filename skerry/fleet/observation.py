@@ -69,17 +69,34 @@ class ObservedReplica:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerView:
-    """One witness's verdict on one peer plane."""
+    """One witness's verdict on one peer plane; times are by the witness's clock.
+
+    `since` is when it became this one; `served_until` is when the witness last saw READY replicas
+    there, None while it does and where it never did.
+    """
 
     plane: str
     verdict: PeerVerdict
+    since: datetime | None = None
+    served_until: datetime | None = None
+
+    @property
+    def is_against(self) -> bool:
+        """Say whether the witness saw something alive there, and sees it fail now.
+
+        A gateway that answers with no replica behind it tells only of replicas that were seen.
+        """
+        if self.verdict is PeerVerdict.REACHABLE:
+            return self.served_until is not None
+        return self.verdict is PeerVerdict.UNREACHABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneReport:
     """All that a plane says of itself at one time: always whole, so a lost one costs nothing.
 
-    `gateway_faults` are what is wrong with its gateway, in words.
+    `gateway_faults` are what is wrong with its gateway, in words; `held_digest` is of what it
+    holds, without the version; `newest_epoch` is the highest under which it was ever welcomed.
     """
 
     identity: PlaneIdentity
@@ -92,6 +109,8 @@ class PlaneReport:
     software: str = ""
     nodes: tuple[Node, ...] = ()
     gateway_faults: tuple[str, ...] = ()
+    held_digest: bytes = b""
+    newest_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +133,9 @@ UNKNOWN = Unknown()
 class PlaneCondition:
     """A plane's state with the evidence for it, for people.
 
-    `declared`: lost by an operator's word, whatever the witnesses say.
+    `declared`: lost by an operator's word, whatever the witnesses say. `returned_at`: when it was
+    heard again after it was lost, or after it fell silent before it had settled. `displaced` are
+    replicas, by deployment and pool, that were placed there when it was lost.
     """
 
     state: PlaneState
@@ -122,3 +143,5 @@ class PlaneCondition:
     reason: str = ""
     witnesses: tuple[PeerView, ...] = field(default=())
     declared: bool = False
+    returned_at: datetime | None = None
+    displaced: tuple[tuple[str, str, int], ...] = ()

@@ -30,7 +30,8 @@ _KILL_ROUNDS_MAX = 20
 _PR_SET_CHILD_SUBREAPER = 36
 _REAPED_MAX = 1_000  # of one look; the next one goes on
 # Fields of /proc/PID/stat counted from the one after the command's closing parenthesis.
-_STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_START = 0, 1, 3, 19
+_STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_FLAGS, _STAT_START = 0, 1, 3, 6, 19
+_EXITING = 0x4  # PF_EXITING
 # Runs as the child: asks for SIGKILL at the parent's death, makes sure that the parent was not
 # dead already, becomes the program. preexec_fn would run Python between fork and exec beside
 # gRPC's threads, which may deadlock.
@@ -141,6 +142,31 @@ def is_alive(record: ProcessRecord) -> bool:
         _reap(record)
         return False
     return True
+
+
+def is_ending(record: ProcessRecord) -> bool:
+    """Return whether that very process was killed, or ends, and the kernel has not let go of it.
+
+    SIGKILL waits for a disk that a process waits for, and for a core to die on: until then it looks
+    alive and does nothing any more. Also true of one that is gone.
+    """
+    stat = _read_stat(record.pid)
+    if stat is None or not _is_same(record, stat[1]) or stat[1][_STAT_STATE] in "ZX":
+        return True
+    if int(stat[1][_STAT_FLAGS]) & _EXITING:
+        return True
+    try:
+        status = Path(f"/proc/{record.pid}/status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return is_kill_pending(status)
+
+
+def is_kill_pending(status: str) -> bool:
+    """Return whether the text of /proc/PID/status says that SIGKILL waits to be taken."""
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+    return bool(pending & 1 << (signal.SIGKILL - 1))
 
 
 def signal_process(record: ProcessRecord, number: signal.Signals) -> bool:

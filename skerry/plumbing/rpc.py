@@ -85,6 +85,20 @@ _KEEPALIVE: Options = (
     ("grpc.http2.ping_timeout_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+# The link's heartbeats, both ways, notice a stopped peer in seconds. Pings beside them only cost:
+# 5,000 planes would send 1,000 a second, and a machine so busy that one is late for 2 s lost the
+# streams that its heartbeats still held. These close what nobody has looked at for a minute.
+_LINK_KEEPALIVE: Options = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # The time allowed for one connection try. Of thousands that return at once some wait for their
+    # handshake: who gives up after 2 s comes again, and makes all of them wait longer.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
+    # A handshake that nobody answers any more holds a descriptor, by default for two minutes.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+)
 CHANNEL_OPTIONS: Options = (
     *_LIMITS,
     *_KEEPALIVE,
@@ -110,6 +124,10 @@ SERVER_OPTIONS: Options = (
     ("grpc.server.max_pending_requests", 16_384),
     ("grpc.server.max_pending_requests_hard_limit", 32_768),
 )
+
+# The same for the link between planes and control planes.
+LINK_CHANNEL_OPTIONS = tuple({**dict(CHANNEL_OPTIONS), **dict(_LINK_KEEPALIVE)}.items())
+LINK_SERVER_OPTIONS = tuple({**dict(SERVER_OPTIONS), **dict(_LINK_KEEPALIVE)}.items())
 
 # Trailers over 8 KiB may be dropped by the peer. The details grow by a third in base 64, the
 # message up to threefold in percent encoding: both together stay below.
@@ -348,7 +366,11 @@ async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
 
 
 def secure_channel(
-    address: str, tls: TlsFiles, *, server_name: str | None = None
+    address: str,
+    tls: TlsFiles,
+    *,
+    server_name: str | None = None,
+    options: Options = CHANNEL_OPTIONS,
 ) -> grpc.aio.Channel:
     """Return a channel that proves itself with `tls` and checks the server against its `ca`.
 
@@ -361,7 +383,7 @@ def secure_channel(
         certificate_chain=tls.cert.read_bytes(),
     )
     name: Options = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
-    return grpc.aio.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *name))
+    return grpc.aio.secure_channel(address, credentials, options=(*options, *name))
 
 
 def insecure_channel(address: str) -> grpc.aio.Channel:

@@ -4,6 +4,7 @@ from skerry.api.common.v1 import deployment_pb2
 from skerry.fleet.deployment import (
     BaseModel,
     Deployment,
+    FailBack,
     FailureDomain,
     LatencyLimit,
     PlacementPolicy,
@@ -16,8 +17,17 @@ from skerry.fleet.deployment import (
 )
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.placement import Envelope
+from skerry.fleet.rollout import OnFailure, RolloutPolicy
 from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.wire.engines import engine_from_proto, engine_to_proto
+from skerry.wire.enums import from_number
+
+FAIL_BACKS: dict[FailBack | None, deployment_pb2.FailBack] = {
+    None: deployment_pb2.FAIL_BACK_UNSPECIFIED,
+    FailBack.BEST_SCORE: deployment_pb2.FAIL_BACK_BEST_SCORE,
+    FailBack.KEEP_ORIGINAL: deployment_pb2.FAIL_BACK_KEEP_ORIGINAL,
+    FailBack.KEEP_REPLACEMENT: deployment_pb2.FAIL_BACK_KEEP_REPLACEMENT,
+}
 
 
 def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec:
@@ -38,6 +48,7 @@ def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec
         ),
         policy=_policy_to_proto(deployment.policy),
         routing=_routing_to_proto(deployment.routing),
+        rollout=_rollout_to_proto(deployment.rollout),
     )
 
 
@@ -59,6 +70,7 @@ def deployment_from_proto(message: deployment_pb2.DeploymentSpec) -> Deployment:
         ),
         policy=_policy_from_proto(message.policy),
         routing=_routing_from_proto(message.routing),
+        rollout=_rollout_from_proto(message.rollout),
     )
 
 
@@ -163,6 +175,34 @@ def _routing_from_proto(message: deployment_pb2.RoutingSpec) -> Routing:
     )
 
 
+def _rollout_to_proto(policy: RolloutPolicy) -> deployment_pb2.RolloutPolicySpec | None:
+    if policy == RolloutPolicy():
+        return None
+    return deployment_pb2.RolloutPolicySpec(
+        soak_seconds=policy.soak_seconds,
+        ready_seconds_max=policy.ready_seconds_max,
+        max_surge=policy.max_surge,
+        max_unavailable=policy.max_unavailable,
+        on_failure=policy.on_failure.value,
+    )
+
+
+def _rollout_from_proto(message: deployment_pb2.RolloutPolicySpec) -> RolloutPolicy:
+    default = RolloutPolicy()
+
+    def told(name: str) -> float:
+        value: float = getattr(message, name)
+        return value if message.HasField(name) else getattr(default, name)
+
+    return RolloutPolicy(
+        soak_seconds=told("soak_seconds"),
+        ready_seconds_max=message.ready_seconds_max,
+        max_surge=int(told("max_surge")),
+        max_unavailable=int(told("max_unavailable")),
+        on_failure=OnFailure(message.on_failure or default.on_failure),
+    )
+
+
 def _policy_to_proto(policy: PlacementPolicy) -> deployment_pb2.PlacementPolicy:
     message = deployment_pb2.PlacementPolicy(
         clouds=policy.clouds,
@@ -179,6 +219,7 @@ def _policy_to_proto(policy: PlacementPolicy) -> deployment_pb2.PlacementPolicy:
             )
             for limit in policy.latency
         ],
+        fail_back=FAIL_BACKS[policy.fail_back],
     )
     if policy.spread is not None:
         message.spread.domain = policy.spread.domain.value
@@ -216,4 +257,5 @@ def _policy_from_proto(message: deployment_pb2.PlacementPolicy) -> PlacementPoli
             LatencyLimit(client_region=limit.client_region, seconds_max=limit.seconds_max)
             for limit in message.latency
         ),
+        fail_back=from_number(FAIL_BACKS, message.fail_back, "fail-back policy"),
     )

@@ -2,10 +2,13 @@
 
 import hashlib
 from dataclasses import asdict, fields
+from functools import lru_cache
 
+from skerry.api.common.v1 import deployment_pb2
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.coefficients import Coefficients
-from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.desired import Assignment, Candidate, DesiredState, PeerPlane
 from skerry.fleet.node import NodeCordon
 from skerry.plumbing.errors import InvalidInput
 from skerry.wire.deployments import (
@@ -13,6 +16,8 @@ from skerry.wire.deployments import (
     deployment_to_proto,
     envelope_from_proto,
     envelope_to_proto,
+    revision_from_proto,
+    revision_to_proto,
 )
 from skerry.wire.supply import version_from_proto, version_to_proto
 
@@ -28,6 +33,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         peers=[_peer_to_proto(peer) for peer in desired.peers],
         required_features=desired.required_features,
         node_cordons=[_cordon_to_proto(cordon) for cordon in desired.node_cordons],
+        planes=desired.planes,
     )
     message.digest = proto_digest(message)
     return message
@@ -47,6 +53,7 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
             NodeCordon(node=cordon.node, draining=cordon.draining)
             for cordon in message.node_cordons
         ),
+        planes=message.planes,
     )
 
 
@@ -73,12 +80,13 @@ def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment
         coefficients=[
             plane_service_pb2.Coefficients(**asdict(one)) for one in assignment.coefficients
         ],
+        candidate=_candidate_to_proto(assignment.candidate),
     )
 
 
 def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
     return Assignment(
-        deployment=deployment_from_proto(message.deployment),
+        deployment=_deployment(message.deployment.SerializeToString(deterministic=True)),
         envelopes=tuple(envelope_from_proto(envelope) for envelope in message.envelopes),
         serving_planes=tuple(message.serving_planes),
         tombstone=message.tombstone,
@@ -86,6 +94,28 @@ def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
             Coefficients(**{name: getattr(one, name) for name in _COEFFICIENTS})
             for one in message.coefficients
         ),
+        candidate=(
+            _candidate_from_proto(message.candidate) if message.HasField("candidate") else None
+        ),
+    )
+
+
+def _candidate_to_proto(candidate: Candidate | None) -> plane_service_pb2.Candidate | None:
+    if candidate is None:
+        return None
+    return plane_service_pb2.Candidate(
+        revision=revision_to_proto(candidate.revision),
+        replicas=[
+            plane_service_pb2.CandidateReplicas(pool=pool, count=count)
+            for pool, count in candidate.replicas
+        ],
+    )
+
+
+def _candidate_from_proto(message: plane_service_pb2.Candidate) -> Candidate:
+    return Candidate(
+        revision=revision_from_proto(message.revision),
+        replicas=tuple((one.pool, one.count) for one in message.replicas),
     )
 
 
@@ -104,10 +134,30 @@ def _peer_to_proto(peer: PeerPlane) -> plane_service_pb2.PeerPlane:
 
 
 def _peer_from_proto(message: plane_service_pb2.PeerPlane) -> PeerPlane:
-    return PeerPlane(
-        plane=message.plane,
-        cloud=message.cloud,
-        region=message.region,
-        peer_address=message.peer_address,
-        residency_zones=tuple(message.residency_zones),
+    return _peer(
+        message.plane,
+        message.cloud,
+        message.region,
+        message.peer_address,
+        tuple(message.residency_zones),
     )
+
+
+# A control plane holds what every plane was told: of 5,000 with 40 peers each that is 200,000
+# values, all of them one of 5,000.
+@lru_cache(maxsize=16_384)
+def _peer(
+    plane: str, cloud: str, region: str, peer_address: str, residency_zones: tuple[str, ...]
+) -> PeerPlane:
+    return PeerPlane(
+        plane=plane,
+        cloud=cloud,
+        region=region,
+        peer_address=peer_address,
+        residency_zones=residency_zones,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _deployment(spec: bytes) -> Deployment:
+    return deployment_from_proto(deployment_pb2.DeploymentSpec.FromString(spec))

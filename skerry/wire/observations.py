@@ -1,6 +1,7 @@
 """What planes report, fleet <-> protobuf."""
 
 import math
+from datetime import UTC, datetime
 
 from skerry.api.common.v1 import replica_pb2
 from skerry.api.plane.v1 import plane_service_pb2
@@ -87,14 +88,33 @@ def _seconds(told: float) -> float:
 
 def peer_view_to_proto(view: PeerView) -> replica_pb2.PeerView:
     """Return the message of one witness's verdict."""
-    return replica_pb2.PeerView(plane=view.plane, verdict=PEER_VERDICTS[view.verdict])
+    return replica_pb2.PeerView(
+        plane=view.plane,
+        verdict=PEER_VERDICTS[view.verdict],
+        since_time=view.since,
+        served_until_time=view.served_until,
+    )
 
 
 def peer_view_from_proto(message: replica_pb2.PeerView) -> PeerView:
     """Return one witness's verdict; InvalidInput when it is not known here."""
     return PeerView(
-        plane=message.plane, verdict=from_number(PEER_VERDICTS, message.verdict, "peer verdict")
+        plane=message.plane,
+        verdict=from_number(PEER_VERDICTS, message.verdict, "peer verdict"),
+        since=_moment(message, "since_time"),
+        served_until=_moment(message, "served_until_time"),
     )
+
+
+def _moment(message: replica_pb2.PeerView, field: str) -> datetime | None:
+    """Return a time as its witness tells it, None for one that no calendar has."""
+    if not message.HasField(field):
+        return None
+    try:
+        moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment
 
 
 def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
@@ -108,6 +128,8 @@ def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
         peers=[peer_view_to_proto(view) for view in report.peers],
         nodes=[node_to_proto(node) for node in report.nodes],
         gateway_faults=report.gateway_faults,
+        held_digest=report.held_digest,
+        newest_epoch=report.newest_epoch,
     )
 
 
@@ -126,6 +148,8 @@ def report_from_proto(
         gateway_faults=tuple(
             fault[:FAULT_CHARACTERS_MAX] for fault in message.gateway_faults[:GATEWAY_FAULTS_MAX]
         ),
+        held_digest=message.held_digest,
+        newest_epoch=max(0, message.newest_epoch),
         features=features,
         software=software,
     )

@@ -15,6 +15,7 @@ import aiohttp
 from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.fleet_file import gateways_of, read_fleet
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory, Layout
+from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
@@ -259,13 +260,13 @@ def replica_processes(records: Iterable[ReplicaRecord]) -> tuple[ProcessRecord, 
 
 
 @contextlib.asynccontextmanager
-async def a_fault_fleet(root: Path) -> AsyncIterator[FaultFleet]:
+async def a_fault_fleet(root: Path, choices: Choices | None = None) -> AsyncIterator[FaultFleet]:
     """Yield a fleet that serves; nothing of it is left at the end."""
     directory = DataDirectory(root)
     layout, supervisor = await start_fleet(
-        directory, PLANES, "simulated", restart_control_plane=False
+        directory, PLANES, "simulated", restart_control_plane=False, choices=choices
     )
-    context = Context(endpoints=(layout.operator_address,), data_directory=root)
+    context = Context(endpoints=layout.operator_addresses, data_directory=root)
     ids = SystemIds(CLOCK)
     try:
         async with (

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from skerry.client.gateways import (
     AttemptFailed,
@@ -27,7 +28,7 @@ from skerry.client.load_plan import LoadPlan
 from skerry.client.load_summary import first_success_after, summarise
 from skerry.client.transport import NetworkTransport, Transport
 from skerry.plumbing.ids import SystemIds
-from tests.faults.fleet import CLOCK, SERVED, FaultFleet
+from tests.faults.fleet import CLOCK, SERVED
 
 # Whole answers over HTTP have no first byte before their last: none of them may ever fail.
 MIX = (
@@ -47,6 +48,16 @@ class Through(StrEnum):
 
     ONE_GATEWAY = "one gateway, no retry"
     CLIENT = "skerry.client, every gateway"
+
+
+class Serves(Protocol):
+    """A fleet that can be asked, its nearest gateway first."""
+
+    continuation: bool
+
+    @property
+    def gateways(self) -> tuple[Gateway, ...]:
+        """Return the gateways."""
 
 
 class OneTry:
@@ -76,7 +87,7 @@ class OneTry:
 
 
 @contextlib.asynccontextmanager
-async def a_client(fleet: FaultFleet, through: Through) -> AsyncIterator[InferenceClient]:
+async def a_client(fleet: Serves, through: Through) -> AsyncIterator[InferenceClient]:
     """Yield a client of the home's gateway alone, or of all with the home's first."""
     ids = SystemIds(CLOCK)
     if through is Through.CLIENT:
@@ -123,7 +134,7 @@ Fault = Callable[[Load], Awaitable[None]]
 
 
 async def under_load(
-    fleet: FaultFleet,
+    fleet: Serves,
     fault: Fault,
     *,
     seconds: float,

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from skerry.plumbing.files import write_atomically
-from tests.faults.fleet import CLOCK, FaultFleet
-from tests.faults.load import RATE_PER_SECOND, Outcome, Through
+from tests.faults.fleet import CLOCK
+from tests.faults.load import RATE_PER_SECOND, Outcome, Serves, Through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Scenario:
     control_plane: bool = False
 
 
-def record(scenario: Scenario, found: Outcome, fleet: FaultFleet, **figures: float) -> None:
+def record(scenario: Scenario, found: Outcome, fleet: Serves, **figures: float) -> None:
     """Keep what a scenario came to, when somebody asked for that."""
     path = os.environ.get("SKERRY_FAULTS_RESULTS")
     if not path:

@@ -39,6 +39,8 @@ Behaviour = Callable[[Any, Any, Any], Awaitable[Any]]
 class _Nobody:
     """What the API asks of the rest of a control plane, where nothing is heard and decided."""
 
+    seen = None
+
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 

@@ -1,15 +1,18 @@
 """A control plane's inside over a real SQLite store and solver, and planes that do as told."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
-from control_plane.reconcile.loop import Doors, ReconcileLoop
+from control_plane.reconcile.loop import Doors, ReconcileLoop, Solver
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.store import deployments, leadership, placements, pools, schema
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
+from control_plane.store.rollouts import list_rollouts
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import solve
@@ -17,7 +20,8 @@ from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerVerdict, PeerView
-from skerry.fleet.pool import PoolTerms
+from skerry.fleet.pool import PoolShape, PoolTerms
+from skerry.fleet.rollout import Stage
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import FakeClock
 
@@ -48,6 +52,8 @@ class Fleet:
         self.running: dict[str, tuple[ObservedReplica, ...]] = {}
         self.sees: dict[str, PeerVerdict] = {}
         self.alive = set(PLANES)
+        self.solver: Solver = InThisProcess()
+        self.pools: dict[str, tuple[PoolShape, ...]] = {}  # of planes that report others
         self.start()
 
     def start(self) -> None:
@@ -60,7 +66,7 @@ class Fleet:
             encode=encode_desired,
             push=self.push,
             judged=self.registry.judged,
-            solver=InThisProcess(),
+            solver=self.solver,
         )
         self.loop = ReconcileLoop(self.database, self.sight, doors, self.clock, epoch=self.epoch)
 
@@ -88,6 +94,7 @@ class Fleet:
             report = a_report(
                 plane, held=version, replicas=self.running.get(plane, ()), peers=views
             )
+            report = replace(report, pools=self.pools.get(plane, report.pools))
             view = self.registry.view(plane)
             if view.connected:
                 self.registry.hear(plane)
@@ -101,17 +108,41 @@ class Fleet:
             self.clock.advance(1.0)
             self.obey()
             await self.loop.turn()
+            if await self.is_first():  # the others follow it in the same second
+                self.obey()
+                await self.loop.turn()
+
+    async def is_first(self) -> bool:
+        """Say whether some deployment's first replica was just told to start."""
+        rollouts = await self.database.run_read(list_rollouts)
+        return any(one.stage is Stage.FIRST and one.plane for one in rollouts)
 
     async def apply_demo(self) -> None:
         """Price the pools and apply `demo`: four replicas over three planes."""
-        await self.turns(1)
-        write = WriteContext(epoch=self.epoch, actor="user:test", now=self.clock.now())
-        for plane, price in PRICES.items():
-            terms = PoolTerms(price_per_accelerator_hour=price)
-            await self.database.run(pools.set_terms, write, f"{plane}--cpu", terms, "", "")
+        await self.price()
+        write = self.write()
         spread = Spread(domain=FailureDomain.PLANE, domains_min=3)
         demo = a_deployment(replicas=4, policy=PlacementPolicy(spread=spread))
         await self.database.run(deployments.apply_deployment, write, demo, "", "")
+
+    async def price(self, prices: Mapping[str, float] = PRICES) -> None:
+        """Let planes report, and price their pools."""
+        await self.turns(1)
+        for plane, price in prices.items():
+            terms = PoolTerms(price_per_accelerator_hour=price)
+            await self.database.run(pools.set_terms, self.write(), f"{plane}--cpu", terms, "", "")
+
+    async def placed_on(self) -> dict[str, dict[str, int]]:
+        """Replicas placed per deployment and pool."""
+        found: dict[str, dict[str, int]] = {}
+        for placed in await self.database.run_read(placements.list_placements):
+            if placed.count:
+                found.setdefault(placed.deployment, {})[placed.pool] = placed.count
+        return found
+
+    async def by_deployment(self) -> dict[str, int]:
+        """Replicas placed per deployment."""
+        return {name: sum(held.values()) for name, held in (await self.placed_on()).items()}
 
     async def counts(self) -> dict[str, int]:
         """Replicas placed per plane."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from control_plane.link import admission
 from control_plane.link.convert import encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink, plane_uri
@@ -19,19 +20,23 @@ from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.plumbing.certificates import Subject, ensure_authority, issue
 from skerry.plumbing.clock import SystemClock
+from skerry.plumbing.errors import Exhausted
 from skerry.plumbing.rpc import (
-    SERVER_OPTIONS,
+    LINK_SERVER_OPTIONS,
     ErrorInterceptor,
     TlsFiles,
+    from_rpc_error,
     secure_channel,
     server_credentials,
 )
 from skerry.wire.observations import report_to_proto
 from skerry.wire.supply import version_to_proto
 from tests.builders import a_report
+from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 pytestmark = pytest.mark.integration
 PATIENCE_SECONDS = 10.0
+USUAL = ReconcilePolicy()
 Stub = plane_service_pb2_grpc.PlaneLinkServiceStub
 
 
@@ -49,13 +54,17 @@ class Bench:
 
     def tls(self, name: str) -> TlsFiles:
         """Certificates of a plane."""
+        return self.tls_of(self._authority, name)
+
+    def tls_of(self, authority: Path, name: str) -> TlsFiles:
+        """Certificates of a plane, of another authority."""
         subject = Subject(
             name=name,
             uris=(plane_uri("default", name),),
-            dns_names=("localhost",),
+            dns_names=("localhost", CONTROL_PLANE_SERVER_NAME),
             addresses=("127.0.0.1",),
         )
-        return issue(self._authority, self._directory / name, subject, self.clock.now())
+        return issue(authority, self._directory / name, subject, self.clock.now())
 
     def stub(
         self, name: str
@@ -72,11 +81,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def a_bench(directory: Path) -> AsyncIterator[Bench]:
+async def a_bench(directory: Path, policy: ReconcilePolicy = USUAL) -> AsyncIterator[Bench]:
     """A running link server."""
     bench = Bench(directory)
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    link = PlaneLink(bench.registry, ReconcilePolicy(), bench.clock, name="cp", epoch=3)
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=LINK_SERVER_OPTIONS)
+    link = PlaneLink(bench.registry, policy, bench.clock, name="cp", epoch=3)
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
     port = server.add_secure_port("127.0.0.1:0", server_credentials(bench.tls("server")))
     bench.address = f"127.0.0.1:{port}"
@@ -169,3 +178,100 @@ async def test_a_report_of_another_plane_costs_itself_and_not_the_session(tmp_pa
             assert (await stream.read()).heartbeat.number == 1
             assert [report.identity.name for report in bench.registry.reports()] == ["fra"]
             stream.cancel()
+
+
+async def test_a_plane_is_asked_what_it_holds_with_its_heartbeat_until_it_answers(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            await stream.read()
+            unasked = messages.ConnectRequest(held=messages.Desired(plane="fra"))
+            beat = messages.ConnectRequest(heartbeat=messages.Heartbeat(number=1))
+            await stream.write(unasked)  # costs itself and not the session
+            await stream.write(beat)
+            assert (await stream.read()).HasField("heartbeat")
+            bench.registry.held.ask("fra")
+            for _ in range(2):
+                await stream.write(beat)
+                assert (await stream.read()).HasField("heartbeat")
+                assert (await stream.read()).HasField("tell_held")
+            version = Version(epoch=3, generation=9)
+            payload, digest = encode_desired(DesiredState(plane="fra", version=version))
+            state = messages.Desired.FromString(payload)
+            await stream.write(messages.ConnectRequest(held=state))
+            await stream.write(beat)
+            assert (await stream.read()).HasField("heartbeat")
+            told = bench.registry.held.told()["fra"]
+            assert (told.state, told.digest) == (DesiredState(plane="fra", version=version), digest)
+            stream.cancel()
+
+
+async def test_a_plane_that_holds_what_is_wanted_is_sent_nothing_by_a_new_leader(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        version = Version(epoch=3, generation=4)
+        payload, digest = encode_desired(DesiredState(plane="fra", version=version))
+        bench.registry.push("fra", version, payload)
+        held = Version(epoch=2, generation=4)  # of the leader before
+        report = replace(a_report("fra"), held=held, held_digest=digest)
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            first = messages.Hello(
+                project="default", observed=report_to_proto(report), agent_id="a1"
+            )
+            await stream.write(messages.ConnectRequest(hello=first))
+            assert (await stream.read()).welcome.epoch == 3
+            beat = messages.Heartbeat(number=1)
+            await stream.write(messages.ConnectRequest(heartbeat=beat))
+            assert (await stream.read()).heartbeat.number == 1  # and no push before it
+            newer = Version(epoch=3, generation=5)
+            bench.registry.push(
+                "fra", newer, encode_desired(DesiredState(plane="fra", version=newer))[0]
+            )
+            assert (await stream.read()).desired.version.generation == 5
+            stream.cancel()
+
+
+async def test_who_holds_another_content_or_does_not_tell_is_sent_the_whole(
+    tmp_path: Path,
+) -> None:
+    async with a_bench(tmp_path) as bench:
+        for plane, digest in (("fra", b"another"), ("aws", b"")):
+            version = Version(epoch=3, generation=4)
+            payload, _ = encode_desired(DesiredState(plane=plane, version=version))
+            bench.registry.push(plane, version, payload)
+            report = replace(a_report(plane), held=version, held_digest=digest)
+            channel, stub = bench.stub(plane)
+            async with channel:
+                stream = stub.Connect()
+                first = messages.Hello(
+                    project="default", observed=report_to_proto(report), agent_id="a1"
+                )
+                await stream.write(messages.ConnectRequest(hello=first))
+                await stream.read()
+                assert (await stream.read()).desired.version.generation == 4
+                stream.cancel()
+
+
+async def test_one_too_many_is_told_when_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "HELLOS_AT_ONCE_MAX", 0)
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stream.read()
+            error = from_rpc_error(caught.value)
+            assert isinstance(error, Exhausted)
+            assert error.retry_after_seconds is not None
+            assert error.retry_after_seconds >= admission.RETRY_SECONDS_MIN
+        assert bench.registry.reports() == ()

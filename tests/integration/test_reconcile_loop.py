@@ -60,6 +60,9 @@ async def test_a_lost_plane_is_replaced_and_reconciled_when_it_returns(tmp_path:
     fleet.alive.add("gcp")
     fleet.sees.clear()
     await fleet.turns(5)
+    assert await fleet.counts() == {"aws": 1, "fra": 3}, "it has not settled"
+    assert {p: len(r) for p, r in fleet.running.items()} == {"aws": 1, "fra": 3, "gcp": 0}
+    await fleet.turns(round(fleet.policy.settle_seconds) + 5)
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
     assert {p: len(r) for p, r in fleet.running.items()} == {"aws": 1, "fra": 2, "gcp": 1}
     stored = await fleet.database.run_read(list_planes)

@@ -34,6 +34,7 @@ class _Nobody:
     """What the API asks of the rest, when only the change log is watched."""
 
     epoch = 1
+    seen = None
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: {}

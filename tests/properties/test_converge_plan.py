@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision
-from skerry.fleet.desired import Assignment, DesiredState
+from skerry.fleet.desired import Assignment, Candidate, DesiredState
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, ReplicaState
@@ -67,17 +67,23 @@ def desires(draw: st.DrawFn) -> DesiredState:
     for name in draw(st.sets(st.sampled_from(NAMES))):
         target = draw(st.integers(0, 4))
         envelope = Envelope(deployment=name, pool=POOL, floor=0, target=target, ceiling=target)
+        number = draw(st.integers(1, 3))
         revision = Revision(
-            number=draw(st.integers(1, 3)),
+            number=number,
             base_model=BaseModel(uri="simulated://x", served_name=name),
             engine=EngineSpec(name=EngineName.SIMULATED),
             shapes=(ResourceShape(accelerator="cpu"),),
+        )
+        tried = draw(st.sampled_from((0, 0, 1, 2)))
+        candidate = Candidate(
+            revision=dataclasses.replace(revision, number=number % 3 + 1), replicas=((POOL, tried),)
         )
         assignments.append(
             Assignment(
                 deployment=Deployment(name=name, revision=revision),
                 envelopes=(envelope,),
                 tombstone=draw(st.integers(0, 9)) == 0,
+                candidate=candidate if tried else None,
             )
         )
     return DesiredState(
@@ -253,4 +259,9 @@ def test_with_the_failures_over_the_plane_becomes_as_desired_and_rests(
         mine = [r for r in observed.replicas if r.deployment == assignment.deployment.name]
         target = 0 if assignment.tombstone else assignment.envelopes[0].target
         assert len(mine) == target
-        assert {r.revision for r in mine} <= {assignment.deployment.revision.number}
+        revisions = [r.revision for r in mine]
+        own, candidate = assignment.deployment.revision.number, assignment.candidate
+        tried = min(candidate.replicas[0][1], target) if candidate is not None else 0
+        assert revisions.count(own) == target - tried
+        if candidate is not None:
+            assert revisions.count(candidate.revision.number) == tried

@@ -1,91 +1,313 @@
-"""Faults of the simulated world: what breaks, when, and how it heals; all from the seed."""
+"""What breaks in a simulated world, when, and how it heals; all from the seed.
 
-from dataclasses import replace
+Each seed breaks a few kinds of things only: all at once would hide what two of them do together.
+"""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from skerry.fleet.desired import FEATURES
 from skerry.fleet.observation import ReplicaState
-from tests.simulation.world import FAULTS_SECONDS, SimControl, SimPlane, World
+from tests.simulation.control import SimControlPlane
+from tests.simulation.network import drop_process
+from tests.simulation.plane import SimPlane
+from tests.simulation.world import CONTROL_PLANES, World
 
-# Once in so many seconds on average, each.
-PERIODS_SECONDS = {
-    "control": 60.0,
-    "agent": 40.0,
-    "replica": 20.0,
-    "partition": 40.0,
-    "plane": 90.0,
-}
-HEALS_SECONDS = (3.0, 45.0)
-PRICES_CHANGE_SECONDS = 15.0  # no fault: an operator's change that makes replicas move
+KINDS_MIN, KINDS_MAX = 2, 6
+PERIOD_SECONDS = (2.0, 9.0)  # between two faults
+BRIEF, LONG = (0.5, 6.0), (4.0, 26.0)
+
+Heal = Callable[[], None]
 
 
+@dataclass(slots=True)
 class Faults:
-    """Breaks things while `now` is below FAULTS_SECONDS and heals each after its time."""
+    """Breaks things until `end` and mends each after its time; `calm` mends all that is left."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self._healing: list[tuple[float, str, str]] = []
+    world: World
+    end: float
+    kinds: tuple[str, ...] = ()
+    _open: dict[str, Heal] = field(default_factory=dict)
 
-    def step(self) -> None:
-        """Break or heal what is due before the world's next step."""
+    def begin(self) -> None:
+        """Choose what breaks in this world, and start."""
+        random = self.world.random
+        number = random.randint(KINDS_MIN, KINDS_MAX)
+        chosen = random.sample(sorted(FAULTS), number)
+        self.kinds = (*chosen, *(kind for kind in self.kinds if kind not in chosen))
+        self.world.note("faults", " ".join(self.kinds))
+        for plane in self.world.planes.values():
+            plane.fragile = "agent-crash" in self.kinds
+        self._next()
+
+    def _next(self) -> None:
         world = self.world
-        for due, kind, name in [h for h in self._healing if h[0] <= world.now]:
-            self._heal(kind, name)
-            self._healing.remove((due, kind, name))
-        if world.now > FAULTS_SECONDS:
-            for _, kind, name in self._healing:
-                self._heal(kind, name)
-            self._healing.clear()
+        world.timeline.after(world.random.uniform(*PERIOD_SECONDS), self._strike)
+
+    def _strike(self) -> None:
+        if self.world.now >= self.end:
             return
-        for kind, period in PERIODS_SECONDS.items():
-            if world.random.random() < 0.5 / period:
-                name = world.random.choice(sorted(world.planes))
-                name = "control" if kind == "control" else name
-                if not any(h[1] == kind and h[2] == name for h in self._healing):
-                    self._break(kind, name)
-        if world.random.random() < 0.5 / PRICES_CHANGE_SECONDS:
-            world.change_prices()
+        kind = self.world.random.choice(self.kinds)
+        FAULTS[kind](self)
+        self._next()
 
-    def _break(self, kind: str, name: str) -> None:
-        world, plane = self.world, self.world.planes.get(name, SimPlane(name=name))
-        world.last_fault_at = world.now
-        world.note(name, f"break {kind}")
-        if kind == "replica":
-            for replica_name in sorted(plane.replicas)[:1]:
-                self._kill(name, replica_name)
+    def breaks(self, what: str, heal: Heal, seconds: tuple[float, float]) -> None:
+        """Note that something is broken, and mend it later."""
+        world = self.world
+        self._open[what] = heal
+        world.note("breaks", what)
+        world.timeline.after(world.random.uniform(*seconds), lambda: self._mend(what, heal))
+
+    def is_broken(self, what: str) -> bool:
+        """Say whether that is broken now."""
+        return what in self._open
+
+    def _mend(self, what: str, heal: Heal) -> None:
+        if self._open.get(what) is heal:
+            del self._open[what]
+            self.world.note("mends", what)
+            heal()
+
+    def calm(self) -> None:
+        """Mend everything."""
+        for plane in self.world.planes.values():
+            plane.fragile = False
+        for what, heal in list(self._open.items()):
+            self._mend(what, heal)
+        self.world.network.calm()
+
+    def plane(self) -> SimPlane:
+        """Choose a plane."""
+        return self.world.planes[self.world.random.choice(sorted(self.world.planes))]
+
+    def control(self) -> SimControlPlane:
+        """Choose a control plane, mostly the one that leads."""
+        leader = self.world.leader
+        if leader is not None and self.world.random.random() < 0.7:
+            return leader
+        return self.world.controls[self.world.random.choice(CONTROL_PLANES)]
+
+    def cut(self, what: str, ways: list[tuple[str, str]], seconds: tuple[float, float]) -> None:
+        """Cut paths that are whole now."""
+        cut = self.world.network.cut
+        fresh = [way for way in ways if way not in cut]
+        if not fresh or self.is_broken(what):
             return
-        if kind == "control":
-            world.control.alive = False
-        elif kind == "agent":
-            plane.agent_alive = False
-        elif kind == "partition":
-            plane.linked = False
-        elif kind == "plane":
-            plane.alive = False
-            for replica_name in sorted(plane.replicas):
-                self._kill(name, replica_name)
-        after = world.random.uniform(*HEALS_SECONDS)
-        self._healing.append((world.now + after, kind, name))
+        cut.update(fresh)
+        self.breaks(what, lambda: cut.difference_update(fresh), seconds)
 
-    def _kill(self, plane: str, replica: str) -> None:
-        replicas = self.world.planes[plane].replicas
-        if replicas[replica].state is not ReplicaState.FAILED:
-            replicas[replica] = replace(replicas[replica], alive=False, routable=False)
 
-    def _heal(self, kind: str, name: str) -> None:
-        world, plane = self.world, self.world.planes.get(name, SimPlane(name=name))
-        world.last_fault_at = world.now
-        world.note(name, f"heal {kind}")
-        if kind == "control":
-            before = world.control
-            world.control = SimControl(
-                epoch=before.epoch + 1,
-                started_at=world.now,
-                conditions=before.conditions,
-                placements=before.placements,
-                desired=before.desired,
-            )
-        elif kind == "agent":
-            plane.agent_alive = True
-        elif kind == "partition":
-            plane.linked = True
-        elif kind == "plane":
-            plane.alive = True
+def _agent_crash(faults: Faults) -> None:
+    plane = faults.plane()
+    if plane.agent.runs and not faults.is_broken(f"agent {plane.name} hangs"):
+        plane.crash()
+        drop_process(faults.world.network, plane.agent)
+        faults.breaks(f"agent {plane.name} is dead", plane.revive, LONG)
+
+
+def _agent_pause(faults: Faults) -> None:
+    plane = faults.plane()
+    if plane.agent.runs:
+        plane.agent.pause()
+        faults.breaks(f"agent {plane.name} hangs", plane.agent.resume, LONG)
+
+
+def _control_crash(faults: Faults) -> None:
+    control = faults.control()
+    if control.process.runs:
+        control.crash()
+        drop_process(faults.world.network, control.process)
+        faults.breaks(f"{control.name} is dead", control.start, LONG)
+
+
+def _control_pause(faults: Faults) -> None:
+    control = faults.control()
+    if control.process.runs:
+        control.process.pause()
+        faults.breaks(f"{control.name} hangs", control.process.resume, LONG)
+
+
+def _power(faults: Faults) -> None:
+    plane = faults.plane()
+    down = sum(not other.powered for other in faults.world.planes.values())
+    if plane.powered and not down:
+        plane.cut_power()
+        faults.breaks(f"{plane.name} has no power", plane.restore_power, (6.0, 40.0))
+
+
+def _partition(faults: Faults) -> None:
+    plane = faults.plane()
+    ways = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
+    faults.cut(f"{plane.name} and the control planes", ways, LONG)
+
+
+def _one_way(faults: Faults) -> None:
+    plane, random = faults.plane(), faults.world.random
+    ways = [
+        (plane.name, name) if random.random() < 0.5 else (name, plane.name)
+        for name in CONTROL_PLANES
+    ]
+    faults.cut(f"one way between {plane.name} and the control planes", ways, LONG)
+
+
+def _uplink(faults: Faults) -> None:
+    ways = [
+        way
+        for name in CONTROL_PLANES
+        for plane in faults.world.planes
+        for way in ((plane, name), (name, plane))
+    ]
+    faults.cut("the control planes' uplink", ways, LONG)
+
+
+def _peers(faults: Faults) -> None:
+    one, other = faults.plane(), faults.plane()
+    if one is not other:
+        ways = [(one.gateway, other.gateway)]
+        if faults.world.random.random() < 0.5:
+            ways.append((other.gateway, one.gateway))
+        faults.cut(f"gateways {one.name} and {other.name}", ways, LONG)
+
+
+def _isolation(faults: Faults) -> None:
+    """A plane that serves its users and is seen by nobody else."""
+    plane = faults.plane()
+    ways = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
+    for other in plane.others:
+        ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
+    faults.cut(f"{plane.name} from everything", ways, LONG)
+
+
+def _majority(faults: Faults) -> None:
+    """More than half of the planes at once, from everything: a fault of the world's or of ours?"""
+    world = faults.world
+    names = world.random.sample(sorted(world.planes), len(world.planes) // 2 + 1)
+    ways: list[tuple[str, str]] = []
+    for plane in (world.planes[name] for name in names):
+        ways += [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
+        for other in plane.others:
+            ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
+    faults.cut(f"{', '.join(sorted(names))} from everything", ways, (8.0, 26.0))
+
+
+def _replica(faults: Faults) -> None:
+    plane = faults.plane()
+    live = [r.name for r in plane.replicas.values() if r.state is not ReplicaState.FAILED]
+    if live and plane.powered:
+        name = faults.world.random.choice(sorted(live))
+        faults.world.note("breaks", f"replica {name}")
+        plane.end_replica(name, "it crashed")
+
+
+def _node(faults: Faults) -> None:
+    plane = faults.plane()
+    if plane.powered and not plane.lost_nodes:
+        node = faults.world.random.choice(plane.nodes)
+        plane.lose_node(node)
+        faults.breaks(f"node {node} of {plane.name}", lambda: plane.regain_node(node), (8.0, 40.0))
+
+
+def _slow_disk(faults: Faults) -> None:
+    plane, random = faults.plane(), faults.world.random
+    disk = plane.disk
+    if disk.sync_seconds < 1.0:
+
+        def mend() -> None:
+            disk.sync_seconds = 0.01
+
+        disk.sync_seconds = random.uniform(1.0, 8.0)
+        faults.breaks(f"{plane.name}'s disk takes {disk.sync_seconds:.1f} s", mend, LONG)
+
+
+def _full_disk(faults: Faults) -> None:
+    plane = faults.plane()
+    disk = plane.disk
+    if not disk.full:
+
+        def mend() -> None:
+            disk.full = False
+
+        disk.full = True
+        faults.breaks(f"{plane.name}'s disk is full", mend, LONG)
+
+
+def _torn(faults: Faults) -> None:
+    """A power cut of an agent's machine alone, with a disk that had lied."""
+    plane = faults.plane()
+    if plane.agent.runs:
+        plane.crash()
+        drop_process(faults.world.network, plane.agent)
+        faults.world.note("breaks", f"{plane.name}: {plane.disk.damage()} torn")
+        faults.world.damaged(plane)
+        faults.breaks(f"agent {plane.name} is dead", plane.revive, BRIEF)
+
+
+def _clock(faults: Faults) -> None:
+    random = faults.world.random
+    clock = faults.control().clock if random.random() < 0.7 else faults.plane().clock
+    clock.skew_seconds = random.choice((-3600.0, -300.0, 7.0, 3600.0, 86400.0))
+    faults.world.note("breaks", f"a clock jumps {clock.skew_seconds:+.0f} s")
+
+
+def _database(faults: Faults) -> None:
+    store = faults.world.store
+    if not store.down:
+
+        def mend() -> None:
+            store.down = False
+
+        store.down = True
+        faults.breaks("the database is away", mend, (1.0, 14.0))
+
+
+def _harsh(faults: Faults) -> None:
+    network = faults.world.network
+    if not network.harsh:
+
+        def mend() -> None:
+            network.harsh = False
+
+        network.harsh = True
+        faults.breaks("the network is harsh", mend, LONG)
+
+
+def _old_release(faults: Faults) -> None:
+    """A plane of a release that knows less, until it is upgraded."""
+    plane = faults.plane()
+    what = f"{plane.name} is of an old release"
+    if not plane.agent.runs or faults.is_broken(what):
+        return
+
+    def run_with(features: tuple[str, ...]) -> None:
+        plane.crash()
+        drop_process(faults.world.network, plane.agent)
+        plane.holder.features = features
+        plane.revive()
+
+    known = faults.world.random.choice((FEATURES[:3], FEATURES[:2]))
+    run_with(known)
+    faults.breaks(what, lambda: run_with(FEATURES), LONG)
+
+
+FAULTS: dict[str, Callable[[Faults], None]] = {
+    "agent-crash": _agent_crash,
+    "agent-pause": _agent_pause,
+    "clock-jump": _clock,
+    "control-crash": _control_crash,
+    "control-pause": _control_pause,
+    "database-down": _database,
+    "full-disk": _full_disk,
+    "harsh-network": _harsh,
+    "isolation": _isolation,
+    "majority": _majority,
+    "node-loss": _node,
+    "old-release": _old_release,
+    "one-way": _one_way,
+    "partition": _partition,
+    "peer-partition": _peers,
+    "power-loss": _power,
+    "replica-end": _replica,
+    "slow-disk": _slow_disk,
+    "torn-file": _torn,
+    "uplink": _uplink,
+}

@@ -26,14 +26,17 @@ from control_plane.store.plans import Proposal, put_in_force
 from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.requests import Asked
-from control_plane.store.values import StoredLease, Told
+from control_plane.store.rollouts import Steer, put_rollout
+from control_plane.store.values import Adoption, StoredLease, Told
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
 from skerry.fleet.deployment import BaseModel
-from skerry.fleet.generation import NEVER
+from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
+from skerry.fleet.rollout import Rollout, Stage
+from skerry.fleet.verdict import Verdict
 from skerry.plumbing.errors import StaleGeneration
 from tests.builders import T0, a_deployment, a_shape, an_identity
 
@@ -63,6 +66,8 @@ TOLD = Told(
 PLACED = (Placement(deployment="demo", pool="p", count=1),)
 PROPOSAL = Proposal(decision=DECISION, placements=PLACED, summary="demo moves")
 NOTHING = Proposal(decision=DECISION, placements=(), summary="nothing moves")
+
+CANARY = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.CANARY, since=T0)
 
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -114,6 +119,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "mark_deleting": ("demo", "", "request-2"),
     "remove_deployment": ("gone",),
     "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
+    "keep_verdict": ("onprem-fra", Verdict(judged_at=T0, state=PlaneState.SUSPECT)),
+    "record_freeze": (True, "3 of 5 planes fell silent at once"),
     "set_condition": ("onprem-fra", PlaneCondition(state=PlaneState.LOST, since=T0), None),
     "update_terms": (
         AskedTerms(pool="onprem-fra--cpu", text="cordoned"),
@@ -125,6 +132,13 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "record_decision": (DECISION,),
     "put_desired": ("onprem-fra", TOLD, 0),
     "raise_generation": ("onprem-fra", 7),
+    "put_held": ("onprem-fra", TOLD, Version(epoch=1, generation=7)),
+    "end_recovery": (
+        Adoption(placements=PLACED, summary="taken in"),
+        Asked(request_id="request-24", kind="approve recovery", body=""),
+    ),
+    "put_rollout": (replace(CANARY, stage=Stage.SOAKING), CANARY),
+    "steer_rollout": ("demo", Steer.PAUSE, "request-23"),
 }
 # These take part in a write function's transaction, after its check.
 INSIDE = frozenset({"answered", "earlier_answer", "keep_answer", "keep_told", "record_nodes"})
@@ -162,6 +176,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         other = replace(a_deployment().revision, base_model=model)
         apply_deployment(session, write, replace(a_deployment(), revision=other), "", "")
         put_in_force(session, write, NOTHING, (), "inputs", PROPOSAL)
+        put_rollout(session, write, CANARY, None)
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

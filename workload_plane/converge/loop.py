@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
+from workload_plane.converge.actions import Action, StartReplica
 from workload_plane.converge.apply import Applier
 from workload_plane.converge.demand import Demand
 from workload_plane.converge.discover import GatewayView, Look, Memory, ReplicaProbe, look
@@ -128,9 +130,9 @@ class ConvergeLoop:
         if isinstance(desired, Unknown) or not actions:
             return False
         records = {one.record.name: one.record for one in seen.live}
-        deployments = {a.deployment.name: a.deployment for a in desired.assignments}
         done = [
-            await parts.applier.apply(action, records, deployments, tasks) for action in actions
+            await parts.applier.apply(action, records, _deployments(desired, action), tasks)
+            for action in actions
         ]
         return all(done)
 
@@ -149,7 +151,11 @@ class ConvergeLoop:
         # Of one whose record can't be read nobody knows whether it lives: it keeps its own.
         living = frozenset(one.record.name for one in seen.live if one.alive or not one.known)
         models.keep_for(living)
-        revisions = [(one.deployment.name, one.deployment.revision) for one in desired.assignments]
+        revisions = [
+            (one.deployment.name, revision)
+            for one in desired.assignments
+            for revision in one.revisions
+        ]
         waits = {
             (name, revision.number): models.waits(model_uris(revision, override))
             for name, revision in revisions
@@ -163,10 +169,9 @@ class ConvergeLoop:
             return {}
         checks.want(wanted_locally(desired, override))
         waits = {
-            (one.deployment.name, one.deployment.revision.number): checks.waits(
-                local_uris(one.deployment.revision, override)
-            )
+            (one.deployment.name, revision.number): checks.waits(local_uris(revision, override))
             for one in desired.assignments
+            for revision in one.revisions
         }
         return {key: reason for key, reason in waits.items() if reason}
 
@@ -204,6 +209,17 @@ class ConvergeLoop:
             one.known and one.record.state is ReplicaState.STARTING for one in self.replicas
         )
         return STARTING_TICK_SECONDS if starting else TICK_SECONDS
+
+
+def _deployments(desired: DesiredState, action: Action) -> dict[str, Deployment]:
+    """Return the deployments by name, that of a start at the revision which is to start."""
+    found = {one.deployment.name: one.deployment for one in desired.assignments}
+    if isinstance(action, StartReplica):
+        named = (one for one in desired.assignments if one.deployment.name == action.deployment)
+        for revision in (one.revision(action.revision) for one in named):
+            if revision is not None:
+                found[action.deployment] = replace(found[action.deployment], revision=revision)
+    return found
 
 
 def _key(record: ReplicaRecord) -> tuple[str, int, int]:

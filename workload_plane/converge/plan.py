@@ -5,7 +5,7 @@ is empty. What the desired state does not name is kept: absence is never an inst
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skerry.fleet.deployment import ResourceShape, Revision
 from skerry.fleet.desired import Assignment, DesiredState
@@ -24,6 +24,7 @@ from workload_plane.converge.nodes import PoolRoom
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
 
 SURGE = 1  # replicas above the target while a revision or a node is replaced by another
+UNAVAILABLE = 1  # replicas below the target while there is no room above it
 # After so many failures in a row only one copy at a time is tried: a poison revision must not
 # take the whole pool down with it.
 PROBING_FAILURES_MIN = 2
@@ -121,7 +122,12 @@ def _turn(desired: DesiredState, observed: Observed, now: float) -> _Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Grant:
-    """One deployment on one pool: how many replicas, of which revision, and what one takes."""
+    """One deployment on one pool: how many replicas, of which revision, and what one takes.
+
+    Where two revisions run, each has a grant of its own and sees nothing of the other but `beside`:
+    the replicas that count against the target `whole` of both. `starts` is for how many replicas
+    one is started where that is fewer than the target.
+    """
 
     deployment: str
     revision: Revision
@@ -129,6 +135,23 @@ class _Grant:
     shape: ResourceShape
     target: int
     gone: bool  # tombstone
+    surge: int = SURGE
+    unavailable: int = UNAVAILABLE
+    whole: int
+    starts: int
+    other: int = 0  # the revision that has a grant of its own
+    is_candidate: bool = False
+
+    def sees(self, replica: SeenReplica) -> bool:
+        """Say whether a replica of the deployment on the pool is this grant's to keep or to end."""
+        if self.is_candidate:
+            return replica.revision == self.revision.number
+        return replica.revision != self.other
+
+    @property
+    def makes_room(self) -> bool:
+        """Say whether replicas of another revision may go first where there is no room."""
+        return self.is_candidate or not self.other
 
 
 @dataclass(slots=True)
@@ -143,6 +166,7 @@ class _Side:
     draining: int = 0
     ending: int = 0
     failed: list[SeenReplica] = field(default_factory=list)
+    beside: list[SeenReplica] = field(default_factory=list)  # live, of the other grant
 
 
 def _grants(desired: DesiredState, observed: Observed) -> Iterable[_Grant]:
@@ -150,18 +174,57 @@ def _grants(desired: DesiredState, observed: Observed) -> Iterable[_Grant]:
     for assignment in desired.assignments:
         for name, target in _targets(assignment, observed).items():
             pool = pools.get(name)
-            revision = assignment.deployment.revision
-            shape = pool and revision.shape_on(pool.accelerator)
-            if pool is None or (shape is None and not assignment.tombstone):
-                continue  # not ours, or it cannot run there: nothing to start, nothing to end
-            yield _Grant(
-                deployment=assignment.deployment.name,
-                revision=revision,
-                pool=pool,
-                shape=shape or revision.shapes[0],
-                target=target,
-                gone=assignment.tombstone,
-            )
+            if pool is not None:
+                yield from _split(assignment, pool, target, observed)
+
+
+def _split(
+    assignment: Assignment, pool: SeenPool, target: int, observed: Observed
+) -> Iterable[_Grant]:
+    """Yield the grant of the deployment's revision, and of the candidate's where there is one.
+
+    Where a revision cannot run, nothing of it is to start and nothing to end.
+    """
+    candidate = assignment.candidate
+    count = dict(candidate.replicas).get(pool.name, 0) if candidate is not None else 0
+    count = min(count, target)
+    if candidate is None or count == 0 or assignment.tombstone:
+        yield from _grant(assignment, assignment.deployment.revision, pool, target)
+        return
+    name, number = assignment.deployment.name, candidate.revision.number
+    serving = sum(
+        one.is_serving
+        for one in observed.replicas
+        if (one.deployment, one.pool, one.revision) == (name, pool.name, number)
+    )
+    # What serves goes once a candidate does; until then it is not replaced where it ends.
+    for grant in _grant(assignment, assignment.deployment.revision, pool, target):
+        yield replace(
+            grant, target=target - min(serving, count), starts=target - count, other=number
+        )
+    for grant in _grant(assignment, candidate.revision, pool, target):
+        yield replace(grant, target=count, starts=count, is_candidate=True)
+
+
+def _grant(
+    assignment: Assignment, revision: Revision, pool: SeenPool, target: int
+) -> Iterable[_Grant]:
+    shape = revision.shape_on(pool.accelerator)
+    if shape is None and not assignment.tombstone:
+        return
+    pace = assignment.deployment.rollout
+    yield _Grant(
+        deployment=assignment.deployment.name,
+        revision=revision,
+        pool=pool,
+        shape=shape or revision.shapes[0],
+        target=target,
+        gone=assignment.tombstone,
+        surge=pace.max_surge,
+        unavailable=pace.max_unavailable,
+        whole=target,
+        starts=target,
+    )
 
 
 def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
@@ -181,10 +244,11 @@ def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]
     """
     pairs = [(grant, _sort(grant, turn)) for grant in grants]
 
-    def order(pair: tuple[_Grant, _Side]) -> tuple[bool, int]:
+    def order(pair: tuple[_Grant, _Side]) -> tuple[bool, bool, int]:
         grant, side = pair
         there = len(side.new) + len(side.old) + side.ending
-        return (there >= grant.target, -grant.shape.accelerators)
+        # The place that one made for a candidate is not for another of those that made it.
+        return (there >= grant.starts, not grant.is_candidate, -grant.shape.accelerators)
 
     return sorted(pairs, key=order)
 
@@ -193,10 +257,10 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     room = turn.rooms[grant.pool.name]
     retired = _surplus(grant, side)
     kept_new = [replica for replica in side.new if replica not in retired]
-    live = len(side.new) + len(side.old) - len(retired)
+    live = len(side.new) + len(side.old) + len(side.beside) - len(retired)
     # What is being fenced keeps its place: a replacement beside it would be a second one.
-    missing = grant.target - len(kept_new) - side.ending
-    wanted = max(0, min(missing, grant.target + SURGE - live))
+    missing = grant.starts - len(kept_new) - side.ending
+    wanted = max(0, min(missing, grant.whole + grant.surge - live))
     if wanted and _holds_unknown(turn.observed, grant.pool.name):
         wanted = 0  # what is started could take the accelerators that are held already
         _wait(grant, side, turn, f"which accelerators of {grant.pool.name} are free is not known")
@@ -214,7 +278,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
         made = _make_room(grant, side, retired, room)
         actions += made
         if not made and not retired and not side.draining:
-            _wait(grant, side, turn, room.why_full(grant.shape))
+            _wait(grant, side, turn, _why_no_room(grant, side, room))
     replaced = side.failed[: len(places)]
     # While a start has to wait, the failed record stays: it tells people why.
     waiting = max(0, missing - len(places))
@@ -230,7 +294,12 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
         if (replica.deployment, replica.pool) != (grant.deployment, grant.pool.name):
             continue
         condition = classify(replica, turn.now)
-        if condition is Condition.FAILED:
+        if not grant.sees(replica):
+            if condition is Condition.LIVE:
+                side.beside.append(replica)
+            elif grant.is_candidate:
+                side.draining += replica.state is ReplicaState.DRAINING
+        elif condition is Condition.FAILED:
             side.failed.append(replica)
         elif condition is Condition.LIVE:
             is_new = replica.revision == grant.revision.number and not turn.leaves(replica)
@@ -244,6 +313,7 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
     side.new.sort(key=_usefulness)
     side.old.sort(key=lambda one: (not one.is_serving, turn.leaves(one), *_usefulness(one)))
     side.failed.sort(key=lambda replica: (replica.started_at, replica.name))
+    side.beside.sort(key=lambda one: (not one.is_serving, turn.leaves(one), *_usefulness(one)))
     return side
 
 
@@ -292,16 +362,23 @@ def _make_room(
     # A full pool has no place for the surge. One old replica goes first, or the new revision
     # would never come; peers take its requests meanwhile. For a node that is to be emptied nobody
     # goes: it stays in use until there is room elsewhere.
-    starting = any(
+    starting = sum(
         replica.state is ReplicaState.STARTING for replica in side.new if replica not in retired
     )
-    if starting or retired or side.draining:
+    if starting + len(retired) + side.draining >= grant.unavailable:
         return []
-    superseded = [one for one in side.old if one.revision != grant.revision.number]
-    goes = room.in_the_way(grant.shape, superseded)
+    superseded = [one for one in (*side.old, *side.beside) if one.revision != grant.revision.number]
+    goes = room.in_the_way(grant.shape, superseded if grant.makes_room else ())
     if goes is None:
         return []
     return [_retire(goes, "the pool has no place for the new revision beside it")]
+
+
+def _why_no_room(grant: _Grant, side: _Side, room: PoolRoom) -> str:
+    reason = room.why_full(grant.shape)
+    if grant.unavailable == 0 and (side.old or side.beside):
+        return f"{reason}; none that serves goes first: rollout.maxUnavailable is 0"
+    return reason
 
 
 def _awaited_model(grant: _Grant, turn: _Turn) -> str:

@@ -27,9 +27,13 @@ class Accept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """The offered state is not to be used, and why, for the Nack."""
+    """The offered state is not to be used, and why, for the Nack.
+
+    `may_pass`: nothing is wrong with it, and this plane may be able to take it up later.
+    """
 
     reason: str
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

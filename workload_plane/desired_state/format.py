@@ -70,6 +70,11 @@ def parse(payload: bytes) -> StoredDesired:
         raise Corrupt(f"not a desired state: {error}") from None
 
 
+def digest_in(payload: bytes) -> bytes:
+    """Return the digest that a message tells of itself; the bytes are a desired state's."""
+    return Desired.FromString(payload).digest
+
+
 def version_in(data: bytes) -> Version:
     """Return the version that a damaged file still tells; NEVER when it tells none.
 

@@ -13,7 +13,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.errors import Corrupt
 from workload_plane.desired_state.accept import Grant, Held, Refuse, decide
 from workload_plane.desired_state.file import DesiredStateFile, UnreadableDesired
-from workload_plane.desired_state.format import parse
+from workload_plane.desired_state.format import digest_in, parse
 
 _log = logs.get_logger(__name__)
 
@@ -30,6 +30,15 @@ class DesiredHolder:
         self.state: DesiredState | Unknown = UNKNOWN
         self.seen: Version = NEVER
         self.fault: str | None = None
+        self._digest = b""
+
+    @property
+    def digest(self) -> bytes:
+        """Return the digest of what is in force, as it was sent.
+
+        Empty when nothing is known or the disk needs it again: then the whole state is sent.
+        """
+        return self._digest if self.fault is None else b""
 
     @property
     def version(self) -> Version:
@@ -48,8 +57,16 @@ class DesiredHolder:
         if loaded is None:
             return
         self.state, self.seen, self.fault = loaded.stored.state, loaded.seen, loaded.fault
+        self._digest = digest_in(loaded.stored.payload)
         if loaded.fault:
             _log.error("desired.previous-used", fault=loaded.fault, version=self.version)
+
+    async def stored(self) -> bytes:
+        """Return what is in force as it was stored, byte for byte; empty when nothing is known."""
+        if isinstance(self.state, Unknown):
+            return b""
+        loaded = await asyncio.to_thread(self._file.load)
+        return loaded.stored.payload if loaded is not None else b""
 
     async def offer(
         self, payload: bytes, running: Callable[[], frozenset[Grant]]
@@ -71,7 +88,8 @@ class DesiredHolder:
                 # fsync may take seconds on a busy disk: heartbeats go on meanwhile.
                 await asyncio.to_thread(self._file.store, payload)
             except (OSError, Corrupt) as error:
-                return Refuse(reason=f"it could not be made durable: {error}")
+                return Refuse(reason=f"it could not be made durable: {error}", may_pass=True)
             self.state, self.seen, self.fault = offered, offered.version, None
+            self._digest = digest_in(payload)
             self._changed.set()
         return offered

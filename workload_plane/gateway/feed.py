@@ -32,7 +32,6 @@ from workload_plane.gateway.condition import (
 from workload_plane.gateway.consistent import keep_unexplained, replica_names
 from workload_plane.gateway.distances import PeerDistances, PeerPlace
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
-from workload_plane.gateway.peers import witness_views
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
 from workload_plane.gateway.relay_file import build_relay_file
@@ -40,6 +39,7 @@ from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.routing import build_endpoints, build_topology, empty_topology
 from workload_plane.gateway.status import GatewayStatus, read_status, unconfirmed
 from workload_plane.gateway.topology import GatewayTopology
+from workload_plane.gateway.witness import Memory, remember, views_of
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.settings import PlaneSettings
 
@@ -94,6 +94,7 @@ class GatewayFeed:
         self._distances = PeerDistances(changed, clock)
         self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock)
         self._status: GatewayStatus | None = None
+        self._sighted: Memory = {}
         self._answered_at = clock.monotonic()
         self._published_at = clock.monotonic()
         self._settled: PublishResult | None = None
@@ -141,6 +142,9 @@ class GatewayFeed:
         while True:
             port, before = self._settings.gateway.admin_port, (self.peers(), self.faults)
             self._status = await read_status(session, port)
+            self._sighted = remember(
+                self._sighted, self._status, self._peer_names(), self._clock.now()
+            )
             self._judge()
             await self._settle()
             if (self.peers(), self.faults) != before:
@@ -153,18 +157,16 @@ class GatewayFeed:
 
     def peers(self) -> tuple[PeerView, ...]:
         """Return this gateway's verdict on every peer; unknown for what it has not seen."""
+        known = self._peer_names()
+        seen = {view.plane: view for view in views_of(self._sighted)}
+        return tuple(
+            seen.get(peer, PeerView(plane=peer, verdict=PeerVerdict.UNKNOWN)) for peer in known
+        )
+
+    def _peer_names(self) -> tuple[str, ...]:
         desired = self._facts.desired
         known = () if isinstance(desired, Unknown) else desired.peers
-        seen = (
-            {view.plane: view for view in witness_views(self._status.peers)}
-            if (self._status is not None)
-            else {}
-        )
-        return tuple(
-            seen.get(peer.plane, PeerView(plane=peer.plane, verdict=PeerVerdict.UNKNOWN))
-            for peer in known
-            if peer.plane != self._settings.plane
-        )
+        return tuple(peer.plane for peer in known if peer.plane != self._settings.plane)
 
     def describe(self) -> dict[str, object]:
         """Return the state of the gateway for the agent's status file."""

@@ -5,19 +5,29 @@ a lost link costs nothing but news.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import grpc
 
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.errors import Exhausted, NotLeading, SkerryError
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import secure_channel
-from workload_plane.link.connection import Connection, LinkSettings, PlaneSide
-from workload_plane.link.session import SessionState, reconnect_delay
+from skerry.plumbing.rpc import LINK_CHANNEL_OPTIONS, secure_channel
+from workload_plane.link.addresses import Addresses
+from workload_plane.link.connection import Connection, LinkSettings, Past, PlaneSide
+from workload_plane.link.session import (
+    SessionState,
+    overload_delay,
+    reconnect_delay,
+    told_delay,
+)
 
 _log = logs.get_logger(__name__)
+
+# How often one channel is tried again after a control plane had no room; then the next one is.
+SENT_AWAY_MAX = 3
 
 
 class LinkClient:
@@ -38,6 +48,10 @@ class LinkClient:
         self._clock = clock
         self._ids = ids
         self._connection: Connection | None = None
+        self._addresses = Addresses()
+        self._past = Past()
+        # Of who was called last: whether it was a standby, and which leader it named.
+        self._stands_by, self._leader_named = False, ""
         self.last_error = ""
 
     @property
@@ -57,35 +71,72 @@ class LinkClient:
             await asyncio.Event().wait()  # a plane without a control plane serves what it holds
         attempt = turn = 0
         while True:
-            if await self._connect(addresses[turn % len(addresses)]):
+            if await self._connect(addresses[turn]):
                 attempt = 0
             else:
-                turn += 1
+                turn = next_turn(addresses, turn, self._leader_named)
+                if self._stands_by:  # control planes are there, and one of them will soon lead
+                    attempt = 0
+            self._leader_named, self._stands_by = "", False
+            # As many as the plane was last told there are, from its disk after an agent's restart.
             delay = reconnect_delay(attempt, self._ids.random(), self._side.planes)
+            if self._past.in_vain:
+                delay = max(delay, overload_delay(self._past.in_vain, self._ids.random()))
             await self._clock.sleep(delay)
             attempt += 1
 
     async def _connect(self, address: str) -> bool:
         """Hold one connection until it is lost; return whether it ever got a Welcome."""
-        connection: Connection | None = None
+        tls, server_name = self._settings.tls, self._settings.server_name
         try:
-            tls, server_name = self._settings.tls, self._settings.server_name
-            async with secure_channel(address, tls, server_name=server_name) as channel:
-                stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()
-                connection = Connection(
-                    stream, self._settings, self._side, self._changed, self._clock
-                )
-                self._connection = connection
-                await connection.hold()
+            target = await self._addresses.target(address)
+            async with secure_channel(
+                target, tls, server_name=server_name, options=LINK_CHANNEL_OPTIONS
+            ) as channel:
+                for _ in range(SENT_AWAY_MAX):
+                    welcomed, told = await self._open(channel, address)
+                    if told is None:
+                        return welcomed
+                    # The same channel again: another handshake would cost more than the Hello.
+                    await self._clock.sleep(told_delay(told, self._ids.random()))
+        except OSError as error:  # the certificate's files
+            self._lost(address, None, str(error))
+        return False
+
+    async def _open(self, channel: grpc.aio.Channel, address: str) -> tuple[bool, float | None]:
+        """Hold one stream until it is lost.
+
+        Return whether it was welcomed, and in how many seconds it was told to come back, if so.
+        """
+        connection: Connection | None = None
+        told: float | None = None
+        try:
+            stream = plane_service_pb2_grpc.PlaneLinkServiceStub(channel).Connect()
+            connection = Connection(
+                stream, self._settings, self._side, self._changed, self._clock, self._past
+            )
+            self._connection = connection
+            await connection.hold()
+        except Exhausted as error:
+            self._lost(address, connection, str(error))
+            told = error.retry_after_seconds
         except (SkerryError, grpc.RpcError, OSError) as error:
             self._lost(address, connection, str(error))
+            if isinstance(error, NotLeading):
+                self._stands_by, self._leader_named = True, error.hints.get("leader", "")
         except Exception as error:
             # Nothing that a control plane does or is may end the agent.
             _log.exception("link.broken", control_plane=address)
             self.last_error = repr(error)
         finally:
             self._connection = None
-        return connection is not None and connection.was_welcomed
+        if connection is None:
+            return False, told
+        self._past = Past(
+            epoch=max(self._past.epoch, connection.epoch),
+            in_vain=self._past.in_vain + 1 if connection.was_kept_waiting else 0,
+        )
+        return connection.was_welcomed, told
 
     def _lost(self, address: str, connection: Connection | None, error: str) -> None:
         # One line for a connection that was up, and one for each new reason not to get one: an
@@ -93,3 +144,13 @@ class LinkClient:
         if (connection is not None and connection.was_welcomed) or error != self.last_error:
             _log.warning("link.lost", control_plane=address, error=error)
         self.last_error = error
+
+
+def next_turn(addresses: Sequence[str], turn: int, leader: str) -> int:
+    """Return which control plane to call after that one did not welcome us.
+
+    The one that was named as the leader, if it is one of ours, else the next in turn.
+    """
+    if leader in addresses:
+        return addresses.index(leader)
+    return (turn + 1) % len(addresses)

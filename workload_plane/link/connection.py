@@ -4,11 +4,11 @@
 """
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import DesiredState
@@ -22,7 +22,6 @@ from skerry.wire.observations import report_to_proto
 from skerry.wire.supply import version_to_proto
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.session import (
-    WELCOME_SECONDS_MAX,
     Judgement,
     Pulse,
     SessionEvent,
@@ -33,7 +32,9 @@ from workload_plane.link.session import (
     heard,
     heartbeat_sent,
     judge,
+    quiet_until,
     terms_of,
+    welcome_seconds,
 )
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
@@ -41,10 +42,12 @@ _log = logs.get_logger(__name__)
 
 # Changes come in bursts (ten replicas turn READY); one report tells them all.
 REPORT_SECONDS_MIN = 0.2
-# A lost or coalesced change costs at most this.
-REPORT_SECONDS_MAX = 5.0
-ANSWERS_MAX = 8  # pushes are coalesced to the newest, so more answers than these never wait
-JUDGEMENTS_PER_PERIOD = 4  # silence is noticed at most a quarter of a heartbeat late
+# How often we look whether the report is another one though nobody said that it changed.
+LOOK_SECONDS = 5.0
+# The stream loses nothing, so the same report is said again only for what we did not think of.
+REPORT_SECONDS_MAX = 60.0
+OFFER_AGAIN_SECONDS = 5.0  # room on a disk is made by people
+JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
 class PlaneSide(Protocol):
@@ -57,6 +60,10 @@ class PlaneSide(Protocol):
 
     def report(self) -> PlaneReport:
         """Return the plane's report as of now."""
+        ...
+
+    async def stored(self) -> bytes:
+        """Return the desired state as it is stored, empty when there is none to be read."""
         ...
 
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
@@ -78,6 +85,18 @@ class LinkSettings:
     server_name: str = CONTROL_PLANE_SERVER_NAME
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What this agent's connections before the present one have seen.
+
+    `epoch` is the highest of a leader that welcomed it, `in_vain` how often in a row none did in
+    time.
+    """
+
+    epoch: int = 0
+    in_vain: int = 0
+
+
 class Connection:
     """One stream's state: session, pulse, what waits to be sent, the newest offer."""
 
@@ -88,8 +107,10 @@ class Connection:
         side: PlaneSide,
         changed: asyncio.Event,
         clock: Clock,
+        past: "Past | None" = None,
     ) -> None:
         """Take the stream as grpc.aio made it; nothing is sent before `hold`."""
+        past = past or Past()
         self._stream = stream
         self._settings = settings
         self._side = side
@@ -97,14 +118,19 @@ class Connection:
         self._clock = clock
         self._terms = Terms()
         self._pulse = Pulse(heard_at=clock.monotonic())
-        self._answers: deque[messages.ConnectRequest] = deque(maxlen=ANSWERS_MAX)
-        self._answered = asyncio.Event()
+        self._sending = asyncio.Lock()  # gRPC takes one message at a time
         self._offered: messages.Desired | None = None
         self._offer_came = asyncio.Event()
+        self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
-        self._may_report_at = 0.0
+        self._reported: messages.Observed | None = None
+        self._reported_at = 0.0
         self.state = advance(SessionState.IDLE, SessionEvent.DIALLED)
         self.control_plane = ""
+        self.epoch = 0
+        self._epoch_min = past.epoch
+        self._patience_seconds = welcome_seconds(side.planes, past.in_vain)
+        self.was_kept_waiting = False
 
     @property
     def was_welcomed(self) -> bool:
@@ -113,9 +139,18 @@ class Connection:
 
     async def hold(self) -> None:
         """Keep the stream going; returns never, raises the kind of error that ended it."""
+        works = (
+            self._read(),
+            self._beat(),
+            self._report_changes(),
+            self._look_for_ever(),
+            self._answer_offers(),
+            self._tell_held_for_ever(),
+            self._watch(),
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                for work in (self._read(), self._write(), self._answer_offers(), self._watch()):
+                for work in works:
                     group.create_task(work)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
@@ -129,53 +164,82 @@ class Connection:
         while (answer := await self._stream.read()) is not grpc.aio.EOF:
             kind = answer.WhichOneof("message")
             number = answer.heartbeat.number if kind == "heartbeat" else None
-            self._pulse = heard(self._pulse, self._clock.monotonic(), number)
+            now = self._clock.monotonic()
+            self._pulse = heard(self._pulse, now, number)
+            if self.state is SessionState.MUTED:
+                self._judge(now)  # an answer is an answer at once
             if kind == "welcome":
                 self._welcomed(answer.welcome)
             elif kind == "desired":
                 # Only the newest matters: one that was not looked at yet is superseded.
                 self._offered = answer.desired
                 self._offer_came.set()
+            elif kind == "tell_held":
+                self._held_wanted.set()
         raise Unavailable("the control plane ended the stream")
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
         self.state = advance(self.state, SessionEvent.WELCOMED)
         self._terms = terms_of(welcome.heartbeat_period_ms, welcome.heartbeat_timeout_ms)
         self.control_plane = welcome.control_plane
+        self.epoch = welcome.epoch
         self._welcome_came.set()
         _log.info("link.up", control_plane=welcome.control_plane, epoch=welcome.epoch)
 
-    async def _write(self) -> None:
-        await self._stream.write(self._hello())
-        await self._welcome_came.wait()
-        beat_at = report_at = self._clock.monotonic()
-        while True:
-            now = self._clock.monotonic()
-            while self._answers:
-                await self._stream.write(self._answers.popleft())
-            if now >= beat_at:
-                beat_at = now + self._terms.period_seconds
-                self._pulse = heartbeat_sent(self._pulse, now)
-                beat = messages.Heartbeat(number=self._pulse.sent)
-                await self._stream.write(messages.ConnectRequest(heartbeat=beat))
-            if now >= report_at or (self._changed.is_set() and now >= self._may_report_at):
-                self._changed.clear()
-                report_at = now + REPORT_SECONDS_MAX
-                self._may_report_at = now + REPORT_SECONDS_MIN
-                observed = report_to_proto(self._side.report())
-                await self._stream.write(messages.ConnectRequest(observed=observed))
-            await self._wait_until(min(beat_at, report_at))
+    async def _send(self, request: messages.ConnectRequest) -> None:
+        async with self._sending:
+            await self._stream.write(request)
 
-    async def _wait_until(self, moment: float) -> None:
-        self._answered.clear()
-        if self._answers:
+    async def _beat(self) -> None:
+        """Say Hello, then heartbeats; they never wait for what a report takes to be made."""
+        await self._send(self._hello())
+        await self._welcome_came.wait()
+        beat_at = self._clock.monotonic()
+        while True:
+            self._pulse = heartbeat_sent(self._pulse, self._clock.monotonic())
+            beat = messages.Heartbeat(number=self._pulse.sent)
+            await self._send(messages.ConnectRequest(heartbeat=beat))
+            # In step with the clock, not with how long a send took; what was missed is missed.
+            beat_at = max(beat_at + self._terms.period_seconds, self._clock.monotonic())
+            await self._clock.sleep(beat_at - self._clock.monotonic())
+
+    async def _report_changes(self) -> None:
+        """Report what changed, soon after somebody says so."""
+        await self._welcome_came.wait()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._report()
+            await self._clock.sleep(REPORT_SECONDS_MIN)
+
+    async def _look_for_ever(self) -> None:
+        await self._welcome_came.wait()
+        while True:
+            await self._report()
+            await self._clock.sleep(LOOK_SECONDS)
+
+    async def _report(self) -> None:
+        """Send the report when it is another one than the last, or that was long ago."""
+        observed, now = self._observed(), self._clock.monotonic()
+        is_due = now - self._reported_at >= REPORT_SECONDS_MAX
+        if observed == self._reported and not is_due:
             return
-        seconds = moment - self._clock.monotonic()
-        if self._changed.is_set():
-            left = self._may_report_at - self._clock.monotonic()
-            await first_of(self._clock.sleep(min(seconds, left)), self._answered.wait())
-        else:
-            await first_of(self._clock.sleep(seconds), self._answered.wait(), self._changed.wait())
+        self._reported, self._reported_at = observed, now
+        await self._send(messages.ConnectRequest(observed=observed))
+
+    async def _tell_held_for_ever(self) -> None:
+        """Tell all that is held when asked: the control plane's database knows less."""
+        while True:
+            await self._held_wanted.wait()
+            self._held_wanted.clear()
+            held = messages.Desired()
+            try:
+                held.ParseFromString(await self._side.stored())
+            except (OSError, DecodeError, SkerryError) as error:
+                _log.warning("held.not-told", error=str(error))  # it hears: this plane cannot tell
+            else:
+                _log.info("held.told", version=_version(held))
+            await self._send(messages.ConnectRequest(held=held))
 
     async def _answer_offers(self) -> None:
         while True:
@@ -187,11 +251,32 @@ class Connection:
             if not accepts_pushes(self.state):
                 _log.warning("link.push-ignored", state=self.state.name)
                 continue
-            self._answers.append(await self._answer(offered))
-            self._answered.set()
+            result = await self._offer(offered)
+            await self._send(self._answer(offered, result))
+            if isinstance(result, Refuse) and result.may_pass:
+                await self._offer_until_taken(offered, result)
 
-    async def _answer(self, offered: messages.Desired) -> messages.ConnectRequest:
-        result = await self._side.offer(offered.SerializeToString())
+    async def _offer_until_taken(self, offered: messages.Desired, told: Refuse) -> None:
+        """Offer a state again until what hindered it has passed, or a newer one comes.
+
+        The control plane sends it once: a disk that was full then would hold it up for ever.
+        """
+        while True:
+            await first_of(self._offer_came.wait(), self._clock.sleep(OFFER_AGAIN_SECONDS))
+            if self._offer_came.is_set():
+                return
+            if not accepts_pushes(self.state):
+                continue
+            result = await self._offer(offered)
+            if result != told:  # each reason is told once
+                await self._send(self._answer(offered, result))
+            if not isinstance(result, Refuse) or not result.may_pass:
+                return
+            told = result
+
+    def _answer(
+        self, offered: messages.Desired, result: DesiredState | Refuse
+    ) -> messages.ConnectRequest:
         if isinstance(result, Refuse):
             _log.warning("desired.refused", version=_version(offered), reason=result.reason)
             held = version_to_proto(self._side.report().held)
@@ -201,28 +286,49 @@ class Connection:
         ack = messages.Ack(version=offered.version, digest=offered.digest)
         return messages.ConnectRequest(ack=ack)
 
-    async def _watch(self) -> None:
-        await first_of(self._clock.sleep(WELCOME_SECONDS_MAX), self._welcome_came.wait())
-        if not self._welcome_came.is_set():
-            raise Unavailable(f"no Welcome within {WELCOME_SECONDS_MAX:.0f} s")
-        while True:
-            await self._clock.sleep(self._terms.period_seconds / JUDGEMENTS_PER_PERIOD)
-            judgement = judge(self._pulse, self._terms, self._clock.monotonic())
-            if judgement is Judgement.LOST:
-                raise Unavailable("the control plane fell silent or does not hear us")
-            event = (
-                SessionEvent.UNANSWERED
-                if judgement is Judgement.UNANSWERED
-                else SessionEvent.ANSWERED
+    async def _offer(self, offered: messages.Desired) -> DesiredState | Refuse:
+        # A new leader tells a plane nothing while it holds what is wanted, so what the disk holds
+        # may be of an older epoch than the newest leader's. One that was deposed is refused here.
+        newest = max(self._epoch_min, self.epoch)
+        if offered.version.epoch < newest:
+            return Refuse(
+                reason=f"epoch {offered.version.epoch} is over: a leader of {newest} was heard"
             )
-            self.state = advance(self.state, event)
+        return await self._side.offer(offered.SerializeToString())
+
+    async def _watch(self) -> None:
+        patience = self._patience_seconds
+        await first_of(self._clock.sleep(patience), self._welcome_came.wait())
+        if not self._welcome_came.is_set():
+            self.was_kept_waiting = True
+            raise Unavailable(f"no Welcome within {patience:.0f} s")
+        while True:
+            now = self._clock.monotonic()
+            self._judge(now)
+            quiet = quiet_until(self._pulse, self._terms, now) + JUST_AFTER_SECONDS
+            await self._clock.sleep(quiet - now)
+
+    def _judge(self, now: float) -> None:
+        judgement = judge(self._pulse, self._terms, now)
+        if judgement is Judgement.LOST:
+            raise Unavailable("the control plane fell silent or does not hear us")
+        unanswered = judgement is Judgement.UNANSWERED
+        event = SessionEvent.UNANSWERED if unanswered else SessionEvent.ANSWERED
+        self.state = advance(self.state, event)
+
+    def _observed(self) -> messages.Observed:
+        observed = report_to_proto(self._side.report())
+        observed.newest_epoch = self._epoch_min  # this connection's own is its leader's
+        return observed
 
     def _hello(self) -> messages.ConnectRequest:
         report = self._side.report()
+        observed = self._observed()
+        self._reported, self._reported_at = observed, self._clock.monotonic()
         return messages.ConnectRequest(
             hello=messages.Hello(
                 project=self._settings.project,
-                observed=report_to_proto(report),
+                observed=observed,
                 features=report.features,
                 software=report.software,
                 agent_id=self._settings.agent_id,

@@ -24,10 +24,11 @@ def build_report(
     gateway = settings.gateway
     host = gateway.advertised_host
     public = f"{host}:{gateway.public_port}"
+    peer = f"{host}:{gateway.peer_port}" if gateway.peer_reachable else ""
     return PlaneReport(
         identity=settings.identity,
         pools=settings.pools if supply is None else supply.shapes,
-        gateway=GatewayAddresses(http=public, grpc=public, peer=f"{host}:{gateway.peer_port}"),
+        gateway=GatewayAddresses(http=public, grpc=public, peer=peer),
         held=held,
         replicas=tuple(observed_replica(record) for record in replicas),
         peers=peers,

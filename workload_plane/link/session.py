@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 # What a Welcome may set; anything outside is a mistake of the sender and is cut to it.
 PERIOD_SECONDS_MIN, PERIOD_SECONDS_MAX = 0.05, 30.0
-# A control plane under a herd of returning planes answers late; then another one is tried.
+# After that another control plane is tried. One under a herd of returning planes answers late, and
+# who does not wait for it makes the herd larger: in large fleets `welcome_seconds` adds to this.
 WELCOME_SECONDS_MAX = 5.0
 # Unanswered for one timeout: pushes are refused. For so many: the connection is of no use.
 UNANSWERED_TIMEOUTS_MAX = 2
@@ -137,6 +138,18 @@ def judge(pulse: Pulse, terms: Terms, now: float) -> Judgement:
     return Judgement.UNANSWERED if unanswered > terms.timeout_seconds else Judgement.ALIVE
 
 
+def quiet_until(pulse: Pulse, terms: Terms, now: float) -> float:
+    """Return the next moment at which silence alone would change the judgement of `now`."""
+    moments = [pulse.heard_at + terms.timeout_seconds]
+    if pulse.unanswered_since is not None:
+        moments += [
+            pulse.unanswered_since + terms.timeout_seconds,
+            pulse.unanswered_since + terms.timeout_seconds * UNANSWERED_TIMEOUTS_MAX,
+        ]
+    to_come = [moment for moment in moments if moment >= now]
+    return min(to_come, default=now)
+
+
 QUICK_TRIES = 3
 QUICK_SECONDS_MIN, QUICK_SECONDS_MAX = 0.2, 1.0
 # One control plane takes back 150 planes a second without hurting the rest; small fleets return
@@ -144,16 +157,47 @@ QUICK_SECONDS_MIN, QUICK_SECONDS_MAX = 0.2, 1.0
 RETURNS_PER_SECOND = 150
 RECONNECT_SECONDS_MIN, RECONNECT_SECONDS_MAX = 2.0, 30.0
 _DOUBLINGS_MAX = 6
+# Sent away with a time, we come then and a little later; an hour would be a mistake of the sender.
+TOLD_JITTER = 0.1
+TOLD_SECONDS_MAX = 60.0
 
 
 def reconnect_delay(attempt: int, random: float, planes: int = 1) -> float:
     """Return the pause in seconds before try `attempt` (0 = first), `random` in [0, 1).
 
-    The first tries are quick, a restarted control plane is back in a second; then full jitter up
-    to what a fleet of `planes` needs, or thousands of planes would return in step.
+    Full jitter over what a fleet of `planes` needs to come back, from the first try on: thousands
+    of planes lose the same control plane in the same second. In small fleets the first tries are
+    quick, a restarted control plane is back in a second; then they back off.
     """
+    needed = min(RECONNECT_SECONDS_MAX, planes / RETURNS_PER_SECOND)
     if attempt < QUICK_TRIES:
-        return QUICK_SECONDS_MIN + random * (QUICK_SECONDS_MAX - QUICK_SECONDS_MIN)
-    needed = min(RECONNECT_SECONDS_MAX, max(RECONNECT_SECONDS_MIN, planes / RETURNS_PER_SECOND))
+        if needed <= QUICK_SECONDS_MAX:
+            return QUICK_SECONDS_MIN + random * (QUICK_SECONDS_MAX - QUICK_SECONDS_MIN)
+        return max(QUICK_SECONDS_MIN, random * needed)
     grown = QUICK_SECONDS_MAX * 2.0 ** min(attempt - QUICK_TRIES + 1, _DOUBLINGS_MAX)
-    return max(QUICK_SECONDS_MIN, random * min(needed, grown))
+    bound = max(needed, min(RECONNECT_SECONDS_MIN, grown))
+    return max(QUICK_SECONDS_MIN, random * bound)
+
+
+def welcome_seconds(planes: int, in_vain: int = 0) -> float:
+    """Return how long a plane of a fleet of so many waits for a Welcome.
+
+    `in_vain` is how often it waited so long before: there is somebody, who has no time for it.
+    """
+    usual = WELCOME_SECONDS_MAX + min(RECONNECT_SECONDS_MAX, planes / RETURNS_PER_SECOND) / 2
+    return min(usual * 2.0 ** min(in_vain, _DOUBLINGS_MAX), max(usual, RECONNECT_SECONDS_MAX))
+
+
+def overload_delay(in_vain: int, random: float) -> float:
+    """Return the pause in seconds after a Welcome did not come in time, `in_vain` times in a row.
+
+    A plane that was never told how large its fleet is may be one of thousands.
+    """
+    bound = RECONNECT_SECONDS_MIN * 2.0 ** min(in_vain, _DOUBLINGS_MAX)
+    return max(QUICK_SECONDS_MIN, random * min(bound, RECONNECT_SECONDS_MAX))
+
+
+def told_delay(seconds: float, random: float) -> float:
+    """Return the pause in seconds for a plane that was told to come back in `seconds`."""
+    wait = min(max(seconds, QUICK_SECONDS_MIN), TOLD_SECONDS_MAX)
+    return wait * (1.0 + TOLD_JITTER * random)

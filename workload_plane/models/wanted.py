@@ -26,8 +26,9 @@ def wanted_models(desired: DesiredState, override: EngineName | None) -> tuple[W
         if assignment.tombstone or ceiling <= 0:
             continue
         due = any(envelope.target > 0 for envelope in assignment.envelopes)
-        for uri in model_uris(assignment.deployment.revision, override):
-            wanted[uri] = wanted.get(uri, False) or due
+        for revision in assignment.revisions:
+            for uri in model_uris(revision, override):
+                wanted[uri] = wanted.get(uri, False) or due
     return tuple(
         WantedModel(uri=uri, due=due)
         for uri, due in sorted(wanted.items(), key=lambda item: (not item[1], item[0]))
@@ -50,7 +51,8 @@ def wanted_locally(desired: DesiredState, override: EngineName | None) -> frozen
         uri
         for assignment in desired.assignments
         if not assignment.tombstone and any(one.ceiling > 0 for one in assignment.envelopes)
-        for uri in local_uris(assignment.deployment.revision, override)
+        for revision in assignment.revisions
+        for uri in local_uris(revision, override)
     )
 
 

@@ -14,8 +14,9 @@ from workload_plane.picker.picker import Picker
 
 _LINE = re.compile(
     rb"<(\d{1,20})\|([^|<>]{0,120})\|(\d{1,3})\|([A-Z,-]{0,60})\|(-|\d{1,12})\|(-|\d{1,12})"
-    # A gateway that was told its configuration by an older plane says no gRPC status.
-    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?>"
+    # A gateway that was told its configuration by an older plane says no gRPC status, or not
+    # whether the replica was lost.
+    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?>"
 )
 _ENDED = b"DownstreamEnd"
 # The longest line with what frames it; more without a line in it is not our log.
@@ -44,7 +45,7 @@ class AccessLog(asyncio.Protocol):
 def parse(line: "re.Match[bytes]") -> Entry:
     """Return what a line says."""
     ticket, address, status, flags, first, duration, received, sent, *last = line.groups()
-    attempts, kind, grpc_status = last
+    attempts, kind, grpc_status, lost = last
     return Entry(
         int(ticket),
         "" if address == b"-" else address.decode("latin-1"),
@@ -57,6 +58,7 @@ def parse(line: "re.Match[bytes]") -> Entry:
         int(attempts),
         kind == _ENDED,
         int(grpc_status) if grpc_status and grpc_status != b"-" else None,
+        lost == b"1",
     )
 
 

@@ -1,7 +1,7 @@
 """Envoy's question before each request (`ext_authz` over HTTP): where should this one go?
 
-It is always answered with 200: the picker steers, it never refuses. Envoy goes on by itself when
-no answer comes within its timeout.
+It is answered with 200: the picker steers. It refuses nothing but a request that engines died of,
+with 422. Envoy goes on by itself when no answer comes within its timeout.
 """
 
 import json
@@ -13,6 +13,7 @@ from workload_plane.picker import body
 from workload_plane.picker.facts import Choice, Facts
 from workload_plane.picker.http_server import Exchange, response
 from workload_plane.picker.picker import Picker
+from workload_plane.picker.quarantine import REFUSED_SECONDS, fingerprint_of
 from workload_plane.picker.wire import (
     BODY_BYTES_HEADER,
     DEPLOYMENT_HEADER,
@@ -30,6 +31,22 @@ from workload_plane.picker.wire import (
 
 _LEFT = response(b"200 OK")
 _UNKNOWN = response(b"404 Not Found")
+# Of OpenAI's shape; no status that clients take for a reason to come again at once.
+_REFUSED = response(
+    b"422 Unprocessable Entity",
+    json.dumps(
+        {
+            "error": {
+                "message": "replicas were lost twice while they worked on this very request; it is"
+                f" not tried again for up to {REFUSED_SECONDS / 60:.0f} minutes",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "request_quarantined",
+            }
+        }
+    ).encode(),
+    (b"content-type", b"application/json"),
+)
 _PICK = PICK_PREFIX.encode()
 _FORWARDED = FORWARDED_PREFIX.encode()
 _LOAD = LOAD_PATH.encode()
@@ -91,7 +108,11 @@ class Authz:
             picker.totals.left_to_gateway += 1
             return _LEFT
         facts = read_facts(exchange, name, deployment.told.policy, forwarded=forwarded)
-        choice = picker.pick(facts, self._now())
+        now = self._now()
+        if picker.quarantine.refuses(facts.fingerprint, now):
+            picker.totals.refused += 1
+            return _REFUSED
+        choice = picker.pick(facts, now)
         return _LEFT if choice is None else render(choice, facts.is_grpc, self._rooms)
 
     def _load(self) -> bytes:
@@ -117,6 +138,7 @@ def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarde
         _session(headers.get(_SESSION, b""), raw, policy),
         is_grpc,
         forwarded,
+        b"" if is_grpc else fingerprint_of(name, raw, length),
     )
 
 

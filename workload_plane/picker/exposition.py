@@ -72,6 +72,16 @@ _LEFT_ROOM = metrics.counter(
     help="Requests that left the waiting room: released (a replica had room), refused (429, 503).",
     labels=("outcome",),
 )
+_REFUSED = metrics.counter(
+    "skerry_picker_refused_requests_total",
+    unit="requests",
+    help="Requests refused because engines died of the very same one.",
+)
+_QUARANTINED = metrics.gauge(
+    "skerry_picker_quarantined_requests",
+    unit="requests",
+    help="Different requests that are refused now because engines died of them.",
+)
 
 
 class Exposition:
@@ -87,6 +97,7 @@ class Exposition:
         """Return all metrics of the process in Prometheus' text format."""
         totals, room = self._picker.totals, self._room
         steered = totals.asked - totals.left_to_gateway - totals.spilled - totals.held
+        steered -= totals.refused
         for outcome, count in (
             ("steered", steered),
             ("spilled", totals.spilled),
@@ -102,6 +113,8 @@ class Exposition:
             _JOINED.labels(outcome).inc(self._grown("joined", outcome, count))
         for outcome, count in (("released", room.released), ("refused", room.refused)):
             _LEFT_ROOM.labels(outcome).inc(self._grown("room", outcome, count))
+        _REFUSED.inc(self._grown("refused", "", totals.refused))
+        _QUARANTINED.set(self._picker.quarantine.refused(now))
         _OPEN.set(self._picker.open_tickets)
         self._set_deployments(now)
         return metrics.render()

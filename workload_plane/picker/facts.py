@@ -14,7 +14,8 @@ class Facts(NamedTuple):
 
     `blocks` are chained hashes of the prompt's blocks of `block_tokens` tokens; `tokens` is the
     whole prompt's estimated length, also of what was not seen. `forwarded`: a peer sent it, so it
-    stays here. `session` is 0 without a key.
+    stays here. `session` is 0 without a key. `fingerprint` is of the whole body, empty where that
+    was not seen.
     """
 
     deployment: str
@@ -24,6 +25,7 @@ class Facts(NamedTuple):
     session: int = 0
     is_grpc: bool = False
     forwarded: bool = False
+    fingerprint: bytes = b""
 
 
 class Choice(NamedTuple):
@@ -47,7 +49,8 @@ class Entry(NamedTuple):
     `address` is the host that was used last, "" before there was one; `status` is 0 before the
     answer began; times are milliseconds since the request came. `ended` is False for the lines
     that Envoy writes now and then about requests under way. `grpc_status` is None while there is
-    none, and means nothing for a request over HTTP.
+    none, and means nothing for a request over HTTP. `lost`: the answer says that a replica was lost
+    with the request, here or at the peer that had it.
     """
 
     ticket: int
@@ -61,6 +64,7 @@ class Entry(NamedTuple):
     attempts: int
     ended: bool
     grpc_status: int | None = None
+    lost: bool = False
 
 
 class ReplicaTold(NamedTuple):

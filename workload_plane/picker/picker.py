@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from workload_plane.picker.deployments import Deployment, Seen
 from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, PeerLoad
 from workload_plane.picker.hosts import Peer, Replica
+from workload_plane.picker.quarantine import Quarantine
 from workload_plane.picker.score import rank, spill
 from workload_plane.picker.totals import Totals
 from workload_plane.picker.wire import ACCOUNT_SECONDS, RETRIES, RETRIES_WITH_ROOM
@@ -21,6 +22,8 @@ TICKET_SECONDS_MAX = 3.5 * ACCOUNT_SECONDS
 TICKETS_MAX = 100_000
 # What Envoy says when the host, not the request, was at fault: no connection, reset, no answer.
 _HOST_FAULTS = ("UF", "UC", "UR", "LR")
+# The host had the request: its connection ended or was reset.
+_LOSSES = ("UC", "UR", "LR")
 _REFUSED = (429, 503)
 _GRPC_EXHAUSTED = 8
 
@@ -30,8 +33,10 @@ class _Ticket:
 
     __slots__ = (
         "deployment",
+        "fingerprint",
         "host",
         "is_grpc",
+        "lost",
         "may_wait",
         "picked_at",
         "told_at",
@@ -40,11 +45,13 @@ class _Ticket:
     )
 
     def __init__(
-        self, deployment: Deployment, host: Replica | Peer | None, is_grpc: bool, now: float
+        self, deployment: Deployment, host: Replica | Peer | None, facts: Facts, now: float
     ) -> None:
         self.deployment = deployment
         self.host = host
-        self.is_grpc = is_grpc
+        self.is_grpc = facts.is_grpc
+        self.fingerprint = facts.fingerprint
+        self.lost: tuple[str, ...] = ()  # addresses of hosts that it was moved from
         self.picked_at = self.told_at = now
         self.work = 0.0
         self.may_wait = self.was_held = False
@@ -59,6 +66,7 @@ class Picker:
         self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
         self._next = first_ticket
         self.totals = Totals()
+        self.quarantine = Quarantine()
 
     def update(self, told: Iterable[DeploymentTold], now: float) -> None:
         """Take in what the plane serves; what is not named any more is gone."""
@@ -115,12 +123,14 @@ class Picker:
         moved = entry.attempts > 1 and picked is not host and not ticket.was_held
         if moved and isinstance(picked, Replica):
             ticket.deployment.suspect(picked, now)
+            ticket.lost = (*ticket.lost, picked.address(ticket.is_grpc))
         if entry.first_byte_ms is not None and isinstance(host, Replica):
             host.pending.remove(entry.ticket)
         if not entry.ended:
             self._tickets.move_to_end(entry.ticket)
             return
         self.totals.matched += 1
+        self._judge(ticket, entry, now)
         if isinstance(host, Replica):
             self._learn(ticket, host, entry, now)
         self._close(entry.ticket)
@@ -150,6 +160,7 @@ class Picker:
             self._close(number)
             expired += 1
         self.totals.expired += expired
+        self.quarantine.expire(now)
         return expired
 
     def enter_room(self, number: int, attempt: int, now: float) -> bool:
@@ -254,7 +265,7 @@ class Picker:
     def _open(
         self, deployment: Deployment, host: Replica | Peer | None, facts: Facts, now: float
     ) -> _Ticket:
-        ticket = _Ticket(deployment, host, facts.is_grpc, now)
+        ticket = _Ticket(deployment, host, facts, now)
         self._tickets[self._next] = ticket
         self._next += 1
         if host is not None:
@@ -284,6 +295,18 @@ class Picker:
 
     def _close(self, number: int) -> None:
         self._leave(number, self._tickets.pop(number))
+
+    def _judge(self, ticket: _Ticket, entry: Entry, now: float) -> None:
+        """Take in whether engines were lost with the request, or one answered it."""
+        if not ticket.fingerprint or ticket.is_grpc:
+            return  # a replica host answers for its engine, away or killed alike
+        flags = entry.flags.split(",")
+        if entry.address and (entry.lost or any(flag in _LOSSES for flag in flags)):
+            hosts = (*ticket.lost, entry.address)
+            if self.quarantine.lost(ticket.fingerprint, hosts, now):
+                self.totals.quarantined += 1
+        elif not entry.flags and 0 < entry.status < 500:
+            self.quarantine.answered(ticket.fingerprint, now)
 
     def _learn(self, ticket: _Ticket, host: Replica, entry: Entry, now: float) -> None:
         if any(flag in _HOST_FAULTS for flag in entry.flags.split(",")):

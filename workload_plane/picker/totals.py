@@ -17,3 +17,5 @@ class Totals:
     matched: int = 0
     unmatched: int = 0
     expired: int = 0
+    quarantined: int = 0
+    refused: int = 0

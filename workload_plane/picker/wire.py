@@ -5,7 +5,12 @@ Pure; `workload_plane.gateway.picking` builds Envoy's side of it.
 
 from pathlib import Path
 
-from workload_plane.gateway.wire import DEPLOYMENT_HEADER, GENERATE_PATH, HEALTH_PATH
+from workload_plane.gateway.wire import (
+    DEPLOYMENT_HEADER,
+    GENERATE_PATH,
+    HEALTH_PATH,
+    LOST_HEADER,
+)
 
 __all__ = ["DEPLOYMENT_HEADER", "GENERATE_PATH", "HEALTH_PATH"]
 
@@ -45,7 +50,7 @@ ACCOUNT_SECONDS = 2.0
 LOG_LINE = (
     "<%REQ(X-SKERRY-TICKET)%|%UPSTREAM_HOST%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%RESPONSE_DURATION%"
     "|%DURATION%|%BYTES_RECEIVED%|%BYTES_SENT%|%UPSTREAM_REQUEST_ATTEMPT_COUNT%|%ACCESS_LOG_TYPE%"
-    "|%GRPC_STATUS_NUMBER%>"
+    f"|%GRPC_STATUS_NUMBER%|%RESP({LOST_HEADER})%>"
 )
 
 # picker.json, which the agent writes.

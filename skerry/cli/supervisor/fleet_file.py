@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, HOST, Layout
-from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.cli.supervisor.layout import HOST, Layout
+from skerry.cli.supervisor.restarts import PartKey, Role, control_plane_key
 from skerry.client.gateways import Gateway
 from skerry.plumbing.errors import Corrupt, NotFound
 
@@ -40,11 +40,12 @@ def render_fleet(
         "supervisor_pid": supervisor_pid,
         "control_planes": [
             {
-                "name": CONTROL_PLANE_NAME,
-                "grpc": layout.operator_address,
-                "http": f"{HOST}:{layout.control_plane.http}",
-                "pid": pids.get(PartKey(role=Role.CONTROL_PLANE)),
+                "name": one.name,
+                "grpc": one.operator_address,
+                "http": one.http_address,
+                "pid": pids.get(control_plane_key(one.name)),
             }
+            for one in layout.control_planes
         ],
         "planes": [
             {

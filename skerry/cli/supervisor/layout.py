@@ -16,6 +16,8 @@ HOST = "127.0.0.1"
 CONTROL_PLANE_NAME = "control-plane"
 ENGINES = ("llamacpp", "simulated")
 RUNTIMES = ("local", "ray")
+# One leads; three standbys outlive what any fleet on one host does.
+CONTROL_PLANES_MAX = 4
 _FORMAT = 1
 
 
@@ -61,24 +63,58 @@ class PlaneLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneLayout:
+    """One control plane of the layout: its name and where it answers, each as `host:port`."""
+
+    name: str
+    operator_address: str
+    link_address: str
+    http_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The fleet of one data directory."""
+    """The fleet of one data directory.
+
+    Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
+    """
 
     engine: str
     control_plane: ControlPlanePorts
     planes: tuple[PlaneLayout, ...]
+    database: str = ""
+    standbys: tuple[ControlPlanePorts, ...] = ()
+
+    @property
+    def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
+        """Return every control plane, the one that was there first ahead."""
+        return tuple(
+            ControlPlaneLayout(
+                name=CONTROL_PLANE_NAME if number == 1 else f"{CONTROL_PLANE_NAME}-{number}",
+                operator_address=f"{HOST}:{ports.operator}",
+                link_address=f"{HOST}:{ports.link}",
+                http_address=f"{HOST}:{ports.http}",
+            )
+            for number, ports in enumerate((self.control_plane, *self.standbys), start=1)
+        )
 
     @property
     def operator_address(self) -> str:
+        """Return where the operator API of the first control plane answers."""
+        return self.control_planes[0].operator_address
+
+    @property
+    def operator_addresses(self) -> tuple[str, ...]:
         """Return where the operator API answers."""
-        return f"{HOST}:{self.control_plane.operator}"
+        return tuple(one.operator_address for one in self.control_planes)
 
     def plane(self, name: str) -> PlaneLayout:
         """Return a plane by name; NotFound lists those there are."""
         for plane in self.planes:
             if plane.name == name:
                 return plane
-        names = ", ".join((CONTROL_PLANE_NAME, *(plane.name for plane in self.planes)))
+        parts: tuple[ControlPlaneLayout | PlaneLayout, ...] = (*self.control_planes, *self.planes)
+        names = ", ".join(part.name for part in parts)
         raise NotFound(f"{name!r} is no part of this fleet; there are {names}")
 
 
@@ -133,6 +169,10 @@ class DataDirectory:
         """Return the control plane's folder."""
         return self.root / "control-plane"
 
+    def control_plane_of(self, name: str) -> Path:
+        """Return the folder of the control plane of that name."""
+        return self.root / name
+
     def plane(self, name: str) -> Path:
         """Return a plane's folder."""
         return self.root / "planes" / name
@@ -157,6 +197,8 @@ def extend_layout(
     known = {plane.name: plane for plane in existing.planes} if existing else {}
     return Layout(
         engine=engine,
+        database=existing.database if existing else "",
+        standbys=existing.standbys if existing else (),
         control_plane=(
             existing.control_plane
             if existing
@@ -217,10 +259,61 @@ def choose_runtimes(layout: Layout, told: Sequence[str], take_port: Callable[[],
     return replace(layout, planes=tuple(of(plane) for plane in layout.planes))
 
 
+def choose_control_planes(
+    layout: Layout,
+    count: int | None,
+    database: str | None,
+    take_port: Callable[[], int],
+    *,
+    is_new: bool,
+) -> Layout:
+    """Return the layout with that many control planes on that database; None leaves it as it is.
+
+    InvalidInput for several on an SQLite file, and for another database than a fleet began with.
+    """
+    database = layout.database if database is None else database
+    count = 1 + len(layout.standbys) if count is None else count
+    if not 1 <= count <= CONTROL_PLANES_MAX:
+        raise InvalidInput(
+            f"--control-planes must be 1..{CONTROL_PLANES_MAX}, not {count}",
+            field="--control-planes",
+        )
+    if database and not database.startswith(("postgresql://", "postgres://")):
+        raise InvalidInput(
+            "--database must be postgresql://USER@HOST/NAME; without it the fleet has an SQLite"
+            " file of its own",
+            field="--database",
+        )
+    if count > 1 and not database:
+        raise InvalidInput(
+            f"--control-planes {count} needs --database postgresql://USER@HOST/NAME: an SQLite file"
+            " has one control plane, high availability means PostgreSQL",
+            field="--control-planes",
+        )
+    if database != layout.database and not is_new:
+        raise InvalidInput(
+            "this fleet began with another database, and would find itself in an empty one; take"
+            " another --data-dir for a fleet on that database",
+            field="--database",
+        )
+    kept = layout.standbys[: count - 1]
+    added = tuple(
+        ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
+        for _ in range(count - 1 - len(kept))
+    )
+    return replace(layout, database=database, standbys=(*kept, *added))
+
+
 def ports_of(layout: Layout) -> dict[int, str]:
     """Return every fixed port of the layout with what listens there."""
     ports = {
-        port: f"the control plane's {use}" for use, port in asdict(layout.control_plane).items()
+        port: f"{name}'s {use}"
+        for name, held in zip(
+            ("the control plane", *(one.name for one in layout.control_planes[1:])),
+            (layout.control_plane, *layout.standbys),
+            strict=True,
+        )
+        for use, port in asdict(held).items()
     }
     for plane in layout.planes:
         for use, port in asdict(plane.ports).items():
@@ -251,6 +344,8 @@ def read_layout(directory: DataDirectory) -> Layout:
         return Layout(
             engine=values["engine"],
             control_plane=ControlPlanePorts(**values["control_plane"]),
+            database=values.get("database", ""),
+            standbys=tuple(ControlPlanePorts(**ports) for ports in values.get("standbys", ())),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -6,7 +6,7 @@ One old file `<name>.1` is kept of each; `plumbing.bounded_log` cuts them.
 import os
 from pathlib import Path
 
-from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory
 from skerry.plumbing import logs
 from skerry.plumbing.bounded_log import FILE_MODE, bound_log, old_log
 
@@ -20,7 +20,8 @@ START_BYTES_MAX = LOG_BYTES_MAX // 4
 
 def log_files(directory: DataDirectory) -> tuple[Path, ...]:
     """Return the logs there are: supervisor, control plane, and all of the planes."""
-    single = (directory.supervisor_log, directory.control_plane / "log")
+    control_planes = directory.root.glob(f"{CONTROL_PLANE_NAME}*/log")
+    single = (directory.supervisor_log, *sorted(control_planes))
     planes = directory.root / "planes"
     found = [*single]
     for folder in ("*/logs", "*/nodes/*/logs"):  # a plane's, and those of its Ray nodes here

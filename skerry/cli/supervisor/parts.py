@@ -69,11 +69,13 @@ def _can_start_gateway(gateway_directory: Path) -> bool:
 
 def part_directory(directory: DataDirectory, key: PartKey) -> Path:
     """Return the folder of the process's settings and state."""
-    return directory.plane(key.plane) if key.plane else directory.control_plane
+    if key.role is Role.CONTROL_PLANE:
+        return directory.control_plane_of(str(key))
+    return directory.plane(key.plane)
 
 
 def part_log(directory: DataDirectory, key: PartKey) -> Path:
     """Return the file that the process's output is appended to."""
-    if not key.plane:
-        return directory.control_plane / "log"
+    if key.role is Role.CONTROL_PLANE:
+        return directory.control_plane_of(str(key)) / "log"
     return directory.plane(key.plane) / "logs" / f"{key.role}.log"

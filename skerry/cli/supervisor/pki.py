@@ -20,9 +20,10 @@ RENEWAL_PERIOD = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPki:
-    """Where the certificates of a fleet are; planes by name."""
+    """Where the certificates of a fleet are; planes, and the first's standbys, by name."""
 
     control_plane: TlsFiles
+    standbys: Mapping[str, TlsFiles]
     planes: Mapping[str, TlsFiles]
 
 
@@ -37,18 +38,24 @@ def is_renewal_due(looked_at: datetime | None, now: datetime) -> bool:
 def ensure_pki(directory: DataDirectory, layout: Layout, now: datetime) -> FleetPki:
     """Make what is missing, renew what is past half its life, and return where all is.
 
-    Only the control plane's certificate carries the name that the planes' link asks for: any
+    Only control planes' certificates carry the name that the planes' link asks for: any
     other party of the fleet can serve TLS, but not pose as the control plane.
     """
     ensure_authority(directory.pki / "authority", "skerry authority", now)
     return FleetPki(
-        control_plane=_ensure(
-            directory, "control-planes", CONTROL_PLANE_NAME, now, (CONTROL_PLANE_SERVER_NAME,)
-        ),
+        control_plane=_of_control_plane(directory, CONTROL_PLANE_NAME, now),
+        standbys={
+            one.name: _of_control_plane(directory, one.name, now)
+            for one in layout.control_planes[1:]
+        },
         planes={
             plane.name: _ensure(directory, "planes", plane.name, now) for plane in layout.planes
         },
     )
+
+
+def _of_control_plane(directory: DataDirectory, name: str, now: datetime) -> TlsFiles:
+    return _ensure(directory, "control-planes", name, now, (CONTROL_PLANE_SERVER_NAME,))
 
 
 def _ensure(

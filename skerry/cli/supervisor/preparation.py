@@ -3,7 +3,8 @@
 `skerry up` calls `prepare`; what is wrong is told with its remedy and nothing is started.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from skerry.cli.supervisor.layout import (
     DataDirectory,
     Layout,
     check_layout,
+    choose_control_planes,
     choose_runtimes,
     extend_layout,
     ports_of,
@@ -36,13 +38,28 @@ _PORT_MIN, _PORT_MAX = 20_000, 29_999
 _DIRECTORY_MODE = 0o700
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What else an operator may choose of a fleet; nothing or None: as before.
+
+    At first planes run locally, under one control plane with an SQLite file.
+    """
+
+    runtimes: tuple[str, ...] = ()
+    control_planes: int | None = None
+    database: str | None = None
+
+
+AS_BEFORE = Choices()
+
+
 def prepare(
     directory: DataDirectory,
     planes: int | None,
     engine: str | None,
     now: datetime,
     environment: Mapping[str, str],
-    runtimes: Sequence[str] = (),
+    choices: Choices = AS_BEFORE,
 ) -> Layout:
     """Write the layout, the certificates and the settings of a fleet; return the layout.
 
@@ -59,7 +76,14 @@ def prepare(
     check_not_running(directory)
     take_port = _port_source()
     layout = extend_layout(existing, planes, engine, take_port)
-    layout = choose_runtimes(layout, runtimes, take_port)
+    layout = choose_runtimes(layout, choices.runtimes, take_port)
+    layout = choose_control_planes(
+        layout,
+        choices.control_planes,
+        choices.database,
+        take_port,
+        is_new=existing is None,
+    )
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

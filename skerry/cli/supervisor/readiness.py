@@ -60,8 +60,8 @@ async def until_ready(
     while shown is None or not shown.is_ready:
         if not is_alive(supervisor):
             raise _gave_up("the supervisor", directory.supervisor_log)
-        if _is_control_plane_dead(directory, supervisor):
-            raise _gave_up("the control plane", directory.control_plane / "log")
+        if (dead := _dead_control_plane(directory, supervisor)) is not None:
+            raise _gave_up("the control plane", directory.control_plane_of(dead) / "log")
         progress = await _look(layout, client)
         if progress != shown:
             shown = progress
@@ -110,13 +110,16 @@ async def _set_prices(layout: Layout, client: "AsyncOperatorClient") -> int:
     return priced
 
 
-def _is_control_plane_dead(directory: DataDirectory, supervisor: ProcessRecord) -> bool:
+def _dead_control_plane(directory: DataDirectory, supervisor: ProcessRecord) -> str | None:
+    """Return a control plane that is dead for good, None while each lives or is about to."""
     try:
         fleet = read_fleet(directory.fleet)
     except NotFound:
-        return False
+        return None
     # An older supervisor's file says nothing about this start.
-    return fleet["supervisor_pid"] == supervisor.pid and fleet["control_planes"][0]["pid"] is None
+    if fleet["supervisor_pid"] != supervisor.pid:
+        return None
+    return next((str(one["name"]) for one in fleet["control_planes"] if one["pid"] is None), None)
 
 
 def _gave_up(what: str, log: Path) -> SkerryError:

@@ -11,6 +11,10 @@ from enum import StrEnum
 # Whoever takes a whole plane down does not kill everything in one instant: nothing is started
 # again before this much time has passed since the first death was noticed.
 SETTLE_SECONDS = 0.5
+# What was killed may not be gone yet: SIGKILL waits for the disk that a process waits for, and for
+# a core to die on. Without this a plane taken down as a whole was started again: its agent, alive
+# half a second after the gateway's death, had been killed with it. Past this it hangs.
+ENDING_SECONDS_MAX = 5.0
 # A process that lived this long was healthy; its next death is a first one.
 HEALTHY_SECONDS = 30.0
 BACKOFF_SECONDS_MAX = 30.0
@@ -29,13 +33,21 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartKey:
-    """Which process: its role, and its plane (empty for the control plane)."""
+    """Which process: its role, and its plane; of control planes the name, the first one's empty."""
 
     role: Role
     plane: str = ""
 
     def __str__(self) -> str:
+        if self.role is Role.CONTROL_PLANE:
+            return self.plane or str(self.role)
         return f"planes/{self.plane}/{self.role}" if self.plane else str(self.role)
+
+
+def control_plane_key(name: str) -> PartKey:
+    """Return the key of the control plane of that name."""
+    # Files of before have no name for the only one there was.
+    return PartKey(role=Role.CONTROL_PLANE, plane="" if name == Role.CONTROL_PLANE else name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +67,8 @@ class PartSeen:
 class PlaneSeen:
     """A plane's processes, and how many of its replicas' processes live.
 
-    `helpers` are those that the gateway does without while they are dead.
+    `helpers` are those that the gateway does without while they are dead. `ending`: some were
+    killed and are not gone yet.
     """
 
     name: str
@@ -64,6 +77,7 @@ class PlaneSeen:
     gateway: PartSeen
     replicas_alive: int
     helpers: tuple[PartSeen, ...] = ()
+    ending: bool = False
 
     @property
     def parts(self) -> tuple[PartSeen, ...]:
@@ -93,6 +107,8 @@ def plan_plane(plane: PlaneSeen, now: float) -> tuple[Action, ...]:
     deaths = [part.died_at for part in plane.parts if part.died_at is not None]
     if not deaths or now - min(deaths) < SETTLE_SECONDS:
         return ()
+    if plane.ending and now - min(deaths) < ENDING_SECONDS_MAX:
+        return ()  # whether the whole plane is lost is known once they are gone
     is_machine_gone = (
         plane.agent.died_at is not None
         and plane.gateway.died_at is not None

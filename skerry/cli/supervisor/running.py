@@ -6,7 +6,7 @@ The supervisor looks on every round; `skerry down` ends what is found.
 from pathlib import Path
 
 from skerry.cli.supervisor.fleet_file import RunningReplica
-from skerry.plumbing.processes import ProcessRecord, is_alive
+from skerry.plumbing.processes import ProcessRecord, is_alive, is_ending
 from workload_plane.replica_host.marks import left_below
 from workload_plane.replicas.records import ReplicaRecord, read_records
 
@@ -39,9 +39,10 @@ def replica_processes(plane_directory: Path) -> tuple[ProcessRecord, ...]:
 
 
 def living_processes(record: ReplicaRecord) -> tuple[ProcessRecord, ...]:
-    """Return those of a replica's two processes that live."""
+    """Return those of a replica's two processes that live; one that was killed does not."""
     processes = (record.host_process, record.engine_process)
-    return tuple(process for process in processes if process and is_alive(process))
+    living = (process for process in processes if process and is_alive(process))
+    return tuple(process for process in living if not is_ending(process))
 
 
 def _records(plane_directory: Path) -> tuple[ReplicaRecord, ...]:

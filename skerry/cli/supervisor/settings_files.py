@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from skerry.cli.supervisor.layout import (
-    CONTROL_PLANE_NAME,
     HOST,
+    ControlPlaneLayout,
     DataDirectory,
     Layout,
     PlaneLayout,
@@ -34,27 +34,33 @@ def write_settings(
 ) -> None:
     """Write everything that the fleet's processes and its clients read."""
     pki = ensure_pki(directory, layout, now)
-    settings = _control_plane(directory, layout, pki.control_plane)
-    _write_json(directory.control_plane / "settings.json", settings)
+    for one in layout.control_planes:
+        tls = pki.standbys.get(one.name, pki.control_plane)
+        settings = _control_plane(directory, layout, one, tls)
+        _write_json(directory.control_plane_of(one.name) / "settings.json", settings)
     for plane in layout.planes:
         home = directory.plane(plane.name)
         for folder in ("desired", "gateway", "replicas", "logs"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         settings = _plane(directory, layout, plane, pki.planes[plane.name], model_directories)
         _write_json(home / "settings.json", settings)
-    context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+    context = Context(endpoints=layout.operator_addresses, data_directory=directory.root)
     write_atomically(directory.config, render_context(context).encode())
 
 
-def _control_plane(directory: DataDirectory, layout: Layout, tls: TlsFiles) -> dict[str, Any]:
+def _control_plane(
+    directory: DataDirectory, layout: Layout, one: ControlPlaneLayout, tls: TlsFiles
+) -> dict[str, Any]:
+    file = f"sqlite:///{directory.control_plane / 'skerry.db'}"
     return {
         "project": DEFAULT_PROJECT,
-        "name": CONTROL_PLANE_NAME,
-        "database_url": f"sqlite:///{directory.control_plane / 'skerry.db'}",
-        "operator_address": layout.operator_address,
-        "link_address": f"{HOST}:{layout.control_plane.link}",
-        "http_address": f"{HOST}:{layout.control_plane.http}",
+        "name": one.name,
+        "database_url": layout.database or file,
+        "operator_address": one.operator_address,
+        "link_address": one.link_address,
+        "http_address": one.http_address,
         "tls": _tls(tls),
+        # Each of them may lead: what the operator wrote for the first holds for all.
         **_kept(directory.control_plane / "settings.json"),
     }
 
@@ -101,7 +107,7 @@ def _plane(
                 "host_memory_bytes": HOST_MEMORY_BYTES,
             }
         ],
-        "control_planes": [f"{HOST}:{layout.control_plane.link}"],
+        "control_planes": [one.link_address for one in layout.control_planes],
         "data_dir": str(directory.plane(plane.name)),
         "gateway": {
             "host": HOST,

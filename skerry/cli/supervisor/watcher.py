@@ -12,7 +12,7 @@ from typing import Any
 
 from skerry.cli.supervisor import parts, pki
 from skerry.cli.supervisor.fleet_file import RunningReplica, render_fleet
-from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory, Layout
+from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.log_files import bound_logs
 from skerry.cli.supervisor.processes_file import read_living_processes, write_processes
 from skerry.cli.supervisor.restarts import (
@@ -23,6 +23,7 @@ from skerry.cli.supervisor.restarts import (
     PlaneSeen,
     Restart,
     Role,
+    control_plane_key,
     is_soon,
     plan_plane,
     plan_restarts,
@@ -34,7 +35,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput, SkerryError
 from skerry.plumbing.files import write_atomically
-from skerry.plumbing.processes import ProcessRecord, is_alive
+from skerry.plumbing.processes import ProcessRecord, is_alive, is_ending
 from skerry.plumbing.tasks import sleep_unless_stopped
 
 _log = logs.get_logger(__name__)
@@ -91,14 +92,16 @@ class Supervisor:
         self._layout = layout
         self._clock = clock
         self._pid = pid
-        self._restart_control_plane = restart_control_plane
+        # Who has standbys asked for a control plane that is always there.
+        self._restart_control_plane = restart_control_plane or len(layout.control_planes) > 1
         self._replicas: dict[str, tuple[RunningReplica, ...]] = {}
         self._replicas_read_at = -REPLICAS_SECONDS
         self._written = b""
         self._certificates_seen_at: datetime | None = None
         self._may_renew_at = 0.0
         self._stop = asyncio.Event()
-        keys = [PartKey(role=Role.CONTROL_PLANE)]
+        self._control_planes = tuple(control_plane_key(one.name) for one in layout.control_planes)
+        keys = [*self._control_planes]
         keys += [key for plane in layout.planes for key in _plane_keys(plane.name)]
         self._parts = {key: Part(key=key) for key in keys}
         for key, record in read_living_processes(directory.processes).items():
@@ -183,11 +186,12 @@ class Supervisor:
                 gateway=gateway.seen(),
                 replicas_alive=len(self._replicas.get(plane.name, ())),
                 helpers=tuple(part.seen() for part in helpers),
+                ending=_is_any_ending(agent, front, gateway),
             )
             actions += plan_plane(seen, now)
-        control_plane = self._parts[PartKey(role=Role.CONTROL_PLANE)]
         if self._restart_control_plane:
-            actions += plan_restarts((control_plane.seen(),), now)
+            control_planes = (self._parts[key].seen() for key in self._control_planes)
+            actions += plan_restarts(control_planes, now)
         return actions
 
     async def _apply(self, action: Action) -> None:
@@ -207,8 +211,8 @@ class Supervisor:
                 _log.warning("plane.lost", plane=action.plane, remedy="skerry up --only NAME")
 
     def _start_named(self, name: str) -> list[str]:
-        if name == CONTROL_PLANE_NAME:
-            keys: tuple[PartKey, ...] = (PartKey(role=Role.CONTROL_PLANE),)
+        if control_plane_key(name) in self._control_planes:
+            keys: tuple[PartKey, ...] = (control_plane_key(name),)
         else:
             keys = _plane_keys(self._layout.plane(name).name)
         idle = [self._parts[key] for key in keys if self._parts[key].record is None]
@@ -281,6 +285,13 @@ class Supervisor:
         self._write_fleet(self._clock.monotonic())
         _log.info("fleet.stopped", processes=ended)
         return ended
+
+
+def _is_any_ending(*parts: Part) -> bool:
+    """Say whether one of them died and another one was killed, too, but is not gone yet."""
+    if all(part.died_at is None for part in parts):
+        return False
+    return any(part.record is not None and is_ending(part.record) for part in parts)
 
 
 def _plane_keys(plane: str) -> tuple[PartKey, ...]:

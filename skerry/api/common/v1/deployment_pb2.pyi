@@ -1,11 +1,23 @@
 from skerry.api.common.v1 import engine_pb2 as _engine_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class FailBack(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAIL_BACK_UNSPECIFIED: _ClassVar[FailBack]
+    FAIL_BACK_BEST_SCORE: _ClassVar[FailBack]
+    FAIL_BACK_KEEP_ORIGINAL: _ClassVar[FailBack]
+    FAIL_BACK_KEEP_REPLACEMENT: _ClassVar[FailBack]
+FAIL_BACK_UNSPECIFIED: FailBack
+FAIL_BACK_BEST_SCORE: FailBack
+FAIL_BACK_KEEP_ORIGINAL: FailBack
+FAIL_BACK_KEEP_REPLACEMENT: FailBack
 
 class ResourceShape(_message.Message):
     __slots__ = ("accelerator", "accelerators", "host_memory_bytes", "throughput_tokens_per_second")
@@ -90,7 +102,7 @@ class LatencyLimit(_message.Message):
     def __init__(self, client_region: _Optional[str] = ..., seconds_max: _Optional[float] = ...) -> None: ...
 
 class PlacementPolicy(_message.Message):
-    __slots__ = ("clouds", "regions", "residency_zones", "capacity_classes", "spread", "tolerate", "priority", "cost_per_hour_max", "spot_share_max", "anti_affinity", "latency")
+    __slots__ = ("clouds", "regions", "residency_zones", "capacity_classes", "spread", "tolerate", "priority", "cost_per_hour_max", "spot_share_max", "anti_affinity", "latency", "fail_back")
     CLOUDS_FIELD_NUMBER: _ClassVar[int]
     REGIONS_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_ZONES_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +114,7 @@ class PlacementPolicy(_message.Message):
     SPOT_SHARE_MAX_FIELD_NUMBER: _ClassVar[int]
     ANTI_AFFINITY_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
+    FAIL_BACK_FIELD_NUMBER: _ClassVar[int]
     clouds: _containers.RepeatedScalarFieldContainer[str]
     regions: _containers.RepeatedScalarFieldContainer[str]
     residency_zones: _containers.RepeatedScalarFieldContainer[str]
@@ -113,7 +126,8 @@ class PlacementPolicy(_message.Message):
     spot_share_max: float
     anti_affinity: _containers.RepeatedScalarFieldContainer[str]
     latency: _containers.RepeatedCompositeFieldContainer[LatencyLimit]
-    def __init__(self, clouds: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., residency_zones: _Optional[_Iterable[str]] = ..., capacity_classes: _Optional[_Iterable[str]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., tolerate: _Optional[_Union[Tolerate, _Mapping]] = ..., priority: _Optional[int] = ..., cost_per_hour_max: _Optional[float] = ..., spot_share_max: _Optional[float] = ..., anti_affinity: _Optional[_Iterable[str]] = ..., latency: _Optional[_Iterable[_Union[LatencyLimit, _Mapping]]] = ...) -> None: ...
+    fail_back: FailBack
+    def __init__(self, clouds: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., residency_zones: _Optional[_Iterable[str]] = ..., capacity_classes: _Optional[_Iterable[str]] = ..., spread: _Optional[_Union[Spread, _Mapping]] = ..., tolerate: _Optional[_Union[Tolerate, _Mapping]] = ..., priority: _Optional[int] = ..., cost_per_hour_max: _Optional[float] = ..., spot_share_max: _Optional[float] = ..., anti_affinity: _Optional[_Iterable[str]] = ..., latency: _Optional[_Iterable[_Union[LatencyLimit, _Mapping]]] = ..., fail_back: _Optional[_Union[FailBack, str]] = ...) -> None: ...
 
 class RoutingSpec(_message.Message):
     __slots__ = ("policy", "continuation", "queue_requests_max", "queue_seconds_max")
@@ -127,8 +141,22 @@ class RoutingSpec(_message.Message):
     queue_seconds_max: float
     def __init__(self, policy: _Optional[str] = ..., continuation: _Optional[bool] = ..., queue_requests_max: _Optional[int] = ..., queue_seconds_max: _Optional[float] = ...) -> None: ...
 
+class RolloutPolicySpec(_message.Message):
+    __slots__ = ("soak_seconds", "ready_seconds_max", "max_surge", "max_unavailable", "on_failure")
+    SOAK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    READY_SECONDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    MAX_SURGE_FIELD_NUMBER: _ClassVar[int]
+    MAX_UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    soak_seconds: float
+    ready_seconds_max: float
+    max_surge: int
+    max_unavailable: int
+    on_failure: str
+    def __init__(self, soak_seconds: _Optional[float] = ..., ready_seconds_max: _Optional[float] = ..., max_surge: _Optional[int] = ..., max_unavailable: _Optional[int] = ..., on_failure: _Optional[str] = ...) -> None: ...
+
 class DeploymentSpec(_message.Message):
-    __slots__ = ("project", "name", "labels", "revision", "scaling", "policy", "routing")
+    __slots__ = ("project", "name", "labels", "revision", "scaling", "policy", "routing", "rollout")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +171,7 @@ class DeploymentSpec(_message.Message):
     SCALING_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     ROUTING_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     project: str
     name: str
     labels: _containers.ScalarMap[str, str]
@@ -150,7 +179,8 @@ class DeploymentSpec(_message.Message):
     scaling: Scaling
     policy: PlacementPolicy
     routing: RoutingSpec
-    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., policy: _Optional[_Union[PlacementPolicy, _Mapping]] = ..., routing: _Optional[_Union[RoutingSpec, _Mapping]] = ...) -> None: ...
+    rollout: RolloutPolicySpec
+    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., policy: _Optional[_Union[PlacementPolicy, _Mapping]] = ..., routing: _Optional[_Union[RoutingSpec, _Mapping]] = ..., rollout: _Optional[_Union[RolloutPolicySpec, _Mapping]] = ...) -> None: ...
 
 class Envelope(_message.Message):
     __slots__ = ("deployment", "pool", "floor", "target", "ceiling")

@@ -1,8 +1,11 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -64,9 +67,13 @@ class ObservedReplica(_message.Message):
     def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., start_seconds: _Optional[float] = ...) -> None: ...
 
 class PeerView(_message.Message):
-    __slots__ = ("plane", "verdict")
+    __slots__ = ("plane", "verdict", "since_time", "served_until_time")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SERVED_UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
     plane: str
     verdict: PeerVerdict
-    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[PeerVerdict, str]] = ...) -> None: ...
+    since_time: _timestamp_pb2.Timestamp
+    served_until_time: _timestamp_pb2.Timestamp
+    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[PeerVerdict, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

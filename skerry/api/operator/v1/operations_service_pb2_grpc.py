@@ -5,6 +5,7 @@ import warnings
 
 from skerry.api.operator.v1 import operations_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
+from skerry.api.operator.v1 import rollout_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -50,6 +51,21 @@ class OperationsServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.MoveReplicaRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
                 _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/skerry.api.operator.v1.OperationsService/ListRollouts',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/skerry.api.operator.v1.OperationsService/GetRollout',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
+                _registered_method=True)
+        self.SteerRollout = channel.unary_unary(
+                '/skerry.api.operator.v1.OperationsService/SteerRollout',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -80,6 +96,27 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRollouts(self, request, context):
+        """Answers how far the newest revision of each deployment is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """Answers the rollout of one deployment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SteerRollout(self, request, context):
+        """Pauses, resumes or undoes a rollout. Undone, planes go back to the revision that served before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +134,21 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.MoveReplica,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.MoveReplicaRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.GetRolloutRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.SerializeToString,
+            ),
+            'SteerRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerRollout,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +232,87 @@ class OperationsService:
             '/skerry.api.operator.v1.OperationsService/MoveReplica',
             skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.MoveReplicaRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2.Plan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperationsService/ListRollouts',
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperationsService/GetRollout',
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.GetRolloutRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperationsService/SteerRollout',
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
             options,
             channel_credentials,
             insecure,

@@ -2,6 +2,7 @@ from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.operator.v1 import change_pb2 as _change_pb2
+from skerry.api.operator.v1 import control_plane_pb2 as _control_plane_pb2
 from skerry.api.operator.v1 import deployment_pb2 as _deployment_pb2_1
 from skerry.api.operator.v1 import intent_pb2 as _intent_pb2
 from skerry.api.operator.v1 import node_pb2 as _node_pb2
@@ -33,14 +34,22 @@ class ListPlanesRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class ListPlanesResponse(_message.Message):
-    __slots__ = ("planes", "next_page_token")
+    __slots__ = ("planes", "next_page_token", "freeze")
     PLANES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
     planes: _containers.RepeatedCompositeFieldContainer[_plane_pb2.Plane]
     next_page_token: str
-    def __init__(self, planes: _Optional[_Iterable[_Union[_plane_pb2.Plane, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    freeze: str
+    def __init__(self, planes: _Optional[_Iterable[_Union[_plane_pb2.Plane, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., freeze: _Optional[str] = ...) -> None: ...
 
 class GetPlaneRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ExplainPlaneRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -486,3 +495,25 @@ class WatchChangesResponse(_message.Message):
     CHANGE_FIELD_NUMBER: _ClassVar[int]
     change: _change_pb2.Change
     def __init__(self, change: _Optional[_Union[_change_pb2.Change, _Mapping]] = ...) -> None: ...
+
+class ListControlPlanesRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ...) -> None: ...
+
+class ListControlPlanesResponse(_message.Message):
+    __slots__ = ("control_planes", "next_page_token")
+    CONTROL_PLANES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    control_planes: _containers.RepeatedCompositeFieldContainer[_control_plane_pb2.ControlPlane]
+    next_page_token: str
+    def __init__(self, control_planes: _Optional[_Iterable[_Union[_control_plane_pb2.ControlPlane, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -52,6 +52,11 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlaneRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.Plane.FromString,
                 _registered_method=True)
+        self.ExplainPlane = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ExplainPlane',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainPlaneRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.PlaneExplanation.FromString,
+                _registered_method=True)
         self.ListPools = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListPools',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListPoolsRequest.SerializeToString,
@@ -202,6 +207,11 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.FromString,
                 _registered_method=True)
+        self.ListControlPlanes = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ListControlPlanes',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer:
@@ -215,6 +225,13 @@ class OperatorServiceServicer:
 
     def GetPlane(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPlane(self, request, context):
+        """Why it is judged as it is, by which evidence, and what would have to happen for it to be lost.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -415,6 +432,13 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListControlPlanes(self, request, context):
+        """Who leads and who stands by, also those that have not been heard for a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -427,6 +451,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.GetPlane,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlaneRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.Plane.SerializeToString,
+            ),
+            'ExplainPlane': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPlane,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainPlaneRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.PlaneExplanation.SerializeToString,
             ),
             'ListPools': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPools,
@@ -578,6 +607,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.SerializeToString,
             ),
+            'ListControlPlanes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListControlPlanes,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'skerry.api.operator.v1.OperatorService', rpc_method_handlers)
@@ -633,6 +667,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/GetPlane',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetPlaneRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.Plane.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPlane(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ExplainPlane',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainPlaneRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2.PlaneExplanation.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1443,6 +1504,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/WatchChanges',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListControlPlanes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ListControlPlanes',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesResponse.FromString,
             options,
             channel_credentials,
             insecure,

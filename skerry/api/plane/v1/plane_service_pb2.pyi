@@ -10,28 +10,32 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack")
+    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     observed: Observed
     ack: Ack
     nack: Nack
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ...) -> None: ...
+    held: Desired
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "desired")
+    __slots__ = ("welcome", "heartbeat", "desired", "tell_held")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DESIRED_FIELD_NUMBER: _ClassVar[int]
+    TELL_HELD_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     desired: Desired
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ...) -> None: ...
+    tell_held: TellHeld
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ..., tell_held: _Optional[_Union[TellHeld, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("project", "observed", "features", "software", "agent_id")
@@ -61,6 +65,10 @@ class Welcome(_message.Message):
     control_plane: str
     def __init__(self, epoch: _Optional[int] = ..., heartbeat_period_ms: _Optional[int] = ..., heartbeat_timeout_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., control_plane: _Optional[str] = ...) -> None: ...
 
+class TellHeld(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Heartbeat(_message.Message):
     __slots__ = ("number",)
     NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -68,7 +76,7 @@ class Heartbeat(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class Observed(_message.Message):
-    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults")
+    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults", "held_digest", "newest_epoch")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +85,8 @@ class Observed(_message.Message):
     PEERS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    HELD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     identity: _supply_pb2.PlaneIdentity
     pools: _containers.RepeatedCompositeFieldContainer[_supply_pb2.PoolShape]
     gateway: _supply_pb2.GatewayAddresses
@@ -85,7 +95,9 @@ class Observed(_message.Message):
     peers: _containers.RepeatedCompositeFieldContainer[_replica_pb2.PeerView]
     nodes: _containers.RepeatedCompositeFieldContainer[_supply_pb2.Node]
     gateway_faults: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ...) -> None: ...
+    held_digest: bytes
+    newest_epoch: int
+    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ...) -> None: ...
 
 class PeerPlane(_message.Message):
     __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")
@@ -113,19 +125,37 @@ class Coefficients(_message.Message):
     iteration_seconds: float
     def __init__(self, accelerator: _Optional[str] = ..., prefill_seconds_per_token: _Optional[float] = ..., decode_seconds_per_token: _Optional[float] = ..., iteration_seconds: _Optional[float] = ...) -> None: ...
 
+class Candidate(_message.Message):
+    __slots__ = ("revision", "replicas")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    revision: _deployment_pb2.Revision
+    replicas: _containers.RepeatedCompositeFieldContainer[CandidateReplicas]
+    def __init__(self, revision: _Optional[_Union[_deployment_pb2.Revision, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[CandidateReplicas, _Mapping]]] = ...) -> None: ...
+
+class CandidateReplicas(_message.Message):
+    __slots__ = ("pool", "count")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    count: int
+    def __init__(self, pool: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients")
+    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients", "candidate")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPES_FIELD_NUMBER: _ClassVar[int]
     SERVING_PLANES_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     deployment: _deployment_pb2.DeploymentSpec
     envelopes: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Envelope]
     serving_planes: _containers.RepeatedScalarFieldContainer[str]
     tombstone: bool
     coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
-    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ...) -> None: ...
+    candidate: Candidate
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
 
 class NodeCordon(_message.Message):
     __slots__ = ("node", "draining")
@@ -136,7 +166,7 @@ class NodeCordon(_message.Message):
     def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Desired(_message.Message):
-    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons")
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +174,7 @@ class Desired(_message.Message):
     REQUIRED_FEATURES_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NODE_CORDONS_FIELD_NUMBER: _ClassVar[int]
+    PLANES_FIELD_NUMBER: _ClassVar[int]
     plane: str
     version: _supply_pb2.Version
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
@@ -151,7 +182,8 @@ class Desired(_message.Message):
     required_features: _containers.RepeatedScalarFieldContainer[str]
     digest: bytes
     node_cordons: _containers.RepeatedCompositeFieldContainer[NodeCordon]
-    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ...) -> None: ...
+    planes: int
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("version", "digest")

@@ -13,13 +13,16 @@ from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import add_operator_services
 from control_plane.api.writing import Writing
+from control_plane.link.telling import HeldStates
 from control_plane.reconcile.decision import decision_of
 from control_plane.reconcile.memory import Fingerprint
 from control_plane.reconcile.questions import check_changes, check_deployment
 from control_plane.reconcile.relocation import MoveProposal, Relocation
 from control_plane.reconcile.snapshot import Seen
+from control_plane.recovery.run import Recovery
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.moves import put_moved
@@ -86,6 +89,7 @@ class _Reconciler:
     asked: list[Deployment | None] = field(default_factory=list)
     woken: list[bool] = field(default_factory=list)
     seen: Seen | None = None
+    held_back: tuple[str, ...] = ()
     database: Database | None = None
     moves: list[Relocation] = field(default_factory=list)
 
@@ -245,7 +249,9 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         clock=clock,
     )
     operations = OperationsService(works)
-    add_operator_services(server, service, catalogue, operations, Standing(Role.LEADING))
+    recovery = RecoveryService(Recovery(database, HeldStates(reconciler.wake), clock), writing)
+    standing = Standing(Role.LEADING)
+    add_operator_services(server, service, catalogue, operations, recovery, standing)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"

@@ -18,9 +18,11 @@ from control_plane.store.deployments import apply_deployment
 from control_plane.store.placements import Decision
 from control_plane.store.planes import set_condition
 from control_plane.store.plans import Proposal, put_in_force
+from control_plane.store.rollouts import put_rollout
 from skerry.client.catalogue_calls import PROFILES, entry_message
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
+from skerry.fleet.rollout import Rollout, Stage
 from skerry.wire.deployments import deployment_to_proto
 from tests.builders import a_deployment, a_profile
 from tests.fakes.clock import START
@@ -88,7 +90,12 @@ RESERVED = {
     "start_time": "2030-01-01T00:00:00Z",
     "end_time": "2031-01-01T00:00:00Z",
 }
+ROLLOUT = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.CANARY, since=START)
 EXAMPLES: dict[str, Example] = {
+    "SteerRollout": Example(
+        request={"name": f"{DEMO}/rollout", "action": "ACTION_PAUSE"},
+        others=({"action": "ACTION_UNDO"},),
+    ),
     "UpdatePool": Example(
         request={
             "name": f"{PARENT}/pools/{CPU}",
@@ -164,6 +171,7 @@ EXAMPLES: dict[str, Example] = {
         request={"name": FRA},
         others=({"name": f"{PARENT}/clouds/onprem"}, {"even_if_serving": True}),
     ),
+    "ApproveRecovery": Example(request={"name": f"{PARENT}/recovery"}, others=({"etag": "other"},)),
     "MoveReplica": Example(
         request={"name": DEMO, "from_pool": "gcp-x--cpu", "to_pool": CPU},
         others=({"replicas": 2}, {"from_pool": CPU, "to_pool": "gcp-x--cpu"}),
@@ -184,6 +192,7 @@ async def busy(fleet: Operator) -> Operator:
     nothing = Proposal(decision=decision, placements=(), summary="nothing moves")
     waits = Proposal(decision=decision, placements=placed, summary="demo moves")
     await fleet.database.run(put_in_force, fleet.write(), nothing, (), "inputs", waits)
+    await fleet.database.run(put_rollout, fleet.write(), ROLLOUT, None)
     suspect = PlaneCondition(state=PlaneState.SUSPECT, since=START)
     connected = PlaneState.CONNECTED
     await fleet.database.run(set_condition, fleet.write(), "onprem-fra", suspect, connected)

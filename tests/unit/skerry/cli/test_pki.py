@@ -109,6 +109,9 @@ class _Side:
     def report(self) -> PlaneReport:
         return a_report("aws-us-east-1")
 
+    async def stored(self) -> bytes:
+        return b""
+
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
         raise AssertionError("nothing is offered")
 

@@ -1,9 +1,12 @@
 """Who is started again, and when a plane counts as lost like a machine."""
 
+from dataclasses import replace
+
 import pytest
 
 from skerry.cli.supervisor.restarts import (
     BACKOFF_SECONDS_MAX,
+    ENDING_SECONDS_MAX,
     HEALTHY_SECONDS,
     SETTLE_SECONDS,
     GiveUp,
@@ -103,3 +106,16 @@ def test_a_dead_process_counts_as_soon_back_only_just_before_its_restart() -> No
     assert is_soon(PartSeen(key=key, died_at=DIED), DIED)
     assert not is_soon(PartSeen(key=key, died_at=DIED, restarts=4), DIED)
     assert not is_soon(PartSeen(key=key), DIED)
+
+
+def test_a_plane_is_not_started_again_while_a_killed_process_of_it_is_not_gone() -> None:
+    # The agent was killed in the middle of an fsync: SIGKILL waits for the disk.
+    dying = replace(a_plane(Role.FRONT, Role.GATEWAY, replicas_alive=0), ending=True)
+    assert plan_plane(dying, SETTLED + 1.0) == ()
+    gone = a_plane(Role.AGENT, Role.FRONT, Role.GATEWAY, replicas_alive=0)
+    assert plan_plane(gone, SETTLED + 1.0) == (GiveUp(plane="p"),)
+
+
+def test_a_gateway_does_not_wait_for_ever_for_an_agent_that_hangs_in_the_kernel() -> None:
+    dying = replace(a_plane(Role.GATEWAY), ending=True)
+    assert plan_plane(dying, DIED + ENDING_SECONDS_MAX) == (restart(Role.GATEWAY),)

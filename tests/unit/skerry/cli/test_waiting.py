@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from skerry.cli.waiting import wait_ready
+from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import ReplicaRow
 from skerry.fleet.deployment import Deployment
-from skerry.plumbing.errors import DeadlineExceeded
-from tests.builders import a_deployment, a_replica
+from skerry.plumbing.errors import DeadlineExceeded, Infeasible, NotFound
+from tests.builders import T0, a_deployment, a_replica
 from tests.fakes.clock import FakeClock
 
 
@@ -32,6 +33,12 @@ class _Client:
     rows: list[_Row]
     asked: int = field(default=0)
     row: _Row = field(default_factory=lambda: _Row("demo", 0))
+    rollout: RolloutRow | None = None
+
+    def get_rollout(self, name: str) -> RolloutRow:
+        if self.rollout is None:
+            raise NotFound("nothing is decided yet")
+        return self.rollout
 
     def get_deployment(self, name: str) -> Any:
         self.clock.advance(1.0)
@@ -77,3 +84,23 @@ def test_what_is_pending_is_not_ready() -> None:
 def test_replicas_of_the_revision_before_are_not_what_is_waited_for() -> None:
     rows = [_Row("demo", 2, of_the_revision_before=2), _Row("demo", 2, of_the_revision_before=0)]
     assert waited(rows, 60.0) == ["demo: 0/2 ready", "demo: 2/2 ready"]
+
+
+def test_a_revision_that_was_taken_back_is_not_waited_for() -> None:
+    clock, console = FakeClock(), Console(record=True, width=200)
+    row = RolloutRow(
+        name="demo",
+        revision=1,
+        stable_revision=7,
+        state="rolled_back",
+        stage="rolled_back",
+        since=T0,
+        reason="its first replica fails on aws",
+        plane="",
+        pool="",
+        planes_done=(),
+        broken_revisions=(1,),
+    )
+    client: Any = _Client(clock=clock, rows=[_Row("demo", 0)], rollout=row)
+    with pytest.raises(Infeasible, match="revision 7 serves: its first replica fails on aws"):
+        wait_ready(client, ["demo"], 60.0, console, clock)

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 from skerry.cli.supervisor import parts, pki, running, stopping, watcher
-from skerry.cli.supervisor.layout import DataDirectory, Layout, extend_layout
-from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.cli.supervisor.layout import (
+    DataDirectory,
+    Layout,
+    choose_control_planes,
+    extend_layout,
+)
+from skerry.cli.supervisor.restarts import PartKey, Role, control_plane_key
 from skerry.cli.supervisor.watcher import RENEWAL_RETRY_SECONDS, Supervisor
 from skerry.plumbing.errors import InvalidInput, NotFound
 from skerry.plumbing.processes import ProcessRecord
@@ -42,9 +47,11 @@ class Host:
         self.renewal_fault: Exception | None = None
         self.has_streams_to_continue = False
         self.living: dict[int, PartKey] = {}
+        self.dying: set[int] = set()
         self._pids = itertools.count(100)
         monkeypatch.setattr(parts, "start_part", self._start)
         monkeypatch.setattr(watcher, "is_alive", lambda record: record.pid in self.living)
+        monkeypatch.setattr(watcher, "is_ending", lambda record: record.pid in self.dying)
         monkeypatch.setattr(running, "is_alive", lambda record: record.pid in self.living)
         monkeypatch.setattr(watcher, "bound_logs", lambda directory: None)
         monkeypatch.setattr(watcher, "end_all", self._end_all)
@@ -66,6 +73,10 @@ class Host:
         self.renewed_at.append(self.clock.monotonic())
         if self.renewal_fault is not None:
             raise self.renewal_fault
+
+    def kill_slowly(self, key: PartKey) -> None:
+        """Send SIGKILL to a process that waits for a disk: it is alive until that answers."""
+        self.dying |= {pid for pid, held in self.living.items() if held == key}
 
     def kill(self, *keys: PartKey) -> None:
         """End the processes as kill -9 does."""
@@ -130,6 +141,21 @@ async def test_a_relay_that_waits_keeps_no_lost_plane_up(host: Host) -> None:
         assert host.started.count(AGENT) == 1
 
 
+@pytest.mark.parametrize("slow", [AGENT, GATEWAY])
+async def test_a_plane_killed_as_a_whole_stays_down_though_a_part_of_it_dies_slowly(
+    host: Host, slow: PartKey
+) -> None:
+    rest = {AGENT, FRONT, GATEWAY, PICKER} - {slow}
+    async with host.supervised():
+        await host.clock.run_for(60.3)
+        host.kill_slowly(slow)
+        host.kill(*rest)
+        await host.clock.run_for(2.0)
+        host.kill(slow)
+        await host.clock.run_for(60.0)
+        assert host.started.count(AGENT) == host.started.count(GATEWAY) == 1
+
+
 async def test_a_dead_agent_is_started_again_and_the_control_plane_is_not(host: Host) -> None:
     async with host.supervised():
         host.kill(AGENT, CONTROL_PLANE)
@@ -144,6 +170,19 @@ async def test_the_control_plane_is_started_again_when_asked_for(host: Host) -> 
         host.kill(CONTROL_PLANE)
         await host.clock.run_for(1.0)
         assert host.started.count(CONTROL_PLANE) == 2
+
+
+async def test_who_has_standbys_asked_for_control_planes_that_are_always_there(host: Host) -> None:
+    ports = itertools.count(21_000)
+    url = "postgresql://somewhere/skerry"
+    host.layout = choose_control_planes(host.layout, 2, url, lambda: next(ports), is_new=True)
+    second = control_plane_key("control-plane-2")
+    async with host.supervised() as supervisor:
+        host.kill(CONTROL_PLANE, second)
+        await host.clock.run_for(1.0)
+        assert host.started.count(CONTROL_PLANE) == host.started.count(second) == 2
+        reply = await supervisor.answer({"verb": "start", "name": "control-plane-2"})
+        assert reply == {"started": []}
 
 
 async def test_a_plane_of_which_all_died_stays_down_until_it_is_asked_for(host: Host) -> None:

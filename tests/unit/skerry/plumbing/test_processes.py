@@ -16,6 +16,8 @@ from skerry.plumbing.processes import (
     ProcessRecord,
     children,
     is_alive,
+    is_ending,
+    is_kill_pending,
     kill_group,
     record_of,
     session_members,
@@ -293,3 +295,19 @@ def test_a_process_of_another_pid_namespace_of_this_boot_is_not_ours() -> None:
 def test_what_a_release_before_wrote_down_is_still_found() -> None:
     ours = record_of(os.getpid())
     assert is_alive(replace(ours, boot_id=ours.boot_id.partition("/")[0]))
+
+
+async def test_a_process_is_ending_from_the_moment_it_was_killed(start: Start) -> None:
+    record = start("sleep", "60")
+    assert not is_ending(record)
+    os.kill(record.pid, signal.SIGKILL)
+    assert is_ending(record)  # whatever it still waits for
+    await wait_until_gone(record)
+    assert is_ending(record)
+
+
+def test_a_kill_that_waits_for_a_disk_is_seen_as_pending() -> None:
+    waits = "State:\tD (disk sleep)\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000100\n"
+    assert is_kill_pending(waits)
+    assert not is_kill_pending(waits.replace("0100", "0000"))
+    assert not is_kill_pending(waits.replace("0100", "4000"))  # SIGTERM is for it to decide

@@ -10,6 +10,7 @@ import pytest
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity
 from skerry.plumbing.errors import Unavailable
@@ -18,7 +19,7 @@ from skerry.wire.desired import desired_from_proto, desired_to_proto
 from tests.fakes.clock import FakeClock
 from tests.unit.workload_plane.converge.test_plan import wants
 from workload_plane.desired_state.accept import Refuse
-from workload_plane.link.connection import Connection, LinkSettings
+from workload_plane.link.connection import Connection, LinkSettings, Past
 from workload_plane.link.session import SessionState
 
 SETTINGS = LinkSettings(
@@ -59,13 +60,19 @@ class Side:
     def __init__(self) -> None:
         self.refusal: Refuse | None = None
         self.offers = 0
+        self.held = 0
+        self.payload = b""
 
     def report(self) -> PlaneReport:
         return PlaneReport(
+            held=Version(epoch=0, generation=self.held),
             identity=PlaneIdentity(name="here", cloud="c", region="r"),
             pools=(),
             gateway=GatewayAddresses(http="", grpc="", peer=""),
         )
+
+    async def stored(self) -> bytes:
+        return self.payload
 
     async def offer(self, payload: bytes) -> DesiredState | Refuse:
         self.offers += 1
@@ -73,10 +80,11 @@ class Side:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, epoch_min: int = 0) -> None:
         self.clock, self.stream, self.side = FakeClock(), Stream(), Side()
         self.changed = asyncio.Event()
-        self.connection = Connection(self.stream, SETTINGS, self.side, self.changed, self.clock)
+        parts = (self.stream, SETTINGS, self.side, self.changed, self.clock)
+        self.connection = Connection(*parts, Past(epoch=epoch_min))
         self.error: BaseException | None = None
 
     async def hold(self) -> None:
@@ -119,18 +127,28 @@ async def test_without_a_welcome_the_connection_is_given_up(world: World) -> Non
     assert world.connection.state is SessionState.IDLE
 
 
-async def test_heartbeats_and_reports_keep_coming(world: World) -> None:
+async def test_heartbeats_keep_coming_and_the_same_report_is_not_said_again(world: World) -> None:
     await world.welcome()
-    await world.clock.run_for(60)
+    await world.clock.run_for(59)
     assert world.error is None
-    assert len(world.stream.said("heartbeat")) == pytest.approx(60, abs=2)
-    assert len(world.stream.said("observed")) == pytest.approx(13, abs=1)
+    assert len(world.stream.said("heartbeat")) == pytest.approx(59, abs=2)
+    assert world.stream.said("observed") == []  # Hello told it all
+    await world.clock.run_for(10)
+    assert len(world.stream.said("observed")) == 1
+
+
+async def test_what_changed_without_a_word_is_reported_in_a_while(world: World) -> None:
+    await world.welcome()
+    world.side.held = 7
+    await world.clock.run_for(6)
+    assert [seen.held.generation for seen in world.stream.said("observed")] == [7]
 
 
 async def test_a_storm_of_changes_is_one_report_each_fifth_of_a_second(world: World) -> None:
     await world.welcome()
     before = len(world.stream.said("observed"))
-    for _ in range(100):
+    for held in range(100):
+        world.side.held = held
         world.changed.set()
         await world.clock.run_for(0.01)
     assert 4 <= len(world.stream.said("observed")) - before <= 6
@@ -166,7 +184,7 @@ async def test_silence_ends_the_connection_within_the_timeout(world: World) -> N
     await world.welcome()
     await world.clock.run_for(10)
     world.stream.echoes = False
-    await world.clock.run_for(4.5)
+    await world.clock.run_for(3.01)
     assert "silent" in str(world.error)
 
 
@@ -181,3 +199,51 @@ async def test_a_senseless_message_costs_the_connection_and_nothing_else(world: 
     await world.welcome()
     await world.welcome()
     assert "WELCOMED" in str(world.error)
+
+
+async def test_asked_what_it_holds_a_plane_tells_all_of_it_byte_for_byte(world: World) -> None:
+    world.side.payload = desired_to_proto(wants(4)).SerializeToString() + b"\xca\x3e\x01\x07"
+    await world.welcome()
+    question = messages.ConnectResponse(tell_held=messages.TellHeld())
+    world.stream.answers.put_nowait(question)
+    await world.clock.run_for(0.01)
+    [held] = world.stream.said("held")
+    assert held.SerializeToString() == world.side.payload
+    world.side.payload = b""
+    world.stream.answers.put_nowait(question)
+    await world.clock.run_for(0.01)
+    assert world.stream.said("held")[1] == messages.Desired()  # that it cannot tell, it tells
+
+
+async def test_a_leader_of_an_epoch_that_is_over_is_refused_though_the_disk_is_older() -> None:
+    world = World(epoch_min=5)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.hold())
+        await world.clock.run_for(0)
+        await world.welcome()
+        await world.push()
+        (nack,) = world.stream.said("nack")
+        assert "a leader of 5 was heard" in nack.reason
+        assert world.side.offers == 0
+        task.cancel()
+
+
+async def test_a_plane_that_is_heard_again_takes_pushes_at_once(world: World) -> None:
+    await world.welcome()
+    world.stream.echoes = False
+    for _ in range(9):
+        world.stream.answers.put_nowait(messages.ConnectResponse(heartbeat=messages.Heartbeat()))
+        await world.clock.run_for(0.5)
+    states = [world.connection.state]
+    sent = world.stream.said("heartbeat")[-1]
+    world.stream.answers.put_nowait(messages.ConnectResponse(heartbeat=sent))
+    await world.clock.run_for(0.0)
+    states.append(world.connection.state)
+    assert states == [SessionState.MUTED, SessionState.LINKED]
+
+
+async def test_a_push_that_comes_again_or_late_takes_the_plane_nowhere(world: World) -> None:
+    await world.welcome()
+    await world.push()
+    await world.push()
+    assert [ack.version.generation for ack in world.stream.said("ack")] == [1, 1]

@@ -39,3 +39,11 @@ def test_others_are_told_the_advertised_host_and_never_what_stands_for_all_addre
     told = build_report(settings, NEVER, [], (), "skerry").gateway
     assert (told.http, told.grpc) == ("lb.example.net:1", "lb.example.net:1")
     assert told.peer == "lb.example.net:2"
+
+
+def test_a_gateway_that_no_peer_can_reach_tells_peers_no_address() -> None:
+    settings = parse_settings(GOOD)
+    hidden = dataclasses.replace(
+        settings, gateway=dataclasses.replace(settings.gateway, peer_reachable=False)
+    )
+    assert build_report(hidden, NEVER, [], (), "skerry").gateway.peer == ""

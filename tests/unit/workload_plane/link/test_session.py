@@ -14,8 +14,10 @@ from workload_plane.link.session import (
     heard,
     heartbeat_sent,
     judge,
+    quiet_until,
     reconnect_delay,
     terms_of,
+    told_delay,
 )
 
 TERMS = Terms(period_seconds=1.0, timeout_seconds=3.0)
@@ -83,3 +85,28 @@ def test_first_returns_are_quick_and_later_ones_spread_by_the_size_of_the_fleet(
     assert reconnect_delay(50, 0.999, planes=3) < 2.0
     assert 25.0 < reconnect_delay(50, 0.999, planes=100_000) < 30.0
     assert reconnect_delay(50, 0.0, planes=100_000) == 0.2
+
+
+def test_a_large_fleet_spreads_its_return_from_the_first_try_on() -> None:
+    delays = [reconnect_delay(0, n / 1_000, planes=4_500) for n in range(1_000)]
+    assert max(delays) > 29.9
+    busiest = max(sum(second <= d < second + 1 for d in delays) for second in range(30))
+    assert busiest <= 35  # of 1,000 in a second: evenly spread
+    assert reconnect_delay(1, 0.999, planes=600) < 4.0
+
+
+def test_who_is_told_when_to_come_again_comes_then_and_not_before() -> None:
+    assert told_delay(4.0, 0.0) == 4.0
+    assert 4.0 < told_delay(4.0, 0.999) <= 4.4
+    assert told_delay(10**9, 0.0) == 60.0
+    assert told_delay(0.0, 0.0) == 0.2
+
+
+def test_the_next_look_is_when_silence_would_change_the_judgement() -> None:
+    pulse = heartbeat_sent(Pulse(heard_at=10.0), 10.5)
+    assert quiet_until(pulse, TERMS, 11.0) == 13.0
+    late = heard(pulse, 13.0, 0)
+    assert quiet_until(late, TERMS, 13.0) == 13.5  # muted then
+    assert quiet_until(late, TERMS, 13.6) == 16.0  # silent, before its heartbeats are given up
+    talking = heard(late, 15.0, 0)
+    assert quiet_until(talking, TERMS, 15.0) == 16.5

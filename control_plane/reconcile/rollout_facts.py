@@ -1,0 +1,217 @@
+"""What planes show of one deployment's revisions: the facts that a rollout is decided by. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from control_plane.reconcile.failover import is_held
+from control_plane.reconcile.snapshot import Demand, PlaneView, Snapshot
+from skerry.fleet.deployment import Deployment, Revision
+from skerry.fleet.desired import ROLLOUTS, DesiredState
+from skerry.fleet.observation import ObservedReplica, PlaneCondition, PlaneState, ReplicaState
+
+Conditions = Mapping[str, PlaneCondition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneFacts:
+    """One plane's part in a deployment: what it is to hold (`targets`, by pool) and what it shows.
+
+    `told` is the revision it was last told, 0 when it was told of no replica. `settled`: it holds
+    what it was last told. `free` accelerators are those of each pool that no replica holds.
+    """
+
+    name: str
+    state: PlaneState
+    understands: bool
+    settled: bool
+    told: int
+    targets: Mapping[str, int]
+    replicas: tuple[ObservedReplica, ...]
+    free: Mapping[str, int]
+
+    @property
+    def is_connected(self) -> bool:
+        """Say whether what it shows is of now."""
+        return self.state is PlaneState.CONNECTED
+
+    @property
+    def target(self) -> int:
+        """Return how many replicas it is to hold."""
+        return sum(self.targets.values())
+
+    def of(self, revision: int, *states: ReplicaState) -> tuple[ObservedReplica, ...]:
+        """Return its replicas of a revision, in these states or in any."""
+        return tuple(
+            one
+            for one in self.replicas
+            if one.revision == revision and (not states or one.state in states)
+        )
+
+    def ready(self, revision: int | None = None) -> int:
+        """Return how many are READY, of a revision or of any."""
+        return sum(
+            one.state is ReplicaState.READY and revision in (None, one.revision)
+            for one in self.replicas
+        )
+
+    def failures(self, revision: int) -> int:
+        """Return how often a replica of the revision that does not serve failed in a row."""
+        return max(
+            (
+                one.restarts + (one.state is ReplicaState.FAILED)
+                for one in self.of(revision, ReplicaState.FAILED, ReplicaState.STARTING)
+            ),
+            default=0,
+        )
+
+    def fault(self, revision: int) -> str:
+        """Return what a replica of the revision that failed says, empty where none does."""
+        told = (one.message for one in self.of(revision) if one.state is not ReplicaState.READY)
+        return next((text for text in told if text), "")
+
+    def is_whole(self, revision: int) -> bool:
+        """Say whether it runs all it is to hold at the revision, and nothing else any more."""
+        others = (
+            one.revision != revision and one.state in (ReplicaState.READY, ReplicaState.STARTING)
+            for one in self.replicas
+        )
+        return self.settled and self.ready(revision) >= self.target and not any(others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A deployment's newest revision, the planes that have a part in it, and what is known.
+
+    `asked` is the number of the revision that operators want, `known` the revisions by number.
+    """
+
+    now: datetime
+    deployment: Deployment
+    asked: int
+    known: Mapping[int, Revision]
+    planes: tuple[PlaneFacts, ...]
+    kinds: Mapping[str, str]  # accelerator by pool
+
+    def plane(self, name: str) -> PlaneFacts | None:
+        """Return a plane's part, None where it has none."""
+        return next((one for one in self.planes if one.name == name), None)
+
+    def runs_on(self, revision: int, pool: str) -> bool:
+        """Say whether a replica of the revision can run on the pool."""
+        known = self.known.get(revision)
+        return known is not None and known.shape_on(self.kinds.get(pool, "")) is not None
+
+    def ready(self, revision: int) -> int:
+        """Return how many replicas are READY at the revision on planes that are heard."""
+        return sum(one.ready(revision) for one in self.planes)
+
+
+def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
+    """Return the facts of every deployment that is wanted."""
+    wanted: dict[str, dict[str, int]] = {}
+    for envelope in snapshot.envelopes:
+        wanted.setdefault(envelope.deployment, {})[envelope.pool] = envelope.target
+    desired = {state.plane: state for state in snapshot.desired}
+    kinds = {pool.name: pool.shape.accelerator for pool in snapshot.pools}
+    homes = {pool.name: pool.plane.name for pool in snapshot.pools}
+    free = _free(snapshot)
+    found = []
+    for demand in snapshot.demands:
+        if demand.deleting:
+            continue
+        name = demand.deployment.name
+        targets: dict[str, dict[str, int]] = {}
+        for pool, target in wanted.get(name, {}).items():
+            targets.setdefault(homes.get(pool, ""), {})[pool] = target
+        parts = (
+            _part(
+                plane,
+                name,
+                desired.get(plane.name),
+                targets.get(plane.name, {}),
+                conditions[plane.name].state,
+                free,
+            )
+            for plane in snapshot.planes
+        )
+        known = dict(snapshot.revisions.get(name, {}))
+        known.setdefault(demand.deployment.revision.number, demand.deployment.revision)
+        found.append(
+            Facts(
+                now=snapshot.now,
+                deployment=demand.deployment,
+                asked=asked_revision(demand),
+                known=known,
+                planes=tuple(part for part in parts if part is not None),
+                kinds=kinds,
+            )
+        )
+    return tuple(found)
+
+
+def asked_revision(demand: Demand) -> int:
+    """Return the number of the revision that operators want, also where another one serves."""
+    return demand.asked_revision or demand.deployment.revision.number
+
+
+def _part(
+    plane: PlaneView,
+    deployment: str,
+    desired: DesiredState | None,
+    targets: Mapping[str, int],
+    state: PlaneState,
+    free: Mapping[str, int],
+) -> PlaneFacts | None:
+    report = plane.link.report
+    replicas = tuple(
+        one for one in (report.replicas if report else ()) if one.deployment == deployment
+    )
+    assigned = next(
+        (a for a in (desired.assignments if desired else ()) if a.deployment.name == deployment),
+        None,
+    )
+    granted = {e.pool: e.target for e in (assigned.envelopes if assigned else ())}
+    held = any(granted.values())
+    if not (replicas or held or any(targets.values())):
+        return None
+    if report is not None:
+        understands = ROLLOUTS in report.features
+        settled = desired is not None and is_held(report, desired)
+    else:  # as far as it was told already
+        understands = desired is not None and ROLLOUTS in desired.required_features
+        settled = False
+    return PlaneFacts(
+        name=plane.name,
+        state=state,
+        understands=understands,
+        settled=settled,
+        told=assigned.deployment.revision.number if assigned and held else 0,
+        # A plane that is lost holds nothing of the plan; it is away with what it was granted.
+        targets=dict(granted if state is PlaneState.LOST else targets),
+        replicas=replicas if state is not PlaneState.LOST else (),
+        free=free,
+    )
+
+
+def _free(snapshot: Snapshot) -> Mapping[str, int]:
+    """Return the accelerators of each pool that no live replica holds."""
+    shapes = {d.deployment.name: d.deployment.revision for d in snapshot.demands}
+    free = {pool.name: pool.shape.accelerators for pool in snapshot.pools}
+    kinds = {pool.name: pool.shape.accelerator for pool in snapshot.pools}
+    for one in _live(snapshot.planes):
+        revision = shapes.get(one.deployment)
+        shape = revision.shape_on(kinds.get(one.pool, "")) if revision else None
+        if one.pool in free:
+            free[one.pool] -= shape.accelerators if shape else 1
+    return free
+
+
+def _live(planes: Collection[PlaneView]) -> Iterable[ObservedReplica]:
+    return (
+        replica
+        for plane in planes
+        if plane.link.report is not None
+        for replica in plane.link.report.replicas
+        if replica.state is not ReplicaState.FAILED
+    )

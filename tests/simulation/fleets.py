@@ -1,0 +1,91 @@
+"""The fleets that worlds begin with: planes, prices, and what is to be served under which promises.
+
+Few and fixed, so that the same placement problem comes up in many seeds and is solved once.
+"""
+
+from dataclasses import dataclass, replace
+
+from skerry.fleet.deployment import (
+    Deployment,
+    FailureDomain,
+    PlacementPolicy,
+    Scaling,
+    Spread,
+)
+from skerry.fleet.pool import PlaneIdentity
+from tests.builders import a_deployment
+
+PRICES = (0.1, 0.3, 0.4, 0.5, 0.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Planes with four accelerators each, and deployments that fit on all but one of them."""
+
+    planes: tuple[PlaneIdentity, ...]
+    deployments: tuple[Deployment, ...]
+
+
+def _plane(name: str, cloud: str, region: str, *zones: str) -> PlaneIdentity:
+    return PlaneIdentity(name=name, cloud=cloud, region=region, residency_zones=zones)
+
+
+_AWS = _plane("aws", "aws", "us-east", "us")
+_FRA = _plane("fra", "onprem", "fra", "eu")
+_GCP = _plane("gcp", "gcp", "eu-west", "eu")
+_OCI = _plane("oci", "oci", "eu-mid", "eu")
+_AZR = _plane("azr", "azr", "us-west", "us")
+
+
+def scaled(deployment: Deployment, least: int, most: int) -> Deployment:
+    """Return the deployment with other bounds."""
+    scaling = replace(deployment.scaling, min_replicas=least, max_replicas=most)
+    return replace(deployment, scaling=scaling)
+
+
+def spread_over(name: str, least: int, most: int, planes: int, priority: int = 1) -> Deployment:
+    """Return a deployment on at least so many planes."""
+    spread = Spread(domain=FailureDomain.PLANE, domains_min=planes)
+    policy = PlacementPolicy(spread=spread, priority=priority)
+    scaling = Scaling(min_replicas=least, max_replicas=most)
+    return a_deployment(name, policy=policy, scaling=scaling)
+
+
+def apart_from(name: str, replicas: int, other: str) -> Deployment:
+    """Return a deployment that shares no plane with another."""
+    return a_deployment(name, replicas=replicas, policy=PlacementPolicy(anti_affinity=(other,)))
+
+
+def residing(name: str, replicas: int, zone: str) -> Deployment:
+    """Return a deployment that may not leave a zone."""
+    return a_deployment(name, replicas=replicas, policy=PlacementPolicy(residency_zones=(zone,)))
+
+
+FLEETS = (
+    Fleet(
+        planes=(_AWS, _FRA, _GCP, _OCI),
+        deployments=(spread_over("demo", 5, 8, 3), a_deployment("side", replicas=2)),
+    ),
+    Fleet(
+        planes=(_AWS, _FRA, _GCP, _OCI),
+        deployments=(spread_over("demo", 4, 6, 2), residing("home", 3, "eu")),
+    ),
+    Fleet(
+        planes=(_AWS, _FRA, _GCP),
+        deployments=(spread_over("demo", 3, 5, 2), residing("home", 2, "eu")),
+    ),
+    Fleet(
+        planes=(_AWS, _AZR, _FRA, _GCP, _OCI),
+        deployments=(
+            spread_over("demo", 4, 6, 3, priority=0),
+            a_deployment("side", replicas=3),
+            apart_from("solo", 2, "side"),
+        ),
+    ),
+    Fleet(
+        planes=(_FRA, _GCP),
+        deployments=(spread_over("demo", 3, 4, 2),),
+    ),
+)
+# Made by an operator in the middle of a run, and deleted again.
+GUEST = a_deployment("guest", replicas=1)

@@ -1,0 +1,493 @@
+"""The capacity database of the simulated world: what control planes share, and its rules.
+
+Each method is named as the function of `control_plane.store` that it stands for and keeps the same
+rules: the fence (the product's own `check_epoch`), compare-and-set, the log. Requests are
+remembered by the product's own code in a real SQLite.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import create_engine, delete
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from control_plane.leading.term import TERM_SECONDS
+from control_plane.reconcile.actions import (
+    Action,
+    PushDesired,
+    RaiseGeneration,
+    RecordReport,
+    RemoveDeployment,
+    SetCondition,
+)
+from control_plane.reconcile.storing import Encode
+from control_plane.store import fencing, requests, tables
+from control_plane.store.fencing import WriteContext
+from control_plane.store.plans import Proposal
+from control_plane.store.recovery import epoch_before_next
+from control_plane.store.requests import Asked
+from control_plane.store.snapshot import Rolled, StoreSnapshot, Unlogged
+from control_plane.store.values import (
+    AdoptedPlane,
+    Adoption,
+    Decision,
+    PlanState,
+    StoredDeployment,
+    StoredDesired,
+    StoredPlan,
+    StoredPlane,
+    StoredPool,
+    Told,
+)
+from skerry.fleet.cordon import Cordon
+from skerry.fleet.deployment import Deployment, Revision
+from skerry.fleet.generation import Version
+from skerry.fleet.names import pool_name
+from skerry.fleet.node import digest_of_nodes
+from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
+from skerry.fleet.placement import Placement, counts_of
+from skerry.fleet.pool import Pool, PoolTerms
+from skerry.fleet.rollout import Rollout, Stage
+from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration, Unavailable
+from tests.builders import T0
+from tests.simulation.timeline import Pause, Timeline
+
+LATENCY_SECONDS_MAX = 0.02
+SLOW_SECONDS_MAX = 0.6  # of a call now and then
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One committed change: under which epoch it was written, and which led at that moment."""
+
+    at: float
+    epoch: int
+    leading: int
+    kind: str
+    subject: str
+    request_id: str = ""
+
+
+@dataclass(slots=True)
+class Rows:
+    """All tables; values in them are frozen, so a copy of the containers is a backup."""
+
+    epoch: int = 0
+    holder: str = ""
+    held_until: float = 0.0
+    deployments: dict[str, StoredDeployment] = field(default_factory=dict)
+    planes: dict[str, StoredPlane] = field(default_factory=dict)
+    terms: dict[str, PoolTerms] = field(default_factory=dict)
+    placements: tuple[Placement, ...] = ()
+    decision: Decision | None = None
+    desired: dict[str, StoredDesired] = field(default_factory=dict)
+    cordons: dict[str, Cordon] = field(default_factory=dict)
+    rollouts: dict[str, Rollout] = field(default_factory=dict)
+    revisions: dict[str, dict[int, Revision]] = field(default_factory=dict)
+    plans: tuple[StoredPlan, ...] = ()  # put in force, the newest last
+    restored: str = ""  # why the database must recover before anything is decided
+
+    def copied(self) -> "Rows":
+        """Return a backup."""
+        return replace(
+            self,
+            deployments=dict(self.deployments),
+            planes=dict(self.planes),
+            terms=dict(self.terms),
+            desired=dict(self.desired),
+            cordons=dict(self.cordons),
+            rollouts=dict(self.rollouts),
+            revisions={name: dict(known) for name, known in self.revisions.items()},
+        )
+
+
+class _Leads:
+    """What `check_epoch` asks of a session: which epoch leads."""
+
+    dialect = SQLiteDialect()
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def get_bind(self) -> "_Leads":
+        return self
+
+    def execute(self, _: object) -> "_Leads":
+        return self
+
+    def one(self) -> "_Leads":
+        return self
+
+
+@lru_cache(maxsize=1)
+def _requests_session() -> Session:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    cast(Any, tables.requests).create(engine)
+    return Session(engine)
+
+
+class SimStore:
+    """The one database; `journal` is its change log."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.rows = Rows()
+        self.journal: list[Entry] = []
+        self.down = False
+        self.watchers: list[Callable[[Entry, object], None]] = []
+        self._loaded: StoreSnapshot | None = None
+        self._requests = _requests_session()
+        self._requests.execute(delete(tables.requests))
+
+    def fence(self, write: WriteContext) -> None:
+        """Refuse a deposed leader's write; raises StaleGeneration."""
+        self.touch()
+        fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
+
+    def touch(self) -> None:
+        """Have the next look read everything anew."""
+        self._loaded = None
+
+    def note(
+        self, write: WriteContext, kind: str, subject: str, told: object = None, by: str = ""
+    ) -> None:
+        """Append a change to the log."""
+        entry = Entry(self.timeline.now, write.epoch, self.rows.epoch, kind, subject, by)
+        self.journal.append(entry)
+        for watch in self.watchers:
+            watch(entry, told)
+
+    # Leadership
+
+    def hold_leadership(self, holder: str, epoch: int) -> int | None:
+        """Renew the leadership of `epoch` or take what is free; None while another one leads."""
+        rows, now = self.rows, self.timeline.now
+        if rows.holder == holder and rows.epoch == epoch and epoch:
+            rows.held_until = now + TERM_SECONDS
+            return epoch
+        if now < rows.held_until:
+            return None
+        rows.epoch, rows.holder, rows.held_until = rows.epoch + 1, holder, now + TERM_SECONDS
+        write = WriteContext(epoch=rows.epoch, actor=holder, now=T0)
+        self.note(write, "leadership.taken", holder)
+        return rows.epoch
+
+    def leading_epoch(self) -> int:
+        """Return which epoch leads."""
+        return self.rows.epoch
+
+    # What reconciliation writes
+
+    def record_report(self, write: WriteContext, report: PlaneReport) -> bool:
+        """Keep what a plane says of itself; a pool left out stays."""
+        self.fence(write)
+        name, held = report.identity.name, self.rows.planes.get(report.identity.name)
+        known = {shape.name: shape for shape in held.pools} if held else {}
+        known |= {shape.name: shape for shape in report.pools}
+        self.rows.planes[name] = StoredPlane(
+            identity=report.identity,
+            gateway=report.gateway,
+            pools=tuple(known[shape] for shape in sorted(known)),
+            condition=held.condition if held else None,
+            nodes_digest=digest_of_nodes(report.nodes) if report.nodes else None,
+        )
+        self.note(write, "plane.reported", name)
+        return True
+
+    def set_condition(
+        self,
+        write: WriteContext,
+        plane: str,
+        condition: PlaneCondition,
+        before: PlaneState | None,
+        *_: object,
+    ) -> bool:
+        """Keep how a plane is judged, if it was judged from what is stored."""
+        self.fence(write)
+        held = self._plane(plane)
+        if held.condition == condition:
+            return False
+        if (held.condition.state if held.condition else None) is not before:
+            raise StaleGeneration(f"plane {plane!r} was judged otherwise meanwhile")
+        self.rows.planes[plane] = replace(held, condition=condition)
+        if condition.state is not before:  # only a new state is a change in the log
+            self.note(write, f"plane.{condition.state.value}", plane, condition)
+        return True
+
+    def put_in_force(
+        self,
+        write: WriteContext,
+        told: Proposal,
+        seen: Sequence[Placement],
+        inputs: str,
+        held: Proposal | None,
+    ) -> tuple[bool, int | None]:
+        """Put a plan in force unless the placements were changed meanwhile."""
+        self.fence(write)
+        del held
+        if counts_of(self.rows.placements) != counts_of(seen):
+            raise StaleGeneration("the placements were changed while the plan was made")
+        before, self.rows.placements = counts_of(self.rows.placements), told.placements
+        self.rows.decision = told.decision
+        changed = before != counts_of(told.placements)
+        if changed:
+            number = len(self.rows.plans) + 1
+            plan = StoredPlan(
+                number=number,
+                epoch=write.epoch,
+                decided_at=write.now,
+                state=PlanState.APPLIED,
+                inputs=inputs,
+                summary=told.summary,
+                decision=told.decision,
+            )
+            self.rows.plans = (*self.rows.plans, plan)
+            self.note(write, "placements.decided", "-", (before, counts_of(told.placements)))
+        return changed, None
+
+    def list_applied(self, after: datetime) -> tuple[StoredPlan, ...]:
+        """Return the plans put in force after a moment."""
+        return tuple(plan for plan in self.rows.plans if plan.decided_at > after)
+
+    def record_freeze(self, write: WriteContext, frozen: bool, told: str) -> None:
+        """Note that moves are frozen, or are so no more."""
+        self.fence(write)
+        self.note(write, "fleet.frozen" if frozen else "fleet.thawed", "-", told)
+
+    def put_rollout(self, write: WriteContext, rollout: Rollout, before: Rollout | None) -> None:
+        """Store a rollout that was `before`."""
+        self.fence(write)
+        if self.rows.rollouts.get(rollout.deployment) != before:
+            raise StaleGeneration(f"the rollout of {rollout.deployment!r} was changed meanwhile")
+        self.rows.rollouts[rollout.deployment] = rollout
+        self.note(write, f"rollout.{rollout.state}", rollout.deployment, rollout)
+
+    def store_action(
+        self, write: WriteContext, action: Action, encode: Encode
+    ) -> tuple[str, Version, bytes] | None:
+        """Store one action; return what is to be pushed then."""
+        match action:
+            case RecordReport(report=report):
+                self.record_report(write, report)
+            case SetCondition(plane=plane, condition=condition, before=before):
+                self.set_condition(write, plane, condition, before)
+            case PushDesired(desired=state, expected_generation=expected):
+                payload, digest = encode(state)
+                told = Told(payload=payload, digest=digest, envelopes=state.envelopes)
+                version = self.put_desired(write, state.plane, told, expected)
+                return state.plane, version, payload
+            case RaiseGeneration(plane=plane, at_least=at_least):
+                self.raise_generation(write, plane, at_least)
+            case RemoveDeployment(deployment=name):
+                self.remove_deployment(write, name)
+        return None
+
+    # Recovery
+
+    def restored_because(self) -> str:
+        """Return why the database must recover first."""
+        return self.rows.restored
+
+    def end_recovery(
+        self, write: WriteContext, adoption: Adoption | None, asked: Asked | None = None
+    ) -> bool:
+        """Take in what planes hold, and let the next epoch be above all that was seen."""
+        self.fence(write)
+        del asked
+        if adoption is None:
+            return True
+        rows = self.rows
+        for name in adoption.superseded:
+            held = rows.deployments[name]
+            rows.deployments[name] = replace(held, deleting=True)
+        for one in adoption.deployments:
+            self.put_deployment(one.deployment, deleting=one.deleting)
+            for revision in one.revisions:
+                rows.revisions.setdefault(one.deployment.name, {})[revision.number] = revision
+        for plane in adoption.planes:
+            self._adopt(write, plane)
+        rows.placements, rows.restored = adoption.placements, ""
+        self.note(write, "recovery.ended", "-", adoption)
+        if adoption.epoch_floor:
+            rows.epoch = epoch_before_next(write.epoch, adoption.epoch_floor)
+            rows.held_until = 0.0
+        return True
+
+    def _adopt(self, write: WriteContext, one: AdoptedPlane) -> None:
+        if not one.payload:
+            self.raise_generation(write, one.plane, one.version.generation + 1)
+            return
+        stored = StoredDesired(
+            version=one.version, payload=one.payload, digest=one.digest, envelopes=one.envelopes
+        )
+        self.rows.desired[one.plane] = stored
+        self.note(write, "desired.adopted", one.plane, stored)
+
+    def put_desired(
+        self, write: WriteContext, plane: str, told: Told, expected_generation: int
+    ) -> Version:
+        """Store what a plane is told as the generation after the expected one."""
+        self.fence(write)
+        held = self.rows.desired.get(plane)
+        found = held.version.generation if held else 0
+        if found != expected_generation:
+            raise StaleGeneration(f"plane {plane!r} is at {found}, not {expected_generation}")
+        version = Version(epoch=write.epoch, generation=expected_generation + 1)
+        stored = StoredDesired(
+            version=version, payload=told.payload, digest=told.digest, envelopes=told.envelopes
+        )
+        self.rows.desired[plane] = stored
+        self.note(write, "desired.stored", plane, (held, stored))
+        return version
+
+    def raise_generation(self, write: WriteContext, plane: str, at_least: int) -> Version:
+        """Lift a plane's generation to what the plane holds."""
+        self.fence(write)
+        held = self.rows.desired.get(plane)
+        if held is not None and held.version.generation >= at_least:
+            return held.version
+        version = Version(epoch=write.epoch, generation=at_least)
+        kept = held or StoredDesired(version=version, payload=b"", digest=b"")
+        self.rows.desired[plane] = replace(kept, version=version)
+        self.note(write, "desired.generation-raised", plane)
+        return version
+
+    def remove_deployment(self, write: WriteContext, name: str) -> bool:
+        """Forget a deployment that was marked and is gone everywhere."""
+        self.fence(write)
+        held = self.rows.deployments.get(name)
+        if held is None:
+            return False
+        if not held.deleting:
+            raise Infeasible(f"deployment {name!r} is wanted")
+        del self.rows.deployments[name]
+        self.rows.rollouts.pop(name, None)
+        kept = tuple(p for p in self.rows.placements if p.deployment != name)
+        self.rows.placements = kept
+        self.note(write, "deployment.removed", name)
+        return True
+
+    # What operators write
+
+    def operate(self, write: WriteContext, asked: Asked, effect: Callable[[], str]) -> bool:
+        """Do what an operator asks once for each request id; False for a repeat."""
+        self.fence(write)
+        if requests.answered(self._requests, write, asked) is not None:
+            return False
+        subject = effect()
+        self.note(write, asked.kind, subject, asked.body, asked.request_id)
+        requests.keep_told(self._requests, write, asked)
+        return True
+
+    def put_deployment(self, deployment: Deployment, *, deleting: bool = False) -> str:
+        """Apply a deployment, or mark it for its end."""
+        self.touch()
+        name, revision = deployment.name, deployment.revision
+        self.rows.revisions.setdefault(name, {})[revision.number] = revision
+        self.rows.deployments[name] = StoredDeployment(
+            deployment=deployment, etag="", created_at=T0, updated_at=T0, deleting=deleting
+        )
+        return deployment.name
+
+    def declare_lost(self, write: WriteContext, plane: str) -> str:
+        """Judge a plane lost by an operator's word; Infeasible for one that is heard."""
+        held = self._plane(plane)
+        if held.condition is None or held.condition.state in HEARD:
+            raise Infeasible(f"plane {plane!r} is heard")
+        if held.condition.state is not PlaneState.LOST:
+            condition = PlaneCondition(
+                state=PlaneState.LOST, since=write.now, reason="declared", declared=True
+            )
+            self.rows.planes[plane] = replace(held, condition=condition)
+            self.note(write, "plane.lost", plane, condition)
+        return plane
+
+    def renew(self, *_: object) -> StoreSnapshot:
+        """Return all of it; the same value while nothing moved."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> StoreSnapshot:
+        rows = self.rows
+        pools = tuple(
+            StoredPool(
+                pool=Pool(
+                    plane=plane.identity,
+                    shape=shape,
+                    terms=rows.terms.get(pool_name(name, shape.name), PoolTerms()),
+                ),
+                etag="",
+            )
+            for name, plane in sorted(rows.planes.items())
+            for shape in plane.pools
+        )
+        return StoreSnapshot(
+            deployments=tuple(rows.deployments[name] for name in sorted(rows.deployments)),
+            pools=pools,
+            planes=tuple(rows.planes[name] for name in sorted(rows.planes)),
+            placements=rows.placements,
+            desired=dict(sorted(rows.desired.items())),
+            sequence=len(self.journal),
+            decision=rows.decision,
+            prices={},
+            reservations=(),
+            cordons=tuple(rows.cordons[name] for name in sorted(rows.cordons)),
+            regions=(),
+            profiles=(),
+            base_models=(),
+            rollouts=tuple(rows.rollouts[name] for name in sorted(rows.rollouts)),
+            rolled=self._rolled(),
+            unlogged=Unlogged(decisions=(), planes=()),
+        )
+
+    def _rolled(self) -> Rolled:
+        """Return the revisions beside the present ones that rollouts speak of."""
+        rows, wanted = self.rows, set[tuple[str, int]]()
+        for name, stored in rows.deployments.items():
+            rollout, present = rows.rollouts.get(name), stored.deployment.revision.number
+            if rollout is None:
+                wanted |= {(name, n) for n in rows.revisions[name]} if present > 1 else set()
+            elif rollout.stage is not Stage.COMPLETE or rollout.revision != present:
+                wanted |= {(name, n) for n in rollout.revisions if n in rows.revisions[name]}
+        found: dict[str, dict[int, Revision]] = {}
+        for name, number in sorted(wanted):
+            found.setdefault(name, {})[number] = rows.revisions[name][number]
+        return Rolled(wanted=frozenset(wanted), revisions=found)
+
+    def _plane(self, name: str) -> StoredPlane:
+        held = self.rows.planes.get(name)
+        if held is None:
+            raise NotFound(f"plane {name!r} has not reported yet")
+        return held
+
+
+class StoreDoor:
+    """One control plane's way to the database: slow at times, shut while the database is down."""
+
+    def __init__(self, store: SimStore) -> None:
+        self._store = store
+
+    async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Do what a function of `control_plane.store` does, in one transaction."""
+        await self._wait()
+        result = getattr(self._store, function.__name__)(*args)
+        await Pause(0.001)  # committed; the answer is on its way
+        return result
+
+    async def run_read(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Read in one transaction."""
+        await self._wait()
+        return getattr(self._store, function.__name__)(*args)
+
+    async def _wait(self) -> None:
+        random = self._store.timeline.random
+        most = SLOW_SECONDS_MAX if random.random() < 0.03 else LATENCY_SECONDS_MAX
+        await Pause(random.uniform(0.0, most))
+        if self._store.down:
+            raise Unavailable("the capacity database does not answer")

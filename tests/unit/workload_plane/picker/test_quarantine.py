@@ -1,0 +1,93 @@
+"""A request that engines died of is refused for a while, and nobody else is."""
+
+from tests.unit.workload_plane.picker.test_picker import NOW, PLAIN, a_picker, ends, pick
+from workload_plane.picker.quarantine import (
+    REFUSED_AGAIN_SECONDS,
+    REFUSED_SECONDS,
+    REMEMBERED_SECONDS,
+    SUSPECTS_MAX,
+    Quarantine,
+    fingerprint_of,
+)
+
+POISON, OTHER = b"poison", b"other"
+
+
+def test_a_request_lost_with_two_engines_is_refused_for_a_while() -> None:
+    quarantine = Quarantine()
+    assert not quarantine.lost(POISON, ("a:1",), NOW)
+    assert not quarantine.refuses(POISON, NOW)
+    assert quarantine.lost(POISON, ("b:1",), NOW + 5)
+    assert quarantine.refuses(POISON, NOW + 5 + REFUSED_SECONDS - 1)
+    assert not quarantine.refuses(POISON, NOW + 5 + REFUSED_SECONDS)
+    assert not quarantine.refuses(OTHER, NOW + 6)
+
+
+def test_an_attempt_and_its_retry_count_as_two() -> None:
+    quarantine = Quarantine()
+    assert quarantine.lost(POISON, ("a:1", "b:1"), NOW)
+
+
+def test_many_copies_lost_with_one_engine_are_one_death() -> None:
+    quarantine = Quarantine()
+    for _ in range(50):
+        assert not quarantine.lost(POISON, ("a:1",), NOW)
+    assert quarantine.lost(POISON, ("a:1",), NOW + 5)  # the engine came back and died again
+
+
+def test_an_answer_clears_a_request() -> None:
+    quarantine = Quarantine()
+    quarantine.lost(POISON, ("a:1",), NOW)
+    quarantine.answered(POISON, NOW + 1)
+    assert not quarantine.lost(POISON, ("b:1",), NOW + 2)
+
+
+def test_what_is_lost_again_after_its_time_is_refused_for_longer_at_once() -> None:
+    quarantine = Quarantine()
+    quarantine.lost(POISON, ("a:1", "b:1"), NOW)
+    later = NOW + REFUSED_SECONDS + 1
+    assert quarantine.lost(POISON, ("c:1",), later)
+    assert quarantine.refuses(POISON, later + REFUSED_AGAIN_SECONDS - 1)
+
+
+def test_what_is_remembered_is_bounded_and_forgotten() -> None:
+    quarantine = Quarantine()
+    for number in range(SUSPECTS_MAX + 10):
+        quarantine.lost(b"%d" % number, ("a:1",), NOW)
+    assert len(quarantine) == SUSPECTS_MAX
+    quarantine.expire(NOW + REMEMBERED_SECONDS)
+    assert len(quarantine) == 0
+
+
+def test_a_body_that_was_not_seen_whole_is_nobodys() -> None:
+    assert fingerprint_of("d", b"beginning", 10_000) == b""
+    assert fingerprint_of("d", b"", 0) == b""
+    assert fingerprint_of("d", b"{}", 2) != fingerprint_of("e", b"{}", 2)
+    quarantine = Quarantine()
+    assert not quarantine.lost(b"", ("a:1", "b:1"), NOW)
+    assert not quarantine.refuses(b"", NOW)
+
+
+def test_the_picker_learns_it_from_the_access_log() -> None:
+    picker = a_picker("a", "b")
+    poison = PLAIN._replace(fingerprint=POISON)
+    choice = pick(picker, poison)
+    ends(picker, choice, address=choice.addresses[-1], flags="URX,UC", status=503, attempts=2)
+    assert picker.quarantine.refuses(POISON, NOW)
+    assert picker.totals.quarantined == 1
+
+
+def test_the_picker_counts_what_a_peer_lost() -> None:
+    picker = a_picker("a", peers=1)
+    choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+    ends(picker, choice, address="p1:9", status=503, attempts=2, lost=True)
+    assert picker.quarantine.refuses(POISON, NOW)
+
+
+def test_a_request_that_another_replica_answers_is_no_poison() -> None:
+    picker = a_picker("a", "b")
+    for _ in range(5):
+        choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+        ends(picker, choice, address=choice.addresses[-1], attempts=2)
+    assert not picker.quarantine.refuses(POISON, NOW)
+    assert len(picker.quarantine) == 0

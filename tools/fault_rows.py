@@ -1,0 +1,420 @@
+"""What may break, what is promised then, and the tests that hold it; docs/reliability.md shows it.
+
+Pure data, a row a line. A test is FILE::FUNCTION below tests/; tests/unit/docs checks that each
+exists, and `gen_reliability` puts the last figures beside it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRow:
+    """One fault: what must then be so, which tests hold it, and what of it is not held."""
+
+    number: int
+    fault: str
+    promise: str
+    tests: tuple[str, ...]
+    lacks: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What users and operators are promised; `figure` names one of `gen_reliability`'s sources."""
+
+    name: str
+    promise: str
+    tests: tuple[str, ...]
+    figure: str
+    command: str
+
+
+_FAULTS = "faults/test_faults_under_load.py"
+_FILES = "faults/test_files.py"
+_DRAINS = "faults/test_drains.py"
+_CONTROL = "faults/test_control_plane_faults.py"
+_CUT = "faults/test_partitions.py"
+_DISKS = "faults/test_full_disks.py"
+_DRILLS = "faults/test_drills.py"
+_TAKEOVER = "integration/test_takeover.py"
+_SIMULATION = "simulation/test_simulation.py"
+_STORY = "integration/test_story.py"
+_ADOPTION = "integration/test_adoption.py"
+_CERTIFICATES = "unit/skerry/plumbing/test_certificates.py"
+_ROUTING = "unit/workload_plane/gateway/test_routing.py"
+_ENVOY = "integration/test_gateway_envoy.py"
+_SOLVER = "integration/test_solver_process.py"
+_RELEASES = "wire/test_releases.py"
+_ROLLOUT = "integration/test_rollout.py"
+_FAILBACK = "integration/test_failback.py"
+_RANKS = "integration/test_ray_ranks.py"
+STORY = f"{_STORY}::test_users_do_not_notice_that_the_control_plane_and_then_a_plane_dies"
+_LOST_DATABASE = "integration/test_lost_database.py"
+POISON = (
+    f"{_ROLLOUT}"
+    "::test_a_poison_revision_harms_one_replica_and_the_next_good_one_reaches_every_plane"
+)
+CUT_OFF = f"{_CUT}::test_a_plane_cut_off_from_the_control_plane_serves_and_nothing_moves"
+
+ROWS = (
+    FaultRow(
+        number=1,
+        fault="every control plane killed",
+        promise="planes serve, scale, start engines again, load after their own restart",
+        tests=(
+            f"{_FAULTS}::test_a_helper_dies_or_hangs_and_nobody_notices",
+            f"{_DRILLS}::test_the_promises_of_a_drill_hold",
+            STORY,
+        ),
+    ),
+    FaultRow(
+        number=2,
+        fault="the leader stopped (SIGSTOP) and let go on",
+        promise="a standby leads within 5 s; nothing the old one writes has any effect",
+        tests=(
+            f"{_TAKEOVER}::test_a_paused_leader_writes_nothing_more_and_steps_down",
+            f"{_TAKEOVER}::test_a_leader_paused_a_hundred_times_writes_nothing_stale",
+            "store/test_fencing.py::test_a_deposed_leaders_write_has_no_effect",
+        ),
+    ),
+    FaultRow(
+        number=3,
+        fault="the control plane fifty times slower",
+        promise="no plane is lost, nothing moves",
+        tests=(f"{_CONTROL}::test_a_control_plane_with_a_fiftieth_of_a_core_loses_no_plane",),
+    ),
+    FaultRow(
+        number=4,
+        fault="a disk full: the control plane's, an agent's",
+        promise="users notice nothing; writes are refused, and taken again once there is room",
+        tests=(
+            f"{_DISKS}::test_a_control_plane_with_a_full_disk_reads_refuses_writes_and_recovers",
+            f"{_DISKS}::test_an_agent_with_a_full_disk_keeps_what_it_serves_and_says_so",
+        ),
+    ),
+    FaultRow(
+        number=5,
+        fault="the database away for longer than a lease",
+        promise="no plane lost, nothing moved, no link ended",
+        tests=(f"{_TAKEOVER}::test_a_database_that_is_away_costs_no_plane_and_no_move",),
+    ),
+    FaultRow(
+        number=6,
+        fault="the control plane back after more than a lease",
+        promise="a grace of two leases in which nobody is lost; 0 moves",
+        tests=(
+            STORY,
+            f"{_DRILLS}::test_the_promises_of_a_drill_hold",
+        ),
+    ),
+    FaultRow(
+        number=7,
+        fault="an agent killed, again and again",
+        promise="its replicas go on and are adopted; 0 failed, 0 engines started again",
+        tests=(
+            f"{_CONTROL}::test_an_agent_killed_over_and_over_adopts_every_time",
+            f"{_ADOPTION}::test_a_killed_agents_replicas_are_adopted_in_three_seconds_and_no_request_fails",
+        ),
+    ),
+    FaultRow(
+        number=8,
+        fault="an agent stopped (SIGSTOP)",
+        promise="the plane serves, its peers see that, nothing moves",
+        tests=(
+            f"{_FAULTS}::test_a_helper_dies_or_hangs_and_nobody_notices",
+            f"{_DRILLS}::test_the_documented_commands_do_what_the_page_says",
+        ),
+    ),
+    FaultRow(
+        number=9,
+        fault="engines killed",
+        promise="whoever had no byte yet is answered elsewhere; streams go on with continuation",
+        tests=(
+            f"{_FAULTS}::test_all_local_replicas_die_and_no_stream_breaks",
+            f"{_FAULTS}::test_without_continuation_only_streams_that_had_begun_break",
+        ),
+    ),
+    FaultRow(
+        number=10,
+        fault="an engine stopped (SIGSTOP)",
+        promise="nothing new after 2 s, who waited is freed within 10 s",
+        tests=(f"{_FAULTS}::test_an_engine_that_hangs_gets_nothing_new_and_frees_who_waits",),
+    ),
+    FaultRow(
+        number=11,
+        fault="one replica ten times slower than the others",
+        promise="it is given less, and put out when it fails too often",
+        tests=("properties/test_picker.py::*",),
+        lacks="no run with real engines measures p99",
+    ),
+    FaultRow(
+        number=12,
+        fault="Envoy killed",
+        promise="started again from what was last taken up; clients go on at other planes",
+        tests=(f"{_FAULTS}::test_the_gateway_dies_and_clients_go_on_at_other_planes",),
+    ),
+    FaultRow(
+        number=13,
+        fault="Ray's head killed",
+        promise="no replica on one node is lost, no request fails",
+        tests=("integration/test_ray_plane.py::test_a_dead_head_costs_no_request_and_no_replica",),
+    ),
+    FaultRow(
+        number=14,
+        fault="the state file torn, empty, altered, of another release",
+        promise="the copy before it is used; no replica is started again",
+        tests=(
+            f"{_FILES}::test_the_agents_and_the_pickers_files_are_damaged_and_both_start_anew",
+            "contract/test_desired_state_killed.py::test_no_kill_loses_an_acknowledged_state",
+        ),
+    ),
+    FaultRow(
+        number=15,
+        fault="a wall clock that jumps",
+        promise="leases are of monotonic clocks; certificates bear five minutes",
+        tests=(
+            f"{_SIMULATION}::test_order_returns_after_the_faults_and_nothing_unsafe_happened",
+            f"{_CERTIFICATES}::test_certificate_is_valid_for_clocks_five_minutes_behind",
+        ),
+    ),
+    FaultRow(
+        number=16,
+        fault="a plane and the control plane cut off from each other",
+        promise="serves on, 0 moves, heard again within 10 s of healing",
+        tests=(CUT_OFF,),
+    ),
+    FaultRow(
+        number=17,
+        fault="only one direction of that lost",
+        promise="the same; who is not answered takes nothing new",
+        tests=(CUT_OFF,),
+    ),
+    FaultRow(
+        number=18,
+        fault="two planes cut off from each other",
+        promise="not counted on by each other within 3 s, 0 moves",
+        tests=(
+            f"{_CUT}::test_planes_that_cannot_reach_each_other_stop_sending_each_other_requests",
+        ),
+    ),
+    FaultRow(
+        number=19,
+        fault="a plane lost altogether",
+        promise="users elsewhere within 3 s, replacement decided within 20 s",
+        tests=(
+            f"{_CUT}::test_a_plane_that_nobody_reaches_is_replaced",
+            f"{_DRILLS}::test_a_killed_plane_is_replaced_and_comes_back",
+        ),
+    ),
+    FaultRow(
+        number=20,
+        fault="more than half of the planes silent at once",
+        promise="taken for the control plane's own fault: frozen, 0 moves",
+        tests=(
+            f"{_CONTROL}::test_most_planes_silent_at_once_freezes_and_moves_nothing",
+            CUT_OFF,
+        ),
+    ),
+    FaultRow(
+        number=21,
+        fault="names that resolve to nothing any more",
+        promise="the addresses known before are used",
+        tests=(f"{_ROUTING}::test_a_peer_whose_name_never_resolved_is_left_out_until_it_does",),
+        lacks="no run against a resolver that fails",
+    ),
+    FaultRow(
+        number=22,
+        fault="certificates renewed under load",
+        promise="no stream is dropped",
+        tests=(f"{_ENVOY}::test_renewed_certificates_are_taken_up_while_requests_pass",),
+        lacks="an authority that is replaced comes with issue 8",
+    ),
+    FaultRow(
+        number=23,
+        fault="pushes late, twice, out of order; a link slow, held back, reset",
+        promise="what a plane holds never goes back",
+        tests=(
+            f"{_CONTROL}::test_a_link_that_is_slow_held_back_and_reset_never_brings_older_state",
+            f"{_SIMULATION}::test_order_returns_after_the_faults_and_nothing_unsafe_happened",
+        ),
+    ),
+    FaultRow(
+        number=24,
+        fault="a lost plane back with old state",
+        promise="taken in: it gives up what was placed elsewhere once that is ready",
+        tests=(f"{_DRILLS}::test_a_killed_plane_is_replaced_and_comes_back",),
+    ),
+    FaultRow(
+        number=25,
+        fault="planes of the two releases before; fields nobody here knows",
+        promise="understood both ways; what must be understood and is not is refused",
+        tests=(
+            f"{_RELEASES}::test_an_older_planes_messages_are_understood",
+            f"{_RELEASES}::test_what_must_be_understood_and_is_not_is_refused_and_the_old_state_kept",
+        ),
+        lacks="no two releases exist yet that could be run beside each other",
+    ),
+    FaultRow(
+        number=26,
+        fault="a gateway's files torn, empty, truncated, altered",
+        promise="refused before Envoy serves them; told",
+        tests=(
+            f"{_FILES}::test_a_running_gateway_takes_no_damaged_file",
+            f"{_FILES}::test_a_gateway_starts_from_damaged_files",
+        ),
+    ),
+    FaultRow(
+        number=27,
+        fault="a revision whose engines end",
+        promise="one replica of one plane is harmed; the revision before goes on",
+        tests=(POISON,),
+    ),
+    FaultRow(
+        number=28,
+        fault="a request that ends every engine it meets",
+        promise="tried once more and then given up",
+        tests=(),
+        lacks="no fingerprint is kept: each time it is sent it may end two engines",
+    ),
+    FaultRow(
+        number=29,
+        fault="5,000 planes reconnect at once",
+        promise="back within 60 s, operators answered meanwhile",
+        tests=(),
+        lacks="measured by `make bench-link`, not held by a test",
+    ),
+    FaultRow(
+        number=30,
+        fault="a region lost while a revision rolls out",
+        promise="the rollout waits; what is lost is replaced",
+        tests=(f"{_SIMULATION}::test_order_returns_after_the_faults_and_nothing_unsafe_happened",),
+        lacks="no run of its own with real processes",
+    ),
+    FaultRow(
+        number=31,
+        fault="accelerators, a node, a rank of a replica lost",
+        promise="the whole replica is placed anew",
+        tests=(
+            f"{_FAILBACK}::test_replicas_on_accelerators_that_are_gone_are_placed_elsewhere",
+            f"{_RANKS}::test_a_killed_rank_ends_the_engine_which_its_host_starts_again",
+        ),
+    ),
+    FaultRow(
+        number=32,
+        fault="the solver killed, late, without memory",
+        promise="what runs is kept",
+        tests=(
+            f"{_SOLVER}::test_a_late_solver_is_ended_and_what_runs_is_kept",
+            f"{_SOLVER}::test_a_killed_solver_is_replaced_by_the_next_call",
+        ),
+    ),
+    FaultRow(
+        number=33,
+        fault="nobody reads metrics, no dashboard",
+        promise="serving knows neither",
+        tests=(),
+        lacks="they are read, never waited for; there is nothing to break",
+    ),
+)
+
+PROMISES = (
+    Promise(
+        name="control-plane-away",
+        promise="Without a control plane nobody notices: 0 failed, 0 streams broken, for hours",
+        tests=(f"{_DRILLS}::test_the_promises_of_a_drill_hold", STORY),
+        figure="soak:away",
+        command="make soak",
+    ),
+    Promise(
+        name="plane-lost-users",
+        promise="Users of a lost plane are answered elsewhere within 3 s",
+        tests=(
+            f"{_FAULTS}::test_the_nearest_peer_is_dead_too",
+            f"{_DRILLS}::test_a_killed_plane_is_replaced_and_comes_back",
+        ),
+        figure="faults:",
+        command="make test-faults",
+    ),
+    Promise(
+        name="plane-lost-decided",
+        promise="Its replacement is decided within 20 s of a true loss",
+        tests=(f"{_CUT}::test_a_plane_that_nobody_reaches_is_replaced",),
+        figure="faults:",
+        command="make test-faults",
+    ),
+    Promise(
+        name="no-needless-moves",
+        promise="A partition moves nothing",
+        tests=(CUT_OFF, f"{_CONTROL}::test_most_planes_silent_at_once_freezes_and_moves_nothing"),
+        figure="faults:",
+        command="make test-faults",
+    ),
+    Promise(
+        name="leader",
+        promise="A new leader within 5 s, and not one write of the old one has an effect",
+        tests=(
+            f"{_TAKEOVER}::test_a_leader_paused_a_hundred_times_writes_nothing_stale",
+            "store/test_fencing.py::test_a_deposed_leaders_write_has_no_effect",
+        ),
+        figure="soak:paused",
+        command="make soak",
+    ),
+    Promise(
+        name="hung",
+        promise="Who hangs is noticed as who is dead is: engines within 2 s, agents within 4 s",
+        tests=(
+            f"{_FAULTS}::test_an_engine_that_hangs_gets_nothing_new_and_frees_who_waits",
+            CUT_OFF,
+        ),
+        figure="faults:",
+        command="make test-faults",
+    ),
+    Promise(
+        name="state-file",
+        promise="A plane's state on disk always loads: no kill loses what was acknowledged",
+        tests=("contract/test_desired_state_killed.py::test_no_kill_loses_an_acknowledged_state",),
+        figure="none lost, or the test fails",
+        command="make test",
+    ),
+    Promise(
+        name="drains",
+        promise="A drain, a move, a gateway's restart lose nothing, not even a stream",
+        tests=(
+            f"{_DRAINS}::test_a_replica_that_moves_away_loses_nothing",
+            f"{_DRAINS}::test_a_gateway_that_is_drained_loses_nothing",
+        ),
+        figure="faults:",
+        command="make test-faults",
+    ),
+    Promise(
+        name="poison",
+        promise="A bad revision harms one replica of one plane",
+        tests=(POISON,),
+        figure="one replica, or the test fails",
+        command="make test",
+    ),
+    Promise(
+        name="database-lost",
+        promise="Without its database, or with an older one, the control plane stops no replica",
+        tests=(f"{_LOST_DATABASE}::test_a_lost_database_and_an_older_backup_cost_no_replica",),
+        figure="none stopped, or the test fails",
+        command="make test",
+    ),
+    Promise(
+        name="herd",
+        promise="5,000 planes are back within 60 s, and operators are answered meanwhile",
+        tests=(),
+        figure="[the link at scale](benchmarks/link.md)",
+        command="make bench-link",
+    ),
+    Promise(
+        name="simulated",
+        promise="Whatever is lost, late, cut, paused or dead: nothing unsafe, and order returns",
+        tests=(
+            f"{_SIMULATION}::test_order_returns_after_the_faults_and_nothing_unsafe_happened",
+            f"{_SIMULATION}::test_a_planted_bug_is_found",
+        ),
+        figure="every seed, or the test fails",
+        command="make sim",
+    ),
+)

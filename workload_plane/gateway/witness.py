@@ -1,0 +1,68 @@
+"""What this gateway saw of its peers so far: a witness speaks only of what it has seen alive.
+
+Pure. The agent folds every look at its gateway into the memory and reports `views_of` it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from skerry.fleet.observation import PeerVerdict, PeerView
+from workload_plane.gateway.peers import witness_views
+from workload_plane.gateway.status import GatewayStatus
+
+# Envoy calls a host unhealthy until its first check ended: after a start it would testify that
+# everybody is gone. A check takes a second at most, a peer is checked twice a second.
+WARM_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighted:
+    """What was seen of one peer: its view now, and whether its gateway ever answered."""
+
+    view: PeerView
+    answered: bool = False
+
+
+Memory = Mapping[str, Sighted]  # by peer
+
+
+def remember(
+    memory: Memory, status: GatewayStatus | None, peers: Iterable[str], now: datetime
+) -> Memory:
+    """Return the memory after one look at the gateway; None is a gateway that does not answer.
+
+    Peers that are not named any more are forgotten.
+    """
+    seen: dict[str, PeerVerdict] = {}
+    if status is not None:
+        seen = {view.plane: view.verdict for view in witness_views(status.peers)}
+        if status.uptime_seconds is not None and status.uptime_seconds < WARM_SECONDS:
+            seen = {p: v for p, v in seen.items() if v is PeerVerdict.SERVING}
+    return {
+        peer: _after(memory.get(peer), peer, seen.get(peer, PeerVerdict.UNKNOWN), now)
+        for peer in peers
+    }
+
+
+def views_of(memory: Memory) -> tuple[PeerView, ...]:
+    """Return what to report, by peer."""
+    return tuple(sighted.view for _, sighted in sorted(memory.items()))
+
+
+def _after(before: Sighted | None, peer: str, seen: PeerVerdict, now: datetime) -> Sighted:
+    if before is None:
+        before = Sighted(view=PeerView(plane=peer, verdict=PeerVerdict.UNKNOWN, since=now))
+    answered = before.answered or seen in (PeerVerdict.SERVING, PeerVerdict.REACHABLE)
+    if seen is PeerVerdict.UNREACHABLE and not answered:
+        seen = PeerVerdict.UNKNOWN  # it may lie where we never could reach it
+    view = before.view
+    if seen is view.verdict:
+        return replace(before, answered=answered)
+    served_until = now if view.verdict is PeerVerdict.SERVING else view.served_until
+    if seen is PeerVerdict.SERVING:
+        served_until = None
+    return Sighted(
+        view=PeerView(plane=peer, verdict=seen, since=now, served_until=served_until),
+        answered=answered,
+    )
