@@ -16,15 +16,16 @@ from skerry.client import (
     operations,
     questions,
     recovery,
-    rollouts,
     rows,
     verdicts,
 )
 from skerry.client import operator_calls as calls
+from skerry.client import rollouts as rollout_calls
 from skerry.client.catalogue_calls import EntryKind
 from skerry.client.control_planes import ControlPlaneRow, list_control_planes
 from skerry.client.operator_calls import EVERY, Call, Which
 from skerry.client.paging import Listing
+from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import Value
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent
@@ -140,19 +141,19 @@ def cordons(asker: Asker, which: Which = EVERY) -> Listing[rows.CordonRow]:
     return lambda token: catalogue_calls.list_cordons(asker.project, token, which)
 
 
-def rollouts_of(asker: Asker, which: Which = EVERY) -> Listing[rollouts.RolloutRow]:
+def rollouts(asker: Asker, which: Which = EVERY) -> Listing[RolloutRow]:
     """Return how far each deployment's newest revision is, as far as it passes the filter."""
-    return lambda token: rollouts.list_rollouts(asker.project, token, which)
+    return lambda token: rollout_calls.list_rollouts(asker.project, token, which)
 
 
-def get_rollout(asker: Asker, deployment: str) -> Call[rollouts.RolloutRow]:
+def get_rollout(asker: Asker, deployment: str) -> Call[RolloutRow]:
     """Return how far a deployment's newest revision is; NotFound before anything was decided."""
-    return rollouts.get_rollout(asker.project, deployment)
+    return rollout_calls.get_rollout(asker.project, deployment)
 
 
-def steer_rollout(asker: Asker, deployment: str, action: str) -> Call[rollouts.RolloutRow]:
+def steer_rollout(asker: Asker, deployment: str, action: str) -> Call[RolloutRow]:
     """Do `pause`, `resume` or `undo` to a rollout and return it."""
-    return rollouts.steer_rollout(asker.project, deployment, action, asker.ids.new_id())
+    return rollout_calls.steer_rollout(asker.project, deployment, action, asker.ids.new_id())
 
 
 def pool_intents(asker: Asker) -> Listing[PoolIntent]:

@@ -16,8 +16,9 @@ def test_without_its_model_nothing_starts_and_nothing_goes_that_would_not_go_any
     desired: DesiredState, observed: Observed
 ) -> None:
     everyone = {
-        (one.deployment.name, one.deployment.revision.number): "downloading"
+        (one.deployment.name, revision.number): "downloading"
         for one in desired.assignments
+        for revision in one.revisions
     }
     waiting = decide(desired, dataclasses.replace(observed, model_waits=everyone), NOW)
     ready = decide(desired, observed, NOW)
@@ -37,8 +38,8 @@ def test_one_deployments_model_keeps_no_other_from_anything(
     desired: DesiredState, observed: Observed
 ) -> None:
     for one in desired.assignments[:1]:
-        key = (one.deployment.name, one.deployment.revision.number)
-        waiting = decide(desired, dataclasses.replace(observed, model_waits={key: "x"}), NOW)
+        waits = {(one.deployment.name, revision.number): "x" for revision in one.revisions}
+        waiting = decide(desired, dataclasses.replace(observed, model_waits=waits), NOW)
         ready = decide(desired, observed, NOW)
         others = [
             action

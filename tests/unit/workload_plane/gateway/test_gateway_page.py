@@ -55,8 +55,8 @@ def test_every_error_code_is_on_the_page_and_no_other() -> None:
     # Errors of filters are inside their code.
     told |= set(re.findall(r'\\+"code\\+": *\\+"(\w+)', json.dumps(snapshot.routes)))
     only_between_gateways = {"deployment_not_found"}
-    of_the_waiting_room = {"queue_full", "replicas_busy"}
-    told = told - only_between_gateways | of_the_waiting_room
+    of_the_picker = {"queue_full", "replicas_busy", "request_quarantined"}
+    told = told - only_between_gateways | of_the_picker
     assert told == {row[1].strip("`") for row in rows_below("status")}
 
 
