@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from control_plane.reconcile.failover import is_held
+from control_plane.reconcile.holding import Holding
 from control_plane.reconcile.shares import Shares, shares_of
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
@@ -42,6 +43,9 @@ def grant_envelopes(
     planes = {pool.name: pool.plane.name for pool in snapshot.pools}
     deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
     deleting = {demand.deployment.name for demand in snapshot.demands if demand.deleting}
+    holding = Holding(
+        snapshot=snapshot, shares=shares, deployments=deployments, wanted=wanted, held=held
+    )
     granted: dict[Key, Envelope] = {}
     for key in sorted(held.keys() | wanted.keys()):
         deployment, pool = key
@@ -52,13 +56,12 @@ def grant_envelopes(
         old = held.get(key)
         if not _is_heard(condition):
             granted[key] = old or _nothing(key)
-        elif (
-            old is None
-            or new.target >= old.target
-            or deployment in deleting
-            or _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares)
-        ):
+        elif deployment in deleting:
             granted[key] = new
+        elif old is None or new.target >= old.target:
+            granted[key] = _nothing(key) if new.ceiling and holding.must_wait(key) else new
+        elif _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares):
+            granted[key] = _with_more(new, holding.stays(key, new.target))
         else:  # its replicas stay for now; the room above them is given back at once
             room = min(_room_above(old), _room_above(new))
             granted[key] = replace(old, ceiling=old.target + room)
@@ -72,6 +75,11 @@ def _is_lost(condition: PlaneCondition) -> bool:
 
 def _is_heard(condition: PlaneCondition) -> bool:
     return condition.state in (PlaneState.CONNECTED, PlaneState.RECOVERING)
+
+
+def _with_more(envelope: Envelope, more: int) -> Envelope:
+    target = envelope.target + more
+    return replace(envelope, target=target, ceiling=envelope.ceiling + more)
 
 
 def _nothing(key: Key) -> Envelope:

@@ -228,13 +228,8 @@ class I5ResidencyAndApartness:
                 fail(self.world, "I5", f"{starting.name} starts beside {other} on {plane.name}")
 
     def _here(self, plane: SimPlane) -> set[str]:
-        """Return what runs on the plane and is to stay there.
-
-        Finding H6-2: what leaves the plane, new before old, is still there while a foe starts.
-        """
-        live = {r.deployment for r in plane.replicas.values() if r.state is not ReplicaState.FAILED}
-        placed = {p.deployment for p in self.world.store.rows.placements if p.pool == plane.pool}
-        return live & placed
+        """Return what runs on the plane, also what is to leave it."""
+        return {r.deployment for r in plane.replicas.values() if r.state is not ReplicaState.FAILED}
 
 
 class I7DiskHoldsWhatWasAcknowledged:

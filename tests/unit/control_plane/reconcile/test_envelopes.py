@@ -1,11 +1,12 @@
 """Envelopes move in two phases: new READY before old goes, never over a pool's size."""
 
 from dataclasses import replace
+from typing import Any
 
 from control_plane.reconcile.envelopes import grant_envelopes
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.snapshot import Snapshot
-from skerry.fleet.deployment import Scaling
+from skerry.fleet.deployment import PlacementPolicy, Scaling
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerVerdict, PlaneState
@@ -160,3 +161,64 @@ def test_room_is_given_back_before_it_is_taken_elsewhere() -> None:
         ),
     )
     assert grant_envelopes(after, judge(after))["demo", "aws--cpu"].ceiling == 3
+
+
+def lost_on_the_way(**fields: Any) -> Snapshot:
+    """`demo` left fra for aws, which is lost by now; of two replicas one found a place in gcp."""
+    deployment = a_deployment(replicas=2, **fields)
+    told = (
+        ("fra", 2, tuple(a_replica(pool="fra--cpu", name=n) for n in ("one", "two"))),
+        ("gcp", 1, (a_replica(pool="gcp--cpu", name="three"),)),
+    )
+    return a_snapshot(
+        *(a_plane_view(p, report=a_report(p, replicas=r, held=V1)) for p, _, r in told),
+        demands=(a_demand(deployment),),
+        desired=tuple(
+            DesiredState(
+                plane=plane,
+                version=V1,
+                assignments=(
+                    Assignment(deployment=deployment, envelopes=(an_envelope(f"{plane}--cpu", n),)),
+                ),
+            )
+            for plane, n, _ in told
+        ),
+        envelopes=(an_envelope("gcp--cpu", 1),),
+    )
+
+
+def test_what_serves_does_not_end_while_its_deployment_is_short_of_replicas() -> None:
+    snapshot = lost_on_the_way()
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].target == 1
+    assert granted["demo", "gcp--cpu"].target == 1
+
+
+def test_what_may_not_be_there_ends_though_its_deployment_is_short_of_replicas() -> None:
+    snapshot = lost_on_the_way(policy=PlacementPolicy(residency_zones=("moon",)))
+    assert grant_envelopes(snapshot, judge(snapshot))["demo", "fra--cpu"].target == 0
+
+
+def test_what_others_take_ends_though_its_deployment_is_short_of_replicas() -> None:
+    snapshot = lost_on_the_way()
+    rival = a_deployment("more", replicas=4)
+    snapshot = replace(
+        snapshot,
+        demands=(*snapshot.demands, a_demand(rival)),
+        envelopes=(*snapshot.envelopes, an_envelope("fra--cpu", 4, "more")),
+    )
+    assert grant_envelopes(snapshot, judge(snapshot))["demo", "fra--cpu"].target == 0
+
+
+def test_a_deployment_starts_on_no_plane_that_one_which_it_avoids_still_leaves() -> None:
+    apart = PlacementPolicy(anti_affinity=("demo",))
+    solo = a_deployment("solo", replicas=1, policy=apart)
+    snapshot = moving(())
+    snapshot = replace(
+        snapshot,
+        demands=(*snapshot.demands, a_demand(solo)),
+        envelopes=(*snapshot.envelopes, an_envelope("fra--cpu", 1, "solo")),
+    )
+    granted = grant_envelopes(snapshot, judge(snapshot))
+    assert granted["demo", "fra--cpu"].target == 1
+    assert granted["solo", "fra--cpu"].ceiling == 0
