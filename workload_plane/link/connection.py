@@ -249,7 +249,9 @@ class Connection:
             if offered is None:
                 continue
             if not accepts_pushes(self.state):
-                _log.warning("link.push-ignored", state=self.state.name)
+                # The control plane says it once; it is looked at when it hears us again.
+                _log.warning("link.push-waits", state=self.state.name)
+                self._offered = offered
                 continue
             result = await self._offer(offered)
             await self._send(self._answer(offered, result))
@@ -314,7 +316,9 @@ class Connection:
             raise Unavailable("the control plane fell silent or does not hear us")
         unanswered = judgement is Judgement.UNANSWERED
         event = SessionEvent.UNANSWERED if unanswered else SessionEvent.ANSWERED
-        self.state = advance(self.state, event)
+        was, self.state = self.state, advance(self.state, event)
+        if self.state is not was and accepts_pushes(self.state) and self._offered is not None:
+            self._offer_came.set()
 
     def _observed(self) -> messages.Observed:
         observed = report_to_proto(self._side.report())

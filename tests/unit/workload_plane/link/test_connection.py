@@ -242,6 +242,22 @@ async def test_a_plane_that_is_heard_again_takes_pushes_at_once(world: World) ->
     assert states == [SessionState.MUTED, SessionState.LINKED]
 
 
+async def test_a_push_that_came_while_the_plane_was_not_heard_is_taken_once_it_is(
+    world: World,
+) -> None:
+    await world.welcome()
+    world.stream.echoes = False
+    for _ in range(9):
+        world.stream.answers.put_nowait(messages.ConnectResponse(heartbeat=messages.Heartbeat()))
+        await world.clock.run_for(0.5)
+    await world.push()
+    assert world.side.offers == 0
+    sent = world.stream.said("heartbeat")[-1]
+    world.stream.answers.put_nowait(messages.ConnectResponse(heartbeat=sent))
+    await world.clock.run_for(0.5)
+    assert [ack.version.generation for ack in world.stream.said("ack")] == [1]
+
+
 async def test_a_push_that_comes_again_or_late_takes_the_plane_nowhere(world: World) -> None:
     await world.welcome()
     await world.push()
