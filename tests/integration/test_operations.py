@@ -152,6 +152,7 @@ async def test_a_plane_without_witnesses_is_replaced_once_it_is_declared_lost(
     fleet.sees.clear()
     await fleet.turns(6)
     assert (await states(fleet))["gcp"] is PlaneState.CONNECTED
+    await fleet.turns(round(fleet.policy.settle_seconds) + 5)
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
 
 

@@ -193,9 +193,13 @@ async def test_requests_wait_for_the_first_replica_and_all_are_answered(tmp_path
                 values = await picked.metrics("a")
                 return values['skerry_picker_waiting_requests{deployment="d1"}'] == 25
 
+            async def is_told() -> bool:
+                told = (picked.pickers["a"].data_dir / "demand.json").read_bytes()
+                found = parse_demand(told).get("d1")
+                return found is not None and found.waiting > 0
+
             await eventually(all_wait)
-            demand = parse_demand((picked.pickers["a"].data_dir / "demand.json").read_bytes())
-            assert demand["d1"].waiting > 0
+            await eventually(is_told)
             engine = await picked.engine("a1")
             await picked.publish("a", a_routed_model("1", engine))
         assert [task.result()[0] for task in held] == [200] * 20

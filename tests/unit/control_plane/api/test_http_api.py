@@ -498,7 +498,7 @@ def test_every_service_of_the_definitions_is_served() -> None:
     defined = {
         f"skerry.api.operator.v1.{service}"
         for module in pkgutil.iter_modules(definitions.__path__)
-        if module.name.endswith("_service_pb2")
+        if module.name.endswith("_pb2")
         for service in importlib.import_module(
             f"skerry.api.operator.v1.{module.name}"
         ).DESCRIPTOR.services_by_name
