@@ -20,7 +20,7 @@ from skerry.fleet.names import InvalidName, check_name, pool_name
 from skerry.fleet.observation import Observation, ObservedReplica, PlaneReport, ReplicaState
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import SkerryError, StaleGeneration
+from skerry.plumbing.errors import StaleGeneration
 
 _log = logs.get_logger(__name__)
 
@@ -55,8 +55,8 @@ class Upkeep:
                 await self.forget()
             except StaleGeneration:
                 raise
-            except SkerryError as error:
-                _log.warning("upkeep.failed", error=str(error))
+            except Exception as error:  # one odd row must not end every leader in turn
+                _log.warning("upkeep.failed", error=repr(error))
 
     async def forget(self) -> int:
         """Forget what is surplus, piece by piece; return how many changes that were."""
@@ -233,5 +233,5 @@ async def _flush_for_ever(clock: Clock, flush: Callable[[], Awaitable[int]], fai
             await flush()
         except StaleGeneration:
             raise
-        except SkerryError as error:
-            _log.warning(failed, error=str(error))
+        except Exception as error:  # one odd report must not end every leader in turn
+            _log.warning(failed, error=repr(error))

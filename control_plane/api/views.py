@@ -29,7 +29,6 @@ from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profiles
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import SkerryError
 
 _log = logs.get_logger(__name__)
 
@@ -317,8 +316,8 @@ class FleetViews:
                 async with self._reading:
                     if self._clock.monotonic() - self._read_at >= STORE_SECONDS:
                         await self._read()
-            except SkerryError as error:
-                _log.warning("views.not-read", error=str(error))
+            except Exception as error:  # a row that cannot be read must not end who leads
+                _log.warning("views.not-read", error=repr(error))
 
     def _is_behind(self, commits: int, moment: float) -> bool:
         return self._commits < commits or moment - self._read_at >= STORE_SECONDS_MAX

@@ -253,7 +253,7 @@ class ReconcileLoop:
     async def _roll(self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Snapshot:
         """Store how rollouts go on, before any plane is told what they allow."""
         held = {one.deployment: one for one in snapshot.rollouts}
-        for rollout in plan_rollouts(snapshot, conditions):
+        for rollout in await aside(snapshot, plan_rollouts, snapshot, conditions):
             before = held.get(rollout.deployment)
             await self._database.run(put_rollout, self._context(), rollout, before)
             held[rollout.deployment] = rollout

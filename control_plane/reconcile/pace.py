@@ -15,6 +15,8 @@ Result = TypeVar("Result")
 
 # From so many planes on deciding takes longer than a heartbeat may wait.
 LARGE_PLANES = 200
+# And from so many pairs of a plane and a deployment.
+LARGE_PAIRS = 10_000
 # A turn is followed by a rest so many times as long: turns take a quarter of a core at most,
 # however often planes report something new.
 REST = 3.0
@@ -38,7 +40,8 @@ async def aside(
     **kwargs: Arguments.kwargs,
 ) -> Result:
     """Return the function's result; of a large fleet from a thread, while the loop goes on."""
-    if len(snapshot.planes) < LARGE_PLANES:
+    pairs = len(snapshot.planes) * len(snapshot.demands)
+    if len(snapshot.planes) < LARGE_PLANES and pairs < LARGE_PAIRS:
         return function(*args, **kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)
 

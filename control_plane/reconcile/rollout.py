@@ -65,7 +65,9 @@ def next_rollout(before: Rollout | None, facts: Facts) -> Rollout:
         return _first(before, facts)
     if before.halt is Halt.FAILURE:
         return before
-    if away := _who_is_away(facts):
+    if failing := _failing(before, facts):
+        return _failed(before, facts, f"its replicas fail on {failing.name}", failing)
+    if away := _who_is_away(before, facts):
         return _held(before, facts, away)
     if before.halt is Halt.AWAY:
         return resumed(before, facts.now)
@@ -298,16 +300,29 @@ def ready_seconds(facts: Facts) -> float:
     return max(READY_SECONDS_MIN, READY_FACTOR * max(measured, default=0.0))
 
 
-def _who_is_away(facts: Facts) -> str:
+def _failing(before: Rollout, facts: Facts) -> PlaneFacts | None:
+    """Return a plane in reach that the new revision fails on; that of others is no excuse."""
+    for plane in facts.planes:
+        is_reached = plane.name in {*before.done, before.plane}
+        if is_reached and plane.is_connected and plane.failures(before.revision) >= FAILURES_MAX:
+            return plane
+    return None
+
+
+def _who_is_away(before: Rollout, facts: Facts) -> str:
     """Return which planes are away, empty when none is: a rollout waits until they are back.
 
-    What a lost one held may be placed elsewhere; once that serves, it is waited for no more.
+    What a lost one held may be placed elsewhere; once that serves, it is waited for no more. The
+    plane under way is short of replicas by the rollout itself, and where nothing serves the new
+    revision may be what mends it.
     """
     silent = [
         one for one in facts.planes if not one.is_connected and one.state is not PlaneState.LOST
     ]
     lost = [one for one in facts.planes if one.state is PlaneState.LOST and one.target]
-    replacing = any(one.ready() < one.target for one in facts.planes if one.is_connected)
+    others = [one for one in facts.planes if one.is_connected and one.name != before.plane]
+    serves = any(one.ready(before.stable) for one in facts.planes if one.is_connected)
+    replacing = serves and any(one.ready() < one.target for one in others)
     away = [*silent, *(lost if replacing else ())]
     if not away:
         return ""

@@ -7,7 +7,7 @@ from datetime import datetime
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.snapshot import Demand, PlaneView, Snapshot
 from skerry.fleet.deployment import Deployment, Revision
-from skerry.fleet.desired import ROLLOUTS, DesiredState
+from skerry.fleet.desired import ROLLOUTS, Assignment, DesiredState
 from skerry.fleet.observation import ObservedReplica, PlaneCondition, PlaneState, ReplicaState
 
 Conditions = Mapping[str, PlaneCondition]
@@ -112,7 +112,9 @@ def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
     wanted: dict[str, dict[str, int]] = {}
     for envelope in snapshot.envelopes:
         wanted.setdefault(envelope.deployment, {})[envelope.pool] = envelope.target
-    desired = {state.plane: state for state in snapshot.desired}
+    said = {plane.name: _said(plane, snapshot.desired_of(plane.name)) for plane in snapshot.planes}
+    places = _places(said)
+    order = {plane.name: number for number, plane in enumerate(snapshot.planes)}
     kinds = {pool.name: pool.shape.accelerator for pool in snapshot.pools}
     homes = {pool.name: pool.plane.name for pool in snapshot.pools}
     free = _free(snapshot)
@@ -128,12 +130,12 @@ def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
             _part(
                 plane,
                 name,
-                desired.get(plane.name),
+                said[plane.name],
                 targets.get(plane.name, {}),
                 conditions[plane.name].state,
                 free,
             )
-            for plane in snapshot.planes
+            for plane in _ordered(snapshot, order, {*places.get(name, ()), *targets})
         )
         known = dict(snapshot.revisions.get(name, {}))
         known.setdefault(demand.deployment.revision.number, demand.deployment.revision)
@@ -155,22 +157,54 @@ def asked_revision(demand: Demand) -> int:
     return demand.asked_revision or demand.deployment.revision.number
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a plane says and what it was told, by deployment."""
+
+    desired: DesiredState | None
+    assignments: Mapping[str, Assignment]
+    replicas: Mapping[str, tuple[ObservedReplica, ...]]
+
+
+def _places(said: Mapping[str, _Said]) -> dict[str, set[str]]:
+    """Return the planes that have, or were told, anything of a deployment, by its name."""
+    found: dict[str, set[str]] = {}
+    for plane, one in said.items():
+        for deployment in {*one.assignments, *one.replicas}:
+            found.setdefault(deployment, set()).add(plane)
+    return found
+
+
+def _ordered(
+    snapshot: Snapshot, order: Mapping[str, int], names: Collection[str]
+) -> Iterable[PlaneView]:
+    known = sorted(order[name] for name in names if name in order)
+    return (snapshot.planes[number] for number in known)
+
+
+def _said(plane: PlaneView, desired: DesiredState | None) -> _Said:
+    replicas: dict[str, list[ObservedReplica]] = {}
+    for one in plane.link.report.replicas if plane.link.report else ():
+        replicas.setdefault(one.deployment, []).append(one)
+    told = desired.assignments if desired is not None else ()
+    return _Said(
+        desired=desired,
+        assignments={one.deployment.name: one for one in told},
+        replicas={name: tuple(found) for name, found in replicas.items()},
+    )
+
+
 def _part(
     plane: PlaneView,
     deployment: str,
-    desired: DesiredState | None,
+    said: _Said,
     targets: Mapping[str, int],
     state: PlaneState,
     free: Mapping[str, int],
 ) -> PlaneFacts | None:
-    report = plane.link.report
-    replicas = tuple(
-        one for one in (report.replicas if report else ()) if one.deployment == deployment
-    )
-    assigned = next(
-        (a for a in (desired.assignments if desired else ()) if a.deployment.name == deployment),
-        None,
-    )
+    report, desired = plane.link.report, said.desired
+    replicas = said.replicas.get(deployment, ())
+    assigned = said.assignments.get(deployment)
     granted = {e.pool: e.target for e in (assigned.envelopes if assigned else ())}
     held = any(granted.values())
     if not (replicas or held or any(targets.values())):

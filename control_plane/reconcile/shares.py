@@ -11,6 +11,7 @@ from control_plane.reconcile.snapshot import Snapshot
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.desired import ROLLOUTS, Candidate
 from skerry.fleet.digests import with_digests
+from skerry.fleet.observation import PlaneState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.rollout import UNDER_WAY, Halt, Rollout, Share, Stage, share_of
 
@@ -73,15 +74,32 @@ class Shares:
         pools = {pool.name: pool for pool in self.snapshot.pools}
         demands = {one.deployment.name: one.deployment for one in self.snapshot.demands}
         result = dict(wanted)
+        tried: set[str] = set()
         for key, envelope in wanted.items():
             rollout, deployment = self.rollouts.get(key[0]), demands.get(key[0])
             pool = pools.get(key[1])
             if rollout is None or deployment is None or pool is None:
                 continue
             most = self._most(rollout, deployment, pool.plane.name, pool.name, held.get(key))
+            if most == 0 and key[0] not in tried and self._is_nowhere(rollout, held):
+                most = 1  # a bad plane keeps it from no other: one replica tells which it was
+                tried.add(key[0])
             if most is not None:
                 result[key] = _at_most(envelope, most)
         return result
+
+    def _is_nowhere(self, rollout: Rollout, held: Mapping[Key, Envelope]) -> bool:
+        """Say whether a broken revision has a place on no plane that is there any more."""
+        if rollout.stage is not Stage.COMPLETE or rollout.halt is not Halt.FAILURE:
+            return False
+        planes = {pool.name: pool.plane.name for pool in self.snapshot.pools}
+        for (name, pool), envelope in held.items():
+            view = self.snapshot.plane(planes.get(pool, ""))
+            condition = view.condition if view is not None else None
+            is_lost = condition is None or condition.state is PlaneState.LOST
+            if name == rollout.deployment and envelope.target and not is_lost:
+                return False
+        return True
 
     def _most(
         self,

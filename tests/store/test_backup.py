@@ -189,6 +189,23 @@ def test_a_database_with_something_in_it_is_replaced_only_by_force(
     assert content(migrated) == before
 
 
+def test_what_is_not_ours_in_a_database_is_neither_backed_up_nor_touched(
+    filled: Database, migrated: str, tmp_path: Path
+) -> None:
+    engine = create_engine(parse_url(migrated))
+    with engine.begin() as connection:
+        connection.execute(text("create table dashboards (id integer primary key, secret text)"))
+        connection.execute(text("insert into dashboards values (1, 'of others')"))
+    write_backup(migrated, tmp_path / "fleet.backup", T0)
+    restore_backup(tmp_path / "fleet.backup", restoring(another(tmp_path)))
+    restore_backup(tmp_path / "fleet.backup", restoring(migrated, force=True))
+    with engine.connect() as connection:
+        rows = connection.execute(text("select secret from dashboards")).all()
+    engine.dispose()
+    assert [row[0] for row in rows] == ["of others"]
+    assert b"of others" not in gzip.decompress((tmp_path / "fleet.backup").read_bytes())
+
+
 def test_an_older_backup_is_brought_to_this_release(url: str, tmp_path: Path) -> None:
     upgrade(url, "0006")
     engine = create_engine(parse_url(url))

@@ -59,7 +59,10 @@ class _Resolver:
         """Return the name's addresses; OSError when there are none."""
         loop = asyncio.get_running_loop()
         rows = await loop.run_in_executor(
-            self._thread, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._thread,
+            lambda: socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            ),
         )
         return [str(row[4][0]) for row in rows]
 

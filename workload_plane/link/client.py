@@ -29,6 +29,10 @@ _log = logs.get_logger(__name__)
 # How often one channel is tried again after a control plane had no room; then the next one is.
 SENT_AWAY_MAX = 3
 
+# So many control planes in a row that only stand by are called at once. Without a leader for
+# longer, as when their database is away, thousands of planes would do nothing but shake hands.
+STOOD_BY_MAX = 10
+
 
 class LinkClient:
     """Keeps the plane linked to one of its control planes."""
@@ -69,14 +73,15 @@ class LinkClient:
         addresses = self._settings.control_planes
         if not addresses:
             await asyncio.Event().wait()  # a plane without a control plane serves what it holds
-        attempt = turn = 0
+        attempt = turn = stood_by = 0
         while True:
             if await self._connect(addresses[turn]):
-                attempt = 0
+                attempt = stood_by = 0
             else:
                 turn = next_turn(addresses, turn, self._leader_named)
-                if self._stands_by:  # control planes are there, and one of them will soon lead
-                    attempt = 0
+                if self._stands_by and stood_by < STOOD_BY_MAX:
+                    attempt = 0  # control planes are there, and one of them will soon lead
+                    stood_by += 1
             self._leader_named, self._stands_by = "", False
             # As many as the plane was last told there are, from its disk after an agent's restart.
             delay = reconnect_delay(attempt, self._ids.random(), self._side.planes)

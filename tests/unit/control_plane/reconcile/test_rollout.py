@@ -278,3 +278,60 @@ def test_a_deployment_of_which_nothing_runs_is_rolled_out_at_once() -> None:
     world.apply(2)
     world.run(3)
     assert world.stage is Stage.COMPLETE
+
+
+def test_a_plane_that_is_away_does_not_hide_that_the_revision_fails_elsewhere() -> None:
+    world = serving({"aws": 1, "fra": 2, "gcp": 3})
+    world.apply(2)
+    world.run_until(Stage.ROLLING)
+    world.run(20)
+    world.planes["gcp"].state = PlaneState.SUSPECT
+    world.behaviours[2] = POISON
+    for plane in world.planes.values():
+        plane.replicas = {
+            name: replace(one, alive=one.revision != 2) for name, one in plane.replicas.items()
+        }
+    world.run(60)
+    assert world.stage is Stage.ROLLED_BACK
+    assert world.ready_of(1)["fra"] == 2
+
+
+def test_a_lost_plane_does_not_make_a_rollout_in_full_pools_begin_again_and_again() -> None:
+    world = serving({"aws": 2, "fra": 2, "gcp": 2}, accelerators=2)
+    world.planes["gcp"].state = PlaneState.LOST
+    world.targets["gcp"] = 0
+    world.run(5)
+    world.apply(2)
+    world.run(300)
+    assert (world.planes["aws"].ready(2), world.planes["fra"].ready(2)) == (2, 2)
+    assert world.stage is Stage.COMPLETE
+    assert len(world.log) < 20
+
+
+def test_what_mends_a_revision_that_serves_nowhere_goes_out_though_a_plane_is_lost() -> None:
+    world = serving(THREE)
+    world.behaviours[1] = POISON
+    for plane in world.planes.values():
+        plane.replicas = {name: replace(one, alive=False) for name, one in plane.replicas.items()}
+    world.planes["gcp"].state = PlaneState.LOST
+    world.run(60)
+    assert world.halt is Halt.FAILURE
+    world.apply(2)
+    world.run(300)
+    assert world.planes["fra"].ready(2) == THREE["fra"]
+
+
+def test_a_broken_revision_is_tried_once_elsewhere_when_its_only_plane_is_lost() -> None:
+    world = serving({"aws": 2, "fra": 0})
+    plane = world.planes["aws"]
+    world.behaviours[1] = POISON
+    plane.replicas = {name: replace(one, alive=False) for name, one in plane.replicas.items()}
+    world.run(60)
+    assert world.halt is Halt.FAILURE
+    plane.state = PlaneState.LOST
+    world.targets = {"aws": 0, "fra": 2}
+    world.run(5)
+    assert world.planes["fra"].live() <= 1
+    world.behaviours[1] = Behaviour()
+    world.run(60 + MENDED_SECONDS)
+    assert world.planes["fra"].ready(1) == 2
