@@ -301,7 +301,9 @@ class Picker:
         if not ticket.fingerprint or ticket.is_grpc:
             return  # a replica host answers for its engine, away or killed alike
         flags = entry.flags.split(",")
-        if entry.address and (entry.lost or any(flag in _LOSSES for flag in flags)):
+        # A peer's gateway that went tells nothing of an engine; what it says itself does.
+        died = isinstance(ticket.host, Replica) and any(flag in _LOSSES for flag in flags)
+        if entry.address and (entry.lost or died):
             hosts = (*ticket.lost, entry.address)
             if self.quarantine.lost(ticket.fingerprint, hosts, now):
                 self.totals.quarantined += 1
