@@ -47,6 +47,9 @@ _SOLVER = "integration/test_solver_process.py"
 _RELEASES = "wire/test_releases.py"
 _ROLLOUT = "integration/test_rollout.py"
 _FAILBACK = "integration/test_failback.py"
+_QUARANTINE = "integration/test_quarantine.py"
+_ADDRESSES = "unit/workload_plane/link/test_addresses.py"
+_ROLLOUTS = "unit/control_plane/reconcile/test_rollout.py"
 _RANKS = "integration/test_ray_ranks.py"
 STORY = f"{_STORY}::test_users_do_not_notice_that_the_control_plane_and_then_a_plane_dies"
 _LOST_DATABASE = "integration/test_lost_database.py"
@@ -219,8 +222,11 @@ ROWS = (
         number=21,
         fault="names that resolve to nothing any more",
         promise="the addresses known before are used",
-        tests=(f"{_ROUTING}::test_a_peer_whose_name_never_resolved_is_left_out_until_it_does",),
-        lacks="no run against a resolver that fails",
+        tests=(
+            f"{_ADDRESSES}::test_an_empty_or_failed_answer_never_replaces_a_good_one",
+            f"{_ROUTING}::test_a_peer_whose_name_never_resolved_is_left_out_until_it_does",
+        ),
+        lacks="no run against a real resolver that fails",
     ),
     FaultRow(
         number=22,
@@ -272,9 +278,9 @@ ROWS = (
     FaultRow(
         number=28,
         fault="a request that ends every engine it meets",
-        promise="tried once more and then given up",
-        tests=(),
-        lacks="no fingerprint is kept: each time it is sent it may end two engines",
+        promise="two engines of a plane die of it at most, and then it is refused for a while",
+        tests=(f"{_QUARANTINE}::test_no_third_engine_dies_of_the_same_request",),
+        lacks="by plane and over HTTP only; a body above 256 KiB is not known again",
     ),
     FaultRow(
         number=29,
@@ -287,8 +293,10 @@ ROWS = (
         number=30,
         fault="a region lost while a revision rolls out",
         promise="the rollout waits; what is lost is replaced",
-        tests=(f"{_SIMULATION}::test_order_returns_after_the_faults_and_nothing_unsafe_happened",),
-        lacks="no run of its own with real processes",
+        tests=(
+            f"{_ROLLOUTS}::test_a_region_lost_meanwhile_is_replaced_first_and_then_the_rollout_goes_on",
+        ),
+        lacks="deciding code in virtual time; no run with real processes",
     ),
     FaultRow(
         number=31,
