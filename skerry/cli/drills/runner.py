@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -139,6 +140,7 @@ async def _break_and_mend(
     """Make the fault, hold it, put everything back and wait until the fleet is whole."""
     course = _Course()
     victims = find_victims(read_fleet(ground.directory.fleet), asked.drill, asked.target)
+    check_ours(victims, ground.directory.root)
     unfinished = Unfinished(
         drill=asked.drill.name,
         runner=record_of(os.getpid()),
@@ -188,6 +190,24 @@ def find_victims(
     if not pids or None in pids:
         raise NotFound(f"{target.describe()}: not all of it runs; `skerry get planes` shows more")
     return tuple(record_of(pid) for pid in pids)
+
+
+def check_ours(victims: Iterable[ProcessRecord], root: Path) -> None:
+    """Raise NotFound for a process that is not of the fleet in that directory.
+
+    fleet.json may be a moment old, and the number of a process that ended be a stranger's by now.
+    Every process of a fleet has its directory in its command line, or a mark in its environment.
+    """
+    for record in victims:
+        told = b""
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):
+                told += Path(f"/proc/{record.pid}/{name}").read_bytes()
+        if os.fsencode(root.resolve()) not in told and os.fsencode(root) not in told:
+            raise NotFound(
+                f"process {record.pid} ({record.name}) is none of this fleet any more; nothing was"
+                " hurt, repeat the drill"
+            )
 
 
 def _all_of(plane: Mapping[str, Any]) -> list[int]:

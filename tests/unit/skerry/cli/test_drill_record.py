@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.cli.drills.runner import check_ours
 from skerry.cli.drills.unfinished import (
     Unfinished,
     is_under_way,
@@ -15,7 +16,7 @@ from skerry.cli.drills.unfinished import (
 )
 from skerry.cli.main import run
 from skerry.cli.supervisor.layout import DataDirectory
-from skerry.plumbing.errors import Corrupt
+from skerry.plumbing.errors import Corrupt, NotFound
 from skerry.plumbing.processes import ProcessRecord, record_of
 
 
@@ -70,3 +71,12 @@ def test_a_folder_without_a_fleet_is_a_fault_of_the_command(
 ) -> None:
     assert run(["drill", *arguments, "--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_process_that_is_not_of_the_fleet_is_not_hurt(tmp_path: Path) -> None:
+    stranger = record_of(os.getpid())
+    with pytest.raises(NotFound, match="none of this fleet"):
+        check_ours((stranger,), tmp_path / "fleet")
+    program = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0]
+    own = Path(os.fsdecode(program)).parent
+    check_ours((stranger,), own)
