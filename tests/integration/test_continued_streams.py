@@ -234,8 +234,8 @@ async def test_a_request_that_kills_two_engines_is_not_tried_on_a_third(tmp_path
             return sum(world.replicas[name].record().restarts for name in deadly) >= 2
 
         await eventually(have_restarted)
-        states = [world.replicas[name].record().restarts for name in sorted(deadly)]
-        assert sorted(states) == [0, 1, 1]
+        # Two in all: the second may be the next engine of the first one's replica, back in 0.2 s.
+        assert sum(world.replicas[name].record().restarts for name in deadly) == 2
 
 
 async def test_beyond_its_memory_the_relay_carries_streams_without_keeping_them(
