@@ -1,8 +1,9 @@
 """What must hold in the simulated world at every event; apart from the code that is watched.
 
-One class for each invariant, named as `faults.md` numbers them. I12 and I13 are in recovery.py;
-I14, I15 in run.py. I17 (no secret told) is held by tests/integration/test_secrets.py on real files
-and logs, I18 (a request ends once) by the ledger of tests/faults: there are no requests here.
+One class for each invariant, named as `faults.md` numbers them. I14 is in
+run.py, I15 in test_simulation.py. No world restores a database: I12 is held by tests/store/
+test_recovery.py. I17 (no secret told) is not watched here, and I18 (a request ends once) is held by
+the ledger of tests/faults: there are no requests here.
 """
 
 from collections import Counter

@@ -42,6 +42,13 @@ def test_so_it_is_in_hundreds_of_worlds(begin: int) -> None:
     run_all(seed for seed in range(begin, begin + CHUNK) if seed not in OPEN)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", OPEN)
+@pytest.mark.xfail(strict=True, reason="not explained yet; one that breaks no more leaves OPEN")
+def test_a_seed_that_nobody_has_explained_yet_still_breaks(seed: int) -> None:
+    run_all([seed])
+
+
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
 def test_a_seed_that_once_found_something_finds_it_no_more(kept: Path) -> None:
     told = json.loads(kept.read_text(encoding="utf-8"))
