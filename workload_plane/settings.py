@@ -5,6 +5,7 @@ The agent and the front read them at start; whatever is wrong is reported in one
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from workload_plane.advertised import advertised_host, machine_name
 from workload_plane.models.limits import SCHEMES, CacheSettings
 from workload_plane.models.uris import REMOTE_SCHEMES
 from workload_plane.node_names import NamedPool, name_nodes
+from workload_plane.picker.wire import socket_directory
 from workload_plane.ray_settings import read_ray
 from workload_plane.relay_settings import RelaySettings, read_relay
 from workload_plane.replicas.ray.settings import RaySettings
@@ -141,7 +143,16 @@ class PlaneSettings:
     @property
     def picker_dir(self) -> Path:
         """Return where the picker's sockets are."""
-        return self.data_dir / "picker"
+        return socket_directory(self.data_dir / "picker", Path(tempfile.gettempdir()), os.geteuid())
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Return the ports of this plane's own processes, of those too that are down now."""
+        gateway, relay = self.gateway, self.relay
+        told = {gateway.public_port, gateway.peer_port, gateway.admin_port, gateway.picker_port}
+        if relay is not None:
+            told |= {relay.http_port, relay.grpc_port, relay.inner_port}
+        return frozenset({*told, self.front_port} - {0})
 
     @property
     def picker_path(self) -> Path:

@@ -216,8 +216,7 @@ class ReconcileLoop:
         _count_planes(conditions)
         await self._apply(await aside(snapshot, plan_conditions, snapshot, conditions))
         await self._raise_freeze(freeze_of(snapshot))
-        recovery = self._doors.recovery
-        if recovery is not None and await recovery.holds(snapshot, self._epoch):
+        if await self._recovers(snapshot):
             return  # what the database has forgotten must not be decided against
         frozen = self._decided is not None and is_frozen(snapshot)
         if frozen and _none_is_declared(conditions):
@@ -241,6 +240,8 @@ class ReconcileLoop:
             # Solving took its time: a plane may have joined or gone meanwhile.
             snapshot, inputs = await self._sight.look(), None
             conditions = await aside(snapshot, judge, snapshot)
+            if await self._recovers(snapshot):
+                return  # who came meanwhile holds more than the database knows
         if self._decided is None:
             return
         snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)
@@ -249,6 +250,10 @@ class ReconcileLoop:
         await self._apply(actions)
         await self._push_all(snapshot)
         self._quiet = None if actions else inputs
+
+    async def _recovers(self, snapshot: Snapshot) -> bool:
+        recovery = self._doors.recovery
+        return recovery is not None and await recovery.holds(snapshot, self._epoch)
 
     async def _roll(self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Snapshot:
         """Store how rollouts go on, before any plane is told what they allow."""

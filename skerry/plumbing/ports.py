@@ -15,20 +15,23 @@ from skerry.plumbing.errors import Conflict
 # Loopback answers in microseconds; a peer behind a dropping firewall never does.
 _CONNECT_SECONDS_MAX = 1.0
 # Above the ports that Ray gives its workers (10,002 to 19,999), below those that Linux gives to
-# outgoing connections by default.
-_PORT_FIRST, _PORT_END = 20_000, 32_768
+# outgoing connections by default. The lower part is for listeners whose port is written down before
+# they start, and while they are down: a replica that came meanwhile took a gateway's port.
+_FIXED_FIRST, _FIXED_END = 20_000, 24_000
+_PORT_FIRST, _PORT_END = 24_000, 32_768
 # Far apart for neighbouring processes, which ask at the same time; prime to the span.
 _PROCESS_STRIDE = 4_099
 _CANDIDATES_TRIED_MAX = 1_000
 
 
-def _candidates() -> Iterator[int]:
-    span = _PORT_END - _PORT_FIRST
+def _candidates(first: int, end: int) -> Iterator[int]:
+    span = end - first
     start = os.getpid() * _PROCESS_STRIDE
-    return (_PORT_FIRST + (start + step) % span for step in itertools.count())
+    return (first + (start + step) % span for step in itertools.count())
 
 
-_CANDIDATES = _candidates()
+_CANDIDATES = _candidates(_PORT_FIRST, _PORT_END)
+_FIXED_CANDIDATES = _candidates(_FIXED_FIRST, _FIXED_END)
 
 
 def free_port(host: str) -> int:
@@ -38,7 +41,19 @@ def free_port(host: str) -> int:
     connection of anybody took the port between this answer and the listener's start (Envoy's
     "Address already in use" in 1 of 4 busy test runs).
     """
-    for port in itertools.islice(_CANDIDATES, _CANDIDATES_TRIED_MAX):
+    return _first_free(host, _CANDIDATES)
+
+
+def fixed_port(host: str) -> int:
+    """Return a free port for a listener of which others read before it listens.
+
+    `free_port`, which a process asks that starts listeners at once, never gives one of these.
+    """
+    return _first_free(host, _FIXED_CANDIDATES)
+
+
+def _first_free(host: str, candidates: Iterator[int]) -> int:
+    for port in itertools.islice(candidates, _CANDIDATES_TRIED_MAX):
         try:
             _bound(host, port).close()
         except OSError:

@@ -85,6 +85,7 @@ class FaultFleet:
     continuation: bool = False
     shape: dict[str, int] = field(default_factory=dict)
     _stopped: list[ProcessRecord] = field(default_factory=list)
+    _lacks: str = ""
 
     @property
     def gateways(self) -> tuple[Gateway, ...]:
@@ -201,23 +202,28 @@ class FaultFleet:
 
     async def is_whole(self) -> bool:
         """Say whether all parts live, all replicas are ready, and every gateway sees them so."""
+        self._lacks = await self._what_lacks()
+        return not self._lacks
+
+    async def _what_lacks(self) -> str:
+        """Return the first thing that is not whole, "" where nothing lacks."""
         roles = (*_PLANE_ROLES, *((Role.RELAY,) if self.continuation else ()))
         for plane, count in self.shape.items():
-            if not all(self.has_part(plane, role) for role in roles):
-                return False
+            if gone := [role.value for role in roles if not self.has_part(plane, role)]:
+                return f"{plane}: no {', '.join(gone)}"
             records = read_records(self.plane_directory(plane) / "replicas")
             if len(records) != count or len(self.replicas(plane)) != count:
-                return False
+                return f"{plane}: {len(records)} replicas of {count}, some not ready"
             status = await self.status(plane)
             hosts = status.hosts.get(f"http/{DEPLOYMENT}", ()) if status else ()
             here = [host for host in hosts if host.priority == 0]
             others = [host for host in hosts if host.name in self.shape]
             if len(here) != count or len(others) != len(self.shape) - 1:
-                return False
+                return f"{plane}: its gateway knows {[host.name for host in hosts]}"
             helpers = status.hosts.get("relay-http", ()) if status and self.continuation else ()
             if not all(host.healthy for host in (*here, *others, *helpers)):
-                return False
-        return True
+                return f"{plane}: its gateway holds a host for dead"
+        return ""
 
     async def home_answers(self) -> bool:
         """Say whether the home's gateway answers a request."""
@@ -232,7 +238,7 @@ class FaultFleet:
     async def until(self, what: str, look: Callable[[], Awaitable[bool]]) -> None:
         """Look until it is so; an AssertionError says what did not come."""
         deadline = CLOCK.monotonic() + WAIT_SECONDS_MAX
-        trouble = ""
+        trouble, self._lacks = "", ""
         while CLOCK.monotonic() < deadline:
             try:
                 if await look():
@@ -240,7 +246,9 @@ class FaultFleet:
             except (SkerryError, OSError, KeyError) as error:
                 trouble = f" ({error!r})"
             await CLOCK.sleep(_LOOK_SECONDS)
-        raise AssertionError(f"waited in vain until {what}{trouble}; {self.directory.root}")
+        raise AssertionError(
+            f"waited in vain until {what}{trouble}; {self._lacks}; {self.directory.root}"
+        )
 
     async def _is_routed(self) -> bool:
         urls = [f"http://{gateway.http}/v1/completions" for gateway in self.gateways]

@@ -28,7 +28,7 @@ from skerry.fleet.generation import Version
 from skerry.fleet.placement import Envelope
 from skerry.plumbing import certificates
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.ports import free_port
+from skerry.plumbing.ports import fixed_port
 from skerry.plumbing.processes import ProcessRecord, is_alive, signal_process, spawn, terminate
 from skerry.plumbing.rpc import SERVER_OPTIONS, server_credentials
 from skerry.wire.desired import desired_to_proto
@@ -141,7 +141,7 @@ class AgentWorld:
         """Make certificates and settings; starts nothing."""
         self.clock = SystemClock()
         self.data_dir = directory / PLANE
-        self.link_address = f"{HOST}:{free_port(HOST)}"
+        self.link_address = f"{HOST}:{fixed_port(HOST)}"
         self.link = LinkServer()
         self.agent: ProcessRecord | None = None
         self._beside: list[ProcessRecord] = []
@@ -152,7 +152,7 @@ class AgentWorld:
         tls = self._issue(pki, "planes", PLANE, now)
         self.gateway = {
             "host": HOST,
-            **{key: free_port(HOST) for key in ("public_port", "peer_port", "admin_port")},
+            **{key: fixed_port(HOST) for key in ("public_port", "peer_port", "admin_port")},
         }
         self.settings: dict[str, Any] = {
             "plane": PLANE,
@@ -169,10 +169,10 @@ class AgentWorld:
                 }
             ],
             # The first one never answers: the agent has to take the next in turn.
-            "control_planes": [f"{HOST}:{free_port(HOST)}", self.link_address],
+            "control_planes": [f"{HOST}:{fixed_port(HOST)}", self.link_address],
             "data_dir": str(self.data_dir),
             "gateway": self.gateway,
-            "front_port": free_port(HOST),
+            "front_port": fixed_port(HOST),
             "tls": {"ca": str(tls.ca), "certificate": str(tls.cert), "key": str(tls.key)},
             "model_dirs": [],
         }

@@ -1,7 +1,6 @@
 """Two planes with real gateways and fake engines, for tests/integration/test_gateway_envoy.py."""
 
 import asyncio
-import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,8 +16,7 @@ from google.protobuf import descriptor_pb2
 
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.clock import SystemClock
-from skerry.plumbing.errors import Conflict
-from skerry.plumbing.ports import check_port_free
+from skerry.plumbing.ports import fixed_port
 from skerry.plumbing.processes import ProcessRecord, signal_process, spawn, wait_until_gone
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
@@ -38,9 +36,6 @@ CLOCK = SystemClock()
 GENERATE = "/openengine.v1.Inference/Generate"
 # Far above what any step takes here; a miss is a failure, not a slow machine.
 SETTLE_SECONDS_MAX = 20.0
-_PORT_FIRST, _PORT_END = 18_000, 32_000
-# Test runs beside this one begin elsewhere.
-_ports = iter(range(_PORT_FIRST + os.getpid() % 100 * 100, _PORT_END))
 
 
 class FakeEngine:
@@ -230,17 +225,8 @@ class World:
 
 
 def listening_port() -> int:
-    """Return a free port below those that the kernel gives to outgoing connections.
-
-    One of the kernel's own choice may be taken by any connection before Envoy listens there.
-    """
-    for port in _ports:
-        try:
-            check_port_free(HOST, port)
-        except Conflict:
-            continue
-        return port
-    raise AssertionError("no port is free")
+    """Return a free port that nobody else is given before Envoy listens there."""
+    return fixed_port(HOST)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -12,10 +12,10 @@ from skerry.fleet.placement import Envelope
 from tests.integration.agent_world import PLANE, POOL, AgentWorld, a_deployment, a_desired
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[AgentWorld]:
+@pytest.fixture(params=["", "x" * 100], ids=["short path", "path too long for sockets"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[AgentWorld]:
     """A plane with its agent and its link, without gateway and picker."""
-    world = AgentWorld(tmp_path)
+    world = AgentWorld(tmp_path / request.param)
     await world.start_link()
     world.start_agent()
     try:

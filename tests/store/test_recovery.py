@@ -287,6 +287,27 @@ async def test_without_any_database_fifty_planes_are_known_again_and_nothing_sto
     assert {why for plane in fleet.planes.values() for why in plane.refused} == set()
 
 
+async def test_planes_that_come_while_the_solver_works_are_asked_before_they_are_told_anything(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    specs, counts, running = await fleet.specs(), await fleet.counts(), fleet.running()
+    fleet.start(another(tmp_path))
+    fleet.away |= fleet.planes.keys()
+
+    async def solve_and_hear(problem: PlacementProblem) -> PlacementPlan:
+        fleet.away.clear()
+        for plane in fleet.planes.values():
+            fleet._speak(plane)
+        return solve(problem)
+
+    fleet.solve = solve_and_hear  # type: ignore[method-assign]
+    await fleet.turn()
+    assert fleet.recovery.is_under_way
+    await fleet.until(fleet.is_ready)
+    assert (await fleet.specs(), await fleet.counts()) == (specs, counts)
+    assert (fleet.running(), fleet.stopped()) == (running, [])
+
+
 async def test_what_takes_spot_only_or_has_a_latency_limit_stays_without_the_database(
     fleet: Fleet, tmp_path: Path
 ) -> None:

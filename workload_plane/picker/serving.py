@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import grpc
 
 from skerry.plumbing import logs, metrics
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import InvalidInput, SkerryError
+from skerry.plumbing.errors import Denied, InvalidInput, SkerryError
 from skerry.plumbing.files import lock_file, write_atomically
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.ports import check_port_free
@@ -77,7 +78,7 @@ class PickerProcess:
         self._file.look()
         self._take(self._file.current)
         directory = self._settings.picker_dir
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_ours(directory)
         with lock_file(directory / "picker.lock"):
             async with self._listening(directory), aiohttp.ClientSession() as session:
                 _log.info("picker.started", directory=str(directory))
@@ -194,12 +195,27 @@ class PickerProcess:
         }
 
 
+def _make_ours(directory: Path) -> None:
+    """Make the directory of the sockets; Denied where it is somebody else's.
+
+    One below the machine's temporary directory has a name that others can guess and make first.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise Denied(
+            f"{directory}, where this picker's sockets belong, is not a directory of this user's;"
+            " remove it, or give the plane a data_dir whose path is short"
+        )
+    directory.chmod(0o700)
+
+
 def _free(path: Path) -> str:
     """Return the path with nothing left there by a run before; we hold the lock."""
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise InvalidInput(
             f"{path} is longer than the {SOCKET_PATH_BYTES_MAX} bytes of a socket's path; the plane"
-            " routes without a picker until its data_dir is a shorter one"
+            " routes without a picker until TMPDIR or its data_dir is a shorter one"
         )
     path.unlink(missing_ok=True)
     return str(path)

@@ -3,6 +3,7 @@
 Pure; `workload_plane.gateway.picking` builds Envoy's side of it.
 """
 
+import hashlib
 from pathlib import Path
 
 from workload_plane.gateway.wire import (
@@ -64,6 +65,18 @@ SOCKET_PATH_BYTES_MAX = 107
 def has_short_paths(directory: Path) -> bool:
     """Say whether the sockets of a picker in the directory can have addresses."""
     return len(str(room_grpc_socket(directory)).encode()) <= SOCKET_PATH_BYTES_MAX
+
+
+def socket_directory(wanted: Path, temporary: Path, user: int) -> Path:
+    """Return where the picker's sockets are: as wanted, or in `temporary` where that is too long.
+
+    The name below `temporary` is that of the wanted directory alone: the agent, the picker and
+    Envoy's configuration come to the same one without asking each other.
+    """
+    if has_short_paths(wanted):
+        return wanted
+    digest = hashlib.sha256(str(wanted.absolute()).encode()).hexdigest()
+    return temporary / f"skerry-{user}-{digest[:16]}"
 
 
 def authz_socket(directory: Path) -> Path:

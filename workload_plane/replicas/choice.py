@@ -39,6 +39,7 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             logs_dir=settings.logs_dir,
             device_locks_dir=settings.device_locks_dir,
             prefix_disk_dir=settings.prefix_disk_dir,
+            reserved_ports=settings.ports,
         )
         told = Supply(shapes=settings.pools, nodes=settings.nodes)
         return Hosting(runtime=LocalRuntime(place, clock), supply=lambda: told)

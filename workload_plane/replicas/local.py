@@ -94,6 +94,7 @@ class LocalPlace:
     start_host: HostStarter = start_host
     device_locks_dir: Path | None = None  # None: the accelerators are fenced by somebody else
     prefix_disk_dir: Path | None = None  # below it are the directories of replicas with such
+    reserved_ports: frozenset[int] = frozenset()  # of processes beside, also while they are down
     tidies: bool = True  # not where another runtime of the same node may be writing
 
 
@@ -120,7 +121,7 @@ class LocalRuntime:
         if self._records.has(order.name):
             raise Conflict(f"replica {order.name} exists already; names are used once")
         live = await self.list()
-        taken = {port for one in live for port in one.record.ports}
+        taken = self._place.reserved_ports.union(*(one.record.ports for one in live))
         workers = worker_ports_wanted(order.engine)
         numbers = frozenset(one.record.http_port % PORT_NUMBERS for one in live)
         http, grpc, health, *others = _pick_ports(self._place.host, taken, 3 + workers, numbers)
@@ -510,7 +511,7 @@ def _fault(record: ReplicaRecord, told: host_state.ReplicaRecord | None) -> str:
     return ""
 
 
-def _pick_ports(host: str, taken: set[int], count: int, numbers: frozenset[int]) -> list[int]:
+def _pick_ports(host: str, taken: frozenset[int], count: int, numbers: frozenset[int]) -> list[int]:
     """Return free ports; the first, for HTTP, with a number of its own while there is one."""
     picked: list[int] = []
     for tried in range(PORT_TRIES_MAX + count):

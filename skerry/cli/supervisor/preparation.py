@@ -3,9 +3,10 @@
 `skerry up` calls `prepare`; what is wrong is told with its remedy and nothing is started.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import skerry
@@ -25,16 +26,13 @@ from skerry.cli.supervisor.log_files import log_files
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.settings_files import write_settings
 from skerry.plumbing.bounded_log import FILE_MODE
-from skerry.plumbing.errors import Conflict, Exhausted, NotFound
+from skerry.plumbing.errors import Conflict, NotFound
 from skerry.plumbing.files import lock_file
-from skerry.plumbing.ports import check_port_free, free_port
+from skerry.plumbing.ports import check_port_free, fixed_port
 
 PLANES_DEFAULT = 3
 ENGINE_DEFAULT = "llamacpp"
 MODEL_FILE = "skerry-tiny.gguf"
-# Below Linux's ephemeral ports: there, a port may be the near end of somebody's connection just
-# when a gateway that was killed wants it back.
-_PORT_MIN, _PORT_MAX = 20_000, 29_999
 _DIRECTORY_MODE = 0o700
 
 
@@ -74,7 +72,7 @@ def prepare(
     model_directories = _model_directories(engine, environment)
     make_private(directory)
     check_not_running(directory)
-    take_port = _port_source()
+    take_port = partial(fixed_port, HOST)
     layout = extend_layout(existing, planes, engine, take_port)
     layout = choose_runtimes(layout, choices.runtimes, take_port)
     layout = choose_control_planes(
@@ -148,21 +146,3 @@ def _check_ports(directory: DataDirectory, layout: Layout) -> None:
                 f" {directory.layout} to choose new ports",
                 hints=error.hints,
             ) from None
-
-
-def _port_source() -> Callable[[], int]:
-    # The kernel's choice of a port spreads fleets that start side by side over the range.
-    state = {"next": _PORT_MIN + free_port(HOST) % (_PORT_MAX - _PORT_MIN)}
-
-    def take() -> int:
-        for _ in range(_PORT_MAX - _PORT_MIN):
-            port = state["next"]
-            state["next"] = port + 1 if port < _PORT_MAX else _PORT_MIN
-            try:
-                check_port_free(HOST, port)
-            except (Conflict, OSError):
-                continue
-            return port
-        raise Exhausted(f"no port of {_PORT_MIN}..{_PORT_MAX} is free on {HOST}")
-
-    return take

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from skerry.plumbing.errors import Conflict
-from skerry.plumbing.ports import check_port_free, free_port, is_listening
+from skerry.plumbing.ports import check_port_free, fixed_port, free_port, is_listening
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -17,6 +17,12 @@ def test_a_free_port_is_none_that_outgoing_connections_are_given_and_is_told_onc
     told = [free_port(HOST) for _ in range(50)]
     assert len(set(told)) == 50
     assert all(port < 32_768 for port in told)
+
+
+def test_a_port_that_is_written_down_before_its_listener_starts_is_given_to_nobody_else() -> None:
+    fixed = {fixed_port(HOST) for _ in range(50)}
+    assert len(fixed) == 50
+    assert max(fixed) < 24_000 <= min(free_port(HOST) for _ in range(50))
 
 
 async def test_free_port_is_free_and_nobody_listens() -> None:

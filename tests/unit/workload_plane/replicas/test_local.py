@@ -172,11 +172,24 @@ def test_http_ports_differ_where_engines_make_numbers_of_them(
     # The third and the fifth would be 10,000's number once more.
     free = iter([10_000, 20_000, 10_256, 30_001, 30_001 + 256, 40_002, 40_003, 40_004, 40_005])
     monkeypatch.setattr(local, "free_port", lambda host: next(free))
-    assert local._pick_ports("h", set(), 2, frozenset()) == [10_000, 20_000]
+    assert local._pick_ports("h", frozenset(), 2, frozenset()) == [10_000, 20_000]
     numbers = frozenset({10_000 % PORT_NUMBERS, 30_001 % PORT_NUMBERS})
-    assert local._pick_ports("h", {10_000}, 3, numbers) == [40_002, 40_003, 40_004]
+    assert local._pick_ports("h", frozenset({10_000}), 3, numbers) == [40_002, 40_003, 40_004]
 
 
 def test_with_every_number_taken_a_free_port_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "free_port", lambda host: 10_000)
-    assert local._pick_ports("h", set(), 1, frozenset(range(PORT_NUMBERS))) == [10_000]
+    assert local._pick_ports("h", frozenset(), 1, frozenset(range(PORT_NUMBERS))) == [10_000]
+
+
+@pytest.mark.integration
+async def test_a_replica_never_takes_the_port_of_a_gateway_that_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter(range(10_000, 10_010))
+    monkeypatch.setattr(local, "free_port", lambda host: next(free))
+    place = a_runtime(tmp_path)._place
+    reserved = frozenset({10_000, 10_002})
+    runtime = LocalRuntime(dataclasses.replace(place, reserved_ports=reserved), SystemClock())
+    record = await runtime.start(ORDER)
+    assert record.ports == (10_001, 10_003, 10_004)
