@@ -21,6 +21,7 @@ from workload_plane.replicas.ray.values import (
     Rank,
     RayLook,
     RayNode,
+    group_state,
 )
 from workload_plane.replicas.records import ReplicaRecord
 
@@ -90,7 +91,9 @@ class FakeRayCluster:
             )
             for node in self.nodes.values()
         )
-        return RayLook(nodes=nodes, groups=dict.fromkeys(self.groups, CREATED))
+        alive = {node.node_id for node in nodes if node.alive}
+        groups = {name: group_state(CREATED, held, alive) for name, held in self.groups.items()}
+        return RayLook(nodes=nodes, groups=groups)
 
     def _words(self, places: list[LaunchPlace]) -> dict[str, NodeWord | Fault]:
         self.places |= {place.node: place for place in places}
@@ -147,7 +150,7 @@ class FakeRayCluster:
 
     def _reserve(self, name: str, bundles: tuple[Bundle, ...]) -> str:
         if name in self.groups:
-            return CREATED
+            return group_state(CREATED, self.groups[name], {one.node_id for one in bundles})
         wanted = Counter[str]()
         for bundle in bundles:
             wanted[bundle.node_id] += int(bundle.resources["GPU"])

@@ -36,6 +36,7 @@ from workload_plane.replicas.ray.values import (
     Rank,
     RayLook,
     RayNode,
+    group_state,
 )
 
 CALLS_AT_ONCE_MAX = 32
@@ -66,8 +67,9 @@ class Bridge:
             )
             for node in ray.nodes()  # type: ignore[no-untyped-call]
         )
+        alive = {node.node_id for node in nodes if node.alive}
         groups = {
-            group["name"]: group["state"]
+            group["name"]: group_state(group["state"], group["bundles_to_node_id"].values(), alive)
             for group in placement_group_table().values()
             if group["name"].startswith(GROUP_PREFIX) and group["state"] != _REMOVED
         }
@@ -105,7 +107,9 @@ class Bridge:
                 bundle_label_selector=[{"ray.io/node-id": one.node_id} for one in bundles],
             )
         group.wait(RESERVE_SECONDS_MAX)
-        return str(placement_group_table(group)["state"])
+        table = placement_group_table(group)
+        asked = {bundle.node_id for bundle in bundles}
+        return group_state(str(table["state"]), table["bundles_to_node_id"].values(), asked)
 
     def release(self, name: str) -> None:
         """Remove the placement group if there is one."""

@@ -107,7 +107,8 @@ class Cluster:
             seen: RayLook = await self._connection.ask("look", seconds=LOOK_SECONDS_MAX)
             now = self._clock.monotonic()
             settings = self._place.settings
-            placed = place_nodes(settings.pools, self._place.shapes, seen.nodes, now)
+            known = {node.node_id for node in self.nodes.values() if not node.stray}
+            placed = place_nodes(settings.pools, self._place.shapes, seen.nodes, now, known)
             self.nodes = merge_nodes(self.nodes, placed, held, now)
             self.groups = seen.groups
             words, silent = await self._listen()

@@ -5,7 +5,7 @@ long as replicas of it are not known to be gone.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from skerry.fleet.names import InvalidName, check_part
@@ -43,12 +43,20 @@ class KnownNode:
 
 
 def place_nodes(
-    pools: Sequence[RayPool], shapes: Sequence[PoolShape], nodes: Iterable[RayNode], now: float
+    pools: Sequence[RayPool],
+    shapes: Sequence[PoolShape],
+    nodes: Iterable[RayNode],
+    now: float,
+    known: Container[str] = (),
 ) -> tuple[KnownNode, ...]:
-    """Return the living Ray nodes that belong to a pool, by name."""
+    """Return the living Ray nodes that belong to a pool, by name.
+
+    Of two of one name that which is `known` by its id has it: what its raylet holds counts until
+    Ray tells its end, and the next raylet of the same machine waits for that.
+    """
     per_node = {shape.name: shape.accelerators_per_node for shape in shapes}
     placed: dict[str, KnownNode] = {}
-    for node in sorted(nodes, key=lambda one: one.node_id):
+    for node in sorted(nodes, key=lambda one: (one.node_id not in known, one.node_id)):
         pool = next((one for one in pools if one.labels.items() <= node.labels.items()), None)
         if pool is None or not node.alive:
             continue

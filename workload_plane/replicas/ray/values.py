@@ -1,6 +1,6 @@
 """What the agent and its bridge to Ray tell one another: frozen values, no Ray in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skerry.plumbing import errors
@@ -11,6 +11,7 @@ from workload_plane.replicas.ray.settings import CPU
 
 GROUP_PREFIX = "skerry/"  # of the names of our placement groups: `skerry/PLANE/REPLICA`
 CREATED = "CREATED"  # Ray's word for a placement group that has what it asked for
+ORPHANED = "ORPHANED"  # ours: it holds nothing of what is there now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,15 @@ class RayLook:
 
     nodes: tuple[RayNode, ...]
     groups: Mapping[str, str] = field(default_factory=dict)
+
+
+def group_state(state: str, lies_on: Iterable[str], alive: Container[str]) -> str:
+    """Return what Ray says of a group, but `ORPHANED` where it lies on a node that is not alive.
+
+    For a moment after a raylet's end Ray tells its groups as before, while the next raylet of the
+    same machine offers the same accelerators to anybody.
+    """
+    return state if all(node in alive for node in lies_on) else ORPHANED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,14 @@ def test_a_raylet_that_is_back_before_ray_has_dropped_the_old_one_is_a_stray_for
     assert {name: node.node_id for name, node in merged.items()} == {"rack-7": "b2"}
 
 
+def test_a_machines_next_raylet_has_its_name_once_ray_tells_the_end_of_the_one_before() -> None:
+    both = (_node("a-new"), _node("b-old"))
+    placed = place_nodes(POOLS, SHAPES, both, 1.0, {"b-old"})
+    assert {node.node_id: node.stray for node in placed} == {"a-new": True, "b-old": False}
+    later = place_nodes(POOLS, SHAPES, both[:1], 2.0, {"b-old"})
+    assert [(node.name, node.node_id, node.stray) for node in later] == [("rack-7", "a-new", False)]
+
+
 def test_a_node_that_is_away_takes_nothing_at_once_and_is_told_unfit_after_a_while() -> None:
     known = _placed(_node(), now=100.0)
     away = merge_nodes(known, (), frozenset(), now=101.0)

@@ -116,6 +116,23 @@ async def test_a_restarted_ray_is_told_what_is_held_before_anything_starts(
     assert set(cluster.groups) == {"skerry/here/demo-r1-a", "skerry/here/demo-r1-b"}
 
 
+async def test_what_a_raylet_held_before_it_died_is_held_again_before_its_next_takes_anything(
+    tmp_path: Path, cluster: FakeRayCluster
+) -> None:
+    runtime = _runtime(tmp_path, cluster)
+    await runtime.start(_order("a", "n1", accelerators=4))
+    # Ray still tells the group of the raylet before: what it held, its next believes free.
+    cluster.nodes["n1"].raylet += "x"
+    await runtime.list()
+    assert runtime.supply.closed == {"n1"}
+    await runtime.list()
+    assert cluster.groups == {"skerry/here/demo-r1-a": {"n1-1x": 4}}
+    await runtime.list()
+    assert runtime.supply.closed == set()
+    with pytest.raises(Exhausted):
+        await runtime.start(_order("b", "n1", accelerators=4))
+
+
 async def test_while_ray_is_gone_replicas_are_taken_to_live_and_are_not_given_up(
     tmp_path: Path, cluster: FakeRayCluster
 ) -> None:
