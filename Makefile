@@ -24,8 +24,8 @@ test-faults: $(READY) ## parts of a real fleet broken under load, 20 minutes -> 
 	@SKERRY_FAULTS_RATE=$${SKERRY_FAULTS_RATE:-40} SKERRY_FAULTS_RESULTS=$(CURDIR)/benchmarks/results/reliability.json \
 	  $(BIN)/python -m pytest -m "faults or faults_full" tests/faults && PYTHONPATH=. $(BIN)/python tools/gen_reliability.py
 
-soak: $(READY) ## an hour without a control plane, 1,000 pauses of a leader; SECONDS=300 PAUSES=20 for less
-	@nice $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),3600) --pauses $(or $(PAUSES),1000); \
+soak: $(READY) ## an hour without a control plane, 1,000 pauses of a leader, 10,000 kills; SECONDS=300 PAUSES=20 KILLS=500 for less
+	@nice $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),3600) --pauses $(or $(PAUSES),1000) --kills $(or $(KILLS),10000); \
 	  code=$$?; PYTHONPATH=. $(BIN)/python tools/gen_reliability.py && exit $$code
 
 test-ray: $(READY) ## Ray under a plane, with its parts killed; 20 minutes, two nodes on this host
@@ -77,6 +77,9 @@ bench-link: $(READY) ## PLANES=5000 on one control plane, and their return -> do
 bench-routing: $(READY) ## a real trace through the picker beside six other rules; TRACE=FILE -> docs/benchmarks/routing.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_routing.py $(if $(TRACE),--trace $(TRACE))
 
+bench-autoscaling: $(READY) ## days of real load through our autoscaler and others' rules -> docs/benchmarks/autoscaling.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_autoscaling.py
+
 bench-gateway: $(READY) ## ours beside plain Envoy and five other gateways -> docs/benchmarks/gateway.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_gateway.py
 
@@ -87,4 +90,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-gateway migrate lock
+.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway migrate lock

@@ -1,7 +1,7 @@
 """Builders of fleet values for tests: everything has a sensible default, name what matters."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
@@ -29,6 +29,7 @@ from skerry.fleet.profile import Profile, ProfileStep, profile_key
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 GIB = 1024**3
+TOLD_AT_SECONDS = 1e6  # of reports, by their planes' monotonic clocks
 
 
 def an_identity(name: str = "onprem-fra", **fields: Any) -> PlaneIdentity:
@@ -96,8 +97,21 @@ def a_report(plane: str = "onprem-fra", **fields: Any) -> PlaneReport:
         pools=(a_shape(),),
         gateway=GatewayAddresses(http="127.0.0.1:1", grpc="127.0.0.1:1", peer="127.0.0.1:2"),
         held=NEVER,
+        told_at_seconds=TOLD_AT_SECONDS,
     )
     return replace(report, **fields)
+
+
+def a_view(plane: str, verdict: PeerVerdict, age_seconds: float = 5.0) -> PeerView:
+    """What a witness says of a plane that it saw serve until so many seconds ago."""
+    if verdict in (PeerVerdict.SERVING, PeerVerdict.UNKNOWN):
+        return PeerView(plane=plane, verdict=verdict)
+    return PeerView(
+        plane=plane,
+        verdict=verdict,
+        served_until=T0 - timedelta(seconds=age_seconds),
+        served_until_seconds=TOLD_AT_SECONDS - age_seconds,
+    )
 
 
 def a_plane_view(
@@ -111,18 +125,20 @@ def a_plane_view(
 ) -> PlaneView:
     """A plane as stored, with its link; `sees` is what it says of its peers."""
     if report is None:
-        views = tuple(
-            # Everybody has served at some time, as most planes have.
-            PeerView(plane=p, verdict=v, served_until=T0 if v is PeerVerdict.REACHABLE else None)
-            for p, v in (sees or {}).items()
-        )
+        # Everybody has served until a moment ago, as most planes have.
+        views = tuple(a_view(p, v) for p, v in (sees or {}).items())
         report = a_report(plane, peers=views, held=Version(epoch=1, generation=1))
     return PlaneView(
         identity=report.identity,
         gateway=report.gateway,
         shapes=report.pools,
         condition=PlaneCondition(state=state, since=T0) if state else None,
-        link=LinkView(connected=connected, silent_seconds=silent_seconds, report=report),
+        link=LinkView(
+            connected=connected,
+            silent_seconds=silent_seconds,
+            report=report,
+            report_age_seconds=0.0,
+        ),
     )
 
 

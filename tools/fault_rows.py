@@ -41,15 +41,20 @@ _SIMULATION = "simulation/test_simulation.py"
 _STORY = "integration/test_story.py"
 _ADOPTION = "integration/test_adoption.py"
 _CERTIFICATES = "unit/skerry/plumbing/test_certificates.py"
+_FEED = "unit/workload_plane/gateway/test_feed.py"
+_HOST = "integration/test_replica_host.py"
 _ROUTING = "unit/workload_plane/gateway/test_routing.py"
 _ENVOY = "integration/test_gateway_envoy.py"
 _SOLVER = "integration/test_solver_process.py"
 _RELEASES = "wire/test_releases.py"
+_UPGRADE = "faults/test_rolling_upgrade.py"
 _ROLLOUT = "integration/test_rollout.py"
 _FAILBACK = "integration/test_failback.py"
 _QUARANTINE = "integration/test_quarantine.py"
 _ADDRESSES = "unit/workload_plane/link/test_addresses.py"
 _ROLLOUTS = "unit/control_plane/reconcile/test_rollout.py"
+_VERDICTS = "properties/test_verdicts.py"
+_FREEZE = "properties/test_freeze.py"
 _RANKS = "integration/test_ray_ranks.py"
 STORY = f"{_STORY}::test_users_do_not_notice_that_the_control_plane_and_then_a_plane_dies"
 _LOST_DATABASE = "integration/test_lost_database.py"
@@ -118,6 +123,7 @@ ROWS = (
             f"{_CONTROL}::test_an_agent_killed_over_and_over_adopts_every_time",
             f"{_ADOPTION}::test_a_killed_agents_replicas_are_adopted_in_three_seconds_and_no_request_fails",
         ),
+        lacks="the 3 s begin with the next agent's process, less what it waited for others' cores",
     ),
     FaultRow(
         number=8,
@@ -141,7 +147,10 @@ ROWS = (
         number=10,
         fault="an engine stopped (SIGSTOP)",
         promise="nothing new after 2 s, who waited is freed within 10 s",
-        tests=(f"{_FAULTS}::test_an_engine_that_hangs_gets_nothing_new_and_frees_who_waits",),
+        tests=(
+            f"{_FAULTS}::test_an_engine_that_hangs_gets_nothing_new_and_frees_who_waits",
+            f"{_HOST}::test_what_waits_on_a_hung_engine_is_freed_within_ten_seconds_without_an_agent",
+        ),
     ),
     FaultRow(
         number=11,
@@ -155,6 +164,7 @@ ROWS = (
         fault="Envoy killed",
         promise="started again from what was last taken up; clients go on at other planes",
         tests=(f"{_FAULTS}::test_the_gateway_dies_and_clients_go_on_at_other_planes",),
+        lacks="back within 5 s is held, 2 are the aim: on two cores under load it took 2.5 to 3.8",
     ),
     FaultRow(
         number=13,
@@ -184,7 +194,10 @@ ROWS = (
         number=16,
         fault="a plane and the control plane cut off from each other",
         promise="serves on, 0 moves, heard again within 10 s of healing",
-        tests=(CUT_OFF,),
+        tests=(
+            CUT_OFF,
+            f"{_VERDICTS}::test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost",
+        ),
     ),
     FaultRow(
         number=17,
@@ -215,6 +228,7 @@ ROWS = (
         promise="taken for the control plane's own fault: frozen, 0 moves",
         tests=(
             f"{_CONTROL}::test_most_planes_silent_at_once_freezes_and_moves_nothing",
+            f"{_FREEZE}::test_no_placement_of_a_silent_plane_changes_and_nothing_moves",
             CUT_OFF,
         ),
     ),
@@ -225,6 +239,7 @@ ROWS = (
         tests=(
             f"{_ADDRESSES}::test_an_empty_or_failed_answer_never_replaces_a_good_one",
             f"{_ROUTING}::test_a_peer_whose_name_never_resolved_is_left_out_until_it_does",
+            f"{_FEED}::test_addresses_known_before_are_used_by_an_agent_without_a_name_server",
         ),
         lacks="no run against a real resolver that fails",
     ),
@@ -257,8 +272,9 @@ ROWS = (
         tests=(
             f"{_RELEASES}::test_an_older_planes_messages_are_understood",
             f"{_RELEASES}::test_what_must_be_understood_and_is_not_is_refused_and_the_old_state_kept",
+            f"{_UPGRADE}::test_a_fleet_is_upgraded_part_by_part_and_nobody_notices",
         ),
-        lacks="no two releases exist yet that could be run beside each other",
+        lacks="releases before the first tagged one are commits whose tests had passed",
     ),
     FaultRow(
         number=26,
@@ -381,8 +397,8 @@ PROMISES = (
         name="state-file",
         promise="A plane's state on disk always loads: no kill loses what was acknowledged",
         tests=("contract/test_desired_state_killed.py::test_no_kill_loses_an_acknowledged_state",),
-        figure="none lost, or the test fails",
-        command="make test",
+        figure="soak:killed",
+        command="make soak",
     ),
     Promise(
         name="drains",

@@ -146,6 +146,9 @@ def _soak(row: Row, kind: str) -> str:
             f"{row['requests']:,} requests in {row['seconds']:g} s: {row['failed']} failed,"
             f" {row['broken']} streams broke"
         )
+    if kind == "killed":
+        kept = row["lost"] or f"none lost of {row['acknowledged']:,} acknowledged"
+        return f"{row['kills']:,} kills: {kept}"
     return (
         f"{row['pauses']:,} pauses, {row['writes']:,} writes: {row['stale_writes']} stale,"
         f" slowest takeover {row['slowest_takeover_seconds']:g} s"
@@ -155,7 +158,11 @@ def _soak(row: Row, kind: str) -> str:
 def soaks_table(soaks: Mapping[str, Sequence[Row]]) -> str:
     """Return the newest long runs, newest first."""
     lines = ["| run | what | came to | also | machine |", "|---|---|---|---|---|"]
-    for kind, what in (("away", "no control plane"), ("paused", "the leader paused")):
+    for kind, what in (
+        ("away", "no control plane"),
+        ("paused", "the leader paused"),
+        ("killed", "the desired state's writer killed"),
+    ):
         for row in reversed(soaks.get(kind, ())[-SOAKS_SHOWN:]):
             also = (
                 f"gateway back {row['first_success_after_gateway_seconds']:g} s; longest wait"

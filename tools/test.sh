@@ -1,10 +1,14 @@
 #!/bin/sh
-# The whole suite in two parts; `make test` and CI call it. docs/contributing/tests.md says why.
+# The whole suite in three parts; `make test` and CI call it. docs/contributing/tests.md says why.
 set -eu
 cores=$(.venv/bin/python -c 'import os; print(min(8, len(os.sched_getaffinity(0))))')
 # What computes gets a worker per core. `make lint` went before and has run tests/tidy's rules.
 .venv/bin/python -m pytest -n "$cores" --dist worksteal --ignore=tests/tidy \
     -m "not integration and not slow and not postgres"
-# One after another: with three workers on two cores those that bound how long something takes saw
-# the other tests (load 21, failures).
-.venv/bin/python -m pytest -n 0 --ignore=tests/tidy -m "integration or slow or postgres"
+# What computes for long, or asks a database: nothing in it bounds how long something takes. A
+# group's tests stay on one worker (tests/conftest.py), so there is one PostgreSQL.
+.venv/bin/python -m pytest -n "$cores" --dist loadgroup --ignore=tests/tidy \
+    -m "(slow or postgres) and not integration"
+# Processes, one after another: with three workers on two cores those that bound how long something
+# takes saw the other tests (load 21, failures).
+.venv/bin/python -m pytest -n 0 --ignore=tests/tidy -m integration

@@ -129,7 +129,12 @@ class Agent:
                 self._clock,
                 self._ids,
             )
-            checks = LocalChecks(self._settings.model_dirs, self._wake)
+            checks = LocalChecks(
+                self._settings.model_dirs,
+                self._wake,
+                self._clock,
+                allow_pickle=cache_settings.allow_pickle,
+            )
             self._loop = self._converge_loop(session, models, checks)
             loops = {
                 "converge": self._loop.run,

@@ -95,6 +95,7 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
 def add_witness(witnesses: Any, seen: PeerView) -> None:
     """Add the message of what a witness says."""
     witness = witnesses.add(plane=seen.plane, verdict=PEER_VERDICTS[seen.verdict])
+    witness.discounted = seen.discounted
     if seen.since is not None:
         witness.since_time.CopyFrom(time_to_proto(seen.since))
     if seen.served_until is not None:

@@ -9,6 +9,7 @@ from control_plane.api.convert import PLANE_STATES, add_witness
 from control_plane.api.times import time_to_proto
 from control_plane.reconcile.failback import settling
 from control_plane.reconcile.failover import freeze_of, weigh
+from control_plane.reconcile.leftovers import described
 from control_plane.reconcile.prognosis import until_lost
 from control_plane.reconcile.snapshot import Seen
 from skerry.api.operator.v1 import plane_pb2
@@ -26,6 +27,7 @@ def explanation_to_proto(
     message = plane_pb2.PlaneExplanation(plane=plane, reason=plane.reason, held_back=held_back)
     for verdict in history:
         message.history.append(verdict_to_proto(verdict))
+    message.ending.extend(described(seen.snapshot, name) if seen is not None else ())
     weighed = weigh(seen.snapshot) if seen is not None else {}
     if seen is not None and name in weighed:
         condition, verdict = weighed[name]

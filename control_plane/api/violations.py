@@ -18,7 +18,12 @@ from skerry.fleet.engine import GRAPH_SIZES_MAX, EngineName, EngineProtocol, Spe
 from skerry.fleet.names import InvalidName, check_name
 from skerry.fleet.pool import CapacityClass
 from skerry.fleet.rollout import READY_SECONDS_MAX, SOAK_SECONDS_MAX, SURGE_MAX, OnFailure
-from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
+from skerry.fleet.routing import (
+    QUEUE_REQUESTS_MAX,
+    QUEUE_SECONDS_MAX,
+    RoutingPolicy,
+    continuation_fault,
+)
 from skerry.plumbing.errors import FieldViolation
 
 # Nobody lists more clouds, labels or options by hand; 2,048 is what browsers take of a URL.
@@ -261,12 +266,18 @@ def _shape_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolatio
             yield FieldViolation(path=f"{where}.count", message=message)
 
 
+def _routing_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:
+    if fault := continuation_fault(spec.routing.continuation, spec.revision.engine.protocol):
+        yield FieldViolation(path="spec.routing.continuation", message=fault)
+
+
 _CHECKS: tuple[Callable[[deployment_pb2.DeploymentSpec], Iterable[FieldViolation]], ...] = (
     _name_faults,
     _base_model_faults,
     _replica_faults,
     _shape_faults,
     engine_faults,
+    _routing_faults,
 )
 
 

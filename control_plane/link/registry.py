@@ -25,6 +25,7 @@ class _PlaneLink:
     heard_at_seconds: float
     renewed_at_seconds: float = 0.0
     observation: Observation | None = None
+    reported_at_seconds: float = 0.0  # when the report that is kept came in
     agent_id: str = ""
     outbox: Outbox | None = None  # None: no stream
     nack: str = ""
@@ -41,7 +42,7 @@ class Registry:
         self._desired: dict[str, tuple[Version, bytes]] = {}
         self._digests: dict[str, bytes] = {}
         self._conditions: Mapping[str, PlaneCondition] = {}
-        self.held = HeldStates(wake)
+        self.held = HeldStates(wake, clock)
 
     def begin(self) -> None:
         """Count our age from now: a standby that takes over has heard nobody before."""
@@ -105,6 +106,11 @@ class Registry:
     def observe(self, report: PlaneReport) -> None:
         """Keep a plane's newest report and wake the loop when it says anything new."""
         link = self._planes[report.identity.name]
+        if self._keep(link, report):
+            link.reported_at_seconds = self._clock.monotonic()
+
+    def _keep(self, link: _PlaneLink, report: PlaneReport) -> bool:
+        """Keep a report and say whether it says anything new, for which the loop is woken."""
         known = link.observation
         is_new = known is None or known.report != report
         # The value of before while nothing is new: whoever compares reports sees it at a glance.
@@ -113,14 +119,16 @@ class Registry:
         link.observation = Observation(report=kept, received_at=self._clock.now())
         if is_new:
             self._wake()
+        return is_new
 
     def acknowledge(self, plane: str, held: Version, digest: bytes = b"") -> None:
         """Note which version a plane holds durably, and its digest."""
         link = self._planes[plane]
         link.nack = ""
         if link.observation is not None:
+            # Not a word of its own: the rest of the report is as old as it was.
             told = replace(link.observation.report, held=held, held_digest=digest)
-            self.observe(told)
+            self._keep(link, told)
 
     def refuse(self, plane: str, reason: str) -> None:
         """Note why a plane refused what was pushed."""
@@ -179,6 +187,7 @@ class Registry:
             connected=link.outbox is not None,
             silent_seconds=self._clock.monotonic() - link.heard_at_seconds,
             report=link.observation.report if link.observation else None,
+            report_age_seconds=self._clock.monotonic() - link.reported_at_seconds,
             nack=link.nack,
         )
 

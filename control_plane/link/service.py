@@ -120,7 +120,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             kind = request.WhichOneof("message")
             if kind == "heartbeat":
                 await stream.send(messages.ConnectResponse(heartbeat=request.heartbeat))
-                if self._registry.held.is_wanted(stream.plane):
+                if self._registry.held.takes_turn(stream.plane):
                     await stream.send(messages.ConnectResponse(tell_held=messages.TellHeld()))
                 continue
             try:
@@ -219,8 +219,14 @@ class _Stream:
 
 
 def _told(observed: messages.Observed) -> bytes:
-    """Return a digest of a report: whole ones of thousands of planes would be megabytes."""
-    return hashlib.blake2b(observed.SerializeToString(), digest_size=16).digest()
+    """Return a digest of a report: whole ones of thousands of planes would be megabytes.
+
+    Without when it was told, which differs each time that it is said again.
+    """
+    said = messages.Observed()
+    said.CopyFrom(observed)
+    said.ClearField("told_seconds")
+    return hashlib.blake2b(said.SerializeToString(), digest_size=16).digest()
 
 
 def _raise_first(found: BaseExceptionGroup[Exception]) -> NoReturn:

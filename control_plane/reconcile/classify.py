@@ -37,7 +37,7 @@ class Evidence:
 
     @property
     def against(self) -> int:
-        """Return how many witnesses saw it alive once and see nothing serving there now."""
+        """Return how many witnesses saw replicas serve there, see none now, and count."""
         return sum(1 for view in self.witnesses if view.is_against)
 
 

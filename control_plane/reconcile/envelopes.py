@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.holding import Holding
+from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.shares import Shares, shares_of
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
@@ -46,15 +47,22 @@ def grant_envelopes(
     holding = Holding(
         snapshot=snapshot, shares=shares, deployments=deployments, wanted=wanted, held=held
     )
+    left = strays(snapshot, held.keys() | wanted.keys())
     granted: dict[Key, Envelope] = {}
-    for key in sorted(held.keys() | wanted.keys()):
+    for key in sorted(held.keys() | wanted.keys() | left):
         deployment, pool = key
         condition = conditions.get(planes.get(pool, ""))
         if deployment not in deployments or condition is None or _is_lost(condition):
             continue
         new = allowed.get(key) or _nothing(key)
         old = held.get(key)
-        if not _is_heard(condition):
+        if key in left:
+            # The plane fell back to older words, and takes no newer ones that do not name it.
+            if _is_heard(condition) and _is_replaced(
+                snapshot, deployments[deployment], wanted, conditions, shares
+            ):
+                granted[key] = _nothing(key)
+        elif not _is_heard(condition):
             granted[key] = old or _nothing(key)
         elif deployment in deleting:
             granted[key] = new

@@ -1,28 +1,25 @@
 """Is a plane lost? By its lease AND by its peers' view, with a brake on mass failover. Pure."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from control_plane.reconcile.classify import Evidence, classify
 from control_plane.reconcile.failback import with_return
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
-from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import (
-    PeerVerdict,
-    PeerView,
-    PlaneCondition,
-    PlaneReport,
-    PlaneState,
+from control_plane.reconcile.testimony import (
+    PLANES_TOLD_MAX,
+    Testimony,
+    hear_witnesses,
+    is_fresh,
+    is_lost,
+    testify,
 )
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.verdict import Verdict
 
 NAMES_TOLD_MAX = 5  # of silent planes, in a sentence
-# Larger fleets are asked of one another only while some plane is silent: each plane speaks of all.
-PLANES_TOLD_MAX = 100
-
-# A witness that we do not hear ourselves cannot testify: its report may be of another hour. Nor can
-# one that sees none of the planes that we do hear: it is cut off itself.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,21 +44,6 @@ class Freeze:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Testimony:
-    """What witnesses that can testify say: by witness, then by the plane that it is about."""
-
-    views: Mapping[str, Mapping[str, PeerView]]
-    blind: frozenset[str]
-    asked: tuple[str, ...]  # every plane that is not lost, of which some may not testify
-    # Of a large fleet, in which each plane looks at few others: who looks at a plane, by plane.
-    about: Mapping[str, tuple[str, ...]] | None = None
-
-    def of(self, plane: str) -> tuple[str, ...]:
-        """Return who is asked about a plane."""
-        return self.asked if self.about is None else self.about.get(plane, ())
-
-
 def judge(snapshot: Snapshot) -> dict[str, PlaneCondition]:
     """Return the condition of every plane, by name; `since` moves only when the state does."""
     usual = _usual(snapshot) if len(snapshot.planes) > PLANES_TOLD_MAX else {}
@@ -77,7 +59,7 @@ def _usual(snapshot: Snapshot) -> dict[str, PlaneCondition]:
         if plane.condition is not None
         and plane.condition.state is PlaneState.CONNECTED
         and plane.condition.returned_at is None
-        and _is_fresh(plane, snapshot)
+        and is_fresh(plane, snapshot)
     }
 
 
@@ -144,25 +126,32 @@ def freeze_of(snapshot: Snapshot) -> Freeze:
     Those that were silent before count for neither side: over days, planes come and go.
     """
     policy = snapshot.policy
-    counted = [plane for plane in snapshot.planes if not _is_lost(plane)]
-    silent = sorted(
+    counted = [plane for plane in snapshot.planes if not is_lost(plane)]
+    silent = [
         (_silence(plane, snapshot), plane.name)
         for plane in counted
         if not plane.link.connected or plane.link.silent_seconds > policy.heartbeat_timeout_seconds
-    )
-    group: list[str] = []
-    first = 0
-    for last, (seconds, _) in enumerate(silent):
-        while seconds - silent[first][0] > policy.lease_seconds:
-            first += 1
-        if last + 1 - first > len(group):
-            group = [name for _, name in silent[first : last + 1]]
+    ]
+    group = _largest_group(silent, policy.lease_seconds)
     able = len(counted) - len(silent) + len(group)
     return Freeze(
         counted=able,
         silent=tuple(sorted(group)),
         frozen=len(group) > able * policy.silent_share_max,
     )
+
+
+def _largest_group(moments: Iterable[tuple[float, str]], within: float) -> tuple[str, ...]:
+    """Return the names of the most moments that lie within so many seconds, the newest of such."""
+    ordered: Sequence[tuple[float, str]] = sorted(moments)
+    group: Sequence[tuple[float, str]] = ()
+    first = 0
+    for last, (seconds, _) in enumerate(ordered):
+        while seconds - ordered[first][0] > within:
+            first += 1
+        if last + 1 - first > len(group):
+            group = ordered[first : last + 1]
+    return tuple(name for _, name in group)
 
 
 def _silence(plane: PlaneView, snapshot: Snapshot) -> float:
@@ -178,20 +167,6 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:NAMES_TOLD_MAX]) + more
 
 
-def is_evacuated(snapshot: Snapshot) -> bool:
-    """Say whether nothing is placed any more on planes that an operator declared lost.
-
-    While most planes are silent only this is moved, and then nothing again.
-    """
-    declared = {
-        plane.name
-        for plane in snapshot.planes
-        if plane.condition is not None and plane.condition.declared
-    }
-    there = {pool.name for pool in snapshot.pools if pool.plane.name in declared}
-    return not any(placed.count and placed.pool in there for placed in snapshot.placements)
-
-
 def is_held(report: PlaneReport, desired: DesiredState) -> bool:
     """Say whether the plane holds that state; a later leader pushes it under its own epoch."""
     return report.held.generation == desired.version.generation
@@ -200,8 +175,8 @@ def is_held(report: PlaneReport, desired: DesiredState) -> bool:
 def gather(snapshot: Snapshot, plane: PlaneView, testimony: Testimony, *, frozen: bool) -> Evidence:
     """Return the evidence about one plane."""
     policy = snapshot.policy
-    is_told = len(snapshot.planes) <= PLANES_TOLD_MAX or not _is_fresh(plane, snapshot)
-    others = len(testimony.asked) - (not _is_lost(plane))
+    is_told = len(snapshot.planes) <= PLANES_TOLD_MAX or not is_fresh(plane, snapshot)
+    others = len(testimony.asked) - (not is_lost(plane))
     desired = snapshot.desired_of(plane.name)
     report = plane.link.report
     return Evidence(
@@ -213,66 +188,7 @@ def gather(snapshot: Snapshot, plane: PlaneView, testimony: Testimony, *, frozen
         synced=desired is not None and report is not None and is_held(report, desired),
         in_grace=snapshot.in_grace,
         frozen=frozen,
-        witnesses=tuple(
-            _testified(testimony, other, plane.name)
-            for other in (testimony.of(plane.name) if is_told else ())
-            if other != plane.name
-        ),
+        witnesses=testify(testimony, plane, snapshot) if is_told else (),
         witnesses_needed=min(policy.witnesses_min, others),
         peer_reachable=plane.is_peer_reachable,
     )
-
-
-def hear_witnesses(snapshot: Snapshot) -> Testimony:
-    """Return what the planes that we hear say of one another."""
-    asked = tuple(plane.name for plane in snapshot.planes if not _is_lost(plane))
-    fresh = {plane.name: plane for plane in snapshot.planes if _is_fresh(plane, snapshot)}
-    if len(fresh) == len(snapshot.planes) > PLANES_TOLD_MAX:
-        return Testimony(views={}, blind=frozenset(), asked=asked)  # nobody is judged by it
-    views = {
-        name: {view.plane: view for view in plane.link.report.peers}
-        for name, plane in fresh.items()
-        if plane.link.report is not None
-    }
-    seen = {name for name, plane in fresh.items() if plane.is_peer_reachable}
-    blind = frozenset(name for name, told in views.items() if _is_blind(name, told, seen))
-    about: dict[str, list[str]] | None = None
-    if len(snapshot.planes) > PLANES_TOLD_MAX:
-        about, able = {}, set(asked)
-        for witness, told in sorted(views.items()):
-            for subject in told if witness in able else ():
-                about.setdefault(subject, []).append(witness)
-    return Testimony(
-        views=views,
-        blind=blind,
-        asked=asked,
-        about=None if about is None else {name: tuple(found) for name, found in about.items()},
-    )
-
-
-def _is_blind(witness: str, views: Mapping[str, PeerView], heard: Collection[str]) -> bool:
-    """Say whether a witness sees none of the planes that we hear: its own network is at fault.
-
-    A plane whose gateway alone is down is heard, too, so with three planes a true loss waits until
-    the other one's gateway is back.
-    """
-    verdicts = {view.verdict for name, view in views.items() if name in heard and name != witness}
-    sees = {PeerVerdict.SERVING, PeerVerdict.REACHABLE}
-    return PeerVerdict.UNREACHABLE in verdicts and not verdicts & sees
-
-
-def _testified(testimony: Testimony, witness: str, subject: str) -> PeerView:
-    """Return what a witness says of the subject; UNKNOWN when it cannot testify."""
-    told = testimony.views.get(witness, {}).get(subject)
-    if told is None or (told.is_against and witness in testimony.blind):
-        return PeerView(plane=witness, verdict=PeerVerdict.UNKNOWN)
-    return replace(told, plane=witness)
-
-
-def _is_fresh(plane: PlaneView, snapshot: Snapshot) -> bool:
-    timeout = snapshot.policy.heartbeat_timeout_seconds
-    return plane.link.connected and plane.link.silent_seconds <= timeout
-
-
-def _is_lost(plane: PlaneView) -> bool:
-    return plane.condition is not None and plane.condition.state is PlaneState.LOST

@@ -5,7 +5,7 @@ so much of it stays, placed and granted, until there is room elsewhere or the dr
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from control_plane.reconcile.snapshot import Snapshot
@@ -30,21 +30,30 @@ def with_kept(
 ) -> tuple[PlacementPlan, tuple[Kept, ...]]:
     """Return the plan with what finds no other place left where it was placed, and what that is."""
     kept = _kept(plan, snapshot, drained)
+    return left_in_place(plan, kept, snapshot, _drained), kept
+
+
+def left_in_place(
+    plan: PlacementPlan,
+    kept: tuple[Kept, ...],
+    snapshot: Snapshot,
+    tell: Callable[[Kept], str],
+) -> PlacementPlan:
+    """Return the plan with those replicas where they are, beside what it places there."""
     if not kept:
-        return plan, ()
+        return plan
     count = {(one.deployment, one.pool): one for one in kept}
     left = Counter[str]()
     for one in kept:
         left[one.deployment] += one.replicas
-    told = replace(
+    return replace(
         plan,
-        placements=_placements(plan.placements, count),
+        placements=_placements(plan.placements, count, tell),
         envelopes=_envelopes(plan.envelopes, count),
         unplaced=tuple(_reduced(plan.unplaced, left)),
         shed=tuple(_shed(plan.shed, count)),
         cost_per_hour=plan.cost_per_hour + _cost(kept, snapshot),
     )
-    return told, kept
 
 
 def _kept(plan: PlacementPlan, snapshot: Snapshot, drained: Collection[str]) -> tuple[Kept, ...]:
@@ -65,10 +74,16 @@ def _kept(plan: PlacementPlan, snapshot: Snapshot, drained: Collection[str]) -> 
     return tuple(found)
 
 
-def _placements(placements: Iterable[Placement], kept: Mapping[Key, Kept]) -> tuple[Placement, ...]:
+def _drained(one: Kept) -> str:
+    return f"{one.replicas} stay while it is drained, for want of another place: {one.reason}"
+
+
+def _placements(
+    placements: Iterable[Placement], kept: Mapping[Key, Kept], tell: Callable[[Kept], str]
+) -> tuple[Placement, ...]:
     by_key = {(p.deployment, p.pool): p for p in placements}
     for key, one in kept.items():
-        told = f"{one.replicas} stay while it is drained, for want of another place: {one.reason}"
+        told = tell(one)
         held = by_key.get(key)
         by_key[key] = Placement(
             deployment=key[0],

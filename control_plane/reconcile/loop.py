@@ -24,7 +24,8 @@ from control_plane.reconcile.budget import (
     recent,
 )
 from control_plane.reconcile.decision import decision_of, with_origins
-from control_plane.reconcile.failover import Freeze, freeze_of, is_evacuated, is_frozen, judge
+from control_plane.reconcile.failover import Freeze, freeze_of, judge
+from control_plane.reconcile.frozen import held_still, without_moves
 from control_plane.reconcile.kept import Kept, with_kept
 from control_plane.reconcile.memory import (
     Decided,
@@ -63,7 +64,7 @@ from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.moves import put_moved
 from control_plane.store.plans import Proposal, list_applied, put_in_force
 from control_plane.store.requests import Asked
-from control_plane.store.rollouts import put_rollout
+from control_plane.store.rollouts import in_batches, put_rollouts
 from control_plane.store.verdicts import record_freeze
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
@@ -218,14 +219,9 @@ class ReconcileLoop:
         await self._raise_freeze(freeze_of(snapshot))
         if await self._recovers(snapshot):
             return  # what the database has forgotten must not be decided against
-        frozen = self._decided is not None and is_frozen(snapshot)
-        if frozen and _none_is_declared(conditions):
-            return  # silence decides nothing: not that of a fault of ours,
         if self._decided is None and snapshot.is_waiting:
-            return  # and not that of a start
-        if frozen:
-            # What an operator declared lost is placed elsewhere, and nothing else is moved.
-            snapshot = replace(snapshot, policy=replace(snapshot.policy, moves_max=0))
+            return  # silence decides nothing: not that of a start,
+        snapshot = without_moves(snapshot)  # and not that of a fault of ours
         inputs = await aside(snapshot, inputs_of, snapshot, conditions)
         if inputs is not None and inputs == self._quiet and not self._is_retry_due():
             return  # all was decided, stored and told already
@@ -235,7 +231,7 @@ class ReconcileLoop:
             snapshot = replace(snapshot, policy=bounded(snapshot.policy, budget))
         seen = await aside(snapshot, fingerprint, snapshot, conditions)
         answered = is_answered(self._decided, seen, snapshot) and not self._is_retry_due()
-        if not answered and not (frozen and is_evacuated(snapshot)):
+        if not answered:
             await self._place(snapshot, conditions, seen)
             # Solving took its time: a plane may have joined or gone meanwhile.
             snapshot, inputs = await self._sight.look(), None
@@ -258,18 +254,19 @@ class ReconcileLoop:
     async def _roll(self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Snapshot:
         """Store how rollouts go on, before any plane is told what they allow."""
         held = {one.deployment: one for one in snapshot.rollouts}
-        for rollout in await aside(snapshot, plan_rollouts, snapshot, conditions):
-            before = held.get(rollout.deployment)
-            await self._database.run(put_rollout, self._context(), rollout, before)
-            held[rollout.deployment] = rollout
-            _log.info(
-                "rollout.moved",
-                deployment=rollout.deployment,
-                revision=rollout.revision,
-                state=rollout.state,
-                plane=rollout.plane,
-                reason=rollout.reason,
-            )
+        moved = await aside(snapshot, plan_rollouts, snapshot, conditions)
+        for batch in in_batches([(one, held.get(one.deployment)) for one in moved]):
+            await self._database.run(put_rollouts, self._context(), batch)
+            for rollout, _ in batch:
+                held[rollout.deployment] = rollout
+                _log.info(
+                    "rollout.moved",
+                    deployment=rollout.deployment,
+                    revision=rollout.revision,
+                    state=rollout.state,
+                    plane=rollout.plane,
+                    reason=rollout.reason,
+                )
         _count_rollouts(held.values())
         return replace(snapshot, rollouts=tuple(held[name] for name in sorted(held)))
 
@@ -280,7 +277,7 @@ class ReconcileLoop:
         before = current_placements(snapshot, conditions)
         if deployment is not None:
             snapshot = with_deployment(snapshot, Demand(deployment=deployment))
-        plan, _, seconds = await self._solve(snapshot, conditions)
+        plan, _, seconds = await self._solve(without_moves(snapshot), conditions)
         return PlannedChange(plan=plan, before=before, solve_seconds=seconds)
 
     async def propose_move(self, move: Relocation) -> MoveProposal:
@@ -436,7 +433,7 @@ class ReconcileLoop:
         if plan.solver_reason:
             _log.warning("solver.fell-back", solver=plan.solver, reason=plan.solver_reason)
         drained = supply_of(snapshot, conditions).drained
-        plan, kept = with_kept(plan, snapshot, drained)
+        plan, kept = with_kept(held_still(plan, snapshot, conditions), snapshot, drained)
         return plan, kept, self._clock.monotonic() - started
 
     def _context(self) -> WriteContext:
@@ -496,10 +493,6 @@ class ReconcileLoop:
         pushed = await self._database.run(store_action, self._context(), action, self._doors.encode)
         if pushed is not None:
             self._offer(*pushed)
-
-
-def _none_is_declared(conditions: Mapping[str, PlaneCondition]) -> bool:
-    return not any(condition.declared for condition in conditions.values())
 
 
 def _proposal(

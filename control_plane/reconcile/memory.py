@@ -69,7 +69,7 @@ def inputs_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> I
     told = snapshot.demands, snapshot.pools, snapshot.placements, snapshot.desired
     rest = snapshot.cordons, snapshot.profiles, snapshot.digests, snapshot.rollouts
     return Inputs(
-        parts=(*told, *rest, snapshot.revisions, snapshot.policy),
+        parts=(*told, *rest, snapshot.revisions, snapshot.removed, snapshot.policy),
         planes=tuple(
             part
             for plane in snapshot.planes

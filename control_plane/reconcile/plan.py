@@ -17,6 +17,7 @@ from control_plane.reconcile.actions import (
 )
 from control_plane.reconcile.envelopes import Key, grant_envelopes
 from control_plane.reconcile.failover import is_held, weigh
+from control_plane.reconcile.leftovers import tombstones
 from control_plane.reconcile.peering import Peering, peering_of
 from control_plane.reconcile.shares import Shares, shares_of
 from control_plane.reconcile.snapshot import Demand, PlaneView, Snapshot
@@ -120,7 +121,8 @@ def measured_costs(snapshot: Snapshot) -> Measured:
 class _Facts:
     """What the desired states of all planes are made of, looked up once for all of them.
 
-    `here` are envelopes by plane and deployment, `serving` planes by deployment.
+    `here` are envelopes by plane and deployment, `serving` planes by deployment, `ends` by plane
+    the tombstones of what runs there and was removed.
     """
 
     snapshot: Snapshot
@@ -131,6 +133,7 @@ class _Facts:
     measured: Measured
     shares: Shares
     peering: Peering
+    ends: Mapping[str, tuple[Assignment, ...]]
 
 
 def desired_state(
@@ -162,6 +165,7 @@ def _facts_of(snapshot: Snapshot, granted: Mapping[Key, Envelope], measured: Mea
         measured=measured,
         shares=shares_of(snapshot),
         peering=peering_of(snapshot.planes, told),
+        ends=tombstones(snapshot),
     )
 
 
@@ -186,6 +190,7 @@ def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
                 ),
             )
         )
+    assignments += facts.ends.get(plane.name, ())
     return DesiredState(
         plane=plane.name,
         version=Version(epoch=0, generation=0),

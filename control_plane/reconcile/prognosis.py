@@ -48,9 +48,16 @@ def _witnesses(plane: str, verdict: Verdict, snapshot: Snapshot) -> Iterable[str
     if lacking > 0:
         found.append(
             f"{lacking} more of {len(verdict.witnesses)} witnesses would have to see it fail that"
-            " saw it alive before"
+            " saw it serve until it fell silent"
         )
+    found += [f"{view.plane} does not count: {view.discounted}" for view in _silenced(verdict)]
+    if lacking > 0 and any(_silenced(verdict)) and verdict.state not in HEARD:
+        found.append(f"or an operator decides: `skerry failover plane/{plane}`")
     return found
+
+
+def _silenced(verdict: Verdict) -> tuple[PeerView, ...]:
+    return tuple(view for view in verdict.witnesses if view.discounted)
 
 
 def _named(witnesses: Iterable[PeerView], verdict: PeerVerdict) -> str:

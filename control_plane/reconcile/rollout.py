@@ -10,6 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from control_plane.reconcile.rollout_facts import Conditions, Facts, PlaneFacts, facts_of
+from control_plane.reconcile.rollout_waits import (
+    left_of,
+    names_of,
+    reached_by,
+    short_of,
+    with_reason,
+)
 from control_plane.reconcile.snapshot import Snapshot
 from skerry.fleet.observation import PlaneState, ReplicaState
 from skerry.fleet.rollout import (
@@ -33,6 +40,9 @@ MENDED_SECONDS = 30.0
 # A deployment's first replica holds up the others for at most so long while it loads without a
 # fault: large base models take many minutes, and most that can't run end within seconds.
 FIRST_SECONDS_MAX = 120.0
+# A plane under way that falls silent may have done so by what it was told: the others wait until it
+# is judged, which takes a lease. Neither lost nor heard by then it is out of our sight alone.
+AWAY_SECONDS_MAX = 120.0
 # Within which a replica is to be READY, unless said: three times the longest start measured, and
 # time for a base model that has to be fetched first.
 READY_SECONDS_MIN = 600.0
@@ -52,7 +62,26 @@ def plan_rollouts(snapshot: Snapshot, conditions: Conditions) -> tuple[Rollout, 
 
 
 def next_rollout(before: Rollout | None, facts: Facts) -> Rollout:
-    """Return the rollout after one look; the same value while it has to wait."""
+    """Return the rollout after one look; the same value while it has to wait, which it says why."""
+    return with_reason(_next(_not_ahead(before, facts.now), facts), facts)
+
+
+def _not_ahead(before: Rollout | None, now: datetime) -> Rollout | None:
+    """Return the rollout with moments that are still to come taken for this one.
+
+    A clock was set back, or the leader's that stored them was ahead of ours: without this a soak
+    of a minute lasted for as long as the clocks differ.
+    """
+    if before is None:
+        return None
+    since = before.since and min(before.since, now)
+    started_at = before.started_at and min(before.started_at, now)
+    if (since, started_at) == (before.since, before.started_at):
+        return before
+    return replace(before, since=since, started_at=started_at)
+
+
+def _next(before: Rollout | None, facts: Facts) -> Rollout:
     if before is None:
         return _begun(facts)
     if before.revision != facts.asked:
@@ -67,7 +96,7 @@ def next_rollout(before: Rollout | None, facts: Facts) -> Rollout:
         return before
     if failing := _failing(before, facts):
         return _failed(before, facts, f"its replicas fail on {failing.name}", failing)
-    if away := _who_is_away(before, facts):
+    if away := _held_up(before, facts):
         return _held(before, facts, away)
     if before.halt is Halt.AWAY:
         return resumed(before, facts.now)
@@ -139,7 +168,7 @@ def _watched(before: Rollout, facts: Facts) -> Rollout:
         if not looping or serves:
             return before
         reason = (
-            f"revision {revision} crash-loops on {_names(looping)} and is READY nowhere;"
+            f"revision {revision} crash-loops on {names_of(looping)} and is READY nowhere;"
             f" it is started nowhere else{_said(looping[0], revision)}"
         )
         return replace(before, halt=Halt.FAILURE, reason=_cut(reason), started_at=None)
@@ -183,12 +212,12 @@ def _is_given_up(plane: PlaneFacts, before: Rollout, now: datetime) -> bool:
 def _canary(before: Rollout, facts: Facts) -> Rollout:
     revision, now = before.revision, facts.now
     plane = facts.plane(before.plane)
-    if plane is None or not plane.targets.get(before.pool):
+    if plane is None or _is_gone(plane, before.pool):
         chosen = _choose(before, facts)
         if chosen is not None:
             return replace(chosen, started_at=None)
-        if any(one.replicas for one in facts.planes):
-            return before
+        if any(one.replicas or one.is_away for one in facts.planes):
+            return replace(before, plane="", pool="", started_at=None)
         return _complete(before, facts, "nothing of it runs, so there was nothing to try it on")
     if plane.ready(revision):
         pid = next(one.engine_pid for one in plane.of(revision, ReplicaState.READY))
@@ -208,7 +237,7 @@ def _soaking(before: Rollout, facts: Facts) -> Rollout:
     revision, now = before.revision, facts.now
     plane = facts.plane(before.plane)
     serving = plane.of(revision, ReplicaState.READY) if plane is not None else ()
-    if plane is None or not plane.targets.get(before.pool):  # moved away: tried elsewhere
+    if plane is None or _is_gone(plane, before.pool):  # tried elsewhere
         return replace(before, stage=Stage.CANARY, since=now, plane="", pool="", started_at=None)
     if not serving:
         told = f"its first replica on {plane.name} was READY and is not any more"
@@ -221,13 +250,17 @@ def _soaking(before: Rollout, facts: Facts) -> Rollout:
     return replace(before, stage=Stage.ROLLING, since=now, started_at=None, pid=0)
 
 
+def _is_gone(plane: PlaneFacts, pool: str) -> bool:
+    """Say whether nothing is to run there any more: it is lost, or was moved away."""
+    return plane.state is PlaneState.LOST or not plane.targets.get(pool)
+
+
 def _rolling(before: Rollout, facts: Facts) -> Rollout:
     revision, now = before.revision, facts.now
-    reached = [one for one in facts.planes if one.name in {*before.done, before.plane}]
-    for plane in reached:
-        if plane.failures(revision) >= FAILURES_MAX:
-            return _failed(before, facts, f"its replicas fail on {plane.name}", plane)
     under_way = facts.plane(before.plane) if before.plane else None
+    if under_way is not None and not under_way.is_connected:
+        # Neither done nor told to go back: it keeps what it was told, until it has its turn again.
+        return _put_aside(before)
     if under_way is not None and not under_way.is_whole(revision):
         bound = ready_seconds(facts) * max(1, under_way.target)
         starting = under_way.of(revision, ReplicaState.STARTING)
@@ -235,20 +268,21 @@ def _rolling(before: Rollout, facts: Facts) -> Rollout:
             told = f"{under_way.name} was not at it within {bound:.0f} s"
             return _failed(before, facts, told, under_way)
         return before
-    done = tuple(sorted({*before.done, before.plane} - {""}))
-    short = [
-        one for one in reached if one.name != before.plane and one.ready(revision) < one.target
-    ]
-    # One without a target only ends what it has, when all that is to hold replicas has them.
-    left = [one for one in facts.planes if one.name not in done and one.is_connected and one.target]
-    if short or not left:
-        if not left and not short:
-            return _complete(replace(before, done=done), facts, "")
-        return replace(before, done=done, plane="")
+    at_it = replace(before, done=tuple(sorted({*before.done, before.plane} - {""})), plane="")
+    if short_of(at_it, facts):
+        return at_it
+    left = [one for one in left_of(at_it, facts) if one.is_connected]
+    if not left:
+        return at_it if left_of(at_it, facts) else _complete(at_it, facts, "")
     # The plane with the fewest replicas first: what comes later was tried by more.
     following = min(left, key=lambda one: (one.target, one.name))
     beside = all(_fits_beside(before, facts, following, pool) for pool in following.targets)
-    return replace(before, done=done, plane=following.name, pool="", since=now, beside=beside)
+    return replace(at_it, plane=following.name, pool="", since=now, beside=beside)
+
+
+def _put_aside(before: Rollout) -> Rollout:
+    elsewhere = dict(before.elsewhere) | {before.plane: before.revision}
+    return replace(before, plane="", pool="", elsewhere=tuple(sorted(elsewhere.items())))
 
 
 _STEPS: Mapping[Stage, Callable[[Rollout, Facts], Rollout]] = {
@@ -302,51 +336,64 @@ def ready_seconds(facts: Facts) -> float:
 
 def _failing(before: Rollout, facts: Facts) -> PlaneFacts | None:
     """Return a plane in reach that the new revision fails on; that of others is no excuse."""
+    reached = reached_by(before)
     for plane in facts.planes:
-        is_reached = plane.name in {*before.done, before.plane}
-        if is_reached and plane.is_connected and plane.failures(before.revision) >= FAILURES_MAX:
+        is_reached = plane.name in reached and plane.is_connected
+        if is_reached and plane.failures(before.revision) >= FAILURES_MAX:
             return plane
     return None
 
 
-def _who_is_away(before: Rollout, facts: Facts) -> str:
-    """Return which planes are away, empty when none is: a rollout waits until they are back.
+def _held_up(before: Rollout, facts: Facts) -> str:
+    """Return which planes hold the rollout up, empty when none does.
 
-    What a lost one held may be placed elsewhere; once that serves, it is waited for no more. The
-    plane under way is short of replicas by the rollout itself, and where nothing serves the new
-    revision may be what mends it.
+    The one under way, while it is not known what became of it. And a lost one until what it held
+    serves elsewhere; then it is waited for no more. The plane under way is short of replicas by the
+    rollout itself, and where nothing serves the new revision may be what mends it. Others that are
+    away keep what they run, and have their turn once they are heard.
     """
-    silent = [
-        one for one in facts.planes if not one.is_connected and one.state is not PlaneState.LOST
-    ]
+    under_way = facts.plane(before.plane) if before.plane else None
+    if under_way is not None and under_way.is_away:
+        is_tried = before.stage in (Stage.CANARY, Stage.SOAKING)
+        is_there = bool(under_way.targets.get(before.pool)) if is_tried else True
+        # What one replica is tried by is waited for: tried elsewhere it might harm another plane.
+        is_late = not is_tried and _is_over(under_way.since, AWAY_SECONDS_MAX, facts.now)
+        if is_there and not is_late:
+            return f"{under_way.name}, which is under way, is {under_way.state.value}"
     lost = [one for one in facts.planes if one.state is PlaneState.LOST and one.target]
     others = [one for one in facts.planes if one.is_connected and one.name != before.plane]
     serves = any(one.ready(before.stable) for one in facts.planes if one.is_connected)
-    replacing = serves and any(one.ready() < one.target for one in others)
-    away = [*silent, *(lost if replacing else ())]
-    if not away:
-        return ""
-    return ", ".join(f"{one.name} is {one.state.value}" for one in away)
+    if lost and serves and any(one.ready() < one.target for one in others):
+        return f"what was on {names_of(lost)} is replaced first"
+    return ""
 
 
 def _held(before: Rollout, facts: Facts, away: str) -> Rollout:
-    """Return the rollout halted: what is READY stays, what only starts gives its place back."""
+    """Return the rollout halted, with its places given back."""
     reason = _cut(away)
     if before.halt is Halt.AWAY:
         return replace(before, reason=reason)
+    return replace(_released(before, facts), halt=Halt.AWAY, reason=reason)
+
+
+def _released(before: Rollout, facts: Facts) -> Rollout:
+    """Return the rollout in which what is READY stays, and what only starts gives its place back.
+
+    Where that cannot be told, or the plane knows no two revisions, it keeps what it was told.
+    """
     plane = facts.plane(before.plane)
     if plane is None or not plane.is_connected or not before.beside:
-        return replace(before, halt=Halt.AWAY, reason=reason)  # nobody can say what it has
+        return before
     kept = Counter(one.pool for one in plane.of(before.revision, ReplicaState.READY))
-    return replace(
-        before, halt=Halt.AWAY, reason=reason, released=True, kept=tuple(sorted(kept.items()))
-    )
+    return replace(before, released=True, kept=tuple(sorted(kept.items())))
 
 
 def _failed(before: Rollout, facts: Facts, told: str, plane: PlaneFacts) -> Rollout:
     reason = _cut(f"{told}{_said(plane, before.revision)}")
     if facts.deployment.rollout.on_failure is OnFailure.PAUSE:
-        return replace(before, halt=Halt.FAILURE, reason=reason)
+        # The plane starts a candidate no more that it was told of all the time; told of it anew,
+        # once the rollout is resumed, it does.
+        return replace(_released(before, facts), halt=Halt.FAILURE, reason=reason)
     return rolled_back(before, reason, facts.now)
 
 
@@ -371,10 +418,6 @@ def _complete(before: Rollout, facts: Facts, reason: str) -> Rollout:
 def _said(plane: PlaneFacts, revision: int) -> str:
     fault = plane.fault(revision)
     return f": {fault}" if fault else ""
-
-
-def _names(planes: list[PlaneFacts]) -> str:
-    return ", ".join(one.name for one in planes[:3]) + (" and more" if len(planes) > 3 else "")
 
 
 def _cut(text: str) -> str:

@@ -18,11 +18,13 @@ class PlaneFacts:
     """One plane's part in a deployment: what it is to hold (`targets`, by pool) and what it shows.
 
     `told` is the revision it was last told, 0 when it was told of no replica. `settled`: it holds
-    what it was last told. `free` accelerators are those of each pool that no replica holds.
+    what it was last told. `free` accelerators are those of each pool that no replica holds. It is
+    in its state `since` then.
     """
 
     name: str
     state: PlaneState
+    since: datetime
     understands: bool
     settled: bool
     told: int
@@ -34,6 +36,11 @@ class PlaneFacts:
     def is_connected(self) -> bool:
         """Say whether what it shows is of now."""
         return self.state is PlaneState.CONNECTED
+
+    @property
+    def is_away(self) -> bool:
+        """Say whether it may well serve while nobody here knows what it does."""
+        return self.state not in (PlaneState.CONNECTED, PlaneState.LOST)
 
     @property
     def target(self) -> int:
@@ -59,7 +66,7 @@ class PlaneFacts:
         """Return how often a replica of the revision that does not serve failed in a row."""
         return max(
             (
-                one.restarts + (one.state is ReplicaState.FAILED)
+                _in_a_row(one) + (one.state is ReplicaState.FAILED)
                 for one in self.of(revision, ReplicaState.FAILED, ReplicaState.STARTING)
             ),
             default=0,
@@ -107,6 +114,14 @@ class Facts:
         return sum(one.ready(revision) for one in self.planes)
 
 
+def _in_a_row(one: ObservedReplica) -> int:
+    """Return the failures in a row before its present start.
+
+    A plane of a release before tells only all there ever were: better a rollout waits for nothing.
+    """
+    return one.restarts if one.failures is None else one.failures
+
+
 def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
     """Return the facts of every deployment that is wanted."""
     wanted: dict[str, dict[str, int]] = {}
@@ -132,7 +147,7 @@ def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
                 name,
                 said[plane.name],
                 targets.get(plane.name, {}),
-                conditions[plane.name].state,
+                conditions[plane.name],
                 free,
             )
             for plane in _ordered(snapshot, order, {*places.get(name, ()), *targets})
@@ -199,9 +214,10 @@ def _part(
     deployment: str,
     said: _Said,
     targets: Mapping[str, int],
-    state: PlaneState,
+    condition: PlaneCondition,
     free: Mapping[str, int],
 ) -> PlaneFacts | None:
+    state = condition.state
     report, desired = plane.link.report, said.desired
     replicas = said.replicas.get(deployment, ())
     assigned = said.assignments.get(deployment)
@@ -218,6 +234,7 @@ def _part(
     return PlaneFacts(
         name=plane.name,
         state=state,
+        since=condition.since,
         understands=understands,
         settled=settled,
         told=assigned.deployment.revision.number if assigned and held else 0,

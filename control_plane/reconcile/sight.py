@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 from control_plane.reconcile.missing import Missing, look_for
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for, with_regions
-from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
+from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Removed, Snapshot
 from control_plane.store.engine import Database
+from control_plane.store.leases import list_leases
 from control_plane.store.snapshot import StoreSnapshot, renew
-from control_plane.store.values import StoredDesired, StoredEntry
+from control_plane.store.values import StoredDesired, StoredEntry, StoredRemoval
 from skerry.fleet.catalogue import Region, RegisteredModel
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.digests import Digests
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PlaneReport
+from skerry.fleet.observation import PlaneReport, PlaneState
 from skerry.fleet.profile import Profile, Profiles
 from skerry.fleet.rollout import Stage
 from skerry.plumbing.clock import Clock
@@ -69,10 +71,16 @@ class Sight:
         self._profiles: Profiles = {}
         self._registered: tuple[RegisteredModel, ...] = ()
         self._digests: Digests = {}
+        self._heard_at: dict[str, datetime] = {}
+        self._recalled: frozenset[str] = frozenset()
+        self._age_seconds = 0.0
+        self._removals: tuple[StoredRemoval, ...] = ()
+        self._removed: tuple[Removed, ...] = ()
 
     async def look(self) -> Snapshot:
         """Return the fleet as stored and as heard, at one `now`."""
         stored = self._stored = await self._database.run_read(renew, self._stored)
+        await self._recall(stored)
         now = self._clock.now()
         return Snapshot(
             now=now,
@@ -91,7 +99,23 @@ class Sight:
             digests=self._digests_of(stored.base_models),
             rollouts=stored.rollouts,
             revisions=stored.rolled.revisions,
+            removed=self._removed_of(stored.removals),
         )
+
+    async def _recall(self, stored: StoreSnapshot) -> None:
+        """Read when planes that were not heard in this run were heard last.
+
+        Once for all of them: nobody but us writes it while we lead.
+        """
+        age, unheard = self._links.since_start_seconds, _unheard(stored, self._links)
+        if age < self._age_seconds:  # another term of ours: somebody else led meanwhile
+            self._recalled = frozenset()
+        self._age_seconds = age
+        if unheard <= self._recalled:
+            return
+        leases = await self._database.run_read(list_leases)
+        self._heard_at = {name: lease.heard_at for name, lease in leases.items()}
+        self._recalled = unheard
 
     def _policy_for(self, regions: tuple[Region, ...]) -> ReconcilePolicy:
         """Return the policy with what regions tell; the same value while they do not move."""
@@ -112,6 +136,20 @@ class Sight:
             self._registered = registered
             self._digests = {one.uri: one.sha256 for one in registered if one.sha256}
         return self._digests
+
+    def _removed_of(self, removals: tuple[StoredRemoval, ...]) -> tuple[Removed, ...]:
+        """Return what was removed; the same value while nothing more was."""
+        if removals is not self._removals:
+            self._removals = removals
+            self._removed = tuple(
+                Removed(
+                    deployment=one.deployment,
+                    last_revision=one.last_revision,
+                    removed_at=one.removed_at,
+                )
+                for one in removals
+            )
+        return self._removed
 
     def _desired(self, stored: StoreSnapshot) -> tuple[DesiredState, ...]:
         """Return what every plane was told; only what it was told anew is decoded again."""
@@ -147,6 +185,7 @@ class Sight:
                 link=self._links.view(name),
                 nodes_digest=plane.nodes_digest,
                 missing=self._missing.of(name),
+                heard_at=self._heard_at.get(name),
             )
             for name, plane in known.items()
         ]
@@ -163,6 +202,17 @@ class Sight:
             if report.identity.name not in known
         ]
         return tuple(sorted(views, key=lambda view: view.name))
+
+
+def _unheard(stored: StoreSnapshot, links: LiveLinks) -> frozenset[str]:
+    """Return the planes that are not lost and of which nothing was heard in this run."""
+    heard = {report.identity.name for report in links.reports()}
+    return frozenset(
+        plane.identity.name
+        for plane in stored.planes
+        if plane.identity.name not in heard
+        and (plane.condition is None or plane.condition.state is not PlaneState.LOST)
+    )
 
 
 def _demands(stored: StoreSnapshot) -> tuple[Demand, ...]:

@@ -35,11 +35,13 @@ class LinkView:
 
     `silent_seconds` is measured on the monotonic clock since the last message, or since the start
     of this control plane when none came; `report` None means not heard, never "empty".
+    `report_age_seconds` is how long ago it came in, None where that is not known.
     """
 
     connected: bool
     silent_seconds: float
     report: PlaneReport | None = None
+    report_age_seconds: float | None = None
     nack: str = ""
 
 
@@ -55,6 +57,8 @@ class PlaneView:
     nodes_digest: str | None = None  # of its nodes as they are stored
     # Known pools that its reports have left out without a break, and for how many seconds.
     missing: tuple[tuple[str, float], ...] = ()
+    # Of a plane that was not heard in this run: when it was heard last, as far as that is stored.
+    heard_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -95,6 +99,15 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A deployment that is known to have been removed, and the highest revision it ever had."""
+
+    deployment: Deployment
+    last_revision: int
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The fleet at `now`; `since_start_seconds` on the monotonic clock decides the grace."""
 
@@ -114,6 +127,7 @@ class Snapshot:
     digests: Digests = field(default_factory=dict)
     rollouts: tuple[Rollout, ...] = ()
     revisions: Revisions = field(default_factory=dict)
+    removed: tuple[Removed, ...] = ()
     # Found by name, for fleets in which to look through all for each is thousands by thousands.
     _planes: Mapping[str, PlaneView] = field(init=False, repr=False, compare=False)
     _desired: Mapping[str, DesiredState] = field(init=False, repr=False, compare=False)

@@ -26,7 +26,7 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
         AdoptedDeployment(
             deployment=truth.deployment,
             revisions=_revisions(name, truth, facts.told),
-            deleting=truth.deleting,
+            deleting=truth.deleting or name in found.takers,
         )
         for name, truth in found.truths.items()
         if name not in stored
@@ -34,12 +34,6 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
         or (truth.deleting and not stored[name].deleting)
     )
     planes = tuple(_plane(sight, facts.told) for sight in found.planes if sight.is_ahead)
-    taken = {one.deployment.revision.base_model.served_name for one in deployments}
-    superseded = tuple(
-        name
-        for name, demand in sorted(stored.items())
-        if name not in found.truths and demand.deployment.revision.base_model.served_name in taken
-    )
     policies = {name: truth.deployment.policy for name, truth in found.truths.items()}
     return Adoption(
         terms=inferred_terms(policies, facts.told.values()),
@@ -51,9 +45,10 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
             if name not in stored or _asked(stored[name]) <= truth.deployment.revision.number
         ),
         deployments=deployments,
-        superseded=superseded,
+        superseded=tuple(found.takers),
         planes=planes,
         placements=_placements(facts, planes, found),
+        quarantined=tuple(sorted({one.deployment for one in found.quarantined})),
         epoch_floor=found.epoch_floor,
         summary=_summary(deployments, planes),
         details={
@@ -103,15 +98,17 @@ def _placements(
 ) -> tuple[Placement, ...]:
     """Return the placements: those of planes that told as they hold them, others as stored."""
     snapshot = facts.snapshot
-    counts = {(p.deployment, p.pool): p for p in snapshot.placements}
+    told = {one.plane for one in planes if one.payload}
+    counts = {
+        (p.deployment, p.pool): p
+        for p in snapshot.placements
+        if p.pool.partition(SEPARATOR)[0] not in told
+    }
     known = {d.deployment.name for d in snapshot.demands} | set(found.truths)
     for adopted in planes:
         answer = facts.told.get(adopted.plane)
         state = answer.state if answer and adopted.payload else None
         held = _held(state) if state is not None else _runs(facts, adopted.plane, known)
-        if state is not None:
-            there = f"{adopted.plane}{SEPARATOR}"
-            counts = {key: p for key, p in counts.items() if not key[1].startswith(there)}
         for (deployment, pool), count in held.items():
             before = counts.get((deployment, pool))
             if before is None or count > before.count:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from control_plane.reconcile.leftovers import leftovers
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from control_plane.recovery.served import Claim, takers_of
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.digests import split_digest
@@ -97,7 +99,8 @@ class Assessment:
     """How the database compares with the planes; `reason` is empty when nothing is to recover.
 
     `to_ask` are planes whose whole desired state is needed; `epoch_floor` is what the epoch must
-    rise above, 0 when ours already is. `truths` are by deployment.
+    rise above, 0 when ours already is. `truths` are by deployment; `takers` have, by deployment
+    that loses its served name, the one that has it by now.
     """
 
     reason: str = ""
@@ -108,6 +111,7 @@ class Assessment:
     to_ask: tuple[str, ...] = ()
     epoch_floor: int = 0
     truths: Mapping[str, Truth] = field(default_factory=dict)
+    takers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_recovering(self) -> bool:
@@ -150,6 +154,7 @@ def assess(facts: Facts) -> Assessment:
         and (state := _told(facts, sight.plane)) is not None
     }
     truths = _truths(told)
+    takers = takers_of(_claims(snapshot, told, truths))
     quarantined = quarantined_in(snapshot, truths)
     missing = tuple(sorted(s.plane for s in ahead if s.plane not in facts.told))
     return Assessment(
@@ -157,7 +162,7 @@ def assess(facts: Facts) -> Assessment:
         planes=sights,
         differences=(
             *_plane_differences(ahead, facts),
-            *_deployment_differences(snapshot, told, truths),
+            *_deployment_differences(snapshot, told, truths, takers),
             *_quarantine_conflicts(quarantined),
         ),
         quarantined=quarantined,
@@ -168,11 +173,14 @@ def assess(facts: Facts) -> Assessment:
         to_ask=missing,
         epoch_floor=_epoch_floor(snapshot, ahead, facts.epoch),
         truths=truths,
+        takers=takers,
     )
 
 
 def same_but_for_digests(one: Deployment, other: Deployment) -> bool:
     """Say whether two specs are one, whatever contents the catalogue had added to either."""
+    if one is other:  # most of the thousands that are compared
+        return True
     return _bare(one) == _bare(other)
 
 
@@ -244,25 +252,36 @@ def _truth(holders: list[tuple[DesiredState, Assignment]]) -> Truth:
 
     Generations of different planes say nothing of each other.
     """
-    agreed = Counter(_newest(assignment) for _, assignment in holders)
+    specs = [_newest(assignment) for _, assignment in holders]
+    agreed = _agreed(specs)
 
-    def order(holder: tuple[DesiredState, Assignment]) -> tuple[int, int, int, str]:
-        state, assignment = holder
-        newest = _newest(assignment)
-        return newest.revision.number, state.version.epoch, agreed[newest], state.plane
+    def order(index: int) -> tuple[int, int, int, str]:
+        state, newest = holders[index][0], specs[index]
+        return newest.revision.number, state.version.epoch, agreed[id(newest)], state.plane
 
-    _, chosen = max(holders, key=order)
     return Truth(
-        deployment=_newest(chosen),
+        deployment=specs[max(range(len(specs)), key=order)],
         # Once an operator wanted its end, a plane that has not heard of it is merely late.
         deleting=any(assignment.tombstone for _, assignment in holders),
         holders=tuple(state.plane for state, _ in holders),
     )
 
 
+def _agreed(specs: list[Deployment]) -> Mapping[int, int]:
+    """Return by the id of each how many equal it; to hash one takes long, and most are the same."""
+    distinct = {id(one): one for one in specs}
+    times = Counter(map(id, specs))
+    agreed: Counter[Deployment] = Counter()
+    for key, one in distinct.items():
+        agreed[one] += times[key]
+    return {key: agreed[one] for key, one in distinct.items()}
+
+
 def _newest(assignment: Assignment) -> Deployment:
     """Return the deployment at the newest revision it was told, that of a rollout under way."""
     newest = max(assignment.revisions, key=lambda revision: revision.number)
+    if newest is assignment.deployment.revision:
+        return assignment.deployment
     return replace(assignment.deployment, revision=newest)
 
 
@@ -288,39 +307,74 @@ def _plane_differences(ahead: list[PlaneSight], facts: Facts) -> list[Difference
     return found
 
 
-def _deployment_differences(
+def _claims(
     snapshot: Snapshot, told: Mapping[str, DesiredState], truths: Mapping[str, Truth]
+) -> Iterable[Claim]:
+    """Return who has which served name once what planes hold is taken in."""
+    stored = {demand.deployment.name: demand for demand in snapshot.demands}
+    for name in sorted({*stored, *truths}):
+        held, truth = stored.get(name), truths.get(name)
+        if truth is not None and (held is None or is_behind(held.deployment, truth)):
+            known = truth.deployment
+        else:
+            assert held is not None, "it is stored, or a plane told of it"
+            known = held.deployment
+        holders = truth.holders if truth is not None else ()
+        yield Claim(
+            deployment=name,
+            served_name=known.revision.base_model.served_name,
+            deleting=any(one.deleting for one in (held, truth) if one is not None),
+            stored=held is not None,
+            told=truth is not None,
+            epoch=max((told[plane].version.epoch for plane in holders), default=0),
+            holders=len(holders),
+        )
+
+
+def _deployment_differences(
+    snapshot: Snapshot,
+    told: Mapping[str, DesiredState],
+    truths: Mapping[str, Truth],
+    takers: Mapping[str, str],
 ) -> list[Difference]:
     found = []
     stored = {demand.deployment.name: demand for demand in snapshot.demands}
     for name, truth in truths.items():
         held = stored.get(name)
-        if message := _unlike(held.deployment if held else None, truth):
+        goes = truth.deleting or (held is not None and held.deleting)
+        if name in takers and not goes:
+            found.append(_superseded(name, takers[name]))
+        elif message := _unlike(held.deployment if held else None, truth):
             outcome = f"taken in from {_some(truth.holders)}"
             found.append(_of(name, Resolution.ADOPT, message, outcome))
         elif held is not None and truth.deleting and not held.deleting:
             message = "the planes were told that it goes"
             found.append(_of(name, Resolution.ADOPT, message, "it goes on being deleted"))
-        if others := _rivals(name, truth, told):
+        specs = _specs(name, truth, told)
+        if others := _rivals(specs, truth, told):
             message = (
                 f"{_some(others)} hold another spec of revision {truth.deployment.revision.number}"
-                f" than {_some(_agreeing(name, truth, told))}, and neither is known to be newer"
+                f" than {_some(_agreeing(specs, truth))}, and neither is known to be newer"
             )
             outcome = "that of the most planes is taken in; apply it again to change it"
             found.append(_of(name, Resolution.CONFLICT, message, outcome))
-    served = {t.deployment.revision.base_model.served_name: t for t in truths.values()}
+    running = _running(snapshot)
     for name, held in sorted(stored.items()):
-        if not told or name in truths or held.deleting or _runs(snapshot, name):
+        if not told or name in truths or held.deleting:
             continue
-        message = "no plane that holds more than the database names it: it was removed since"
-        taker = served.get(held.deployment.revision.base_model.served_name)
-        outcome = (
-            f"deleted: {taker.deployment.name} has its served name by now"
-            if taker
-            else "kept as the database has it, and placed again; delete it if it was to go"
-        )
-        found.append(_of(name, Resolution.CONFLICT, message, outcome))
+        if name in takers:
+            found.append(_superseded(name, takers[name]))
+        elif name not in running:
+            message = "no plane that holds more than the database names it: it was removed since"
+            outcome = "kept as the database has it, and placed again; delete it if it was to go"
+            found.append(_of(name, Resolution.CONFLICT, message, outcome))
     return found
+
+
+def _superseded(name: str, taker: str) -> Difference:
+    """Return what becomes of a deployment whose served name passed on: only one can have it."""
+    message = f"{taker} has its served name by now: it was removed since"
+    return _of(name, Resolution.CONFLICT, message, f"deleted: {taker} is served by that name")
 
 
 def _unlike(held: Deployment | None, truth: Truth) -> str:
@@ -343,20 +397,21 @@ def is_behind(held: Deployment | None, truth: Truth) -> bool:
     return bool(_unlike(held, truth))
 
 
-def _rivals(name: str, truth: Truth, told: Mapping[str, DesiredState]) -> tuple[str, ...]:
+def _rivals(
+    specs: list[tuple[str, Deployment]], truth: Truth, told: Mapping[str, DesiredState]
+) -> tuple[str, ...]:
     """Return the planes that hold another spec, which nothing says is the older one."""
-    chosen_epoch = max(told[plane].version.epoch for plane in _agreeing(name, truth, told))
+    chosen_epoch = max(told[plane].version.epoch for plane in _agreeing(specs, truth))
     return tuple(
         plane
-        for plane, spec in _specs(name, truth, told)
+        for plane, spec in specs
         if spec.revision.number == truth.deployment.revision.number
         and told[plane].version.epoch >= chosen_epoch
         and not same_but_for_digests(spec, truth.deployment)
     )
 
 
-def _agreeing(name: str, truth: Truth, told: Mapping[str, DesiredState]) -> tuple[str, ...]:
-    specs = _specs(name, truth, told)
+def _agreeing(specs: list[tuple[str, Deployment]], truth: Truth) -> tuple[str, ...]:
     return tuple(plane for plane, spec in specs if same_but_for_digests(spec, truth.deployment))
 
 
@@ -371,28 +426,32 @@ def _specs(
     ]
 
 
-def _runs(snapshot: Snapshot, deployment: str) -> bool:
-    return any(
-        replica.deployment == deployment
+def _running(snapshot: Snapshot) -> set[str]:
+    return {
+        replica.deployment
         for plane in snapshot.planes
         if plane.link.report is not None
         for replica in plane.link.report.replicas
-    )
+    }
 
 
 def quarantined_in(
     snapshot: Snapshot, truths: Mapping[str, Truth] = _NO_TRUTHS
 ) -> tuple[Quarantined, ...]:
-    """Return replicas that no spec is known of, ours or a plane's."""
+    """Return replicas that no spec is known of, ours or a plane's, nor that they were to go."""
     newest = {d.deployment.name: d.deployment.revision.number for d in snapshot.demands}
     for name, truth in truths.items():
         newest[name] = max(newest.get(name, 0), truth.deployment.revision.number)
+    removed = {
+        (plane, one.deployment.name) for plane, here in leftovers(snapshot).items() for one in here
+    }
     unknown = Counter(
         (plane.name, replica.deployment, replica.revision)
         for plane in snapshot.planes
         if plane.link.report is not None
         for replica in plane.link.report.replicas
         if replica.revision > newest.get(replica.deployment, 0)
+        and (plane.name, replica.deployment) not in removed
     )
     return tuple(
         Quarantined(plane=plane, deployment=name, revision=revision, replicas=count)

@@ -1,6 +1,7 @@
 """A recovery under way: asks planes what they hold, keeps what they told, ends it once.
 
-The reconcile loop asks each turn whether it may go on; the API shows and approves.
+The reconcile loop asks each turn whether it may go on; the API shows and approves. What is computed
+over the whole fleet is computed aside, as the loop's own turns are: heartbeats go on meanwhile.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from control_plane import instruments
+from control_plane.reconcile.pace import aside
 from control_plane.reconcile.snapshot import Snapshot
 from control_plane.recovery.adopt import adoption_of
 from control_plane.recovery.assess import (
@@ -24,8 +26,10 @@ from control_plane.recovery.assess import (
 )
 from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
+from control_plane.store.leadership import leading_epoch
 from control_plane.store.recovery import end_recovery, epoch_before_next, restored_because
 from control_plane.store.requests import Asked
+from control_plane.store.values import Adoption
 from skerry.fleet.desired import TELLS_HELD
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -45,11 +49,15 @@ class Planes(Protocol):
     """The link, as far as planes are asked what they hold."""
 
     def ask(self, plane: str) -> None:
-        """Have the plane tell all that it holds, at its next heartbeat."""
+        """Have the plane tell all that it holds, at a heartbeat once it is its turn."""
+        ...
+
+    def read(self) -> None:
+        """Make values of what planes answered; safe in a thread, answers may come meanwhile."""
         ...
 
     def told(self) -> Mapping[str, Told]:
-        """Return what planes told since they were asked, by plane."""
+        """Return what planes told since they were asked, as far as it was read, by plane."""
         ...
 
     def forget(self) -> None:
@@ -68,9 +76,14 @@ class RecoveryStatus:
     etag: str = ""
 
 
-@dataclass(slots=True)
-class _UnderWay:
-    since: datetime
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one look at the fleet found; computed aside, and put in place as a whole."""
+
+    facts: Facts
+    found: Assessment
+    quarantined: tuple[Quarantined, ...]
+    etag: str
 
 
 class Recovery:
@@ -82,21 +95,24 @@ class Recovery:
         self._planes = planes
         self._clock = clock
         self._mark: str | None = None
-        self._facts: Facts | None = None
-        self._found = Assessment()
-        self._under_way: _UnderWay | None = None
+        self._look: _Look | None = None
+        self._since: datetime | None = None
         self._lock = asyncio.Lock()
+        self._is_ending_epoch = False
         self._has_ended_epoch = False
 
     @property
     def is_under_way(self) -> bool:
         """Say whether nothing may be placed, pushed or changed by operators."""
-        return self._under_way is not None
+        return self._since is not None
 
     @property
     def has_ended_epoch(self) -> bool:
-        """Say whether this term was ended for the next one to be above every epoch seen."""
-        return self._has_ended_epoch
+        """Say whether this term was ended for the next one to be above every epoch seen.
+
+        True from before that is stored: others see the epoch's end as soon as it is.
+        """
+        return self._has_ended_epoch or self._is_ending_epoch
 
     async def holds(self, snapshot: Snapshot, epoch: int) -> bool:
         """Say whether the loop must wait, after doing what there is to do about it.
@@ -104,15 +120,18 @@ class Recovery:
         Raises StaleGeneration where another control plane leads, or nobody until the next epoch.
         """
         async with self._lock:
+            if self._is_ending_epoch:  # and whoever approved that went away meanwhile
+                leading = await self._database.run_read(leading_epoch)
+                self._has_ended_epoch, self._is_ending_epoch = leading != epoch, False
             self._check_epoch()
             if self._mark is None:
                 self._mark = await self._database.run_read(restored_because)
-            self._look(snapshot, epoch)
-            if self._under_way is None:
+            look = await self._look_at(snapshot, epoch)
+            if self._since is None:
                 return False
-            if self._found.may_end:
+            if look.found.may_end:
                 write = WriteContext(epoch=epoch, actor=ACTOR, now=self._clock.now())
-                await self._end(write, None)
+                await self._end(look, write, None)
                 self._check_epoch()
             return True
 
@@ -122,57 +141,64 @@ class Recovery:
         Conflict when `etag` is not empty and it is another one by now.
         """
         async with self._lock:
-            if self._under_way is None:
+            if self._since is None or self._look is None:
                 await self._database.run(end_recovery, write, None, asked)
                 return
-            if etag and etag != self.status().etag:
+            if etag and etag != self._look.etag:
                 raise Conflict(
                     "the recovery has gone on since it was looked at; look again and approve that",
                     field="etag",
                 )
-            await self._end(write, asked)
+            await self._end(self._look, write, asked)
 
     def status(self) -> RecoveryStatus:
         """Return how far the recovery is."""
-        facts, under_way = self._facts, self._under_way
-        if facts is None:
+        look = self._look
+        if look is None:
             return RecoveryStatus(found=Assessment())
-        if under_way is None:
-            return RecoveryStatus(found=Assessment(), quarantined=quarantined_in(facts.snapshot))
-        floor = self._found.epoch_floor
+        if self._since is None:
+            return RecoveryStatus(found=Assessment(), quarantined=look.quarantined)
+        floor = look.found.epoch_floor
         return RecoveryStatus(
-            found=self._found,
-            quarantined=self._found.quarantined,
-            since=under_way.since,
-            next_epoch=epoch_before_next(facts.epoch, floor) + 1 if floor else 0,
-            etag=_etag(self._found),
+            found=look.found,
+            quarantined=look.quarantined,
+            since=self._since,
+            next_epoch=epoch_before_next(look.facts.epoch, floor) + 1 if floor else 0,
+            etag=look.etag,
         )
 
-    def _look(self, snapshot: Snapshot, epoch: int) -> None:
-        told = dict(self._planes.told())
-        for plane in snapshot.planes:
-            report = plane.link.report
-            if report is not None and TELLS_HELD not in report.features:
-                told[plane.name] = Told(plane=plane.name, state=None)
-        self._facts = Facts(snapshot=snapshot, epoch=epoch, told=told, mark=self._mark or "")
-        self._found = assess(self._facts)
-        instruments.RECOVERING.set(1 if self._found.is_recovering else 0)
-        if not self._found.is_recovering:
-            if self._under_way is not None:
+    async def _look_at(self, snapshot: Snapshot, epoch: int) -> _Look:
+        await aside(snapshot, self._planes.read)
+        told, mark = dict(self._planes.told()), self._mark or ""
+        look = self._look = await aside(snapshot, _looked, snapshot, epoch, told, mark)
+        instruments.RECOVERING.set(1 if look.found.is_recovering else 0)
+        if not look.found.is_recovering:
+            if self._since is not None:
                 self._forget()
-            return
-        if self._under_way is None:
-            self._under_way = _UnderWay(since=self._clock.now())
-            _log.warning("recovery.began", reason=self._found.reason)
-        for name in self._found.to_ask:
+            return look
+        if self._since is None:
+            self._since = self._clock.now()
+            _log.warning("recovery.began", reason=look.found.reason)
+        for name in look.found.to_ask:
             self._planes.ask(name)
+        return look
 
-    async def _end(self, write: WriteContext, asked: Asked | None) -> None:
-        facts, found = self._facts, self._found
-        assert facts is not None, "there is a recovery only of what was looked at"
-        adoption = adoption_of(facts, found)
-        await self._database.run(end_recovery, write, adoption, asked)
-        conflicts = sum(d.resolution is Resolution.CONFLICT for d in found.differences)
+    async def _end(self, look: _Look, write: WriteContext, asked: Asked | None) -> None:
+        adoption = await aside(look.facts.snapshot, adoption_of, look.facts, look.found)
+        # Who approves may go away before it is known here what was stored: the next look asks.
+        self._is_ending_epoch, self._mark = bool(adoption.epoch_floor), None
+        try:
+            await self._database.run(end_recovery, write, adoption, asked)
+        except Exception:
+            self._is_ending_epoch = False
+            raise
+        self._note_end(look, write, adoption)
+
+    def _note_end(self, look: _Look, write: WriteContext, adoption: Adoption) -> None:
+        self._has_ended_epoch, self._is_ending_epoch = bool(adoption.epoch_floor), False
+        self._mark = ""
+        self._forget()
+        conflicts = sum(d.resolution is Resolution.CONFLICT for d in look.found.differences)
         _log.warning(
             "recovery.ended",
             by=write.actor,
@@ -181,18 +207,28 @@ class Recovery:
             conflicts=conflicts,
             epoch_floor=adoption.epoch_floor,
         )
-        self._mark = ""
-        self._has_ended_epoch = bool(adoption.epoch_floor)
-        self._forget()
 
     def _check_epoch(self) -> None:
         if self._has_ended_epoch:
             raise StaleGeneration("this epoch ended with the recovery; the next one goes on")
 
     def _forget(self) -> None:
-        self._under_way, self._found = None, Assessment()
+        self._since = None
         self._planes.forget()
         instruments.RECOVERING.set(0)
+
+
+def _looked(snapshot: Snapshot, epoch: int, told: dict[str, Told], mark: str) -> _Look:
+    """Return what a look at the fleet finds, with what planes told that can tell."""
+    for plane in snapshot.planes:
+        report = plane.link.report
+        if report is not None and TELLS_HELD not in report.features:
+            told[plane.name] = Told(plane=plane.name, state=None)
+    facts = Facts(snapshot=snapshot, epoch=epoch, told=told, mark=mark)
+    found = assess(facts)
+    if not found.is_recovering:
+        return _Look(facts=facts, found=found, quarantined=quarantined_in(snapshot), etag="")
+    return _Look(facts=facts, found=found, quarantined=found.quarantined, etag=_etag(found))
 
 
 def _etag(found: Assessment) -> str:

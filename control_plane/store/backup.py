@@ -50,7 +50,7 @@ from control_plane.store.columns import UtcTime
 from control_plane.store.engine import parse_url
 from control_plane.store.faults import translated
 from control_plane.store.fencing import WriteContext
-from control_plane.store.leadership import current_leadership
+from control_plane.store.leadership import current_leadership, hold_leadership
 from skerry.plumbing.errors import Conflict, Corrupt, Infeasible, NotFound
 
 # A desired state is up to 4 MiB, so rows are fetched and written a few at a time.
@@ -133,13 +133,15 @@ def restore_backup(path: Path, restoring: Restoring) -> VerifiedBackup:
     """
     with _scratch(path) as (scratch, backup):
         found = _verified(scratch, backup)
+        _refuse_before(restoring)
         schema.upgrade(restoring.url)
         with _snapshot(scratch) as source, _writing(restoring.url) as target:
             # First, and until the end: nobody leads meanwhile.
-            epoch = _leading_epoch(target)
+            with Session(target) as session:
+                epoch = hold_leadership(session)
             _refuse_led(target)
             if not restoring.force:
-                _refuse_filled(target)
+                _refuse_filled(target, tables.metadata)
             _copy(source, target)
             _mark_restored(target, restoring, backup, max(epoch, backup.header.epoch) + 1)
     return found
@@ -247,9 +249,17 @@ def _mark_restored(
         session.flush()
 
 
-def _leading_epoch(connection: Connection) -> int:
-    query = select(tables.leadership.c.epoch).with_for_update()
-    return int(connection.execute(query).scalar_one())
+def _refuse_before(restoring: Restoring) -> None:
+    """Raise what a restore would, before it changes anything; its schema too is somebody's."""
+    if schema.current(restoring.url) is None:
+        return
+    schema.refuse_newer(restoring.url)
+    with _snapshot(restoring.url) as connection:
+        there = _reflected(connection)
+        if tables.leadership_terms.name in there.tables:  # a release before had no terms
+            _refuse_led(connection)
+        if not restoring.force:
+            _refuse_filled(connection, there)
 
 
 def _refuse_led(connection: Connection) -> None:
@@ -263,8 +273,8 @@ def _refuse_led(connection: Connection) -> None:
         )
 
 
-def _refuse_filled(connection: Connection) -> None:
-    for table in tables.metadata.sorted_tables:
+def _refuse_filled(connection: Connection, there: MetaData) -> None:
+    for table in there.sorted_tables:
         if table.name in _COUNTERS:
             continue
         if connection.execute(select(func.count()).select_from(table)).scalar_one():

@@ -2,7 +2,8 @@
 
 A term says until when nobody else may take it, by the database's clock. The fence is the epoch
 alone: who was paused past its term, and renews or writes after another took over, has no effect.
-Locks are taken in one order everywhere: the term, the epoch, the counter of changes.
+Locks are taken in one order everywhere: the term, the epoch, the counter of changes; who ends its
+own epoch, after a long transaction, does not wait for the term (`end_epoch`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ __all__ = [
     "acquire",
     "check_epoch",
     "current_leadership",
+    "end_epoch",
     "give_up",
+    "hold_epoch",
+    "hold_leadership",
     "leading_epoch",
     "renew",
     "take_leadership",
@@ -102,6 +106,32 @@ def give_up(session: Session, epoch: int, holder: str, now: datetime) -> bool:
     effect = Effect(before={"epoch": epoch, "holder": holder})
     append_change(session, write, "leadership.given-up", _subject(holder), f"epoch {epoch}", effect)
     return True
+
+
+def hold_leadership(session: Session) -> int:
+    """Have nobody acquire or write until this transaction ends; return the epoch that leads."""
+    session.execute(select(tables.leadership_terms.c.epoch).with_for_update())
+    return int(session.execute(select(tables.leadership.c.epoch).with_for_update()).scalar_one())
+
+
+def hold_epoch(session: Session, epoch: int) -> None:
+    """Keep the epoch for ourselves alone until this transaction ends, which may then end it.
+
+    Before anything else: of two that share the lock first neither could have it alone later.
+    Raises StaleGeneration like `check_epoch`.
+    """
+    session.execute(select(tables.leadership.c.epoch, gives_way(session)).with_for_update())
+    check_epoch(session, epoch)
+
+
+def end_epoch(session: Session, next_above: int) -> None:
+    """Depose ourselves, who hold the epoch: the next one is above `next_above`."""
+    row, term = tables.leadership, tables.leadership_terms
+    # Whoever has the term's row takes the term over, and waits for our epoch's; or renews ours,
+    # which ends by itself then. Neither is waited for.
+    mine = select(term.c.id).with_for_update(skip_locked=True).scalar_subquery()
+    session.execute(update(term).where(term.c.id.in_(mine)).values(expires_at=None))
+    session.execute(update(row).values(epoch=next_above))
 
 
 def leading_epoch(session: Session) -> int:

@@ -1,6 +1,6 @@
 """Planes as they last reported themselves, and how the control plane judges them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -144,13 +144,18 @@ def _judge(
         append_change(session, write, kind, _subject(plane), condition.reason, effect)
 
 
-def list_planes(session: Session) -> tuple[StoredPlane, ...]:
-    """Return every plane with its pools, by name."""
+def list_planes(session: Session, names: Collection[str] | None = None) -> tuple[StoredPlane, ...]:
+    """Return every plane with its pools, by name; or those of these names."""
     shapes: dict[str, list[PoolShape]] = {}
-    pools = tables.pools
-    for row in session.execute(select(pools).order_by(pools.c.name)).mappings():
+    planes, pools = tables.planes, tables.pools
+    of_pools = select(pools).order_by(pools.c.name)
+    of_planes = select(planes).order_by(planes.c.name)
+    if names is not None:
+        of_pools = of_pools.where(pools.c.plane.in_(names))
+        of_planes = of_planes.where(planes.c.name.in_(names))
+    for row in session.execute(of_pools).mappings():
         shapes.setdefault(row["plane"], []).append(row["shape"])
-    rows = session.execute(select(tables.planes).order_by(tables.planes.c.name)).mappings()
+    rows = session.execute(of_planes).mappings()
     return tuple(
         StoredPlane(
             identity=row["identity"],

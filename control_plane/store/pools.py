@@ -1,11 +1,11 @@
 """Pools: the shapes planes report, with the terms operators set."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
@@ -101,13 +101,13 @@ def get_terms(session: Session, pool: str, *, lock: bool = False) -> StoredTerms
 
 def get_pool(session: Session, name: str) -> StoredPool | None:
     """Return a reported pool; None while no plane has reported it."""
-    found = _load(session, name)
+    found = _load(session, tables.pools.c.name == name)
     return found[0] if found else None
 
 
-def list_pools(session: Session) -> tuple[StoredPool, ...]:
-    """Return every reported pool with its terms, by its fleet-wide id."""
-    return _load(session, None)
+def list_pools(session: Session, planes: Collection[str] | None = None) -> tuple[StoredPool, ...]:
+    """Return every reported pool with its terms, by its fleet-wide id; or those of these planes."""
+    return _load(session, None if planes is None else tables.pools.c.plane.in_(planes))
 
 
 def list_waiting_terms(session: Session) -> tuple[StoredTerms, ...]:
@@ -120,14 +120,14 @@ def list_waiting_terms(session: Session) -> tuple[StoredTerms, ...]:
     return tuple(sorted(found, key=lambda terms: terms.pool))
 
 
-def _load(session: Session, name: str | None) -> tuple[StoredPool, ...]:
+def _load(session: Session, which: ColumnElement[bool] | None) -> tuple[StoredPool, ...]:
     pools, planes, told = tables.pools, tables.planes, tables.pool_terms
     joined = pools.join(planes, planes.c.name == pools.c.plane)
     joined = joined.outerjoin(told, told.c.pool == pools.c.name)
     query = select(planes.c.identity, pools.c.shape, told.c.terms, told.c.etag)
     query = query.select_from(joined).order_by(pools.c.name)
-    if name is not None:
-        query = query.where(pools.c.name == name)
+    if which is not None:
+        query = query.where(which)
     return tuple(
         StoredPool(
             pool=Pool(plane=row["identity"], shape=row["shape"], terms=row["terms"] or PoolTerms()),

@@ -12,10 +12,12 @@ from control_plane.store.catalogue import REGIONS, create_entry, find_entry
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.desired import get_desired, put_held, raise_generation
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.leadership import end_epoch, hold_epoch
 from control_plane.store.placements import replace_placements
 from control_plane.store.pools import get_terms, set_terms
+from control_plane.store.removals import forget_removals
 from control_plane.store.requests import Asked, answered, keep_told
-from control_plane.store.rollouts import list_rollouts, put_rollout
+from control_plane.store.rollouts import list_rollouts, put_rollouts
 from control_plane.store.values import AdoptedDeployment, AdoptedPlane, Adoption, Told
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
@@ -25,6 +27,7 @@ _DEPLOYMENT = TypeAdapter(Deployment)
 _ETAG_CHARACTERS = 16
 # Of one list in the change log; a thousand planes are megabytes otherwise.
 TOLD_MAX = 200
+_NOBODYS = " "  # no served name begins with a space
 
 
 def restored_because(session: Session) -> str:
@@ -45,6 +48,8 @@ def end_recovery(
     Without an adoption there was nothing to recover, which is recorded. With an `epoch_floor` the
     present epoch is over afterwards, and the next one is above it.
     """
+    if adoption is not None and adoption.epoch_floor:
+        hold_epoch(session, write.epoch)
     check_epoch(session, write.epoch)
     if asked is not None:
         if answered(session, write, asked) is not None:
@@ -54,13 +59,15 @@ def end_recovery(
     if adoption is None:
         append_change(session, write, "recovery.approved", subject, "there was nothing to recover")
         return True
-    _supersede(session, write, adoption.superseded)
-    _free_served_names(session, adoption.deployments)
+    superseded = frozenset(adoption.superseded)
+    written = {one.deployment.name for one in adoption.deployments}
+    _free_served_names(session, written | superseded)
     for one in adoption.deployments:
-        _put_deployment(session, write, one)
+        _put_deployment(session, write, one, has_name=one.deployment.name not in superseded)
+    _supersede(session, write, adoption.superseded)
     known = {rollout.deployment: rollout for rollout in list_rollouts(session)}
-    for rollout in adoption.rollouts:
-        put_rollout(session, write, rollout, known.get(rollout.deployment))
+    rolled = [(rollout, known.get(rollout.deployment)) for rollout in adoption.rollouts]
+    put_rollouts(session, write, rolled)
     for plane in adoption.planes:
         _put_plane(session, write, plane)
     for pool, terms in adoption.terms:
@@ -70,23 +77,30 @@ def end_recovery(
         if find_entry(session, REGIONS, region.name) is None:
             create_entry(session, write, REGIONS, region, "")
     replace_placements(session, write, adoption.placements, adoption.summary)
+    forget_removals(session, write, adoption.quarantined)
     session.execute(delete(tables.recovery))
     details = {name: list(told[:TOLD_MAX]) for name, told in adoption.details.items() if told}
     effect = Effect(after={**details, "epoch_floor": adoption.epoch_floor})
     append_change(session, write, "recovery.ended", subject, adoption.summary, effect)
     if adoption.epoch_floor:
-        _end_epoch(session, write, adoption.epoch_floor)
+        end_epoch(session, epoch_before_next(write.epoch, adoption.epoch_floor))
     return True
 
 
-def _put_deployment(session: Session, write: WriteContext, one: AdoptedDeployment) -> None:
+def _put_deployment(
+    session: Session, write: WriteContext, one: AdoptedDeployment, *, has_name: bool
+) -> None:
     """Store a deployment as planes hold it, under the revision's number that they know."""
     deployment, table = one.deployment, tables.deployments
-    _check_served_name(session, deployment)
+    served_name = deployment.revision.base_model.served_name
+    if has_name:
+        _check_served_name(session, deployment)
+    else:
+        served_name = f"{_NOBODYS}{deployment.name}"
     text = f"{write.epoch} {write.now.isoformat()} ".encode() + _DEPLOYMENT.dump_json(deployment)
     values = {
         "project": deployment.project,
-        "served_name": deployment.revision.base_model.served_name,
+        "served_name": served_name,
         "deployment": deployment,
         "etag": hashlib.sha256(text).hexdigest()[:_ETAG_CHARACTERS],
         "deleting": one.deleting,
@@ -116,21 +130,19 @@ def _put_revision(session: Session, write: WriteContext, name: str, revision: ob
     session.execute(insert(table).values(values))
 
 
-def _free_served_names(session: Session, deployments: Iterable[AdoptedDeployment]) -> None:
-    """Take the served names from those that are written anew, so that these can go round."""
+def _free_served_names(session: Session, names: Iterable[str]) -> None:
+    """Take the served names from deployments, so that these can go round."""
     table = tables.deployments
-    names = [one.deployment.name for one in deployments]
-    nobodys = literal(" ") + table.c.name  # no served name begins with a space
+    nobodys = literal(_NOBODYS) + table.c.name
     session.execute(update(table).where(table.c.name.in_(names)).values(served_name=nobodys))
 
 
 def _supersede(session: Session, write: WriteContext, names: Iterable[str]) -> None:
-    """Have deployments go whose served name another one has by now; nothing of them runs."""
+    """Have deployments go whose served name another one has by now."""
     table = tables.deployments
     for name in names:
         gone = update(table).where(table.c.name == name)
-        nobodys = literal(" ") + table.c.name
-        session.execute(gone.values(deleting=True, served_name=nobodys, updated_at=write.now))
+        session.execute(gone.values(deleting=True, updated_at=write.now))
         subject = full_name(DEFAULT_PROJECT, "deployments", name)
         told = "its served name is another deployment's by now"
         append_change(session, write, "deployment.deleting", subject, told)
@@ -158,13 +170,6 @@ def _put_plane(session: Session, write: WriteContext, one: AdoptedPlane) -> None
     # Above what the plane holds: its content is not known, so that must not look like ours.
     if held is None or held.version.generation <= one.version.generation:
         raise_generation(session, write, one.plane, one.version.generation + 1)
-
-
-def _end_epoch(session: Session, write: WriteContext, floor: int) -> None:
-    """Depose ourselves, the next leader's epoch being above the floor."""
-    row, term = tables.leadership, tables.leadership_terms
-    session.execute(update(term).values(expires_at=None))
-    session.execute(update(row).values(epoch=epoch_before_next(write.epoch, floor)))
 
 
 def _told(deployment: Deployment | None) -> object:

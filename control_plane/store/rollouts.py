@@ -1,6 +1,6 @@
 """How far each deployment's newest revision is: written by reconciliation, steered by operators."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import TypeAdapter
@@ -25,6 +25,9 @@ from skerry.fleet.rollout import (
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 
 _ROLLOUT = TypeAdapter(Rollout)
+# Of one transaction: an fsync each would take seconds where hundreds begin at once, as after a
+# start; the store has one thread, and whoever reads waits for so many.
+TOGETHER_MAX = 50
 PAIRS_OF_QUERY_MAX = 400  # both databases take fewer bound values than a large fleet has revisions
 
 
@@ -36,16 +39,29 @@ class Steer(StrEnum):
     UNDO = "undo"
 
 
-def put_rollout(
-    session: Session, write: WriteContext, rollout: Rollout, before: Rollout | None
+def put_rollouts(
+    session: Session, write: WriteContext, moved: Sequence[tuple[Rollout, Rollout | None]]
 ) -> None:
-    """Store a rollout that was `before`; StaleGeneration when it is another by now."""
+    """Store rollouts with what each was before, all or none.
+
+    StaleGeneration when one of them is another by now.
+    """
     check_epoch(session, write.epoch)
-    if _find(session, rollout.deployment, lock=True) != before:
-        raise StaleGeneration(
-            f"the rollout of {rollout.deployment!r} was changed meanwhile; read it again"
-        )
-    _put(session, write, rollout, before)
+    held = _locked(session, [rollout.deployment for rollout, _ in moved])
+    for rollout, before in moved:
+        if held.get(rollout.deployment) != before:
+            raise StaleGeneration(
+                f"the rollout of {rollout.deployment!r} was changed meanwhile; read it again"
+            )
+        _put(session, write, rollout, before)
+
+
+def in_batches(
+    moved: Sequence[tuple[Rollout, Rollout | None]],
+) -> Iterator[Sequence[tuple[Rollout, Rollout | None]]]:
+    """Yield rollouts in their order, in pieces that are stored together."""
+    for start in range(0, len(moved), TOGETHER_MAX):
+        yield moved[start : start + TOGETHER_MAX]
 
 
 def steer_rollout(
@@ -180,6 +196,18 @@ def _find(session: Session, name: str, *, lock: bool = False) -> Rollout | None:
     found: Rollout | None = session.execute(
         query.with_for_update() if lock else query
     ).scalar_one_or_none()
+    return found
+
+
+def _locked(session: Session, names: Sequence[str]) -> dict[str, Rollout]:
+    """Return rollouts by deployment, locked in the order of their names."""
+    table = tables.rollouts
+    query = select(table.c.deployment, table.c.rollout).order_by(table.c.deployment)
+    found: dict[str, Rollout] = {}
+    for start in range(0, len(names), PAIRS_OF_QUERY_MAX):
+        some = table.c.deployment.in_(names[start : start + PAIRS_OF_QUERY_MAX])
+        for name, rollout in session.execute(query.where(some).with_for_update()):
+            found[name] = rollout
     return found
 
 

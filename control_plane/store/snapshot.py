@@ -3,7 +3,7 @@
 `renew` reads again only what the change log says has moved since.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ from control_plane.store.placements import last_decision, list_placements
 from control_plane.store.planes import list_planes
 from control_plane.store.pools import list_pools
 from control_plane.store.prices import Price, list_prices
+from control_plane.store.removals import list_removals
 from control_plane.store.rollouts import all_revisions_of, list_rollouts, revisions_of
 from control_plane.store.values import (
     Decision,
@@ -37,6 +38,7 @@ from control_plane.store.values import (
     StoredEntry,
     StoredPlane,
     StoredPool,
+    StoredRemoval,
 )
 from skerry.fleet.catalogue import Region, RegisteredModel, Reservation
 from skerry.fleet.cordon import Cordon, Cordons
@@ -55,7 +57,7 @@ class Unlogged:
     """
 
     decisions: Sequence[tuple[Any, ...]]
-    planes: Sequence[tuple[Any, ...]]
+    planes: frozenset[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ class StoreSnapshot:
     profiles: tuple[StoredEntry[Profile], ...]
     base_models: tuple[RegisteredModel, ...]
     rollouts: tuple[Rollout, ...]
+    removals: tuple[StoredRemoval, ...] = ()
     rolled: Rolled
     unlogged: Unlogged
 
@@ -109,8 +112,9 @@ class StoreSnapshot:
 
 _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "deployments": list_deployments,
-    "pools": list_pools,
-    "planes": list_planes,
+    # Sorted here: PostgreSQL's collation may order `-` unlike Python does.
+    "pools": lambda s: tuple(sorted(list_pools(s), key=lambda one: one.pool.name)),
+    "planes": lambda s: tuple(sorted(list_planes(s), key=lambda one: one.identity.name)),
     "placements": list_placements,
     "desired": list_desired,
     "decision": last_decision,
@@ -121,8 +125,12 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "profiles": lambda s: list_entries(s, PROFILES),
     "base_models": lambda s: tuple(entry.value for entry in list_entries(s, REGISTERED_MODELS)),
     "rollouts": list_rollouts,
+    "removals": list_removals,
 }
-_RESTING = frozenset({"profiles", "base_models", "rollouts"})
+_PLANE = "plane."  # the kinds of changes that are of one plane, which their subject names
+# Names in one query; where more were written, all planes are read.
+RENEWED_PLANES_MAX = 1_000
+_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals"})
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
@@ -130,7 +138,7 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "changes": frozenset(),
     "cloud": frozenset(),
     "deployment": frozenset({"deployments"}),
-    "deployment.removed": frozenset({"deployments", "placements", "rollouts"}),
+    "deployment.removed": frozenset({"deployments", "placements", "rollouts", "removals"}),
     "desired": frozenset({"desired"}),
     "domain": frozenset({"cordons"}),
     "fleet": frozenset(),
@@ -175,15 +183,18 @@ def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
         return load(session)
     sequence, unlogged = last_sequence(session), _unlogged(session)
     moved: set[str] = set()
+    planes = {row[0] for row in unlogged.planes - held.unlogged.planes}
     if sequence != held.sequence:
-        moved |= _moved(session, held.sequence, sequence)
+        moved |= _moved(session, held.sequence, sequence, but=_PLANE)
+        planes |= _planes_of(session, held.sequence)
     if unlogged.decisions != held.unlogged.decisions:
         moved |= {"placements", "decision"}
-    if unlogged.planes != held.unlogged.planes:
+    if len(planes) > RENEWED_PLANES_MAX:
         moved |= {"planes", "pools"}
     if not moved and (sequence, unlogged) == (held.sequence, held.unlogged):
         return held
-    parts = {name: _read(session, name, held) for name in moved}
+    parts: dict[str, Any] = _renewed_planes(session, held, planes) if planes else {}
+    parts |= {name: _read(session, name, held) for name in moved}
     if "deployments" in parts:
         known = {one.deployment.name: one for one in held.deployments}
         found = ((known.get(one.deployment.name), one) for one in parts["deployments"])
@@ -191,6 +202,34 @@ def renew(session: Session, held: StoreSnapshot | None) -> StoreSnapshot:
     both = {"deployments": held.deployments, "rollouts": held.rollouts} | parts
     rolled = _rolled(session, both, held)
     return replace(held, sequence=sequence, unlogged=unlogged, rolled=rolled, **parts)
+
+
+def _renewed_planes(
+    session: Session, held: StoreSnapshot, names: Collection[str]
+) -> dict[str, Any]:
+    """Return the planes and pools of `held` with those of some planes read again.
+
+    Of thousands of planes that come back some are written every second, and to read all of them
+    each time took a third of a core.
+    """
+    if len(names) > RENEWED_PLANES_MAX:
+        return {}  # all are read
+    planes = {one.identity.name: one for one in held.planes}
+    planes |= {one.identity.name: one for one in list_planes(session, names)}
+    pools = {one.pool.name: one for one in held.pools if one.pool.plane.name not in names}
+    pools |= {one.pool.name: one for one in list_pools(session, names)}
+    return {
+        "planes": tuple(planes[name] for name in sorted(planes)),
+        "pools": tuple(pools[name] for name in sorted(pools)),
+    }
+
+
+def _planes_of(session: Session, after: int) -> set[str]:
+    """Return the planes that changes after a number are about."""
+    table = tables.changes
+    of_planes = table.c.kind.startswith(_PLANE) & (table.c.sequence > after)
+    subjects = session.execute(select(table.c.subject).distinct().where(of_planes)).scalars()
+    return {subject.rpartition("/")[2] for subject in subjects}
 
 
 def _rolled(session: Session, found: Mapping[str, Any], held: StoreSnapshot | None) -> Rolled:
@@ -221,13 +260,14 @@ def _read(session: Session, part: str, held: StoreSnapshot | None) -> Any:
     return _PARTS[part](session)
 
 
-def _moved(session: Session, after: int, newest: int) -> set[str]:
-    """Return the parts that the changes after a number may have written."""
+def _moved(session: Session, after: int, newest: int, but: str = "") -> set[str]:
+    """Return the parts that the changes after a number may have written, but for some kinds."""
     if newest < after or after < oldest_sequence(session) - 1:
         return set(_PARTS)  # another database, or changes that were forgotten
     table = tables.changes
     kinds = session.execute(select(table.c.kind).distinct().where(table.c.sequence > after))
-    return set().union(*map(_written, kinds.scalars()))
+    found = (kind for kind in kinds.scalars() if not but or not kind.startswith(but))
+    return set().union(*map(_written, found))
 
 
 def _written(kind: str) -> Set[str]:
@@ -238,5 +278,5 @@ def _unlogged(session: Session) -> Unlogged:
     decisions, planes = tables.decisions, tables.planes
     return Unlogged(
         decisions=driver_rows(session, select(decisions.c.epoch, decisions.c.decided_at)),
-        planes=driver_rows(session, select(planes.c.updated_at).order_by(planes.c.name)),
+        planes=frozenset(driver_rows(session, select(planes.c.name, planes.c.updated_at))),
     )

@@ -153,6 +153,17 @@ revisions = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
+# Deployments that are no more, the newest 1,024 (removals.py), by the last spec of each and the
+# highest revision it ever had. An older release does not write them.
+removals = Table(
+    "removals",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("deployment", ValueColumn(Deployment), nullable=False),
+    Column("last_revision", Integer, nullable=False),
+    Column("removed_at", UtcTime, nullable=False),
+)
+
 planes = Table(
     "planes",
     metadata,

@@ -52,6 +52,15 @@ class StoredDeployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRemoval:
+    """A deployment that was removed, as it was last, and the highest revision that it ever had."""
+
+    deployment: Deployment
+    last_revision: int
+    removed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEntry(Generic[Value]):
     """An entry of the catalogue: its value as stored, and since when."""
 
@@ -255,8 +264,9 @@ class Adoption:
     """All that ends a recovery, for one transaction.
 
     `superseded` are deployments whose served name another one has by now; `terms`, by pool, and
-    `regions` are written only where the database has none; `epoch_floor` is what the next epoch
-    must be above, 0 where the present one may stay.
+    `regions` are written only where the database has none; `quarantined` are names under which
+    something runs that nobody describes, so that none of it was ever removed; `epoch_floor` is what
+    the next epoch must be above, 0 where the present one may stay.
     """
 
     deployments: tuple[AdoptedDeployment, ...] = ()
@@ -266,6 +276,7 @@ class Adoption:
     terms: tuple[tuple[str, PoolTerms], ...] = ()
     regions: tuple[Region, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
+    quarantined: tuple[str, ...] = ()
     epoch_floor: int = 0
     summary: str = ""
     details: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -70,6 +70,7 @@ def run(
     import asyncio
 
     from skerry.cli.drills.catalogue import drill_named
+    from skerry.cli.drills.unfinished import hold_fleet
 
     session = session_of(context)
     drill = drill_named(name)
@@ -80,7 +81,9 @@ def run(
         raise UsageFault(f"--rate must be 0..{RATE_MAX:g}")
     directory = _directory(session, data_dir)
     wish = _Wish(drill=drill, plane=plane, seconds=held, rate=rate, force=force, yes=yes)
-    found = asyncio.run(_run(session, directory, wish))
+    # From before its first look on: a fleet that another drill hurts would only look unfit.
+    with hold_fleet(directory):
+        found = asyncio.run(_run(session, directory, wish))
     if report is not None:
         _write(report, found)
     print_report(session.console(), found)

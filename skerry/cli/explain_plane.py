@@ -20,6 +20,7 @@ _WITNESSES: Columns = (
     ("SEES", lambda r: r.verdict),
     ("SINCE", lambda r: _moment(r.since)),
     ("SAW IT SERVE UNTIL", lambda r: _served(r)),
+    ("DOES NOT COUNT", lambda r: r.discounted or "-"),
 )
 _HISTORY: Columns = (
     ("WHEN", lambda r: _moment(r.judged_at)),
@@ -38,6 +39,8 @@ def print_plane(console: "Console", found: "PlaneExplanation") -> None:
     console.print(f"{row.name} is {row.state}{since}: {found.reason}")
     for sentence in found.held_back:
         console.print(f"held back: {sentence}")
+    for sentence in found.ending:
+        console.print(f"ending: {sentence}")
     if found.verdict is not None:
         console.print(f"evidence: {'; '.join(_evidence(found.verdict))}")
         if found.verdict.witnesses:

@@ -30,6 +30,7 @@ from skerry.cli import (
     recover,
     rollout,
     schedule,
+    simulate,
     up,
     watch,
 )
@@ -109,6 +110,7 @@ app.command()(chat.chat)
 app.command()(load.load)
 app.command()(profile.profile)
 app.command()(schedule.schedule)
+app.command()(simulate.simulate)
 app.add_typer(engine.app, name="engine")
 app.add_typer(drill.app, name="drill")
 

@@ -24,9 +24,10 @@ from skerry.fleet.deployment import (
     Spread,
     Tolerate,
 )
+from skerry.fleet.engine import EngineSpec
 from skerry.fleet.intent import Intent, subject_of
 from skerry.fleet.rollout import RolloutPolicy
-from skerry.fleet.routing import Routing
+from skerry.fleet.routing import Routing, continuation_fault
 from skerry.plumbing import yaml_document
 from skerry.plumbing.errors import InvalidInput
 
@@ -143,7 +144,7 @@ def _to_deployment(parsed: schema.DeploymentFile, document: yaml_document.Docume
             revision=revision,
             scaling=scaling,
             policy=policy,
-            routing=_to_routing(spec.routing),
+            routing=_to_routing(spec.routing, engine, document),
             rollout=_to_rollout(spec.rollout),
         )
 
@@ -186,7 +187,11 @@ def _to_scaling(part: schema.ScalingPart, document: yaml_document.Document) -> S
     )
 
 
-def _to_routing(part: schema.RoutingPart) -> Routing:
+def _to_routing(
+    part: schema.RoutingPart, engine: EngineSpec, document: yaml_document.Document
+) -> Routing:
+    if fault := continuation_fault(part.continuation, engine.protocol):
+        raise document.fault(("spec", "routing", "continuation"), fault)
     return Routing(
         policy=part.policy,
         continuation=part.continuation,

@@ -73,6 +73,7 @@ def witness_of(message: plane_pb2.Witness) -> PeerView:
         verdict=from_number(PEER_VERDICTS, message.verdict, "peer verdict"),
         since=_time(message.since_time) if message.HasField("since_time") else None,
         served_until=_time(message.served_until_time) if served else None,
+        discounted=message.discounted,
     )
 
 

@@ -35,6 +35,9 @@ ATTEMPT_SECONDS_MIN = 0.1
 BUDGET_TENTHS_MAX = 100
 RETRY_TENTHS = 10
 SUCCESS_TENTHS = 1
+# Nobody is refused so late: who was told nothing for so long asked somebody who hangs. A connection
+# is given 2 s, and a keepalive too.
+SILENCE_SECONDS_MIN = 1.5
 LEADER = "leader"  # the hint of NotLeading: HOST:PORT
 
 
@@ -97,6 +100,8 @@ class Course:
     leader: int | None = None
     # What was left of this round's window when the round began: the next one begins after it.
     window_seconds: float = 0.0
+    asked_at: float = 0.0  # when the attempt that is made now begins
+    silent: frozenset[int] = frozenset()  # who hung a moment ago
 
     def __post_init__(self) -> None:
         """Refuse endpoints that do not exist, and asking one twice in a round."""
@@ -141,7 +146,8 @@ class RetryPolicy:
         if not course.is_repeatable and not isinstance(error, NotLeading):
             return GiveUp.EFFECT
         course = _noted(course, error)
-        fresh = _fresh(course) if answerable is Answerable.ELSEWHERE else None
+        has_rounds = course.round + 1 < self.rounds_max and budget.allows_retry
+        fresh = _fresh(course, has_rounds) if answerable is Answerable.ELSEWHERE else None
         if fresh is not None:
             course = replace(
                 course, at=fresh, asked=course.asked | {course.at}, attempts=course.attempts + 1
@@ -159,6 +165,7 @@ class RetryPolicy:
             deadline=course.deadline,
             is_repeatable=course.is_repeatable,
             at=_first(course, answerable),
+            silent=course.silent,
             round=course.round + 1,
             attempts=course.attempts + 1,
             window_seconds=length - wait,
@@ -184,6 +191,17 @@ def where_answerable(error: SkerryError) -> Answerable:
     return Answerable.NEVER
 
 
+def is_silence(error: SkerryError, seconds: float) -> bool:
+    """Say whether an attempt that failed after so long was not answered at all: somebody hangs.
+
+    A missed deadline does not say it: it is shorter than a hard question may take.
+    """
+    tells = (
+        isinstance(error, NotLeading | DeadlineExceeded) or error.retry_after_seconds is not None
+    )
+    return isinstance(error, Unavailable) and not tells and seconds >= SILENCE_SECONDS_MIN
+
+
 def leader_named(endpoints: Sequence[str], error: SkerryError) -> int | None:
     """Return the index of the endpoint that a failure says leads, None where it is none of them."""
     named = error.hints.get(LEADER, "") if isinstance(error, NotLeading) else ""
@@ -200,21 +218,40 @@ def _noted(course: Course, error: SkerryError) -> Course:
     return replace(course, retry_after_seconds=waits, leader=leader)
 
 
-def _fresh(course: Course) -> int | None:
-    """Return the endpoint to ask next in this round: the leader, else the next one in turn."""
+def in_order(count: int, at: int, leader: int | None) -> tuple[int, ...]:
+    """Return all endpoints: the leader, if one is named, then in turn from the one behind `at`."""
+    turns = tuple((at + step) % count for step in range(1, count + 1))
+    return turns if leader is None else tuple(dict.fromkeys((leader, *turns)))
+
+
+def _fresh(course: Course, has_rounds: bool) -> int | None:
+    """Return the endpoint to ask next in this round, None where the round is over.
+
+    The leader, else the next one in turn; who hangs last, or with other rounds to come not in this.
+    """
     asked = course.asked | {course.at}
-    count = len(course.endpoints)
-    turns = ((course.at + step) % count for step in range(1, count))
-    return next((at for at in (course.leader, *turns) if at is not None and at not in asked), None)
+    left = [at for at in _order(course) if at not in asked]
+    others = [at for at in left if at not in course.silent]
+    # Where nobody asked so far was any better, there is no reason to leave them out.
+    if has_rounds and not asked <= course.silent:
+        left = others
+    return next(iter(others or left), None)
 
 
 def _first(course: Course, answerable: Answerable) -> int:
     """Return the endpoint that the next round begins with."""
     if answerable is Answerable.LATER:
         return course.at
-    return (course.at + 1) % len(course.endpoints) if course.leader is None else course.leader
+    order = _order(course)
+    return next((at for at in order if at not in course.silent), order[0])
+
+
+def _order(course: Course) -> tuple[int, ...]:
+    return in_order(len(course.endpoints), course.at, course.leader)
 
 
 def _in_time(step: Step, now: float) -> Step | GiveUp:
     starts = now + step.pause_seconds
-    return step if starts + ATTEMPT_SECONDS_MIN <= step.course.deadline else GiveUp.TIME
+    if starts + ATTEMPT_SECONDS_MIN > step.course.deadline:
+        return GiveUp.TIME
+    return replace(step, course=replace(step.course, asked_at=starts))

@@ -6,6 +6,7 @@ failure is decided in `skerry.client.retrying`.
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from skerry.client.operator_calls import Call
@@ -15,6 +16,8 @@ from skerry.client.retrying import (
     GiveUp,
     RetryBudget,
     RetryPolicy,
+    in_order,
+    is_silence,
     leader_named,
     where_answerable,
 )
@@ -29,6 +32,9 @@ _log = logs.get_logger(__name__)
 # Together about half a minute: a control plane's standby takes over in seconds.
 WATCH_TRIES_MAX = 12
 WATCH_PAUSE = Backoff(initial_seconds=0.2, max_seconds=5.0)
+# Who hung is asked after all others for so long: a standby of a leader that hangs leads within it,
+# and who was only slow is itself again.
+SILENT_SECONDS = 5.0
 _CAUSE_CHARACTERS_MAX = 200
 
 
@@ -45,6 +51,7 @@ class Steering:
         self._ids = ids
         self._lock = threading.Lock()
         self._preferred = 0
+        self._silent_until: dict[int, float] = {}
         self._budget = RetryBudget()
 
     @property
@@ -56,11 +63,16 @@ class Steering:
 
     def begin(self, call: Call[Any]) -> Course:
         """Return the first attempt of a call."""
+        now, at = self._clock.monotonic(), self.preferred
+        silent = self._silent(now)
+        turns = ((at + step) % len(self.endpoints) for step in range(len(self.endpoints)))
         return Course(
             endpoints=self.endpoints,
-            deadline=self._clock.monotonic() + call.seconds_max,
+            deadline=now + call.seconds_max,
             is_repeatable=call.is_repeatable,
-            at=self.preferred,
+            at=next((turn for turn in turns if turn not in silent), at),
+            asked_at=now,
+            silent=silent,
         )
 
     def seconds_left(self, course: Course) -> float:
@@ -71,14 +83,19 @@ class Steering:
         """Remember who answered."""
         with self._lock:
             self._preferred = course.at
+            self._silent_until.pop(course.at, None)
             self._budget = self._budget.after_success()
 
     def failed(self, course: Course, call: Call[Any], error: SkerryError) -> tuple[Course, float]:
         """Return the next attempt and the seconds to wait before it, or raise what is final."""
         now = self._clock.monotonic()
         with self._lock:
-            if where_answerable(error) is Answerable.ELSEWHERE:
+            if is_silence(error, now - course.asked_at):
+                self._silent_until[course.at] = now + SILENT_SECONDS
+            is_elsewhere = where_answerable(error) is Answerable.ELSEWHERE
+            if is_elsewhere or isinstance(error, DeadlineExceeded):
                 self._turn_from(course.at)
+            course = replace(course, silent=self._silent(now))
             step = self._policy.after_failure(course, error, self._budget, now, self._ids.random())
             if not isinstance(step, GiveUp):
                 self._budget = step.budget
@@ -102,6 +119,18 @@ class Steering:
         """Have the next call ask somebody else first."""
         with self._lock:
             self._turn_from(at)
+
+    def elsewhere(self, at: int, leader: int | None) -> int:
+        """Return where a watch goes on that broke at `at`: at the leader, or at the next one.
+
+        Who hangs is passed over while there are others.
+        """
+        silent = self._silent(self._clock.monotonic())
+        order = in_order(len(self.endpoints), at, leader)
+        return next((one for one in order if one not in silent), order[0])
+
+    def _silent(self, now: float) -> frozenset[int]:
+        return frozenset(at for at, until in self._silent_until.items() if now < until)
 
     def _turn_from(self, at: int) -> None:
         if self._preferred == at:
@@ -145,7 +174,7 @@ class Resumption:
             endpoints = self._steering.endpoints
             self._steering.watch_failed(self.at)
             leader = leader_named(endpoints, error)
-            self.at = (self.at + 1) % len(endpoints) if leader is None else leader
+            self.at = self._steering.elsewhere(self.at, leader)
             if self._failures < len(endpoints):
                 return 0.0  # each of them is asked once at once, as with calls
         told = error.retry_after_seconds or 0.0

@@ -22,7 +22,8 @@ class PlaneExplanation:
     """Why a plane is judged as it is, and what would have to happen for it to be lost.
 
     `verdict` is of now, None before the first judgement since the control plane's start; `history`
-    has those with which the state changed, the newest first; `held_back` says what is not moved.
+    has those with which the state changed, the newest first; `held_back` says what is not moved,
+    `ending` what it still runs of deployments that were removed.
     """
 
     plane: PlaneRow
@@ -31,6 +32,7 @@ class PlaneExplanation:
     verdict: Verdict | None
     history: tuple[Verdict, ...]
     held_back: tuple[str, ...]
+    ending: tuple[str, ...] = ()
 
 
 def explain_plane(project: str, plane: str) -> Call[PlaneExplanation]:
@@ -54,6 +56,7 @@ def explanation(message: plane_pb2.PlaneExplanation) -> PlaneExplanation:
         verdict=_verdict(message.verdict) if message.HasField("verdict") else None,
         history=tuple(map(_verdict, message.history)),
         held_back=tuple(message.held_back),
+        ending=tuple(message.ending),
     )
 
 

@@ -49,7 +49,8 @@ class ObservedReplica:
     """One replica as its plane reports it; addresses as `host:port`, `pool` the fleet-wide id.
 
     `nodes` by the plane's own names, none where it does not tell; `start_seconds` is the time from
-    its start to its first answer, 0 before that.
+    its start to its first answer, 0 before that. `restarts` are all there ever were, `failures`
+    those in a row before its present start, None where it does not tell.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ObservedReplica:
     pid: int = 0
     engine_pid: int = 0
     restarts: int = 0
+    failures: int | None = None
     message: str = ""
     nodes: tuple[str, ...] = ()
     start_seconds: float = 0.0
@@ -72,23 +74,28 @@ class PeerView:
     """One witness's verdict on one peer plane; times are by the witness's clock.
 
     `since` is when it became this one; `served_until` is when the witness last saw READY replicas
-    there, None while it does and where it never did.
+    there, None while it does and where it never did, and `served_until_seconds` the same moment by
+    its monotonic clock, None where it does not tell. `discounted` says why the control plane does
+    not count what it says against the plane, empty where it does.
     """
 
     plane: str
     verdict: PeerVerdict
     since: datetime | None = None
     served_until: datetime | None = None
+    served_until_seconds: float | None = None
+    discounted: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Say whether the witness saw READY replicas there, and sees none now."""
+        gone = (PeerVerdict.REACHABLE, PeerVerdict.UNREACHABLE)
+        return self.verdict in gone and self.served_until is not None
 
     @property
     def is_against(self) -> bool:
-        """Say whether the witness saw something alive there, and sees it fail now.
-
-        A gateway that answers with no replica behind it tells only of replicas that were seen.
-        """
-        if self.verdict is PeerVerdict.REACHABLE:
-            return self.served_until is not None
-        return self.verdict is PeerVerdict.UNREACHABLE
+        """Say whether the witness saw replicas fail there, and counts."""
+        return self.is_gone and not self.discounted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,8 @@ class PlaneReport:
 
     `gateway_faults` are what is wrong with its gateway, in words; `held_digest` is of what it
     holds, without the version; `newest_epoch` is the highest under which it was ever welcomed.
+    `told_at_seconds` is when it said so by its monotonic clock, None where it does not tell: two
+    reports that differ in nothing else say the same.
     """
 
     identity: PlaneIdentity
@@ -111,6 +120,7 @@ class PlaneReport:
     gateway_faults: tuple[str, ...] = ()
     held_digest: bytes = b""
     newest_epoch: int = 0
+    told_at_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

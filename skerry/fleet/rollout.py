@@ -67,7 +67,7 @@ class Halt(StrEnum):
     NONE = ""
     OPERATOR = "operator"  # until an operator resumes it
     FAILURE = "failure"  # a gate failed, or what is rolled out crash-loops
-    AWAY = "away"  # a plane of the deployment is not heard; ends by itself
+    AWAY = "away"  # the plane under way is not heard, or a lost one is replaced; ends by itself
 
 
 UNDER_WAY = frozenset({Stage.CANARY, Stage.SOAKING, Stage.ROLLING})

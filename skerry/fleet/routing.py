@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from skerry.fleet.engine import EngineProtocol
+
 # A request that waits holds its body (up to megabytes) in the gateway of a plane.
 QUEUE_REQUESTS_MAX = 4_096
 # Loading the largest base model from a disk takes minutes; nobody holds a connection longer.
@@ -45,3 +47,16 @@ class Routing:
                 f"queue_seconds_max must be above 0 and at most {QUEUE_SECONDS_MAX:g},"
                 f" not {seconds}"
             )
+
+
+def continuation_fault(continuation: bool, protocol: str) -> str:
+    """Return why streams of that engine's protocol cannot be continued, "" where they can.
+
+    Asked before a deployment is taken, not by the values: one that was stored before goes on.
+    """
+    if not continuation or protocol != EngineProtocol.TRTLLM:
+        return ""
+    return (
+        f"streams of `engine.protocol: {protocol}` are passed through byte for byte and cannot go"
+        " on elsewhere; leave it out, or choose protocol http or openengine"
+    )

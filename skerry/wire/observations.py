@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from skerry.api.common.v1 import replica_pb2
 from skerry.api.plane.v1 import plane_service_pb2
@@ -59,6 +60,7 @@ def replica_to_proto(replica: ObservedReplica) -> replica_pb2.ObservedReplica:
         message=replica.message,
         nodes=replica.nodes,
         start_seconds=replica.start_seconds,
+        failures=replica.failures,
     )
 
 
@@ -78,6 +80,7 @@ def replica_from_proto(message: replica_pb2.ObservedReplica) -> ObservedReplica:
         message=message.message,
         nodes=tuple(message.nodes),
         start_seconds=_seconds(message.start_seconds),
+        failures=max(0, message.failures) if message.HasField("failures") else None,
     )
 
 
@@ -93,6 +96,7 @@ def peer_view_to_proto(view: PeerView) -> replica_pb2.PeerView:
         verdict=PEER_VERDICTS[view.verdict],
         since_time=view.since,
         served_until_time=view.served_until,
+        served_until_seconds=view.served_until_seconds,
     )
 
 
@@ -103,6 +107,7 @@ def peer_view_from_proto(message: replica_pb2.PeerView) -> PeerView:
         verdict=from_number(PEER_VERDICTS, message.verdict, "peer verdict"),
         since=_moment(message, "since_time"),
         served_until=_moment(message, "served_until_time"),
+        served_until_seconds=_reading(message, "served_until_seconds"),
     )
 
 
@@ -115,6 +120,12 @@ def _moment(message: replica_pb2.PeerView, field: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return moment
+
+
+def _reading(message: Any, field: str) -> float | None:
+    """Return what a plane's clock showed, None for what no clock shows."""
+    told = getattr(message, field) if message.HasField(field) else math.nan
+    return float(told) if math.isfinite(told) else None
 
 
 def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
@@ -130,6 +141,7 @@ def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
         gateway_faults=report.gateway_faults,
         held_digest=report.held_digest,
         newest_epoch=report.newest_epoch,
+        told_seconds=report.told_at_seconds,
     )
 
 
@@ -150,6 +162,7 @@ def report_from_proto(
         ),
         held_digest=message.held_digest,
         newest_epoch=max(0, message.newest_epoch),
+        told_at_seconds=_reading(message, "told_seconds"),
         features=features,
         software=software,
     )

@@ -53,9 +53,12 @@ class Runtime(FakeReplicaRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.orders: list[ReplicaOrder] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         self.orders.append(order)
+        await self.goes_on.wait()
         return await super().start(order)
 
 
@@ -147,7 +150,7 @@ async def a_world(server: ModelServer, tmp_path: Path, accelerators: int) -> Asy
         found = sources(settings, session, LIMITS)
         models = ModelCache(settings, found, wake, CLOCK, ids, LIMITS)
         directories = (tmp_path / "local",)
-        checks = LocalChecks(directories, wake)
+        checks = LocalChecks(directories, wake, CLOCK)
         terms = StartTerms(
             model_dirs=directories,
             engine_override=None,
@@ -312,6 +315,20 @@ async def test_other_weights_than_the_deployment_says_are_not_started(
     (failed,) = world.failed()
     assert failed.deployment == "wrong"
     assert f"says q4_k_m, and the base model says of itself that it is {held}" in failed.message
+
+
+async def test_what_begins_keeps_its_model_however_long_that_takes(world: World) -> None:
+    world.runtime.goes_on.clear()
+    world.want("demo", "m1.gguf", target=1)
+    await world.until(lambda: bool(world.loop.awaiting and world.runtime.orders))
+    world.want("other", "m2.gguf", target=0, ceiling=1)  # a few turns of the cache and of the loop
+    await world.until(lambda: len(list((world.directory / "pins").glob("*.json"))) == 2)
+    await CLOCK.sleep(1.2)
+    (order,) = world.runtime.orders
+    uses = [path.name.partition(".")[0] for path in (world.directory / "uses").iterdir()]
+    assert uses == [order.name]
+    world.runtime.goes_on.set()
+    await world.until(lambda: world.ready("demo") == [order.name])
 
 
 async def test_a_running_replica_keeps_its_model_and_a_gone_one_does_not(world: World) -> None:

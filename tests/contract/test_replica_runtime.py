@@ -23,6 +23,7 @@ from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import ProcessRecord, is_alive
 from tests.fakes.replica_runtime import FakeReplicaRuntime
 from tests.integration.ray_world import RayWorld, ray_settings, stand_in_command
+from tests.integration.replica_process import environment_of_process
 from workload_plane.replicas import record_store
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder, ReplicaRuntime
@@ -169,18 +170,38 @@ async def _started(bench: Bench, order: ReplicaOrder) -> LiveReplica:
 
 
 async def test_a_started_replica_is_listed_alive_with_its_processes(bench: Bench) -> None:
-    one = await _started(bench, _order(restarts=2))
+    one = await _started(bench, _order(restarts=2, failures=1))
     assert one.alive
     assert one.record.state is ReplicaState.STARTING
-    assert one.record.restarts == 2
+    assert (one.record.restarts, one.record.failures) == (2, 1)
     assert one.record.pid != one.record.engine_pid
     assert len(set(one.record.ports)) == 3
+
+
+async def test_its_host_is_not_given_the_credentials_of_base_models_sources(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "skerry-test-secret")
+    one = await _started(bench, _order())
+    if one.record.boot_id != "fake":
+        told = environment_of_process(one.record.pid)
+        assert b"PATH=" in told
+        assert b"skerry-test-secret" not in told
 
 
 async def test_a_name_is_used_once(bench: Bench) -> None:
     await _started(bench, _order())
     with pytest.raises(Conflict):
         await bench.runtime.start(_order())
+
+
+async def test_starts_at_once_share_neither_ports_nor_accelerators(bench: Bench) -> None:
+    orders = [_order(f"demo-r1-{i}", pool_devices=(0, 1, 2)) for i in range(3)]
+    started = await asyncio.gather(*map(bench.runtime.start, orders))
+    assert sorted(one.devices for one in started) == [(0,), (1,), (2,)]
+    assert len({port for one in started for port in one.ports}) == 9
+    with pytest.raises(Exhausted):
+        await bench.runtime.start(_order("demo-r1-x", pool_devices=(0, 1, 2)))
 
 
 async def test_a_marked_state_is_kept(bench: Bench) -> None:

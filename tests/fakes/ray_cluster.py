@@ -3,6 +3,7 @@
 What a node's launcher keeps is a record for each replica; their ports are not listened on.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,7 @@ class FakeRayCluster:
         self.fault = ""
         self.changed: Callable[[], None] = lambda: None
         self.start_fault: Fault | None = None
+        self.hanging: set[str] = set()  # nodes on which a start is never answered
         self.ranks: dict[str, tuple[Rank, ...]] = {}  # by placement group
         self.rank_fault: Fault | None = None  # what keeps ranks from ending
         self.device_faults: dict[str, Fault] = {}  # by node: why an accelerator is not free
@@ -74,6 +76,8 @@ class FakeRayCluster:
         del seconds
         if self.fault:
             raise Unavailable(self.fault)
+        if verb == "call" and arguments[0].node in self.hanging and arguments[1] == "start":  # type: ignore[attr-defined]
+            await asyncio.Event().wait()
         value = getattr(self, f"_{verb}")(*arguments)
         if isinstance(value, Fault):
             raise value.error()

@@ -14,7 +14,7 @@ from workload_plane.replicas.records import ReplicaRecord
 
 class FakeReplicaRuntime:
     """Replicas that are nothing but records; `stuck` ones do not end, `unreadable` ones are
-    listed as a guess."""
+    listed as a guess, and on `silent` nodes a start does not end before they are `heard`."""
 
     def __init__(self) -> None:
         """Begin with no replica."""
@@ -22,6 +22,8 @@ class FakeReplicaRuntime:
         self.dead: dict[str, str] = {}
         self.stuck: set[str] = set()
         self.unreadable: set[str] = set()
+        self.silent: set[str] = set()
+        self.heard = asyncio.Event()
         self.log: list[str] = []
         self._crashed = asyncio.Event()
         self._serial = 1_000
@@ -35,6 +37,8 @@ class FakeReplicaRuntime:
         """See ReplicaRuntime."""
         if order.name in self.records:
             raise Conflict(f"replica {order.name} exists already")
+        if self.silent.intersection(order.nodes):
+            await self.heard.wait()
         self._serial += 10
         record = dataclasses.replace(
             self._record(order),
@@ -131,6 +135,7 @@ class FakeReplicaRuntime:
             nodes=order.nodes,
             host_memory_bytes=order.host_memory_bytes,
             restarts=order.restarts,
+            failures=order.failures,
         )
 
     def _devices(self, order: ReplicaOrder) -> tuple[int, ...]:

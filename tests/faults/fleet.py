@@ -83,6 +83,7 @@ class FaultFleet:
     http: aiohttp.ClientSession
     home: str = ""
     continuation: bool = False
+    roles: tuple[Role, ...] = _PLANE_ROLES  # what each plane has; a relay where streams continue
     shape: dict[str, int] = field(default_factory=dict)
     _stopped: list[ProcessRecord] = field(default_factory=list)
     _lacks: str = ""
@@ -207,7 +208,7 @@ class FaultFleet:
 
     async def _what_lacks(self) -> str:
         """Return the first thing that is not whole, "" where nothing lacks."""
-        roles = (*_PLANE_ROLES, *((Role.RELAY,) if self.continuation else ()))
+        roles = (*self.roles, *((Role.RELAY,) if self.continuation else ()))
         for plane, count in self.shape.items():
             if gone := [role.value for role in roles if not self.has_part(plane, role)]:
                 return f"{plane}: no {', '.join(gone)}"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from skerry.client.gateways import (
     AttemptFailed,
+    Cause,
     Emitted,
     Gateway,
     Items,
@@ -128,6 +129,7 @@ class Outcome:
     worst_wait_seconds: float
     last_failed_seconds: float = 0.0
     errors: tuple[str, ...] = ()
+    broken_as: tuple[tuple[RequestKind, Cause | None], ...] = ()
 
 
 Fault = Callable[[Load], Awaitable[None]]
@@ -170,6 +172,7 @@ async def under_load(
 def outcome(records: Sequence[RequestRecord], fault_at: float) -> Outcome:
     """Return what a ledger says of a fault at that time."""
     ids = [record.id for record in records]
+    lost = (Result.FAILED, Result.INTERRUPTED)
     assert len(ids) == len(set(ids)), "a request ended twice"
     summary = summarise(records)
     failed = [r for r in records if r.result is Result.FAILED and not _had_begun(r)]
@@ -187,6 +190,9 @@ def outcome(records: Sequence[RequestRecord], fault_at: float) -> Outcome:
         worst_wait_seconds=max(_longest_wait(record) for record in after),
         last_failed_seconds=max((r.started_at - fault_at for r in failed), default=0.0),
         errors=tuple(sorted({f"{r.result}: {r.cause}: {r.error}" for r in records if r.error})),
+        broken_as=tuple(
+            {(r.kind, r.cause) for r in records if r.result in lost and r not in failed}
+        ),
     )
 
 

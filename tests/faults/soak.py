@@ -1,6 +1,7 @@
-"""The long runs: `make soak`, an hour without a control plane and a thousand pauses of a leader.
+"""The long runs: `make soak`, an hour without a control plane, a thousand pauses of a leader, ten
+thousand kills of who writes a plane's state.
 
-`make soak SECONDS=300 PAUSES=20` is a short one. What was found is appended, dated, to
+`make soak SECONDS=300 PAUSES=20 KILLS=500` is a short one. What was found is appended, dated, to
 benchmarks/results/soak.json; docs/reliability.md shows it. Exit 1 when a promise broke.
 """
 
@@ -20,6 +21,7 @@ import psutil
 
 from skerry.cli.supervisor.restarts import Role
 from skerry.plumbing.files import write_atomically
+from tests.contract.test_desired_state_killed import kill_writers
 from tests.faults.fleet import CLOCK, FaultFleet, a_fault_fleet
 from tests.faults.load import Load, Outcome, Through, under_load
 from tests.integration.leading_world import LedFleet, a_led_fleet
@@ -75,6 +77,23 @@ class Paused:
     def holds(self) -> bool:
         """Say whether no old leader's write had an effect, and a new one led in time."""
         return self.stale_writes == 0 and self.slowest_takeover_seconds <= TAKEOVER_SECONDS_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """Writers of a plane's desired state killed at any moment; `lost` tells the first loss."""
+
+    date: str
+    kills: int
+    seed: int
+    acknowledged: int
+    lost: str
+    machine: str
+
+    @property
+    def holds(self) -> bool:
+        """Say whether what was acknowledged loaded after every kill."""
+        return not self.lost
 
 
 async def without_control_plane(root: Path, seconds: float, rate: float) -> Away:
@@ -146,6 +165,23 @@ async def paused_leaders(root: Path, pauses: int, seed: int) -> Paused:
         )
 
 
+def killed_writers(root: Path, kills: int, seed: int) -> Killed:
+    """Return what came of killing whoever writes a plane's desired state, again and again."""
+    acknowledged, lost = 0, ""
+    try:
+        acknowledged = kill_writers(root / "desired" / "desired.skerry", kills, seed)
+    except AssertionError as error:
+        lost = str(error)
+    return Killed(
+        date=CLOCK.now().strftime("%Y-%m-%d"),
+        kills=kills,
+        seed=seed,
+        acknowledged=acknowledged,
+        lost=lost,
+        machine=machine(),
+    )
+
+
 async def _pause(fleet: LedFleet, chance: random.Random) -> float:
     """Pause the leader until another one leads, a moment longer; return the seconds that took."""
     old = await fleet.leader()
@@ -193,7 +229,7 @@ def machine() -> str:
     return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, load {psutil.getloadavg()[1]:.0f}"
 
 
-def keep(kind: str, row: Away | Paused) -> None:
+def keep(kind: str, row: Away | Paused | Killed) -> None:
     """Append a result to the dated ones."""
     kept = json.loads(RESULTS.read_bytes()) if RESULTS.is_file() else {}
     kept.setdefault(kind, []).append({**asdict(row), "holds": row.holds})
@@ -201,16 +237,17 @@ def keep(kind: str, row: Away | Paused) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run both parts, or that one alone that the other's 0 leaves."""
+    """Run the parts that are not left out by a 0."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3_600.0, help="0 leaves this part out")
     parser.add_argument("--rate", type=float, default=40.0)
     parser.add_argument("--pauses", type=int, default=1_000, help="0 leaves this part out")
+    parser.add_argument("--kills", type=int, default=10_000, help="0 leaves this part out")
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args(argv)
     # As Ctrl-C: the fleet and its database end in order.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    rows: list[tuple[str, Away | Paused]] = []
+    rows: list[tuple[str, Away | Paused | Killed]] = []
     with tempfile.TemporaryDirectory(prefix="skerry-soak-") as folder:
         if asked.seconds > 0:
             print(f"{asked.seconds:g} s without a control plane, {asked.rate:g} requests a second")
@@ -220,6 +257,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"a leader paused {asked.pauses} times")
             paused = paused_leaders(Path(folder) / "led", asked.pauses, asked.seed)
             rows.append(("paused", asyncio.run(paused)))
+        if asked.kills > 0:
+            print(f"a writer of desired states killed {asked.kills} times")
+            rows.append(("killed", killed_writers(Path(folder), asked.kills, asked.seed)))
     for kind, row in rows:
         keep(kind, row)
         print(json.dumps(asdict(row), indent=1))

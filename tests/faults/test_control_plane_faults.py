@@ -33,6 +33,7 @@ full = pytest.mark.faults_full
 
 # Half again as long as a lease: a wrong verdict would have come.
 SILENT_SECONDS = 12.0
+FROZEN_SECONDS_MAX = 4.0  # a timeout of heartbeats and a turn of the control plane
 SHARE = 0.02
 AGENT_KILLS = 5
 BACK_SECONDS_MAX = 10.0
@@ -60,14 +61,17 @@ async def test_most_planes_silent_at_once_freezes_and_moves_nothing(
     scenario = Scenario(
         number=46,
         text=f"two of three agents stopped (SIGSTOP) at once for {SILENT_SECONDS:.0f} s",
-        promise=f"{NONE_BROKEN}; frozen: 0 moves, no plane lost",
+        promise=f"{NONE_BROKEN}; frozen within 4 s and thawed: 0 moves, no plane lost",
         quick=True,
         control_plane=True,
     )
     await ready(fleet)
+    assert await fleet.operator.get_freeze() == ""
+    sequence = (await fleet.operator.latest_changes(1))[-1].sequence
     names = sorted(fleet.shape)[:2]
     states: set[PlaneState] = set()
     reasons: set[str] = set()
+    frozen_seconds: list[float] = []
 
     async def fault(load: Load) -> None:
         for name in names:
@@ -77,15 +81,28 @@ async def test_most_planes_silent_at_once_freezes_and_moves_nothing(
             states.update(rows[name].state for name in names)
             reasons.update(rows[name].reason for name in names)
             assert await placed(fleet) == fleet.shape
+            if await fleet.operator.get_freeze():
+                frozen_seconds.append(load.since_fault())
             await CLOCK.sleep(0.25)
+        assert "2 of 3 planes fell silent at once" in await fleet.operator.get_freeze(), reasons
         fleet.go_on()
 
     found = await under_load(fleet, fault, seconds=SILENT_SECONDS + 10)
-    record(scenario, found, fleet)
+    await fleet.with_control_plane()
+    await fleet.until("moves are frozen no more", partial(is_thawed, fleet))
+    record(scenario, found, fleet, frozen_seconds=min(frozen_seconds))
     nothing_noticed(found)
     assert PlaneState.LOST not in states, reasons
     assert states & {PlaneState.SUSPECT, PlaneState.DISCONNECTED}, reasons
-    await fleet.with_control_plane()
+    assert min(frozen_seconds) <= PATIENCE * FROZEN_SECONDS_MAX
+    kinds = [change.kind for change in await fleet.operator.changes_since(sequence)]
+    assert [kind for kind in kinds if kind.startswith("fleet.")] == ["fleet.frozen", "fleet.thawed"]
+    assert await placed(fleet) == fleet.shape
+
+
+async def is_thawed(fleet: FaultFleet) -> bool:
+    """Say whether moves are frozen no more."""
+    return not await fleet.operator.get_freeze()
 
 
 @full

@@ -159,6 +159,9 @@ async def test_a_drill_that_is_interrupted_puts_back_and_reports(
             return _state_of(agent.pid) == "T"
 
         await fleet.until("the agent is stopped", is_broken)
+        named = f"drill plane-partitioned is under way on this fleet as process {process.pid}"
+        second, told = await run_drill(fleet, "agent-killed", "--force")
+        assert (second, named in " ".join(told.split())) == (1, True), told
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(SECONDS_MAX):
             output, _ = await process.communicate()

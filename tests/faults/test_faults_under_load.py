@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from skerry.cli.supervisor.restarts import Role
+from skerry.client.gateways import Cause, RequestKind
 from skerry.plumbing.processes import signal_process
 from tests.faults.fleet import CLOCK, FaultFleet, replica_processes
 from tests.faults.load import Load, Through, under_load
@@ -33,6 +34,8 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 full = pytest.mark.faults_full
+# Two seconds are the aim; on two cores under load it took 2.5 to 3.8.
+GATEWAY_BACK_SECONDS_MAX = 5.0
 
 
 @full
@@ -43,7 +46,7 @@ async def test_without_continuation_only_streams_that_had_begun_break(
     scenario = Scenario(
         number=2,
         text="both replicas of the plane and their engines killed at once",
-        promise=f"{NONE_FAILED}; streams that had begun end with a typed error",
+        promise=f"{NONE_FAILED}; streams that had begun are cut (HTTP) or end with a status (gRPC)",
     )
     await ready(fleet, continuation=False)
 
@@ -55,6 +58,11 @@ async def test_without_continuation_only_streams_that_had_begun_break(
     record(scenario, found, fleet)
     none_failed(found)
     assert found.broken <= found.under_way
+    assert set(found.broken_as) <= {
+        (kind, cause)
+        for kind in (RequestKind.CHAT_STREAM, RequestKind.GENERATE)
+        for cause in (Cause.RESET, Cause.NO_END, Cause.UNAVAILABLE, Cause.ENGINE)
+    }, found
 
 
 async def test_all_local_replicas_die_and_no_stream_breaks(shared_fleet: FaultFleet) -> None:
@@ -187,6 +195,7 @@ async def test_the_gateway_dies_and_clients_go_on_at_other_planes(
     found = await under_load(fleet, fault, seconds=15, through=Through.CLIENT)
     record(scenario, found, fleet, gateway_back_seconds=back)
     nothing_noticed(found)
+    assert back <= PATIENCE * GATEWAY_BACK_SECONDS_MAX
 
 
 @pytest.mark.parametrize(

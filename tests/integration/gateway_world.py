@@ -34,6 +34,8 @@ from workload_plane.gateway.topology import (
 HOST = "127.0.0.1"
 CLOCK = SystemClock()
 GENERATE = "/openengine.v1.Inference/Generate"
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"  # a HealthCheckResponse
 # Far above what any step takes here; a miss is a failure, not a slow machine.
 SETTLE_SECONDS_MAX = 20.0
 
@@ -72,7 +74,8 @@ class FakeEngine:
         await web.TCPSite(self._runner, HOST, self.http_port, reuse_address=True).start()
         self._grpc = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         handler: Any = grpc.unary_stream_rpc_method_handler(self._generate)
-        self._grpc.add_generic_rpc_handlers((_AnyMethod(handler),))
+        health: Any = grpc.unary_unary_rpc_method_handler(self._grpc_health)
+        self._grpc.add_generic_rpc_handlers((_AnyMethod(handler, health),))
         self._grpc.add_insecure_port(f"{HOST}:{self.grpc_port}")
         await self._grpc.start()
 
@@ -127,6 +130,10 @@ class FakeEngine:
         await response.write(b"data: [DONE]\n\n")
         return response
 
+    async def _grpc_health(self, request: bytes, context: Any) -> bytes:
+        await self.may_answer.wait()
+        return SERVING
+
     async def _generate(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         await self.may_answer.wait()
         if self.grpc_status is not grpc.StatusCode.OK:
@@ -138,11 +145,13 @@ class FakeEngine:
 
 
 class _AnyMethod(grpc.GenericRpcHandler):
-    def __init__(self, handler: Any) -> None:
+    def __init__(self, handler: Any, health: Any) -> None:
         self._handler = handler
+        self._health = health
 
     def service(self, handler_call_details: Any) -> Any:
-        return self._handler
+        is_health = handler_call_details.method == HEALTH_CHECK
+        return self._health if is_health else self._handler
 
 
 @dataclass

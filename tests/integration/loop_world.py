@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from control_plane.link.convert import decode_desired, encode_desired
@@ -51,6 +52,7 @@ class Fleet:
         self.pushed: dict[str, tuple[Version, DesiredState]] = {}
         self.running: dict[str, tuple[ObservedReplica, ...]] = {}
         self.sees: dict[str, PeerVerdict] = {}
+        self.saw_last: dict[str, tuple[datetime, float]] = {}
         self.alive = set(PLANES)
         self.solver: Solver = InThisProcess()
         self.pools: dict[str, tuple[PoolShape, ...]] = {}  # of planes that report others
@@ -86,21 +88,36 @@ class Fleet:
                     for e in a.envelopes
                     for n in range(e.target)
                 )
-            views = tuple(
-                PeerView(plane=p, verdict=self.sees.get(p, PeerVerdict.SERVING))
-                for p in PLANES
-                if p != plane
-            )
+            views = tuple(self.view_of(p) for p in PLANES if p != plane)
             report = a_report(
                 plane, held=version, replicas=self.running.get(plane, ()), peers=views
             )
-            report = replace(report, pools=self.pools.get(plane, report.pools))
+            report = replace(
+                report,
+                pools=self.pools.get(plane, report.pools),
+                told_at_seconds=self.clock.monotonic(),
+            )
             view = self.registry.view(plane)
             if view.connected:
                 self.registry.hear(plane)
                 self.registry.observe(report)
             else:
                 self.registry.open(report, "agent", 3.0)
+
+    def view_of(self, peer: str) -> PeerView:
+        """Return what every other plane sees of one; what does not serve did so until it was lost.
+
+        Each looks with a monotonic clock that shows what ours does.
+        """
+        verdict = self.sees.get(peer, PeerVerdict.SERVING)
+        if verdict is PeerVerdict.SERVING:
+            self.saw_last.pop(peer, None)
+        if verdict in (PeerVerdict.SERVING, PeerVerdict.UNKNOWN):
+            return PeerView(plane=peer, verdict=verdict)
+        at, at_seconds = self.saw_last.setdefault(peer, (self.clock.now(), self.clock.monotonic()))
+        return PeerView(
+            plane=peer, verdict=verdict, served_until=at, served_until_seconds=at_seconds
+        )
 
     async def turns(self, count: int) -> None:
         """Let a second pass, planes obey, and the loop turn, `count` times."""
@@ -157,6 +174,7 @@ class Fleet:
         self.registry.close(plane, outbox)
         self.running.pop(plane, None)
         self.sees[plane] = PeerVerdict.UNREACHABLE
+        self.saw_last[plane] = (self.clock.now(), self.clock.monotonic())
 
     def write(self) -> WriteContext:
         """Return an operator's right to write now."""

@@ -86,7 +86,7 @@ def an_engine(name: EngineName, **options: str) -> EngineSpec:
 
 @contextlib.asynccontextmanager
 async def running_replica(
-    spec: ReplicaSpec, *, state: HostState = HostState.READY
+    spec: ReplicaSpec, *, state: HostState = HostState.READY, seconds: float = START_SECONDS_MAX
 ) -> AsyncIterator[RunningReplica]:
     """Run a replica host for the block, which begins once its state file says `state`."""
     spec.log_dir.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ async def running_replica(
     )
     replica = RunningReplica(spec=spec, process=process)
     try:
-        await until(lambda: _state(replica) is state)
+        await until(lambda: _state(replica) is state, seconds)
         yield replica
     finally:
         await terminate(process, CLOCK, 10.0)
@@ -136,6 +136,11 @@ async def stream_events(url: str, body: dict[str, Any]) -> list[str]:
             assert response.status == 200, await response.text()
             text = await response.text()
     return [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+
+
+def environment_of_process(pid: int) -> bytes:
+    """Return the environment that the process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def is_gone(process: ProcessRecord | None) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from skerry.plumbing.errors import (
     Unavailable,
 )
 from skerry.plumbing.ports import free_port
+from skerry.plumbing.rpc import CHANNEL_OPTIONS
 from skerry.plumbing.tasks import Backoff
 from tests.builders import a_deployment
 from tests.fakes.clock import START
@@ -41,6 +43,7 @@ pytestmark = pytest.mark.integration
 QUICK = RetryPolicy(window=Backoff(initial_seconds=0.01, max_seconds=0.05))
 BUDGET_RETRIES = BUDGET_TENTHS_MAX // RETRY_TENTHS
 SECONDS_MAX = 60
+CONNECT_SECONDS = int(dict(CHANNEL_OPTIONS)["grpc.min_reconnect_backoff_ms"]) / 1000
 BOTH = pytest.mark.parametrize("kind", [OperatorClient, AsyncOperatorClient])
 
 
@@ -112,11 +115,17 @@ async def test_a_write_finds_who_leads_and_the_next_call_begins_there(
     kind: type[Client], tmp_path: Path
 ) -> None:
     async with a_world(tmp_path) as world:
-        standby, leader = await world.started(leads=False), await world.started()
-        began = CLOCK.monotonic()
+        asked: list[float] = []
+
+        async def note(real: Any, request: Any, context: Any) -> Any:
+            asked.append(CLOCK.monotonic())
+            return await real(request, context)
+
+        standby = await world.started(leads=False, ApplyDeployment=note)
+        leader = await world.started(ApplyDeployment=note)
         async with connected(kind, standby.address, leader.address) as client:
             await ask(client, "apply", a_deployment("a"))
-            assert CLOCK.monotonic() - began < 1.5, "RetryInfo's 2 s are for who has no other"
+            assert asked[1] - asked[0] < 1.5, "RetryInfo's 2 s are for who has no other"
             await ask(client, "apply", a_deployment("b"))
             await ask(client, "list_deployments")
         assert standby.calls == {"ApplyDeployment": 1}
@@ -152,6 +161,30 @@ async def test_a_write_waits_for_a_new_leader(kind: type[Client], tmp_path: Path
             _, outcome = await writing
         assert outcome is ApplyOutcome.CREATED
         assert two.calls.total() == 2
+
+
+@BOTH
+async def test_a_leader_that_hangs_costs_one_connection_try_until_a_standby_leads(
+    kind: type[Client], tmp_path: Path
+) -> None:
+    asked: list[float] = []
+    # As a stopped process: the kernel takes connections, and nobody reads them.
+    with socket.create_server((HOST, 0)) as hung:
+        address = f"{HOST}:{hung.getsockname()[1]}"
+
+        async def lead_soon(real: Any, request: Any, context: Any) -> Any:
+            asked.append(CLOCK.monotonic())
+            if len(asked) <= 2:
+                raise NotLeading("not I", hints={LEADER: address})
+            return await real(request, context)
+
+        async with a_world(tmp_path) as world:
+            standby = await world.started(ApplyDeployment=lead_soon)
+            async with connected(kind, address, standby.address) as client, bounded():
+                _, outcome = await ask(client, "apply", a_deployment("a"))
+    assert outcome is ApplyOutcome.CREATED
+    # Two pauses lie between, 0.75 s at most, and no try at the address that hangs.
+    assert asked[-1] - asked[0] < CONNECT_SECONDS
 
 
 @BOTH

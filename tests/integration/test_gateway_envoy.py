@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 
 from skerry.fleet.observation import PeerVerdict
@@ -19,6 +20,8 @@ from skerry.plumbing.certificates import Subject, issue
 from skerry.plumbing.processes import signal_process, spawn, wait_until_gone
 from tests.integration.gateway_world import (
     CLOCK,
+    GENERATE,
+    HEALTH_CHECK,
     HOST,
     SETTLE_SECONDS_MAX,
     FakeEngine,
@@ -30,6 +33,7 @@ from tests.integration.gateway_world import (
     listening_port,
     peer_request,
 )
+from workload_plane.gateway import routes
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.files import repair
 from workload_plane.gateway.order import CLUSTERS
@@ -112,7 +116,8 @@ async def test_grpc_shares_the_port_and_is_routed_by_the_message(tmp_path: Path)
         assert await generate(world, "a", "nope") == "front"
         assert await generate(world, "a", "") == "front"
         assert await generate(world, "a", "m1", "/openengine.v1.Control/GetLoad") == "front"
-        assert await generate(world, "a", "m1", "/grpc.health.v1.Health/Check") == "front"
+        assert await generate(world, "a", "m1", "/grpc.health.v1.Health/Watch") == "front"
+        assert await generate(world, "a", "m1", HEALTH_CHECK) == ""  # the status, and no name
 
 
 async def test_a_killed_replica_costs_no_request_that_had_not_begun(tmp_path: Path) -> None:
@@ -441,3 +446,29 @@ def inotify_handles(pid: int) -> int:
         with contextlib.suppress(FileNotFoundError):  # a connection that ended since the listing
             handles.append(str(link.readlink()))
     return handles.count("anon_inode:inotify")
+
+
+async def test_nobody_waits_for_a_front_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FRONT_SECONDS_MAX", 1.0)
+    async with a_fleet(tmp_path) as world:
+        world.engines["front"].may_answer.clear()
+        started = CLOCK.monotonic()
+        calls = [
+            generate(world, "a", "", path)
+            for path in (GENERATE, HEALTH_CHECK, "/openengine.v1.Control/GetLoad")
+        ]
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(answer, grpc.aio.AioRpcError)
+            assert answer.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert CLOCK.monotonic() - started < 8.0  # the callers' own bound is ten seconds
+
+        async def is_left_out() -> bool:
+            status = await world.status("a")
+            return status is not None and status.hosts["front"][0].healthy is False
+
+        await eventually(is_left_out)
+        with pytest.raises(grpc.aio.AioRpcError, match="no healthy upstream"):
+            await generate(world, "a", "", "/openengine.v1.Control/GetLoad")
+        assert await generate(world, "a", "m1") == "a1"

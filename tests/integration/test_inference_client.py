@@ -165,6 +165,7 @@ async def a_relay(folder: Path, inner_port: int) -> AsyncIterator[Gateway]:
         held=HeldBytes(1 << 20),
         clock=CLOCK,
         ids=SystemIds(CLOCK),
+        plane="a",
     )
     front, port = HttpFront(relaying), listening_port()
     await front.open(port)

@@ -18,29 +18,41 @@ from skerry.plumbing.ids import SystemIds
 from tests.integration.link_world import Side, a_relay
 from tests.integration.test_leadership import a_control_plane
 from tests.integration.test_plane_link import Bench, a_bench
+from tests.integration.test_takeover import slowness
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
-from workload_plane.link.session import SessionState
+from workload_plane.link.session import SessionState, Terms
 
 pytestmark = pytest.mark.integration
 
-# A third of the product's, so that three timeouts fit into a test; what the machine's own load adds
-# is allowed for. To the millisecond the timeouts are held in tests/unit/workload_plane/link.
+# A third of the product's, so that three timeouts fit into a test. From the stop on, and twice as
+# long only where each core has two others to serve; to the millisecond the timeouts are held in
+# tests/unit/workload_plane/link.
 QUICK = ReconcilePolicy(
     heartbeat_period_seconds=0.3, heartbeat_timeout_seconds=0.9, lease_seconds=2.4
 )
-SLACK_SECONDS = 2.5
+# What was on its way when the peer was stopped is still heard, some milliseconds later.
+ON_THE_WAY_SECONDS = 0.25
 PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 0.01
 
 
 async def until(holds: Callable[[], bool]) -> float:
-    """Return how long it took until it held."""
+    """Return how long it took until it held, without the longest that this loop stood still.
+
+    What notices runs in this loop, too: a timer that the machine's load makes late is no fault of
+    the link's.
+    """
     clock = SystemClock()
-    began = clock.monotonic()
+    began = looked_at = clock.monotonic()
+    stood_still = 0.0
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():
-            await clock.sleep(0.01)
-    return clock.monotonic() - began
+            await clock.sleep(_LOOK_SECONDS)
+            now = clock.monotonic()
+            stood_still = max(stood_still, now - looked_at - _LOOK_SECONDS)
+            looked_at = now
+    return clock.monotonic() - began - stood_still
 
 
 def a_client(bench: Bench, address: str, side: Side) -> LinkClient:
@@ -69,7 +81,7 @@ async def test_a_plane_that_hangs_is_noticed_within_the_timeout_and_ended_with_i
             bench.woken.clear()
             process.send_signal(signal.SIGSTOP)
             noticed = await until(bench.woken.is_set)
-            assert noticed < QUICK.heartbeat_timeout_seconds + SLACK_SECONDS
+            assert noticed < (QUICK.heartbeat_timeout_seconds + ON_THE_WAY_SECONDS) * slowness()
             assert bench.registry.view("fra").connected  # suspected, not given up
             await until(lambda: not bench.registry.view("fra").connected)
             process.send_signal(signal.SIGCONT)
@@ -97,7 +109,7 @@ async def test_a_control_plane_that_hangs_is_noticed_within_the_timeout(tmp_path
             await clock.sleep(1.0)
             process.send_signal(signal.SIGSTOP)
             noticed = await until(lambda: client.state is not SessionState.LINKED)
-            assert noticed < 3.0 + SLACK_SECONDS
+            assert noticed < (Terms().timeout_seconds + ON_THE_WAY_SECONDS) * slowness()
             process.send_signal(signal.SIGCONT)
             await until(lambda: client.state is SessionState.LINKED)
             running.cancel()

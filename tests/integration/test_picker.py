@@ -110,7 +110,7 @@ async def test_nothing_fails_when_the_picker_is_killed_or_hangs(tmp_path: Path) 
             load = group.create_task(steady(picked.world, 8.0, 200.0))
             await CLOCK.sleep(1.0)
             picker.signal(signal.SIGSTOP)
-            await CLOCK.sleep(2.0)
+            await CLOCK.sleep(1.5)  # its guard would kill it after 2.25 s
             picker.signal(signal.SIGCONT)
             await CLOCK.sleep(1.0)
             await picker.kill()
@@ -231,6 +231,28 @@ async def test_who_can_wait_no_longer_is_told_when_to_come_again(tmp_path: Path)
         ]
 
 
+async def test_who_waits_in_a_picker_that_hangs_is_freed_within_five_seconds(
+    tmp_path: Path,
+) -> None:
+    async with a_picked_world(tmp_path) as picked:
+        world = picked.world
+        await picked.publish("a", a_routed_model("1"))
+        async with asyncio.TaskGroup() as group:
+            held = [group.create_task(world.chat("a", "m1")) for _ in range(5)]
+            called = [group.create_task(_refusal(generate(world, "a", "m1"))) for _ in range(3)]
+            await picked.shows("a", 'skerry_picker_waiting_requests{deployment="d1"}', 8)
+            picked.pickers["a"].signal(signal.SIGSTOP)
+            async with asyncio.timeout(5.0):
+                answers = [await task for task in held]
+                refusals = [await task for task in called]
+        assert [status for status, _ in answers] == [503] * 5
+        assert {body["error"]["code"] for _, body in answers} <= {
+            "no_ready_replica",
+            "replica_lost",
+        }
+        assert refusals == [grpc.StatusCode.UNAVAILABLE] * 3
+
+
 async def test_a_saturated_engine_gets_no_more_and_the_rest_waits_its_turn(tmp_path: Path) -> None:
     async with a_picked_world(tmp_path) as picked:
         world = picked.world
@@ -345,6 +367,29 @@ async def test_who_waits_is_answered_by_a_peer_that_comes(tmp_path: Path) -> Non
         answers = [task.result() for task in held]
         assert [(status, body["engine"]) for status, body in answers] == [(200, "b1")] * 6
         assert [task.result() for task in called] == ["b1"] * 3
+
+
+async def test_a_plane_without_a_replica_sends_its_peer_no_more_than_that_takes(
+    tmp_path: Path,
+) -> None:
+    async with a_picked_world(tmp_path) as picked:
+        world = picked.world
+        there = await picked.engine("b1")
+        await picked.publish("b", a_routed_model("1", there, concurrent_requests=2))
+        await picked.publish("a", a_routed_model("1", peers=("b",), concurrent_requests=2))
+        await picked.shows("a", 'skerry_picker_known_peers{deployment="d1"}', 1)
+        there.may_answer.clear()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(world.chat("a", "m1")) for _ in range(12)]
+            await picked.shows("a", 'skerry_picker_waiting_requests{deployment="d1"}', 8)
+
+            async def arrived() -> bool:
+                return len(there.requests) == 4  # two slots, and what keeps them busy
+
+            await eventually(arrived)
+            there.may_answer.set()
+        answers = [task.result() for task in tasks]
+        assert [(status, body["engine"]) for status, body in answers] == [(200, "b1")] * 12
 
 
 async def test_a_call_that_waits_holds_none_of_its_message(tmp_path: Path) -> None:

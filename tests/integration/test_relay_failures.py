@@ -131,8 +131,8 @@ async def test_a_generate_whose_replica_is_lost_before_it_answers_says_so(tmp_pa
 
 _GUARDED = """
 import os, sys, time
-from workload_plane.relay.guard import begin_guard
-told = begin_guard()
+from skerry.plumbing.guard import begin_guard
+told = begin_guard("guarded")
 if sys.argv[1] != "starts":
     os.write(told, b".")
 if sys.argv[1] == "ends":

@@ -74,6 +74,7 @@ async def a_relay(
         held=HeldBytes(held_bytes_max),
         clock=CLOCK,
         ids=SystemIds(CLOCK),
+        plane="a",
     )
     front, port = HttpFront(relaying), free_port(HOST)
     await front.open(port)
@@ -210,6 +211,7 @@ async def test_without_a_gateway_behind_it_the_relay_says_so(tmp_path: Path) -> 
         held=HeldBytes(1 << 30),
         clock=CLOCK,
         ids=SystemIds(CLOCK),
+        plane="a",
     )
     front, port = HttpFront(relaying), free_port(HOST)
     await front.open(port)

@@ -15,7 +15,13 @@ import grpc
 import psutil
 import pytest
 
-from skerry.api.openengine.v1 import error_pb2, generation_pb2, openengine_pb2_grpc
+from skerry.api.openengine.v1 import (
+    error_pb2,
+    generation_pb2,
+    model_pb2,
+    openengine_pb2_grpc,
+    server_pb2,
+)
 from skerry.fleet.engine import EngineName, EngineSpec, Parallelism
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.ports import free_port
@@ -26,6 +32,7 @@ from tests.integration.replica_process import (
     RunningReplica,
     a_spec,
     an_engine,
+    environment_of_process,
     get_json,
     is_gone,
     post_json,
@@ -36,6 +43,7 @@ from workload_plane.engines.catalogue import render
 from workload_plane.engines.port import Dialect, EngineLaunch, LaunchParameters
 from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.engine_client import EngineClient
+from workload_plane.replica_host.engine_keeper import HUNG_SECONDS_MAX
 from workload_plane.replica_host.grpc_server import HealthAnnouncer, start_grpc
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.lifecycle import Health, HostState
@@ -101,6 +109,32 @@ async def test_state_file_names_both_processes_and_every_port(replica: RunningRe
     assert record.grpc == replica.grpc
 
 
+async def test_an_engine_is_not_given_the_credentials_of_base_models_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.setenv(name, "skerry-test-secret")
+    async with running_replica(a_spec(tmp_path, an_engine(EngineName.SIMULATED))) as replica:
+        engine = replica.record().engine
+        assert engine is not None
+        told = environment_of_process(engine.pid)
+    assert b"PATH=" in told
+    assert b"skerry-test-secret" not in told
+
+
+async def test_a_replica_tells_how_its_engine_is_parallel(tmp_path: Path) -> None:
+    engine = dataclasses.replace(
+        an_engine(EngineName.SIMULATED), parallelism=Parallelism(tensor=2, pipeline=3, data=4)
+    )
+    async with running_replica(a_spec(tmp_path, engine)) as replica:
+        async with grpc.aio.insecure_channel(replica.grpc) as channel:
+            control = openengine_pb2_grpc.ControlStub(channel)
+            told = await control.GetServerInfo(server_pb2.GetServerInfoRequest())
+    sizes = told.parallelism
+    assert (sizes.tensor_parallel_size, sizes.pipeline_parallel_size) == (2, 3)
+    assert sizes.data_parallel_size == 4
+
+
 async def test_host_is_light(replica: RunningReplica) -> None:
     for pid in (replica.process.pid, _pid(replica)):
         assert psutil.Process(pid).memory_info().rss < MEMORY_BYTES_MAX
@@ -117,6 +151,27 @@ async def test_hung_engine_turns_unhealthy_within_two_seconds_and_back(
     assert replica.record().state is HostState.UNHEALTHY
     signal_process(engine, signal.SIGCONT)
     await until_health_is(replica, 200, 5.0)
+
+
+async def test_what_waits_on_a_hung_engine_is_freed_within_ten_seconds_without_an_agent(
+    tmp_path: Path,
+) -> None:
+    async with running_replica(a_spec(tmp_path, an_engine(EngineName.LLAMACPP))) as replica:
+        engine = replica.record().engine
+        assert engine is not None
+        signal_process(engine, signal.SIGSTOP)
+        started = CLOCK.monotonic()
+        body = {"model": SERVED, "prompt": "x", "max_tokens": 1}
+        with pytest.raises(aiohttp.ClientError):
+            async with asyncio.timeout(30.0):
+                await post_json(f"{replica.http}/v1/completions", body)
+        # The sum is in test_hang_figures.py; the rest is for a machine that others use too.
+        assert HUNG_SECONDS_MAX < CLOCK.monotonic() - started < 12.0
+        await until(lambda: replica.record().state is HostState.READY, 20)
+        record = replica.record()
+        assert is_gone(engine)
+        assert (record.engine == engine, record.restarts) == (False, 1)
+        assert "it was ready and has not been healthy for" in replica.output()
 
 
 async def test_engine_that_hangs_by_its_fault_flag_is_unhealthy(tmp_path: Path) -> None:
@@ -418,12 +473,17 @@ async def test_engine_that_speaks_openai_only_is_served_over_grpc(
 ) -> None:
     """The simulated engine has both APIs: here it stands for those that have one."""
     launch = dataclasses.replace(a_launch(replica.spec), dialect=Dialect.OPENAI)
-    spec = dataclasses.replace(replica.spec, grpc_port=free_port("127.0.0.1"))
+    parsers = (("reasoning-parser", "qwen3"), ("tool-call-parser", "qwen25"))
+    engine = dataclasses.replace(replica.spec.engine, name=EngineName.SGLANG, options=parsers)
+    spec = dataclasses.replace(replica.spec, engine=engine, grpc_port=free_port("127.0.0.1"))
     async with EngineClient(replica.http, launch) as client:
         host = ReplicaHost(spec, launch, client, CLOCK)
         host.health = Health(state=HostState.READY)
         server = await start_grpc(host, SystemIds(CLOCK), HealthAnnouncer())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{spec.grpc_port}") as channel:
+            control = openengine_pb2_grpc.ControlStub(channel)
+            told = await control.GetModelInfo(model_pb2.GetModelInfoRequest())
+            assert (told.tool_call_parser, told.reasoning_parser) == ("qwen25", "qwen3")
             stub = openengine_pb2_grpc.InferenceStub(channel)
             responses = [r async for r in stub.Generate(a_request("by-openai", tokens=5))]
         await server.stop(None)

@@ -121,6 +121,8 @@ def applied(
                     accelerators=sizes.get(action.deployment, 1),
                     nodes=action.nodes,
                     started_at=now,
+                    restarts=action.restarts,
+                    failures=action.failures,
                 )
             case DrainReplica():
                 seen[action.name] = dataclasses.replace(

@@ -15,12 +15,13 @@ from control_plane.reconcile.failover import judge
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.problem import placement_problem
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Snapshot
+from control_plane.reconcile.testimony import SIGHT_SECONDS, together_seconds
 from scheduler.check import violations
 from scheduler.solve import solve
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
-from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot
+from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot, a_view
 
 NAMES = tuple("abcdef")
 PARTITIONS = 1_000
@@ -31,6 +32,7 @@ VIEWS = st.builds(
     plane=st.sampled_from(NAMES),
     verdict=st.sampled_from(PeerVerdict),
     served_until=st.sampled_from([None, T0]),
+    discounted=st.sampled_from(["", "cut off itself"]),
 )
 EVIDENCE = st.builds(
     Evidence,
@@ -62,6 +64,7 @@ def test_nothing_becomes_lost_without_lease_and_witnesses(evidence: Evidence) ->
     assert evidence.witnesses_needed > 0
     against = [view for view in evidence.witnesses if view.is_against]
     assert len(against) >= evidence.witnesses_needed
+    assert all(view.served_until and not view.discounted for view in against)
     assert not any(view.verdict is PeerVerdict.SERVING for view in evidence.witnesses)
 
 
@@ -92,10 +95,10 @@ def partitioned(chance: random.Random) -> Snapshot:
     views: list[PlaneView] = []
     for name in names:
         peers = tuple(
-            PeerView(
-                plane=other,
-                verdict=chance.choice(GONE) if (name, other) in cut else PeerVerdict.SERVING,
-                served_until=T0,
+            a_view(
+                other,
+                chance.choice(GONE) if (name, other) in cut else PeerVerdict.SERVING,
+                chance.uniform(0, 300),
             )
             for other in names
             if other != name
@@ -109,6 +112,7 @@ def partitioned(chance: random.Random) -> Snapshot:
                     connected=not lost_link or chance.random() < 0.5,
                     silent_seconds=silence,
                     report=a_report(name, peers=peers),
+                    report_age_seconds=chance.uniform(0, 300),
                 ),
             )
         )
@@ -159,6 +163,71 @@ def test_a_thousand_cuts_of_our_own_uplink_lose_nothing() -> None:
             )
         )
         assert PlaneState.LOST not in {c.state for c in judge(snapshot).values()}
+
+
+@st.composite
+def cut_long_before(draw: st.DrawFn) -> Snapshot:
+    """Return a fleet in which one plane only loses its link to us, and then is silent for a while.
+
+    No witness has seen it serve since long before that. Who tells how long ago tells it by a
+    monotonic clock of its own, whose wall clock may show anything; a report may be old. We may have
+    begun after the plane was heard last, and have stored when that was.
+    """
+    silent_seconds = draw(st.floats(8.1, 300.0))
+    policy = ReconcilePolicy()
+    views = []
+    for name in NAMES[1 : draw(st.integers(2, len(NAMES)))]:
+        reported = draw(st.floats(0.0, 100.0))
+        before = draw(st.floats(together_seconds(policy) + 0.01, 1e6))
+        age = silent_seconds + before - reported
+        seen = a_view(NAMES[0], draw(st.sampled_from(GONE)), age)
+        off = timedelta(seconds=draw(st.floats(-1e7, 1e7)))
+        told = replace(
+            seen,
+            served_until=draw(st.sampled_from([None, T0 + off])),
+            served_until_seconds=draw(st.sampled_from([None, seen.served_until_seconds])),
+        )
+        others = tuple(a_view(one, PeerVerdict.SERVING) for one in NAMES[1:] if one != name)
+        report = a_report(name, peers=(told, *others))
+        view = a_plane_view(name, report=report)
+        views.append(replace(view, link=replace(view.link, report_age_seconds=reported)))
+    silent = a_plane_view(NAMES[0], connected=False, silent_seconds=silent_seconds)
+    if draw(st.booleans()):
+        heard = draw(st.one_of(st.none(), st.floats(-1e6, silent_seconds)))
+        silent = replace(
+            silent,
+            link=LinkView(connected=False, silent_seconds=silent_seconds),
+            heard_at=None if heard is None else T0 - timedelta(seconds=heard),
+        )
+    return a_snapshot(silent, *views, policy=policy)
+
+
+@given(cut_long_before())
+@settings(max_examples=500, deadline=None)
+def test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost(
+    snapshot: Snapshot,
+) -> None:
+    assert judge(snapshot)[NAMES[0]].state is PlaneState.SUSPECT
+
+
+@given(
+    silent_seconds=st.floats(8.1, 300.0),
+    delays=st.lists(st.floats(-SIGHT_SECONDS, 8.0), min_size=1, max_size=5),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_plane_that_ends_is_lost_by_those_that_saw_it_end(
+    silent_seconds: float, delays: list[float]
+) -> None:
+    """However many there are: each saw it serve last within a lease of when we heard it last."""
+    views = [
+        a_plane_view(
+            name,
+            report=a_report(name, peers=(a_view("a", GONE[0], silent_seconds + delay),)),
+        )
+        for name, delay in zip(NAMES[1:], delays, strict=False)
+    ]
+    silent = a_plane_view("a", connected=False, silent_seconds=silent_seconds)
+    assert judge(a_snapshot(silent, *views))["a"].state is PlaneState.LOST
 
 
 @given(lost=st.sampled_from("abc"), zone=st.sampled_from(["de", "us"]), replicas=st.integers(1, 4))

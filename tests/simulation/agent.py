@@ -4,6 +4,7 @@ What is here and not the product's is I/O: when it looks, how a stream is dialle
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from skerry.fleet.desired import FEATURES, DesiredState
 from skerry.fleet.generation import NEVER, Version
@@ -16,14 +17,15 @@ from tests.simulation.timeline import Process, Timeline
 from workload_plane.desired_state import accept
 from workload_plane.desired_state import file as desired_file
 from workload_plane.link import session as link
-from workload_plane.link.connection import OFFER_AGAIN_SECONDS
+from workload_plane.link.offers import Offers, from_deposed
 
 LOOK_SECONDS = 5.0  # as `connection` looks whether its report is another one
 REPORT_SECONDS_MIN = 0.2
 REPORT_SECONDS_MAX = 60.0
-NOT_DURABLE = "it could not be made durable: no space left"
+FULL = accept.Refuse(reason="it could not be made durable: no space left", may_pass=True)
 
 Dial = Callable[[Process, str], Stream | None]
+Answer = Callable[[accept.Refuse | None], None]
 Running = Callable[[], frozenset[accept.Grant]]
 
 
@@ -68,9 +70,7 @@ class SimHolder:
         for told in self.on_load:
             told()
 
-    def offer(
-        self, payload: bytes, running: frozenset[accept.Grant], answer: Callable[[str | None], None]
-    ) -> None:
+    def offer(self, payload: bytes, running: frozenset[accept.Grant], answer: Answer) -> None:
         """Judge an offered state and make it durable; `answer` gets why not, or None."""
         if self._storing:  # one after another, as the product's lock has it
             self._process.after(0.05, lambda: self.offer(payload, running, answer))
@@ -78,19 +78,19 @@ class SimHolder:
         try:
             offered = parsed(payload)
         except Corrupt as error:
-            answer(str(error))
+            answer(accept.Refuse(reason=str(error)))
             return
         held = None if isinstance(self.state, Unknown) else self.state
         facts = accept.Held(plane=self._plane, state=held, seen=self.seen, running=running)
         verdict = accept.decide(offered, facts, self.features)
         if isinstance(verdict, accept.Refuse):
-            answer(verdict.reason)
+            answer(verdict)
             return
         if not verdict.changed and self.fault is None:
             answer(None)
             return
         if self.disk.full:
-            answer(NOT_DURABLE)
+            answer(FULL)
             return
 
         self._storing = True
@@ -162,13 +162,13 @@ class SimLink:
         self._stream, end = stream, stream.client
         self._terms, self._epoch = link.Terms(), 0
         self._pulse = link.Pulse(heard_at=self._timeline.now)
-        self._offered: said.Desired | None = None
-        self._newest: said.Desired | None = None
-        self._answering = self._report_due = False
+        self._offers = Offers[said.Desired]()
+        self._report_due = False
         end.take = lambda message: self._take(stream, end, message)
         end.ended = lambda: self._lost(stream)
         self._reported, self._reported_at = self._report(), self._timeline.now
-        stream.send(end, said.Hello(report=self._reported, agent_id=self.agent_id))
+        told = replace(self._reported, told_at_seconds=self._timeline.now)
+        stream.send(end, said.Hello(report=told, agent_id=self.agent_id))
 
         def patience() -> None:
             if self._stream is stream and not self._welcomed:
@@ -207,7 +207,7 @@ class SimLink:
             elif isinstance(message, said.TellHeld):
                 stream.send(end, said.Held(payload=self._holder.payload))
             elif isinstance(message, said.Desired):
-                self._offered = self._newest = message
+                self._offers.came(message)
                 self._answer(stream, end)
         except link.IllegalTransition:
             self._lost(stream)
@@ -249,7 +249,9 @@ class SimLink:
             return
         unanswered = judgement is link.Judgement.UNANSWERED
         event = link.SessionEvent.UNANSWERED if unanswered else link.SessionEvent.ANSWERED
-        self.state = link.advance(self.state, event)
+        was, self.state = self.state, link.advance(self.state, event)
+        if self.state is not was:
+            self._answer(stream, stream.client)
 
     def _report_soon(self) -> None:
         stream = self._stream
@@ -270,44 +272,34 @@ class SimLink:
         if report == self._reported and now - self._reported_at < REPORT_SECONDS_MAX:
             return
         self._reported, self._reported_at = report, now
-        stream.send(end, said.Observed(report=report))
+        stream.send(end, said.Observed(report=replace(report, told_at_seconds=now)))
 
     def _answer(self, stream: Stream, end: End) -> None:
-        """Answer the newest offer, one at a time."""
-        offered, self._offered = self._offered, None
-        if offered is None or self._answering or self._stream is not stream:
-            self._offered = offered
+        """Look at the offer whose turn it is, and tell what came of it."""
+        if self._stream is not stream:
             return
-        if not link.accepts_pushes(self.state):
+        offered = self._offers.take(self.state, self._timeline.now)
+        if offered is None:
+            due = self._offers.due_at(self.state)
+            if due is not None:
+                self._process.after(due - self._timeline.now, lambda: self._answer(stream, end))
             return
-        self._answering = True
 
-        def answer(refused: str | None) -> None:
+        def answer(refused: accept.Refuse | None) -> None:
             if self._stream is not stream:
                 return
-            self._answering = False
-            if refused is None:
-                digest = digest_of(offered.payload)
-                stream.send(end, said.Ack(version=offered.version, digest=digest))
-            else:
-                stream.send(end, said.Nack(version=offered.version, reason=refused))
-                if refused == NOT_DURABLE:
-                    self._process.after(OFFER_AGAIN_SECONDS, again)
+            version = offered.version
+            if self._offers.answered(refused, self._timeline.now):
+                if refused is None:
+                    stream.send(end, said.Ack(version=version, digest=digest_of(offered.payload)))
+                else:
+                    stream.send(end, said.Nack(version=version, reason=refused.reason))
             self.changed()
             self._answer(stream, end)
 
-        def again() -> None:
-            if self._stream is not stream or self._newest is not offered:
-                return
-            if link.accepts_pushes(self.state) and not self._answering:
-                self._offered = offered
-                self._answer(stream, end)
-            else:
-                self._process.after(OFFER_AGAIN_SECONDS, again)
-
-        newest = self.newest_epoch
-        if offered.version.epoch < newest:
-            answer(f"epoch {offered.version.epoch} is over: a leader of {newest} was heard")
+        deposed = from_deposed(offered.version.epoch, self.newest_epoch)
+        if deposed is not None:
+            answer(deposed)
         else:
             self._holder.offer(offered.payload, self._running(), answer)
 

@@ -4,8 +4,10 @@ What is here and not the product's is I/O: who drives the coroutines, the stream
 the renewal of leadership.
 """
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import cast
 
@@ -20,6 +22,8 @@ from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.recovery.run import Recovery
 from control_plane.store.engine import Database
+from control_plane.store.fencing import WriteContext
+from control_plane.upkeep import renewed
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import SolveLimits, solve
@@ -31,7 +35,7 @@ from tests.builders import T0
 from tests.simulation import messages as said
 from tests.simulation.network import End, Stream
 from tests.simulation.store import SimStore, StoreDoor
-from tests.simulation.timeline import Pause, Process, SimClock, Timeline
+from tests.simulation.timeline import Pause, Process, SimClock, Timeline, Turns
 
 QUICK = SolveLimits(searches=False)
 EXACT = SolveLimits(deterministic_time_max=0.02, explained_max=1)
@@ -41,6 +45,7 @@ SOLVE_SECONDS = (0.02, 0.4)
 IDLE_SECONDS = 3.0
 WAKE_SECONDS = (0.02, 0.25)
 JUST_AFTER_SECONDS = 0.001
+FLUSH_SECONDS = 1.0
 
 
 @lru_cache(maxsize=20_000)
@@ -54,7 +59,8 @@ def _encoded(state: DesiredState) -> tuple[bytes, bytes]:
 
 
 @lru_cache(maxsize=20_000)
-def _decoded(payload: bytes, version: Version) -> DesiredState:
+def decoded(payload: bytes, version: Version) -> DesiredState:
+    """Return a stored state's value; many seeds store the same."""
     return decode_desired(payload, version)
 
 
@@ -88,6 +94,7 @@ class Link:
     session: Session = field(default_factory=Session)
     plane: str = ""
     outbox: Outbox | None = None
+    since: float = 0.0  # when the plane's Hello came
 
 
 @dataclass(slots=True)
@@ -99,8 +106,11 @@ class Reign:
     loop: ReconcileLoop
     since: float
     outages: DatabaseSight
+    door: StoreDoor
+    recovery: Recovery
     links: dict[str, Link] = field(default_factory=dict)
     heard_at: dict[str, float] = field(default_factory=dict)  # by what really arrived
+    flushed: dict[str, datetime] = field(default_factory=dict)
     turning: bool = False
     due_at: float | None = None
     encoded: dict[str, tuple[DesiredState, tuple[bytes, bytes]]] = field(default_factory=dict)
@@ -174,14 +184,17 @@ class SimControlPlane:
 
     def _lead(self, epoch: int, asked_at: float) -> None:
         registry, outages = Registry(self.clock, self._wake), DatabaseSight()
-        door = cast(Database, StoreDoor(self._store))
-        sight = Sight(door, registry, self.clock, self._policy, _decoded, outages=outages)
+        own = StoreDoor(self._store)
+        door = cast(Database, own)
+        recovery = Recovery(door, registry.held, self.clock)
+        recovery._lock = cast(asyncio.Lock, Turns())
+        sight = Sight(door, registry, self.clock, self._policy, decoded, outages=outages)
         doors = Doors(
             encode=self._encode,
             push=self._push,
             judged=registry.judged,
             solver=SimSolver(self._timeline, self.limits),
-            recovery=Recovery(door, registry.held, self.clock),
+            recovery=recovery,
         )
         loop = ReconcileLoop(door, sight, doors, self.clock, epoch=epoch)
         self.reign = Reign(
@@ -190,8 +203,23 @@ class SimControlPlane:
             loop=loop,
             since=self._timeline.now,
             outages=outages,
+            door=own,
+            recovery=recovery,
         )
         self._turn_in(0.0)
+        self._flush_leases(self.reign)
+
+    def _flush_leases(self, reign: Reign) -> None:
+        """Write down for ever when planes were heard, as `upkeep` does."""
+        if self.reign is not reign:
+            return
+        if not self._store.down:
+            write = WriteContext(epoch=reign.term.epoch, actor=self.name, now=self.clock.now())
+            with suppress(StaleGeneration):
+                observations = reign.registry.observations()
+                self._store.flush_leases(write, renewed(observations, reign.flushed))
+                reign.flushed = {n: seen.received_at for n, seen in observations.items()}
+        self.process.after(FLUSH_SECONDS, lambda: self._flush_leases(reign))
 
     def step_down(self) -> None:
         """Lead no more: planes are sent away and find who does."""
@@ -285,7 +313,7 @@ class SimControlPlane:
                 self._greet(reign, link, message)
             case said.Heartbeat(number=number) if link.plane:
                 link.stream.send(link.end, said.Heartbeat(number=number))
-                if reign.registry.held.is_wanted(link.plane):
+                if reign.registry.held.takes_turn(link.plane):
                     link.stream.send(link.end, said.TellHeld())
             case said.Held(payload=payload) if link.plane:
                 with suppress(InvalidInput):
@@ -308,7 +336,7 @@ class SimControlPlane:
         except Conflict:
             link.stream.close(link.end)
             return
-        link.plane = hello.report.identity.name
+        link.plane, link.since = hello.report.identity.name, self._timeline.now
         link.session.on(SessionEvent.HELLO)
         reign.links[link.plane] = link
         reign.heard_at[link.plane] = self._timeline.now
@@ -329,7 +357,11 @@ class SimControlPlane:
 
         def look() -> None:
             nonlocal told_of
-            if self.reign is not reign or not link.end.open or reign.links[link.plane] is not link:
+            if (
+                self.reign is not reign
+                or not link.end.open
+                or reign.links.get(link.plane) is not link
+            ):
                 return
             heard_at, now = reign.registry.heard_at(link.plane), self._timeline.now
             late_at = heard_at + self._policy.heartbeat_timeout_seconds + JUST_AFTER_SECONDS

@@ -11,10 +11,12 @@ from skerry.fleet.observation import ReplicaState
 from tests.simulation.control import SimControlPlane
 from tests.simulation.network import drop_process
 from tests.simulation.plane import SimPlane
+from tests.simulation.store import Backup, Rows
 from tests.simulation.world import CONTROL_PLANES, World
 
 KINDS_MIN, KINDS_MAX = 2, 6
 PERIOD_SECONDS = (2.0, 9.0)  # between two faults
+BACKUP_SECONDS = (3.0, 10.0)
 BRIEF, LONG = (0.5, 6.0), (4.0, 26.0)
 
 Heal = Callable[[], None]
@@ -27,6 +29,7 @@ class Faults:
     world: World
     end: float
     kinds: tuple[str, ...] = ()
+    backups: list[Backup] = field(default_factory=list)
     _open: dict[str, Heal] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -38,7 +41,17 @@ class Faults:
         self.world.note("faults", " ".join(self.kinds))
         for plane in self.world.planes.values():
             plane.fragile = "agent-crash" in self.kinds
+        if "older-backup" in self.kinds:
+            self._back_up()
         self._next()
+
+    def _back_up(self) -> None:
+        """Keep copies of the database as it is now and then."""
+        world = self.world
+        if not world.store.down:
+            self.backups.append(world.store.backup())
+        if world.now < self.end:
+            world.timeline.after(world.random.uniform(*BACKUP_SECONDS), self._back_up)
 
     def _next(self) -> None:
         world = self.world
@@ -48,7 +61,7 @@ class Faults:
         if self.world.now >= self.end:
             return
         kind = self.world.random.choice(self.kinds)
-        FAULTS[kind](self)
+        (FAULTS | ASKED)[kind](self)
         self._next()
 
     def breaks(self, what: str, heal: Heal, seconds: tuple[float, float]) -> None:
@@ -178,6 +191,22 @@ def _isolation(faults: Faults) -> None:
     faults.cut(f"{plane.name} from everything", ways, LONG)
 
 
+def _stale_views(faults: Faults) -> None:
+    """A plane that no peer has seen for a while, and that then loses its link to us as well."""
+    plane = faults.plane()
+    ways: list[tuple[str, str]] = []
+    for other in plane.others:
+        ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
+    faults.cut(f"gateway {plane.name} from its peers", ways, (35.0, 50.0))
+    link = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
+
+    def cut() -> None:
+        if faults.world.now < faults.end:
+            faults.cut(f"{plane.name} and the control planes", link, (12.0, 20.0))
+
+    faults.world.timeline.after(faults.world.random.uniform(16.0, 22.0), cut)
+
+
 def _majority(faults: Faults) -> None:
     """More than half of the planes at once, from everything: a fault of the world's or of ours?"""
     world = faults.world
@@ -260,6 +289,53 @@ def _database(faults: Faults) -> None:
         faults.breaks("the database is away", mend, (1.0, 14.0))
 
 
+def _restore(faults: Faults, backup: Backup, because: str) -> None:
+    """Put another database in its place; every control plane is stopped for that."""
+    world = faults.world
+    for name in CONTROL_PLANES:
+        control = world.controls[name]
+        if control.process.alive:
+            control.crash()
+            drop_process(world.network, control.process)
+            faults.breaks(f"{name} is dead", control.start, BRIEF)
+    world.store.restore(backup, because)
+    age = f"of {backup.at:.1f} s" if backup.at else "with nothing in it"
+    world.note("breaks", f"the database is one {age}")
+
+
+def _older_backup(faults: Faults) -> None:
+    """Restored by `skerry restore`, which marks it, or by other means, which do not."""
+    if faults.backups:
+        because = faults.world.random.choice(("it was restored from a backup", ""))
+        _restore(faults, faults.world.random.choice(faults.backups[-3:]), because)
+
+
+def _lost_database(faults: Faults) -> None:
+    _restore(faults, Backup(at=0.0, rows=Rows()), "")
+
+
+def _region(faults: Faults) -> None:
+    """A cloud or a region goes with all of its planes."""
+    world = faults.world
+    planes = list(world.planes.values())
+    if not all(plane.powered for plane in planes):
+        return
+    chosen = faults.plane().identity
+    if world.random.random() < 0.5:
+        what, group = chosen.cloud, [p for p in planes if p.identity.cloud == chosen.cloud]
+    else:
+        what, group = chosen.region, [p for p in planes if p.identity.region == chosen.region]
+    for plane in group:
+        plane.cut_power()
+        drop_process(world.network, plane.agent)
+
+    def mend() -> None:
+        for plane in group:
+            plane.restore_power()
+
+    faults.breaks(f"{what} is gone: {' '.join(plane.name for plane in group)}", mend, (6.0, 40.0))
+
+
 def _harsh(faults: Faults) -> None:
     network = faults.world.network
     if not network.harsh:
@@ -299,15 +375,20 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "full-disk": _full_disk,
     "harsh-network": _harsh,
     "isolation": _isolation,
+    "lost-database": _lost_database,
     "majority": _majority,
     "node-loss": _node,
     "old-release": _old_release,
+    "older-backup": _older_backup,
     "one-way": _one_way,
     "partition": _partition,
     "peer-partition": _peers,
     "power-loss": _power,
+    "region-loss": _region,
     "replica-end": _replica,
     "slow-disk": _slow_disk,
     "torn-file": _torn,
     "uplink": _uplink,
 }
+# Only where a run asks for them: the seeds that are kept choose from the others.
+ASKED: dict[str, Callable[[Faults], None]] = {"stale-views": _stale_views}

@@ -12,9 +12,15 @@ from skerry.fleet.deployment import (
     Scaling,
     Spread,
 )
+from skerry.fleet.engine import EngineSpec
 from skerry.fleet.pool import PlaneIdentity
+from skerry.fleet.rollout import RolloutPolicy
 from tests.builders import a_deployment
 
+# A minute's soaking and ten minutes' loading are for days; a world lasts a minute.
+PACE = RolloutPolicy(soak_seconds=2.0, ready_seconds_max=12.0)
+POISON = "poison"  # an engine option: how the revision's replicas fail
+START, HANG, SOAK = "start", "hang", "soak"  # at once, by never being READY, soon after they are
 PRICES = (0.1, 0.3, 0.4, 0.5, 0.2)
 
 
@@ -33,8 +39,8 @@ def _plane(name: str, cloud: str, region: str, *zones: str) -> PlaneIdentity:
 _AWS = _plane("aws", "aws", "us-east", "us")
 _FRA = _plane("fra", "onprem", "fra", "eu")
 _GCP = _plane("gcp", "gcp", "eu-west", "eu")
-_OCI = _plane("oci", "oci", "eu-mid", "eu")
-_AZR = _plane("azr", "azr", "us-west", "us")
+_OCI = _plane("oci", "gcp", "eu-mid", "eu")  # of one cloud with gcp
+_AZR = _plane("azr", "azr", "us-east", "us")  # in one region with aws
 
 
 def scaled(deployment: Deployment, least: int, most: int) -> Deployment:
@@ -43,28 +49,48 @@ def scaled(deployment: Deployment, least: int, most: int) -> Deployment:
     return replace(deployment, scaling=scaling)
 
 
+def revised(deployment: Deployment, number: int, poison: str = "") -> Deployment:
+    """Return the deployment with a revision of that number, good or one that fails so."""
+    revision = deployment.revision
+    options = ((POISON, poison),) if poison else ()
+    engine = replace(revision.engine, options=options)
+    return replace(deployment, revision=replace(revision, number=number, engine=engine))
+
+
+def poison_of(engine: EngineSpec) -> str:
+    """Return how replicas of that engine fail, empty where they do not."""
+    return dict(engine.options).get(POISON, "")
+
+
 def spread_over(name: str, least: int, most: int, planes: int, priority: int = 1) -> Deployment:
     """Return a deployment on at least so many planes."""
     spread = Spread(domain=FailureDomain.PLANE, domains_min=planes)
     policy = PlacementPolicy(spread=spread, priority=priority)
     scaling = Scaling(min_replicas=least, max_replicas=most)
-    return a_deployment(name, policy=policy, scaling=scaling)
+    return a_deployment(name, policy=policy, scaling=scaling, rollout=PACE)
+
+
+def anywhere(name: str, replicas: int) -> Deployment:
+    """Return a deployment that goes where it is cheapest."""
+    return a_deployment(name, replicas=replicas, rollout=PACE)
 
 
 def apart_from(name: str, replicas: int, other: str) -> Deployment:
     """Return a deployment that shares no plane with another."""
-    return a_deployment(name, replicas=replicas, policy=PlacementPolicy(anti_affinity=(other,)))
+    policy = PlacementPolicy(anti_affinity=(other,))
+    return a_deployment(name, replicas=replicas, policy=policy, rollout=PACE)
 
 
 def residing(name: str, replicas: int, zone: str) -> Deployment:
     """Return a deployment that may not leave a zone."""
-    return a_deployment(name, replicas=replicas, policy=PlacementPolicy(residency_zones=(zone,)))
+    policy = PlacementPolicy(residency_zones=(zone,))
+    return a_deployment(name, replicas=replicas, policy=policy, rollout=PACE)
 
 
 FLEETS = (
     Fleet(
         planes=(_AWS, _FRA, _GCP, _OCI),
-        deployments=(spread_over("demo", 5, 8, 3), a_deployment("side", replicas=2)),
+        deployments=(spread_over("demo", 5, 8, 3), anywhere("side", 2)),
     ),
     Fleet(
         planes=(_AWS, _FRA, _GCP, _OCI),
@@ -78,7 +104,7 @@ FLEETS = (
         planes=(_AWS, _AZR, _FRA, _GCP, _OCI),
         deployments=(
             spread_over("demo", 4, 6, 3, priority=0),
-            a_deployment("side", replicas=3),
+            anywhere("side", 3),
             apart_from("solo", 2, "side"),
         ),
     ),
@@ -88,4 +114,4 @@ FLEETS = (
     ),
 )
 # Made by an operator in the middle of a run, and deleted again.
-GUEST = a_deployment("guest", replicas=1)
+GUEST = anywhere("guest", 1)

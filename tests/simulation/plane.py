@@ -18,6 +18,7 @@ from skerry.fleet.observation import (
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 from tests.simulation.agent import Dial, SimHolder, SimLink
 from tests.simulation.disk import SimDisk
+from tests.simulation.fleets import HANG, SOAK, START, poison_of
 from tests.simulation.network import Network
 from tests.simulation.timeline import Process, SimClock, Timeline
 from workload_plane.converge import plan as converge
@@ -37,7 +38,7 @@ from workload_plane.converge.seen import (
     after_failure,
 )
 from workload_plane.gateway.status import GatewayStatus, PeerHealth
-from workload_plane.gateway.witness import Memory, remember, views_of
+from workload_plane.gateway.witness import Look, Memory, remember, views_of
 
 TICK_SECONDS = 1.0  # as the convergence loop's
 IDLE_SECONDS = 4.0  # nothing to do and nothing that time alone would change
@@ -46,6 +47,7 @@ POOL = "cpu"
 NODES = 4
 EVERY_NODE = tuple(f"n{number}" for number in range(NODES))
 START_SECONDS = (1.5, 5.0)
+SOAKS_SECONDS = 0.7  # so long a replica serves that ends while it soaks
 KILLED_BETWEEN = 0.004  # two actions of one plan
 IN_FLIGHT_SECONDS = 3.0  # of the longest request
 
@@ -91,7 +93,6 @@ class SimPlane:
         self.replicas: dict[str, SeenReplica] = {}
         self.lost_nodes: set[str] = set()
         self.nodes: tuple[str, ...] = EVERY_NODE  # those that are there
-        self.poisoned: set[tuple[str, int]] = set()  # revisions that end soon after their start
         self.peers: dict[str, PeerHealth] = {}
         self.others: tuple[SimPlane, ...] = ()
         self.on_action: list[Callable[[SimPlane, Action], None]] = []
@@ -99,6 +100,8 @@ class SimPlane:
         self._timeline = timeline
         self._network = network
         self._ready_at: dict[str, float] = {}
+        self._poison: dict[str, str] = {}  # how a replica is going to fail, by its name
+        self._pids: dict[str, int] = {}
         self._free_at: dict[str, float] = {}  # when the last request of a draining one ends
         self._sighted: Memory = {}
         self._up_at = timeline.now - 60.0  # of the gateway, which outlives its agent
@@ -144,7 +147,9 @@ class SimPlane:
                 revision=r.revision,
                 pool=r.pool,
                 state=r.state if r.alive else ReplicaState.FAILED,
+                engine_pid=self._pids[r.name],
                 restarts=r.restarts,
+                message=r.fault,
                 nodes=r.nodes,
             )
             for r in self.replicas.values()
@@ -288,7 +293,9 @@ class SimPlane:
         if actions:
             self.link.changed()
         waits = any(
-            r.state in (ReplicaState.STARTING, ReplicaState.DRAINING) or not r.alive
+            r.state in (ReplicaState.STARTING, ReplicaState.DRAINING)
+            or not r.alive
+            or self._poison[r.name] == SOAK
             for r in self.replicas.values()
         )
         if not self._linked:  # before the first look it could only tell that nothing runs
@@ -301,13 +308,17 @@ class SimPlane:
         """See which replicas came up, and which draining ones have nothing left to answer."""
         for name, replica in self.replicas.items():
             if replica.state is ReplicaState.STARTING and replica.alive:
-                if (replica.deployment, replica.revision) in self.poisoned:
+                poison = self._poison[name]
+                if poison == START:
                     self.replicas[name] = replace(replica, alive=False, fault="poison")
-                elif now >= self._ready_at[name]:
+                elif now >= self._ready_at[name] and poison != HANG:
                     self.replicas[name] = replace(
                         replica, state=ReplicaState.READY, routable=True, ready_at=now
                     )
                     self.link.changed()
+            elif replica.state is ReplicaState.READY and self._poison[name] == SOAK:
+                if replica.alive and now - (replica.ready_at or now) > SOAKS_SECONDS:
+                    self.end_replica(name, "poison")
             elif replica.state is ReplicaState.DRAINING:
                 left = 0 if now >= self._free_at.get(name, 0.0) else 1
                 if replica.in_flight != left:
@@ -331,6 +342,8 @@ class SimPlane:
                     restarts=action.restarts,
                 )
                 self._ready_at[name] = now + random.uniform(*START_SECONDS)
+                self._poison[name] = self._poison_of(action)
+                self._pids[name] = self._serial
             case DrainReplica():
                 held = self.replicas[action.name]
                 self._free_at[action.name] = now + random.uniform(0.0, IN_FLIGHT_SECONDS)
@@ -351,6 +364,14 @@ class SimPlane:
                 self.replicas.pop(action.name, None)
         for told in self.on_action:
             told(self, action)
+
+    def _poison_of(self, action: StartReplica) -> str:
+        state = self.holder.state
+        for assignment in () if isinstance(state, Unknown) else state.assignments:
+            if assignment.deployment.name == action.deployment:
+                revision = assignment.revision(action.revision)
+                return poison_of(revision.engine) if revision is not None else ""
+        return ""
 
     def _fail(self, held: SeenReplica, observed: Observed, now: float) -> None:
         key = (held.deployment, held.revision)
@@ -384,9 +405,10 @@ class SimPlane:
             uptime_seconds=int(self._timeline.now - self._up_at),
             peers={name: health for name, health in self.peers.items() if name in known},
         )
-        before, now = self._sighted, self.clock.now()
-        self._sighted = remember(before, status, sorted(known), now)
-        if self._sighted != before:
+        before = self._sighted
+        look = Look(at=self.clock.now(), at_seconds=self._timeline.now)
+        self._sighted = remember(before, status, sorted(known), look)
+        if views_of(self._sighted) != views_of(before):
             self.link.changed()
 
     def sees(self, other: "SimPlane") -> bool:

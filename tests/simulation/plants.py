@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
-from control_plane.reconcile import classify, envelopes, failover, loop
+from control_plane.reconcile import classify, envelopes, failover, loop, rollout, shares, testimony
+from control_plane.reconcile.actions import PushDesired
 from control_plane.reconcile.snapshot import Snapshot
 from control_plane.store import fencing, requests
 from scheduler import arrays, check, conflicts, feasibility
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, PlaneState, ReplicaState
+from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
+from workload_plane.converge import nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
 from workload_plane.desired_state import accept
@@ -33,14 +36,14 @@ Patch = pytest.MonkeyPatch
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """One bug: what it is called, how it is planted, and which invariants may find it.
+    """One bug: what it is called, how it is planted, and which invariant finds it, watched alone.
 
     `kinds` of faults come on top of those that each seed chooses: they are where it would bite.
     """
 
     name: str
     put: Callable[[Patch], None]
-    found_by: tuple[str, ...]
+    found_by: str
     kinds: tuple[str, ...] = ()
 
 
@@ -101,6 +104,11 @@ def witness_ignored(patch: Patch) -> None:
     """The lease alone decides."""
     patch.setattr(classify.Evidence, "seen_serving", property(lambda e: False))
     patch.setattr(classify.Evidence, "against", property(lambda e: 99))
+
+
+def stale_views_count(patch: Patch) -> None:
+    """A witness that was cut off at any time counts against a plane that falls silent."""
+    patch.setattr(testimony, "together_seconds", lambda policy: 1e9)
 
 
 def freeze_ignored(patch: Patch) -> None:
@@ -193,29 +201,121 @@ def unknown_is_nothing(patch: Patch) -> None:
     patch.setattr(converge, "decide", decide)
 
 
+def place_taken_twice(patch: Patch) -> None:
+    """What a start takes of a node is not counted for the next one."""
+    patch.setattr(nodes.PoolRoom, "_spend", lambda room, node, accelerators, memory: None)
+
+
+def grants_beyond_the_pool(patch: Patch) -> None:
+    """Ceilings are as the plan wants them, whatever else is granted there still."""
+    patch.setattr(envelopes, "_within_capacity", lambda granted, *_: granted)
+
+
+def pushed_and_not_stored(patch: Patch) -> None:
+    """A plane is told in the same breath what the database is only going to be told."""
+    whole = loop.ReconcileLoop._apply_one
+
+    async def apply_one(self: loop.ReconcileLoop, action: Any) -> None:
+        if isinstance(action, PushDesired):
+            version = Version(epoch=self.epoch, generation=action.expected_generation + 1)
+            self._offer(action.desired.plane, version, self._doors.encode(action.desired)[0])
+        await whole(self, action)
+
+    patch.setattr(loop.ReconcileLoop, "_apply_one", apply_one)
+    patch.setattr(loop, "batches", lambda actions: [(action,) for action in actions])
+
+
+def scaled_to_zero(patch: Patch) -> None:
+    """A plane takes its only replica of a deployment for idle as soon as it serves."""
+    whole = converge._targets
+
+    def targets(assignment: Any, observed: Any) -> dict[str, int]:
+        name = assignment.deployment.name
+        serves = any(r.deployment == name and r.is_serving for r in observed.replicas)
+        found = whole(assignment, observed)
+        return {pool: 0 if serves and told == 1 else told for pool, told in found.items()}
+
+    patch.setattr(converge, "_targets", targets)
+
+
+def recovery_not_asked(patch: Patch) -> None:
+    """A database that forgot is decided by as if it knew all."""
+
+    async def recovers(self: loop.ReconcileLoop, snapshot: Snapshot) -> bool:
+        return False
+
+    patch.setattr(loop.ReconcileLoop, "_recovers", recovers)
+
+
+def second_look_asks_nobody(patch: Patch) -> None:
+    """Planes that came while the solver worked are told what the database knows."""
+    whole_turn, whole = loop.ReconcileLoop.turn, loop.ReconcileLoop._recovers
+    asked: set[int] = set()
+
+    async def turn(self: loop.ReconcileLoop) -> None:
+        asked.discard(id(self))
+        await whole_turn(self)
+
+    async def recovers(self: loop.ReconcileLoop, snapshot: Snapshot) -> bool:
+        if id(self) in asked:
+            return False
+        asked.add(id(self))
+        return await whole(self, snapshot)
+
+    patch.setattr(loop.ReconcileLoop, "turn", turn)
+    patch.setattr(loop.ReconcileLoop, "_recovers", recovers)
+
+
+def everywhere_at_once(patch: Patch) -> None:
+    """Every plane is told the new revision as soon as there is one."""
+    patch.setattr(shares, "share_of", lambda rollout, plane: Share(revision=rollout.revision))
+
+
+def first_not_waited_for(patch: Patch) -> None:
+    """A rollout goes on to whole planes though its first replica never was READY."""
+    steps = dict(rollout._STEPS) | {
+        Stage.CANARY: lambda before, facts: replace(before, stage=Stage.ROLLING, since=facts.now)
+    }
+    patch.setattr(rollout, "_STEPS", steps)
+
+
 PLANTS = (
-    Plant("no fence", no_fence, ("I4",), ("control-pause",)),
-    Plant("generation check dropped", generation_check_dropped, ("I2",), ("harsh-network",)),
-    Plant("old dropped before new ready", dropped_before_ready, ("I3/I6",)),
-    Plant("starting counts as ready", starting_counts_as_ready, ("I3/I6",)),
-    Plant("empty list obeyed", empty_list_obeyed, ("I8", "I3/I6")),
-    Plant("no leadership grace", no_leadership_grace, ("I8",), ("control-crash", "isolation")),
-    Plant("witness ignored", witness_ignored, ("I8",)),
-    Plant("freeze ignored", freeze_ignored, ("I9",), ("majority",)),
-    Plant("ceiling overrun", ceiling_overrun, ("I10",)),
-    Plant("residency skipped in emergency", residency_skipped_in_emergency, ("I5",)),
-    Plant("effect doubled by a repeat", effect_doubled_by_repeat, ("I11",)),
-    Plant("drain ignores min_available", drain_ignores_min_available, ("I3", "I3/I6")),
-    Plant("torn file is empty", torn_file_is_empty, ("I7",), ("torn-file",)),
+    Plant("no fence", no_fence, "I4", ("control-pause",)),
+    Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",)),
+    Plant("old dropped before new ready", dropped_before_ready, "I3"),
+    Plant("starting counts as ready", starting_counts_as_ready, "I3"),
+    Plant("empty list obeyed", empty_list_obeyed, "I8"),
+    Plant("no leadership grace", no_leadership_grace, "I8", ("control-crash", "isolation")),
+    Plant("witness ignored", witness_ignored, "I8"),
+    Plant("stale views count", stale_views_count, "I8", ("stale-views",)),
+    Plant("freeze ignored", freeze_ignored, "I9", ("majority",)),
+    Plant("ceiling overrun", ceiling_overrun, "I10"),
+    Plant("residency skipped in emergency", residency_skipped_in_emergency, "I5"),
+    Plant("effect doubled by a repeat", effect_doubled_by_repeat, "I11"),
+    Plant("drain ignores min_available", drain_ignores_min_available, "I3"),
+    Plant("torn file is empty", torn_file_is_empty, "I7", ("torn-file",)),
     Plant(
         "envelope of a plane that is away given away",
         away_is_given_away,
-        ("I10", "I3/I6"),
+        "I10",
         ("partition",),
     ),
-    Plant("move budget ignored", move_budget_ignored, ("I9",)),
-    Plant("silence unnoticed", silence_unnoticed, ("I14",), ("one-way", "partition")),
-    Plant("unknown is nothing", unknown_is_nothing, ("I8",), ("torn-file",)),
+    Plant("move budget ignored", move_budget_ignored, "I9"),
+    Plant("silence unnoticed", silence_unnoticed, "I14", ("one-way", "partition")),
+    Plant("a node's place taken twice", place_taken_twice, "I1"),
+    Plant("grants beyond the pool", grants_beyond_the_pool, "I1"),
+    Plant("pushed and not stored", pushed_and_not_stored, "I13"),
+    Plant("scaled to zero by itself", scaled_to_zero, "I16"),
+    Plant("recovery not asked", recovery_not_asked, "I12", ("older-backup",)),
+    Plant(
+        "second look does not ask the recovery",
+        second_look_asks_nobody,
+        "I12",
+        ("lost-database", "older-backup", "agent-pause"),
+    ),
+    Plant("new revision everywhere at once", everywhere_at_once, "G7"),
+    Plant("first replica is not waited for", first_not_waited_for, "G7"),
+    Plant("unknown is nothing", unknown_is_nothing, "I8", ("torn-file",)),
 )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import create_engine, delete
+from sqlalchemy import create_engine, delete, insert, select
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -39,9 +39,11 @@ from control_plane.store.values import (
     PlanState,
     StoredDeployment,
     StoredDesired,
+    StoredLease,
     StoredPlan,
     StoredPlane,
     StoredPool,
+    StoredRemoval,
     Told,
 )
 from skerry.fleet.cordon import Cordon
@@ -52,7 +54,7 @@ from skerry.fleet.node import digest_of_nodes
 from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.pool import Pool, PoolTerms
-from skerry.fleet.rollout import Rollout, Stage
+from skerry.fleet.rollout import Rollout, Stage, resumed
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration, Unavailable
 from tests.builders import T0
 from tests.simulation.timeline import Pause, Timeline
@@ -90,6 +92,8 @@ class Rows:
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     revisions: dict[str, dict[int, Revision]] = field(default_factory=dict)
     plans: tuple[StoredPlan, ...] = ()  # put in force, the newest last
+    leases: dict[str, StoredLease] = field(default_factory=dict)
+    removals: dict[str, StoredRemoval] = field(default_factory=dict)
     restored: str = ""  # why the database must recover before anything is decided
 
     def copied(self) -> "Rows":
@@ -101,9 +105,20 @@ class Rows:
             terms=dict(self.terms),
             desired=dict(self.desired),
             cordons=dict(self.cordons),
+            leases=dict(self.leases),
+            removals=dict(self.removals),
             rollouts=dict(self.rollouts),
             revisions={name: dict(known) for name, known in self.revisions.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of the database as it was at a moment, with the requests that it remembers."""
+
+    at: float
+    rows: Rows
+    requests: tuple[dict[str, Any], ...] = ()
 
 
 class _Leads:
@@ -162,6 +177,27 @@ class SimStore:
         for watch in self.watchers:
             watch(entry, told)
 
+    def backup(self) -> Backup:
+        """Return a copy of it all."""
+        rows = self._requests.execute(select(tables.requests)).mappings()
+        return Backup(
+            at=self.timeline.now,
+            rows=self.rows.copied(),
+            requests=tuple(dict(row) for row in rows),
+        )
+
+    def restore(self, backup: Backup, because: str) -> None:
+        """Put a backup, or nothing at all, in the place of what is there."""
+        self.touch()
+        self.rows = backup.rows.copied()
+        rows = self.rows
+        rows.holder, rows.held_until, rows.restored = "", 0.0, because
+        self._requests.execute(delete(tables.requests))
+        if backup.requests:
+            self._requests.execute(insert(tables.requests), list(backup.requests))
+        write = WriteContext(epoch=rows.epoch, actor="people", now=T0)
+        self.note(write, "database.restored", "-", backup)
+
     # Leadership
 
     def hold_leadership(self, holder: str, epoch: int) -> int | None:
@@ -180,6 +216,17 @@ class SimStore:
     def leading_epoch(self) -> int:
         """Return which epoch leads."""
         return self.rows.epoch
+
+    # When planes were heard
+
+    def flush_leases(self, write: WriteContext, leases: Sequence[StoredLease]) -> None:
+        """Keep when planes were heard; no change of the log, and nothing that a look reads."""
+        fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
+        self.rows.leases.update({lease.plane: lease for lease in leases})
+
+    def list_leases(self) -> dict[str, StoredLease]:
+        """Return when planes were heard last, by plane."""
+        return dict(self.rows.leases)
 
     # What reconciliation writes
 
@@ -259,13 +306,17 @@ class SimStore:
         self.fence(write)
         self.note(write, "fleet.frozen" if frozen else "fleet.thawed", "-", told)
 
-    def put_rollout(self, write: WriteContext, rollout: Rollout, before: Rollout | None) -> None:
-        """Store a rollout that was `before`."""
+    def put_rollouts(
+        self, write: WriteContext, moved: Sequence[tuple[Rollout, Rollout | None]]
+    ) -> None:
+        """Store rollouts with what each was before, all or none."""
         self.fence(write)
-        if self.rows.rollouts.get(rollout.deployment) != before:
-            raise StaleGeneration(f"the rollout of {rollout.deployment!r} was changed meanwhile")
-        self.rows.rollouts[rollout.deployment] = rollout
-        self.note(write, f"rollout.{rollout.state}", rollout.deployment, rollout)
+        for rollout, before in moved:
+            if self.rows.rollouts.get(rollout.deployment) != before:
+                raise StaleGeneration(f"the rollout of {rollout.deployment!r} was changed")
+        for rollout, _ in moved:
+            self.rows.rollouts[rollout.deployment] = rollout
+            self.note(write, f"rollout.{rollout.state}", rollout.deployment, rollout)
 
     def store_action(
         self, write: WriteContext, action: Action, encode: Encode
@@ -302,15 +353,19 @@ class SimStore:
         if adoption is None:
             return True
         rows = self.rows
-        for name in adoption.superseded:
-            held = rows.deployments[name]
-            rows.deployments[name] = replace(held, deleting=True)
         for one in adoption.deployments:
             self.put_deployment(one.deployment, deleting=one.deleting)
             for revision in one.revisions:
                 rows.revisions.setdefault(one.deployment.name, {})[revision.number] = revision
+        for name in adoption.superseded:
+            held = rows.deployments[name]
+            rows.deployments[name] = replace(held, deleting=True)
+        rows.terms = dict(adoption.terms) | rows.terms
+        rows.rollouts |= {rollout.deployment: rollout for rollout in adoption.rollouts}
         for plane in adoption.planes:
             self._adopt(write, plane)
+        for name in adoption.quarantined:
+            rows.removals.pop(name, None)
         rows.placements, rows.restored = adoption.placements, ""
         self.note(write, "recovery.ended", "-", adoption)
         if adoption.epoch_floor:
@@ -320,7 +375,9 @@ class SimStore:
 
     def _adopt(self, write: WriteContext, one: AdoptedPlane) -> None:
         if not one.payload:
-            self.raise_generation(write, one.plane, one.version.generation + 1)
+            held = self.rows.desired.get(one.plane)
+            if held is None or held.version.generation <= one.version.generation:
+                self.raise_generation(write, one.plane, one.version.generation + 1)
             return
         stored = StoredDesired(
             version=one.version, payload=one.payload, digest=one.digest, envelopes=one.envelopes
@@ -365,6 +422,10 @@ class SimStore:
             return False
         if not held.deleting:
             raise Infeasible(f"deployment {name!r} is wanted")
+        numbers = (*self.rows.revisions.get(name, ()), held.deployment.revision.number)
+        self.rows.removals[name] = StoredRemoval(
+            deployment=held.deployment, last_revision=max(numbers), removed_at=write.now
+        )
         del self.rows.deployments[name]
         self.rows.rollouts.pop(name, None)
         kept = tuple(p for p in self.rows.placements if p.deployment != name)
@@ -383,6 +444,10 @@ class SimStore:
         self.note(write, asked.kind, subject, asked.body, asked.request_id)
         requests.keep_told(self._requests, write, asked)
         return True
+
+    def numbered(self, name: str) -> int:
+        """Return the number of the next revision of that name, also of one that was removed."""
+        return max(self.rows.revisions.get(name, ()), default=0) + 1
 
     def put_deployment(self, deployment: Deployment, *, deleting: bool = False) -> str:
         """Apply a deployment, or mark it for its end."""
@@ -406,6 +471,13 @@ class SimStore:
             self.rows.planes[plane] = replace(held, condition=condition)
             self.note(write, "plane.lost", plane, condition)
         return plane
+
+    def resume_rollout(self, write: WriteContext, name: str) -> str:
+        """Go on with a rollout that was halted."""
+        self.fence(write)
+        self.rows.rollouts[name] = resumed(self.rows.rollouts[name], write.now)
+        self.note(write, "rollout.resumed", name)
+        return name
 
     def renew(self, *_: object) -> StoreSnapshot:
         """Return all of it; the same value while nothing moved."""
@@ -443,7 +515,8 @@ class SimStore:
             base_models=(),
             rollouts=tuple(rows.rollouts[name] for name in sorted(rows.rollouts)),
             rolled=self._rolled(),
-            unlogged=Unlogged(decisions=(), planes=()),
+            removals=tuple(rows.removals[name] for name in sorted(rows.removals)),
+            unlogged=Unlogged(decisions=(), planes=frozenset()),
         )
 
     def _rolled(self) -> Rolled:
@@ -472,6 +545,7 @@ class StoreDoor:
 
     def __init__(self, store: SimStore) -> None:
         self._store = store
+        self.looked_at = -1.0  # when the whole of it was read last
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Do what a function of `control_plane.store` does, in one transaction."""
@@ -483,6 +557,8 @@ class StoreDoor:
     async def run_read(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Read in one transaction."""
         await self._wait()
+        if function.__name__ == "renew":
+            self.looked_at = self._store.timeline.now
         return getattr(self._store, function.__name__)(*args)
 
     async def _wait(self) -> None:

@@ -27,6 +27,21 @@ class Pause:
         yield self.seconds
 
 
+class Turns:
+    """A lock between coroutines of one process, as `asyncio.Lock` is where there is a loop."""
+
+    def __init__(self) -> None:
+        self._is_taken = False
+
+    async def __aenter__(self) -> None:
+        while self._is_taken:
+            await Pause(0.01)
+        self._is_taken = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_taken = False
+
+
 class Timeline:
     """Events in the order of their times, ties in the order in which they were made."""
 

@@ -21,7 +21,10 @@ from tests.simulation.timeline import Process, Timeline
 from workload_plane.converge.actions import Action
 
 CONTROL_PLANES = ("cp0", "cp1")
-TAIL_LINES = 60
+TAIL_LINES = 160
+# One more whenever a seed makes another world than before, so that nobody takes a kept seed of an
+# earlier number for what was found then.
+WORLDS = 2
 EXACT_EVERY = 25  # in so many seeds one has the exact solver, which costs as much as the rest
 
 
@@ -49,7 +52,8 @@ class World:
         self.acts = 0
         self.broken = ""  # what a checker found first
         self.changed_at: dict[str, float] = {}  # of a deployment, by an operator
-        self.faulted_at: dict[str, float] = {}  # when a replica of it ended by a fault
+        self.least_before: dict[str, tuple[float, int]] = {}  # when asked for, and before that
+        self.ends: list[tuple[float, str, str]] = []  # when, on which plane, of which deployment
         self.torn: set[str] = set()  # planes whose newest copy was damaged since it was written
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._trace = hashlib.sha256()
@@ -104,15 +108,25 @@ class World:
         self._trace.update(line.encode())
 
     def changed(self, deployment: str) -> None:
-        """Remember that an operator changed a deployment now."""
+        """Remember that an operator changes a deployment's bounds now."""
         self.changed_at[deployment] = self.now
+        held = self.store.rows.deployments.get(deployment)
+        least = held.deployment.scaling.min_replicas if held is not None else 0
+        at, before = self.least_before.get(deployment, (-60.0, least))
+        self.least_before[deployment] = (self.now, min(least, before if self.now - at < 9.0 else 9))
 
     def damaged(self, plane: SimPlane) -> None:
         """Remember that a plane's disk lost what it had promised."""
         self.torn.add(plane.name)
 
+    def ended_since(self, plane: str, deployment: str, moment: float) -> int:
+        """Return how many of its replicas ended there by a fault since then."""
+        return sum(
+            at >= moment and (plane, deployment) == (where, what) for at, where, what in self.ends
+        )
+
     def _ended(self, plane: SimPlane, deployment: str) -> None:
-        self.faulted_at[deployment] = self.now
+        self.ends.append((self.now, plane.name, deployment))
 
     def _control_plane(self, name: str) -> tuple[Process, Callable[..., None]]:
         control = self.controls[name]

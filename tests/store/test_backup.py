@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import Connection, create_engine, select, text, update
 
 from control_plane.store import tables
 from control_plane.store.backup import (
@@ -27,12 +28,13 @@ from control_plane.store.leadership import (
     Addresses,
     WriteContext,
     acquire,
+    give_up,
     leading_epoch,
     take_leadership,
 )
 from control_plane.store.planes import list_planes, record_report
 from control_plane.store.prices import PriceFrom, list_prices, set_price
-from control_plane.store.schema import upgrade
+from control_plane.store.schema import current, upgrade
 from control_plane.store.values import Told
 from skerry.fleet.observation import PlaneReport
 from skerry.fleet.placement import Envelope
@@ -40,6 +42,7 @@ from skerry.fleet.pool import GatewayAddresses
 from skerry.plumbing.errors import Conflict, Corrupt, Infeasible, InvalidInput, NotFound
 from tests.builders import T0, a_deployment, a_shape, an_identity
 
+BEFORE = "0017"
 LATER = T0 + timedelta(hours=1)
 REPORT = PlaneReport(
     identity=an_identity("onprem-fra"),
@@ -187,6 +190,63 @@ def test_a_database_with_something_in_it_is_replaced_only_by_force(
     assert content(migrated) == before
     restore_backup(backup, restoring(migrated, force=True))
     assert content(migrated) == before
+
+
+@pytest.mark.parametrize("why", ["led", "filled"])
+def test_what_refuses_a_restore_leaves_the_schema_too_as_it_was(
+    why: str, url: str, tmp_path: Path
+) -> None:
+    """A database of the release before: its control plane, or its rollback, still needs that."""
+    source = another(tmp_path)
+    upgrade(source)
+    write_backup(source, tmp_path / "b", T0)
+    upgrade(url, BEFORE)
+    database = open_database(url)
+    with database.write() as session:
+        if why == "led":
+            acquire(session, "cp-1", Addresses(), T0, seconds=60.0)
+        else:
+            take_leadership(session, "cp-1", T0)
+            give_up(session, 1, "cp-1", T0)
+    database.close()
+    with pytest.raises(Infeasible if why == "led" else Conflict):
+        restore_backup(tmp_path / "b", restoring(url, force=why == "led"))
+    assert current(url) == BEFORE
+    if why == "filled":
+        restore_backup(tmp_path / "b", restoring(url, force=True))
+        assert current(url) != BEFORE
+
+
+def test_a_restore_takes_its_locks_in_the_order_in_which_leadership_is_taken(
+    backup: Path, migrated: str, dialect: str
+) -> None:
+    """Otherwise who acquires in between and the restore would wait for each other."""
+    if dialect == "sqlite":
+        pytest.skip("an SQLite file has one writer")
+    engine = create_engine(parse_url(migrated))
+    with engine.begin() as taking, ThreadPoolExecutor() as pool:
+        # As `acquire` begins: the term, which is over, and after it the epoch.
+        taking.execute(update(tables.leadership_terms).values(expires_at=None))
+        restored = pool.submit(restore_backup, backup, restoring(migrated, force=True))
+        _until_somebody_waits(taking)
+        taking.execute(update(tables.leadership).values(epoch=tables.leadership.c.epoch + 1))
+        taking.commit()
+        assert restored.result(timeout=30).changes
+    engine.dispose()
+
+
+def _until_somebody_waits(connection: Connection) -> None:
+    """Return once another connection waits for a lock of ours."""
+    waiting = text(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    for _ in range(1_000):
+        connection.execute(text("select pg_stat_clear_snapshot()"))
+        if connection.execute(waiting).scalar_one():
+            return
+        connection.execute(text("select pg_sleep(0.01)"))
+    raise AssertionError("nobody waits")
 
 
 def test_what_is_not_ours_in_a_database_is_neither_backed_up_nor_touched(

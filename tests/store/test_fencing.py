@@ -25,8 +25,9 @@ from control_plane.store.planes import record_report
 from control_plane.store.plans import Proposal, put_in_force
 from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
+from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
-from control_plane.store.rollouts import Steer, put_rollout
+from control_plane.store.rollouts import Steer, put_rollouts
 from control_plane.store.values import Adoption, StoredLease, Told
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
@@ -118,6 +119,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "put_moved": (PROPOSAL, (), "inputs", Asked(request_id="request-21", kind="move", body="demo")),
     "mark_deleting": ("demo", "", "request-2"),
     "remove_deployment": ("gone",),
+    "keep_removal": (a_deployment("gone"),),
+    "forget_removals": (("before",),),
     "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
     "keep_verdict": ("onprem-fra", Verdict(judged_at=T0, state=PlaneState.SUSPECT)),
     "record_freeze": (True, "3 of 5 planes fell silent at once"),
@@ -137,7 +140,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         Adoption(placements=PLACED, summary="taken in"),
         Asked(request_id="request-24", kind="approve recovery", body=""),
     ),
-    "put_rollout": (replace(CANARY, stage=Stage.SOAKING), CANARY),
+    "put_rollouts": ([(replace(CANARY, stage=Stage.SOAKING), CANARY)],),
     "steer_rollout": ("demo", Steer.PAUSE, "request-23"),
 }
 # These take part in a write function's transaction, after its check.
@@ -176,7 +179,8 @@ def test_a_deposed_leaders_write_has_no_effect(
         other = replace(a_deployment().revision, base_model=model)
         apply_deployment(session, write, replace(a_deployment(), revision=other), "", "")
         put_in_force(session, write, NOTHING, (), "inputs", PROPOSAL)
-        put_rollout(session, write, CANARY, None)
+        put_rollouts(session, write, [(CANARY, None)])
+        keep_removal(session, write, a_deployment("before"))
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

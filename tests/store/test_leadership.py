@@ -31,6 +31,8 @@ from control_plane.store.leadership import (
     renew,
     take_leadership,
 )
+from control_plane.store.recovery import end_recovery
+from control_plane.store.values import Adoption
 from skerry.plumbing.errors import SkerryError, StaleGeneration
 from tests.fakes.clock import START
 
@@ -262,6 +264,63 @@ async def test_a_leader_that_stops_inside_a_write_does_not_hold_up_the_next(
     assert isinstance(writing.result(), SkerryError)
     changes = await rival.run_read(list_changes, 0, 100)
     assert [change.epoch for change in changes] == [1, 2]
+
+
+async def test_the_end_of_a_recovery_and_a_takeover_never_wait_for_each_other(
+    database: Database, rival: Database
+) -> None:
+    """A standby that acquires has the term's row and waits for the epoch's; the end needs both."""
+    if database.dialect == "sqlite":
+        pytest.skip("an SQLite file has one writer")
+    epoch = await led(database, seconds=-0.5)
+    ended = threading.Event()
+
+    def acquire_slowly(session: Session) -> int:
+        session.execute(update(tables.leadership_terms).values(expires_at=None))
+        inside.set()
+        assert ended.wait(10)
+        return take_leadership(session, "cp-2", START)
+
+    inside = threading.Event()
+    async with asyncio.TaskGroup() as group:
+        taking = group.create_task(rival.run(acquire_slowly))
+        await asyncio.to_thread(inside.wait, 10)
+        try:
+            await database.run(end_recovery, write_of(epoch), Adoption(epoch_floor=7))
+        finally:
+            ended.set()
+    assert taking.result() > 7
+    written = await rival.run_read(list_changes, 0, 100)
+    assert [change.kind for change in written][-2:] == ["recovery.ended", "leadership.taken"]
+
+
+async def test_the_end_of_a_recovery_and_a_stop_never_wait_for_each_other(
+    database: Database, rival: Database
+) -> None:
+    """Who gives up has the term's row, and then needs the epoch and the counter of changes."""
+    if database.dialect == "sqlite":
+        pytest.skip("an SQLite file has one writer")
+    epoch = await led(database, seconds=LONG)
+    inside, leave = threading.Event(), threading.Event()
+
+    def give_up_slowly(session: Session) -> None:
+        session.execute(update(tables.leadership_terms).values(expires_at=None))
+        check_epoch(session, epoch)
+        inside.set()
+        assert leave.wait(10)
+        append_change(session, write_of(epoch), "test.given-up", "test", "")
+
+    async with asyncio.TaskGroup() as group:
+        stopping = group.create_task(rival.run(give_up_slowly))
+        await asyncio.to_thread(inside.wait, 10)
+        end = database.run(end_recovery, write_of(epoch), Adoption(epoch_floor=7))
+        ending = group.create_task(end)
+        done, _ = await asyncio.wait({ending}, timeout=0.2)
+        assert not done
+        leave.set()
+    assert stopping.done()
+    kinds = [change.kind for change in await rival.run_read(list_changes, 0, 100)]
+    assert kinds[-2:] == ["test.given-up", "recovery.ended"]
 
 
 async def test_a_serialisation_failure_is_tried_again_and_has_one_effect(

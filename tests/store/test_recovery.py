@@ -4,6 +4,7 @@ The control plane's inside is the product's, over a real store; planes judge wha
 the product's own rules and count every replica that a push would end.
 """
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from control_plane.link.registry import Registry
 from control_plane.reconcile.loop import Doors, ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
+from control_plane.recovery.assess import Resolution
 from control_plane.recovery.run import Recovery
 from control_plane.store import deployments, leadership, placements, pools, tables
 from control_plane.store.backup import Restoring, restore_backup, write_backup
@@ -78,9 +80,13 @@ class Plane:
     def _converge(self) -> None:
         assert self.held.state is not None
         for assignment in self.held.state.assignments:
+            if assignment.tombstone:
+                for replica in tuple(self.running.values()):
+                    if replica.deployment == assignment.deployment.name:
+                        self._run(replica.deployment, replica.pool, {})
+                continue
             for envelope in assignment.envelopes:
-                target = 0 if assignment.tombstone else envelope.target
-                newer = assignment.candidate
+                target, newer = envelope.target, assignment.candidate
                 candidates = dict(newer.replicas).get(envelope.pool, 0) if newer else 0
                 wanted = {assignment.deployment.revision.number: target - candidates}
                 if newer is not None:
@@ -172,7 +178,7 @@ class Fleet:
         else:
             self.registry.open(report, "agent", 3.0)
             plane.newest_epoch = max(plane.newest_epoch, self.epoch)
-        if self.registry.held.is_wanted(plane.name):
+        if self.registry.held.takes_turn(plane.name):
             held = message_of(plane.payload, plane.version)
             self.registry.held.take(plane.name, held)
 
@@ -460,6 +466,41 @@ async def test_what_was_removed_since_the_backup_waits_for_a_person(
     assert (fleet.running(), fleet.stopped()) == (running, [])
 
 
+async def test_a_served_name_that_went_to_another_deployment_does_not_hold_the_recovery_up(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    write_backup(fleet.url, tmp_path / "b", fleet.clock.now())
+    # One plane hears of another change yet, and not of what follows: it is away for all of that.
+    await fleet.apply(a_deployment("chat", replicas=7))
+    await fleet.turns(3)
+    fleet.away = {"p00"}
+    await fleet.database.run(deployments.mark_deleting, fleet.write(), "code", "", "")
+    await fleet.turns(3)
+    await fleet.database.run(deployments.remove_deployment, fleet.write(), "code")
+    new = a_deployment("coder", replicas=1)
+    model = replace(new.revision.base_model, served_name="code")
+    await fleet.apply(replace(new, revision=replace(new.revision, base_model=model)))
+    await fleet.turns(4)
+    assert any(r.deployment == "coder" for p in fleet.planes.values() for r in p.running.values())
+    fleet.forgive()
+    restoring = Restoring(url=another(tmp_path), actor="user:test", now=fleet.clock.now())
+    restore_backup(tmp_path / "b", restoring)
+    fleet.away = set()
+    fleet.start(another(tmp_path))
+    await fleet.turns(5)
+    status = fleet.recovery.status()
+    [conflict] = [d for d in status.found.differences if d.resolution is Resolution.CONFLICT]
+    assert conflict.subject == "deployments/code"
+    assert "deleted" in conflict.outcome
+    assert "coder" in conflict.outcome
+    asked = Asked(request_id="r", kind="approve recovery", body="")
+    await fleet.recovery.approve(fleet.write(), asked, status.etag)
+    await fleet.until(fleet.is_ready)
+    await fleet.turns(6)
+    assert set(await fleet.specs()) == {"chat", "coder"}
+    assert not any("coder" in name or "chat" in name for name in fleet.stopped())
+
+
 async def test_replicas_that_nobody_describes_are_kept_and_their_plane_with_them(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -502,6 +543,25 @@ async def test_planes_of_an_older_release_are_taken_at_what_they_run(
     assert not any(plane.refused for plane in fleet.planes.values())
     assert all(fleet.versions()[name] >= version for name, version in before.items())
     assert set(FEATURES_NEEDED) <= set(fleet.planes["p00"].features)
+
+
+async def test_who_approves_may_go_away_before_it_is_answered(fleet: Fleet, tmp_path: Path) -> None:
+    """What was stored is known all the same: SQLite has no successor that would find out."""
+    fleet.planes["p01"].running["stray-1"] = a_replica("stray", "p01--cpu", name="stray-1")
+    fleet.start(another(tmp_path))
+    await fleet.turns(5)
+    assert fleet.recovery.is_under_way
+    asked = Asked(request_id="r", kind="approve recovery", body="")
+    async with asyncio.TaskGroup() as group:
+        approving = group.create_task(fleet.recovery.approve(fleet.write(), asked, ""))
+        while not fleet.recovery.has_ended_epoch:  # known before it is stored
+            await asyncio.wait({approving}, timeout=0)
+        approving.cancel()
+    assert approving.cancelled()
+    epoch = fleet.epoch
+    await fleet.until(fleet.is_ready)
+    assert fleet.epoch > epoch
+    assert fleet.stopped() == []
 
 
 async def test_nothing_recovers_in_a_fleet_that_only_got_a_new_leader(fleet: Fleet) -> None:

@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 from control_plane.store.catalogue import PROFILES, REGIONS, create_entry
 from control_plane.store.changes import append_change, forget_changes
 from control_plane.store.cordons import set_cordon
-from control_plane.store.deployments import apply_deployment
+from control_plane.store.deployments import (
+    apply_deployment,
+    mark_deleting,
+    remove_deployment,
+)
 from control_plane.store.desired import put_desired
 from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
@@ -50,6 +54,11 @@ def _decide(session: Session, write: WriteContext, reason: str) -> None:
     record_decision(session, write, DECISION)
 
 
+def _remove(session: Session, write: WriteContext) -> None:
+    mark_deleting(session, write, "demo", "", "")
+    remove_deployment(session, write, "demo")
+
+
 WRITES: dict[str, Callable[[Session, WriteContext], object]] = {
     "deployments": lambda s, w: apply_deployment(s, w, a_deployment("other"), "", ""),
     "planes": lambda s, w: _judge(s, w, "no evidence"),
@@ -59,6 +68,7 @@ WRITES: dict[str, Callable[[Session, WriteContext], object]] = {
     "decision": lambda s, w: record_decision(s, w, replace(DECISION, solver="greedy")),
     "prices": lambda s, w: set_price(s, w, PriceFrom(POOL, w.now, 0.25), ""),
     "regions": lambda s, w: create_entry(s, w, REGIONS, Region(name="onprem/fra"), ""),
+    "removals": lambda s, w: _remove(s, w),
     "profiles": lambda s, w: create_entry(s, w, PROFILES, a_profile({1: 100.0}), ""),
     "cordons": lambda s, w: set_cordon(s, w, ACME, CordonState.CORDONED, ""),
 }
@@ -154,3 +164,40 @@ def test_everything_is_read_again_when_the_log_does_not_say(
         assert renew(session, held) == load(session)
         ahead = replace(held, sequence=held.sequence + 1_000)
         assert renew(session, ahead) == load(session)
+
+
+def test_of_many_planes_those_are_read_again_that_were_written(
+    filled: Database, write: WriteContext
+) -> None:
+    later = replace(write, now=write.now + timedelta(seconds=1))
+    with filled.write() as session:
+        for name in ("aws-a", "aws-b"):
+            record_report(session, write, a_report(name))
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        record_report(session, later, a_report("gcp-new"))
+        shapes = a_report("aws-b").pools
+        more = tuple(replace(shape, nodes=shape.nodes + 1) for shape in shapes)
+        record_report(session, later, a_report("aws-b", pools=more))
+    with filled.read() as session:
+        renewed = renew(session, held)
+        assert renewed == load(session)
+    same = {one.identity.name for one in renewed.planes if any(one is old for old in held.planes)}
+    assert same == {"onprem-fra", "aws-a"}
+    untouched = {p.pool.plane.name for p in renewed.pools if any(p is old for old in held.pools)}
+    assert untouched == same
+
+
+def test_a_plane_written_twice_within_one_moment_is_read_again(
+    filled: Database, write: WriteContext
+) -> None:
+    with filled.write() as session:
+        _judge(session, write, "no evidence")
+    with filled.read() as session:
+        held = load(session)
+    with filled.write() as session:
+        lost = PlaneCondition(state=PlaneState.LOST, since=write.now, reason="gone")
+        set_condition(session, write, "onprem-fra", lost, PlaneState.SUSPECT)
+    with filled.read() as session:
+        assert renew(session, held) == load(session)

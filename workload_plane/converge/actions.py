@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class StartReplica:
     """Start one replica; `replaces` names the failed one whose record it takes over.
 
-    `nodes` by the plane's own names; none in a pool whose nodes are not listed.
+    `nodes` by the plane's own names; none in a pool whose nodes are not listed. `restarts` and
+    `failures`, those in a row, are before this start.
     """
 
     deployment: str
@@ -18,6 +19,7 @@ class StartReplica:
     pool: str
     nodes: tuple[str, ...] = ()
     restarts: int = 0
+    failures: int = 0
     replaces: str | None = None
 
     def describe(self) -> str:

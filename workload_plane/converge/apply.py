@@ -4,9 +4,10 @@ A replica with an action under way is `busy` until it ends, so that no plan touc
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.engine import EngineName, EngineSpec
@@ -29,7 +30,7 @@ from workload_plane.converge.nodes import devices_of
 from workload_plane.converge.plan import Wait
 from workload_plane.converge.seen import SeenPool
 from workload_plane.models.cache import ModelCache
-from workload_plane.models.checkpoint import check_weights
+from workload_plane.models.checkpoint import refuse_other_weights
 from workload_plane.models.local_checks import LocalChecks
 from workload_plane.models.selection import GGUF
 from workload_plane.models.sources import resolve
@@ -42,6 +43,9 @@ from workload_plane.replicas.records import ReplicaRecord
 _log = logs.get_logger(__name__)
 
 SHORT_ID_CHARS = 6  # of base 32: a billion names for each deployment and revision
+# One for each node, which would only share its disk; of nodes that do not answer, so many. Half of
+# what the bridge to Ray answers at once: fences and looks need the rest.
+STARTS_AT_ONCE_MAX = 16
 _CPU = "cpu"
 
 
@@ -98,6 +102,8 @@ class Applier:
         self._terms = terms
         self._clock = clock
         self._ids = ids
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE_MAX)
+        self._node_turns: MutableMapping[str, asyncio.Lock] = WeakValueDictionary()
         self._awaiting: dict[tuple[str, int, str], list[ReplicaRecord]] = {}
         self._awaited: dict[tuple[str, int, str], list[ReplicaRecord]] = {}  # until this turn
 
@@ -150,48 +156,52 @@ class Applier:
         try:
             match action:
                 case StartReplica():
-                    await self._start(action, deployments[action.deployment])
+                    order = self._order(action, deployments[action.deployment])
+                    start = self._start(order, action, deployments[action.deployment])
+                    self._memory.begun[order.name] = self._record_of(order)
+                    self._begin(tasks, order.name, start)
                 case DrainReplica():
                     await self._runtime.mark(action.name, ReplicaState.DRAINING, action.reason)
                 case ForgetReplica():
                     await self._runtime.forget(action.name)
                 case StopReplica():
                     record = records[action.name]
-                    self._begin(tasks, record, self._runtime.stop(record, STOP_SECONDS_MAX))
+                    self._begin(tasks, record.name, self._runtime.stop(record, STOP_SECONDS_MAX))
                 case FenceReplica():
                     record = records[action.name]
                     self._memory.failed(
                         record.deployment, record.revision, record.name, self._clock.monotonic()
                     )
-                    self._begin(tasks, record, self._runtime.kill(record, action.reason))
+                    self._begin(tasks, record.name, self._runtime.kill(record, action.reason))
         except (SkerryError, OSError) as error:
             _log.warning("action.failed", action=action.describe(), error=str(error))
             return False
         return True
 
     def _begin(
-        self, tasks: asyncio.TaskGroup, record: ReplicaRecord, work: Coroutine[None, None, None]
+        self, tasks: asyncio.TaskGroup, name: str, work: Coroutine[None, None, None]
     ) -> None:
-        self._memory.busy.add(record.name)
-        tasks.create_task(self._finish(record, work))
+        self._memory.busy.add(name)
+        tasks.create_task(self._finish(name, work))
 
-    async def _finish(self, record: ReplicaRecord, work: Coroutine[None, None, None]) -> None:
+    async def _finish(self, name: str, work: Coroutine[None, None, None]) -> None:
         try:
             await work
+            self._wake.set()  # what failed is tried again with the next tick, and no sooner
         except (SkerryError, OSError) as error:
-            _log.warning("replica.not-ended", replica=record.name, error=str(error))
+            _log.warning("action.not-ended", replica=name, error=str(error))
         except Exception:
-            _log.exception("replica.not-ended", replica=record.name)
+            _log.exception("action.not-ended", replica=name)
         finally:
-            self._memory.busy.discard(record.name)
-            self._wake.set()
+            self._memory.busy.discard(name)
+            self._memory.begun.pop(name, None)
 
-    async def _start(self, action: StartReplica, deployment: Deployment) -> None:
+    def _order(self, action: StartReplica, deployment: Deployment) -> ReplicaOrder:
         revision = deployment.revision
         pool = next(pool for pool in self._terms.pools() if pool.name == action.pool)
         shape = revision.shape_on(pool.accelerator)
         assert shape is not None, "plan starts nothing where it cannot run"
-        order = ReplicaOrder(
+        return ReplicaOrder(
             name=self._name_for(action),
             deployment=action.deployment,
             revision=action.revision,
@@ -204,14 +214,40 @@ class Applier:
             nodes=action.nodes,
             host_memory_bytes=shape.host_memory_bytes,
             restarts=action.restarts,
+            failures=action.failures,
         )
+
+    def _record_of(self, order: ReplicaOrder) -> ReplicaRecord:
+        return ReplicaRecord(
+            name=order.name,
+            deployment=order.deployment,
+            revision=order.revision,
+            pool=order.pool,
+            served_name=order.served_name,
+            accelerators=order.accelerators,
+            nodes=order.nodes,
+            host_memory_bytes=order.host_memory_bytes,
+            restarts=order.restarts,
+            failures=order.failures,
+            started_at=self._clock.now().isoformat(timespec="milliseconds"),
+            message="being started",
+        )
+
+    async def _start(
+        self, order: ReplicaOrder, action: StartReplica, deployment: Deployment
+    ) -> None:
+        """Start the replica, or record why it cannot be; beside the loop, for it may take long."""
         if action.replaces is not None:
             await self._runtime.forget(action.replaces)
         try:
             check_spans(order, spreads=self._terms.spreads)
             ready = await self._with_models(order, deployment)
-            began = self._clock.monotonic()
-            record = await self._runtime.start(ready)
+            turn = self._node_turns.setdefault(
+                order.nodes[0] if order.nodes else "", asyncio.Lock()
+            )
+            async with turn, self._starts:
+                began = self._clock.monotonic()
+                record = await self._runtime.start(ready)
         except (SkerryError, OSError) as error:
             if isinstance(error, Conflict):
                 raise
@@ -244,8 +280,7 @@ class Applier:
                 f"base model {revision.base_model.uri} is no GGUF file, and llamacpp reads nothing"
                 " else: name one"
             )
-        if path:
-            await check_weights(engine, Path(path))
+        refuse_other_weights(engine, self._weights(revision.base_model.uri))
         return replace(order, model_path=path, engine=self._with_files(engine))
 
     def _with_files(self, engine: EngineSpec) -> EngineSpec:
@@ -260,6 +295,13 @@ class Applier:
             )
             engine = replace(engine, lora=replace(lora, adapters=adapters))
         return engine
+
+    def _weights(self, uri: str) -> str | None:
+        """Return what the base model says of its weights, as it was read beside the loop."""
+        if self._terms.models is not None and is_remote(uri):
+            return self._terms.models.weights(uri)
+        checks = self._terms.local_checks
+        return checks.weights(uri) if checks else None
 
     def _model_path(self, uri: str) -> str:
         if self._terms.models is not None and is_remote(uri):

@@ -106,6 +106,8 @@ class Memory:
     replicas: dict[str, ReplicaMemory] = field(default_factory=dict)
     backoffs: dict[tuple[str, int], StartBackoff] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
+    # Whose start is under way, as it will be: their places are taken from the moment it began.
+    begun: dict[str, ReplicaRecord] = field(default_factory=dict)
     seen_alive: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # by their own hosts
 
@@ -170,6 +172,7 @@ class Look:
 
     observed: Observed
     live: tuple[LiveReplica, ...]
+    begun: tuple[ReplicaRecord, ...] = ()  # whose start is under way and of which nothing is there
 
 
 async def look(
@@ -181,10 +184,10 @@ async def look(
     now: float,
 ) -> Look:
     """Return what is there now, with STARTING replicas that answer marked READY on the way."""
+    beginning = dict(memory.begun)  # before the look: one that ends meanwhile is in it or here
     live = tuple(_with_nodes(one, pools) for one in await runtime.list())
-    asked = [
-        one.record for one in live if one.alive and one.known and one.record.name not in memory.busy
-    ]
+    busy = memory.busy | beginning.keys()
+    asked = [one.record for one in live if one.alive and one.known and one.record.name not in busy]
     healthy = dict(await asyncio.gather(*(_ask_health(probe, record) for record in asked)))
     draining = [record for record in asked if record.state is ReplicaState.DRAINING]
     loads = dict(await asyncio.gather(*(_ask_load(probe, record) for record in draining)))
@@ -200,9 +203,14 @@ async def look(
         if state is not record.state:
             one = await _mark_ready(runtime, one, start_seconds(before, now))
         memory.replicas[record.name] = after_look(before, state, answer, now)
-        seen.append(_seen(one, memory, gateway, loads.get(record.name)))
+        begins = record.name in beginning
+        sight = _seen(one, memory, gateway, loads.get(record.name))
+        seen.append(replace(sight, busy=sight.busy or begins, begins=begins))
         shown.append(one)
     names = {one.record.name for one in live}
+    begun = tuple(record for name, record in beginning.items() if name not in names)
+    seen += [_beginning(record) for record in begun]
+    names |= beginning.keys()
     for gone in set(memory.replicas) - names:
         del memory.replicas[gone]
     memory.seen_alive &= names
@@ -210,7 +218,25 @@ async def look(
     memory.given_up = {one.record.name for one in live if one.given_up}
     backoffs = tuple(memory.backoffs[key] for key in sorted(memory.backoffs))
     observed = Observed(replicas=tuple(seen), pools=pools, backoffs=backoffs)
-    return Look(observed=observed, live=tuple(shown))
+    return Look(observed=observed, live=tuple(shown), begun=begun)
+
+
+def _beginning(record: ReplicaRecord) -> SeenReplica:
+    """Return a replica of which nothing is there yet: it has its place, and nobody touches it."""
+    return SeenReplica(
+        name=record.name,
+        deployment=record.deployment,
+        revision=record.revision,
+        pool=record.pool,
+        state=ReplicaState.STARTING,
+        accelerators=record.accelerators,
+        host_memory_bytes=record.host_memory_bytes,
+        nodes=record.nodes,
+        busy=True,
+        begins=True,
+        restarts=record.restarts,
+        failures=record.failures,
+    )
 
 
 def _with_nodes(one: LiveReplica, pools: tuple[SeenPool, ...]) -> LiveReplica:
@@ -279,5 +305,6 @@ def _seen(one: LiveReplica, memory: Memory, gateway: GatewayView, load: int | No
         draining_since=moments.draining_since,
         in_flight=_in_flight(record.name, gateway, load),
         restarts=record.restarts,
+        failures=record.failures,
         fault=one.fault,
     )

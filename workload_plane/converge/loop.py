@@ -120,12 +120,12 @@ class ConvergeLoop:
             named = {assignment.deployment.name for assignment in desired.assignments}
             parts.memory.forget_others(named | {one.record.deployment for one in seen.live})
         observed = replace(seen.observed, demand=parts.demand())
-        if parts.models is not None and not isinstance(desired, Unknown):
-            waits = self._await_models(parts.models, desired, seen)
-            observed = replace(observed, model_waits=self._checking(desired) | waits)
+        if not isinstance(desired, Unknown):
+            waits = self._checking(desired) | self._await_models(desired, seen)
+            observed = replace(observed, model_waits=waits)
         decision = decide(desired, observed, parts.clock.monotonic())
         self._tell_waits(decision.waits)
-        self._show_awaiting(parts.applier.awaiting(decision.waits))
+        self._show_awaiting((*parts.applier.awaiting(decision.waits), *seen.begun))
         actions = decision.actions
         if isinstance(desired, Unknown) or not actions:
             return False
@@ -142,15 +142,15 @@ class ConvergeLoop:
         self.replicas = seen.live
         self.looked = True
 
-    def _await_models(
-        self, models: ModelCache, desired: DesiredState, seen: Look
-    ) -> dict[tuple[str, int], str]:
+    def _await_models(self, desired: DesiredState, seen: Look) -> dict[tuple[str, int], str]:
         """Say which base models are wanted; return which revisions wait for theirs, and why."""
-        override = self._parts.engine_override
+        models, override = self._parts.models, self._parts.engine_override
+        if models is None:
+            return {}
         models.want(wanted_models(desired, override))
         # Of one whose record can't be read nobody knows whether it lives: it keeps its own.
-        living = frozenset(one.record.name for one in seen.live if one.alive or not one.known)
-        models.keep_for(living)
+        living = {one.record.name for one in seen.live if one.alive or not one.known}
+        models.keep_for(frozenset(living | {record.name for record in seen.begun}))
         revisions = [
             (one.deployment.name, revision)
             for one in desired.assignments

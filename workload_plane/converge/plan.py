@@ -28,6 +28,9 @@ UNAVAILABLE = 1  # replicas below the target while there is no room above it
 # After so many failures in a row only one copy at a time is tried: a poison revision must not
 # take the whole pool down with it.
 PROBING_FAILURES_MIN = 2
+# A candidate that failed so often in a row gives its place back to the revision that serves, as the
+# control plane would have it (`reconcile.rollout.FAILURES_MAX`): it may be away.
+CANDIDATE_FAILURES_MAX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,9 @@ def decide(desired: DesiredState | Unknown, observed: Observed, now: float) -> D
         for replica in observed.replicas
         if classify(replica, now) is Condition.ENDED
     ]
+    grants = tuple(_grants(desired, observed))
+    for grant in grants:
+        fences += _given_up(grant, observed, now) if grant.is_over else ()
     stops = [
         StopReplica(name=replica.name, reason=why_drained(replica))
         for replica in observed.replicas
@@ -80,11 +86,26 @@ def decide(desired: DesiredState | Unknown, observed: Observed, now: float) -> D
     actions: list[Action] = [*fences, *stops]
     turn = _turn(desired, observed, now)
     named: set[tuple[str, str]] = set()
-    for grant, side in _in_turn(_grants(desired, observed), turn):
+    for grant, side in _in_turn(grants, turn):
         named.add((grant.deployment, grant.pool.name))
         actions += _plan_grant(grant, side, turn)
     actions += _forget_unnamed(observed, named, now)
     return Decision(actions=tuple(actions), waits=tuple(turn.waits))
+
+
+def _given_up(grant: "_Grant", observed: Observed, now: float) -> Iterable[FenceReplica]:
+    """Yield what of a candidate that is over goes on starting: its record says so from then on."""
+    for one in observed.replicas:
+        if (one.deployment, one.pool) != (grant.deployment, grant.pool.name):
+            continue
+        if grant.ends(one) and classify(one, now) is Condition.LIVE:
+            told = f"it failed {one.failed_in_a_row} times in a row: {one.fault}"
+            yield FenceReplica(name=one.name, reason=told.removesuffix(": "))
+
+
+def _gives_up(replica: SeenReplica) -> bool:
+    is_up = replica.state in (ReplicaState.READY, ReplicaState.DRAINING)
+    return not is_up and replica.failed_in_a_row >= CANDIDATE_FAILURES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +162,18 @@ class _Grant:
     starts: int
     other: int = 0  # the revision that has a grant of its own
     is_candidate: bool = False
+    is_over: bool = False  # a candidate that failed its breaker: nothing of it is started again
 
     def sees(self, replica: SeenReplica) -> bool:
         """Say whether a replica of the deployment on the pool is this grant's to keep or to end."""
         if self.is_candidate:
             return replica.revision == self.revision.number
         return replica.revision != self.other
+
+    def ends(self, replica: SeenReplica) -> bool:
+        """Say whether a candidate's replica, which starts, is one by which it is over."""
+        is_starting = replica.state is ReplicaState.STARTING
+        return self.is_over and self.sees(replica) and is_starting and _gives_up(replica)
 
     @property
     def makes_room(self) -> bool:
@@ -165,8 +192,10 @@ class _Side:
     old: list[SeenReplica] = field(default_factory=list)
     draining: int = 0
     ending: int = 0
+    beginning: int = 0  # their starts are under way: among those `ending`, for they are busy too
     failed: list[SeenReplica] = field(default_factory=list)
     beside: list[SeenReplica] = field(default_factory=list)  # live, of the other grant
+    beginning_beside: int = 0
 
 
 def _grants(desired: DesiredState, observed: Observed) -> Iterable[_Grant]:
@@ -192,18 +221,23 @@ def _split(
         yield from _grant(assignment, assignment.deployment.revision, pool, target)
         return
     name, number = assignment.deployment.name, candidate.revision.number
-    serving = sum(
-        one.is_serving
+    tried = [
+        one
         for one in observed.replicas
         if (one.deployment, one.pool, one.revision) == (name, pool.name, number)
-    )
+    ]
+    is_proven = assignment.deployment.revision.shape_on(pool.accelerator) is not None
+    is_over = is_proven and any(map(_gives_up, tried))
+    if is_over:  # what is READY of it stays for as long as it is
+        count = min(count, sum(one.state is ReplicaState.READY for one in tried))
+    serving = sum(one.is_serving for one in tried)
     # What serves goes once a candidate does; until then it is not replaced where it ends.
     for grant in _grant(assignment, assignment.deployment.revision, pool, target):
         yield replace(
             grant, target=target - min(serving, count), starts=target - count, other=number
         )
     for grant in _grant(assignment, candidate.revision, pool, target):
-        yield replace(grant, target=count, starts=count, is_candidate=True)
+        yield replace(grant, target=count, starts=count, is_candidate=True, is_over=is_over)
 
 
 def _grant(
@@ -258,6 +292,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     retired = _surplus(grant, side)
     kept_new = [replica for replica in side.new if replica not in retired]
     live = len(side.new) + len(side.old) + len(side.beside) - len(retired)
+    live += side.beginning + side.beginning_beside
     # What is being fenced keeps its place: a replacement beside it would be a second one.
     missing = grant.starts - len(kept_new) - side.ending
     wanted = max(0, min(missing, grant.whole + grant.surge - live))
@@ -267,7 +302,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     if wanted and grant.pool.stopped:
         wanted = 0  # nothing starts there, so nobody makes room either
         _wait(grant, side, turn, grant.pool.stopped)
-    wanted = min(wanted, _allowed_by_backoff(grant, turn, kept_new))
+    wanted = min(wanted, _allowed_by_backoff(grant, turn, side, kept_new))
     places = _places(grant.shape, wanted, room)
     actions = [_retire(replica, _why_retired(grant, replica, turn)) for replica in retired]
     if wanted and (reason := _awaited_model(grant, turn)):
@@ -282,6 +317,9 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     replaced = side.failed[: len(places)]
     # While a start has to wait, the failed record stays: it tells people why.
     waiting = max(0, missing - len(places))
+    if grant.is_over:
+        waiting = len(side.failed)  # it is what tells that it is over, also the next agent here
+        turn.waits.append(_over(grant))
     spare = side.failed[len(places) + waiting :]
     actions += [ForgetReplica(name=replica.name) for replica in spare]
     actions += _start(grant, places, replaced)
@@ -294,7 +332,10 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
         if (replica.deployment, replica.pool) != (grant.deployment, grant.pool.name):
             continue
         condition = classify(replica, turn.now)
+        if condition is Condition.LIVE and grant.ends(replica):
+            condition = Condition.ENDED
         if not grant.sees(replica):
+            side.beginning_beside += replica.begins
             if condition is Condition.LIVE:
                 side.beside.append(replica)
             elif grant.is_candidate:
@@ -308,6 +349,7 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
             side.draining += 1
         else:
             side.ending += 1
+            side.beginning += replica.begins
     # The most useful first; what is too many is cut from the end. Of those that serve alike, the
     # ones on nodes to be emptied go first.
     side.new.sort(key=_usefulness)
@@ -346,13 +388,13 @@ def _places(shape: ResourceShape, wanted: int, room: PoolRoom) -> list[tuple[str
     return places
 
 
-def _allowed_by_backoff(grant: _Grant, turn: _Turn, new: Sequence[SeenReplica]) -> int:
+def _allowed_by_backoff(grant: _Grant, turn: _Turn, side: _Side, new: Sequence[SeenReplica]) -> int:
     backoff = turn.observed.backoff(grant.deployment, grant.revision.number)
     if turn.now < backoff.retry_at:
         return 0
     if backoff.failures < PROBING_FAILURES_MIN:
         return grant.target
-    starting = any(replica.state is ReplicaState.STARTING for replica in new)
+    starting = side.beginning or any(replica.state is ReplicaState.STARTING for replica in new)
     return 0 if starting else 1
 
 
@@ -365,20 +407,43 @@ def _make_room(
     starting = sum(
         replica.state is ReplicaState.STARTING for replica in side.new if replica not in retired
     )
-    if starting + len(retired) + side.draining >= grant.unavailable:
+    if starting + side.beginning + len(retired) + side.draining >= grant.unavailable:
         return []
-    superseded = [one for one in (*side.old, *side.beside) if one.revision != grant.revision.number]
-    goes = room.in_the_way(grant.shape, superseded if grant.makes_room else ())
+    goes = room.in_the_way(grant.shape, _superseded(grant, side))
     if goes is None:
         return []
+    # What failed and what is missing is away as well.
+    if goes.is_serving and _serving(side, retired) - 1 < grant.whole - grant.unavailable:
+        return []
     return [_retire(goes, "the pool has no place for the new revision beside it")]
+
+
+def _serving(side: _Side, retired: Sequence[SeenReplica] = ()) -> int:
+    there = (*side.new, *side.old, *side.beside)
+    return sum(one.is_serving for one in there if one not in retired)
 
 
 def _why_no_room(grant: _Grant, side: _Side, room: PoolRoom) -> str:
     reason = room.why_full(grant.shape)
     if grant.unavailable == 0 and (side.old or side.beside):
         return f"{reason}; none that serves goes first: rollout.maxUnavailable is 0"
+    if _superseded(grant, side) and (serving := _serving(side)) <= grant.whole - grant.unavailable:
+        return f"{reason}; none that serves goes first: {serving} of {grant.whole} serve"
     return reason
+
+
+def _superseded(grant: _Grant, side: _Side) -> list[SeenReplica]:
+    """Return who may go first where there is no room."""
+    there = (*side.old, *side.beside) if grant.makes_room else ()
+    return [one for one in there if one.revision != grant.revision.number]
+
+
+def _over(grant: _Grant) -> Wait:
+    reason = (
+        f"revision {grant.revision.number} failed {CANDIDATE_FAILURES_MAX} times in a row: its"
+        " place is the earlier revision's again, until this plane is told of another candidate"
+    )
+    return Wait(deployment=grant.deployment, pool=grant.pool.name, reason=reason)
 
 
 def _awaited_model(grant: _Grant, turn: _Turn) -> str:
@@ -434,6 +499,7 @@ def _start(
                 pool=grant.pool.name,
                 nodes=nodes,
                 restarts=failed.restarts + 1 if failed is not None and same else 0,
+                failures=failed.failed_in_a_row if failed is not None and same else 0,
                 replaces=failed.name if failed is not None else None,
             )
         )

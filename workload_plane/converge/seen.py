@@ -25,9 +25,10 @@ _DOUBLINGS_MAX = 10  # 0.5 s doubled ten times is past the maximum already
 class SeenReplica:
     """One replica as its record, its processes, its health and the gateway show it.
 
-    `busy`: an action on it is under way. `in_flight` None: nobody could say. `fault`: why it is
-    not alive, or what it said last. `known` False: its record cannot be read, so its state is a
-    guess, its pool may be "" and the accelerators it holds may be any. `nodes` are empty where
+    `busy`: an action on it is under way; `begins`: its start is. `in_flight` None: nobody could
+    say. `fault`: why it is not alive, or what it said last. `known` False: its record cannot be
+    read, so its state is a guess, its pool may be "" and the accelerators it holds may be any.
+    `restarts` and `failures`, those in a row, are before its present start. `nodes` are empty where
     they are not known, and in a pool whose nodes are not listed.
     """
 
@@ -41,6 +42,7 @@ class SeenReplica:
     nodes: tuple[str, ...] = ()
     alive: bool = True
     busy: bool = False
+    begins: bool = False
     known: bool = True
     routable: bool = False
     started_at: float = 0.0
@@ -49,7 +51,13 @@ class SeenReplica:
     draining_since: float | None = None
     in_flight: int | None = None
     restarts: int = 0
+    failures: int = 0
     fault: str = ""
+
+    @property
+    def failed_in_a_row(self) -> int:
+        """Return how often it failed without serving soundly between, also its end."""
+        return self.failures + (self.state is ReplicaState.FAILED)
 
     @property
     def is_serving(self) -> bool:

@@ -59,11 +59,14 @@ def release_of(spec: EngineSpec, known: Sequence[str], default: str) -> str | No
 
     A line is `1.2`; `1.2`, `1.2.1` and `1.2.0rc3` are of it.
     """
-    if spec.version is None:
-        return default
+    return default if spec.version is None else line_of(spec.version, known)
+
+
+def line_of(version: str, known: Sequence[str]) -> str | None:
+    """Return the known release line that a version is of; None for one that is unknown."""
     for line in known:
-        rest = spec.version.removeprefix(line)
-        if rest != spec.version and not rest[:1].isdigit():
+        rest = version.removeprefix(line)
+        if rest != version and not rest[:1].isdigit():
             return line
     return None
 

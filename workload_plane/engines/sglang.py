@@ -6,7 +6,7 @@ are run on the golden command lines: `make test-engines`.
 
 import json
 
-from skerry.fleet.engine import EngineSpec, SpeculativeDecoding, SpeculativeMethod
+from skerry.fleet.engine import EngineName, EngineSpec, SpeculativeDecoding, SpeculativeMethod
 from workload_plane.engines.findings import (
     Findings,
     findings_of,
@@ -23,6 +23,7 @@ from workload_plane.engines.options import (
     OptionRule,
     option_values,
 )
+from workload_plane.engines.parsers import parser_rules
 from workload_plane.engines.port import (
     Dialect,
     DrainRule,
@@ -105,7 +106,7 @@ def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
         findings.refuse_unless_in(
             "guidedDecoding.backend", spec.guided_decoding.backend, _GUIDED, "choose one of them"
         )
-    findings.refuse_options(spec, OPTIONS)
+    findings.refuse_options(spec, _rules(release))
     batching = spec.batching
     findings.refuse_doubles(
         spec,
@@ -143,6 +144,10 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     )
 
 
+def _rules(release: str) -> tuple[OptionRule, ...]:
+    return (*OPTIONS, *parser_rules(EngineName.SGLANG, release))
+
+
 def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
     release = release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
     argv = [launch.python, "-m", "sglang.launch_server", "--model-path", launch.model_path]
@@ -160,7 +165,7 @@ def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
     if spec.guided_decoding:
         argv += ["--grammar-backend", spec.guided_decoding.backend]
     argv += _graphs(spec, release)
-    for name, value in sorted(option_values(spec.options, OPTIONS).items()):
+    for name, value in sorted(option_values(spec.options, _rules(release)).items()):
         argv += [f"--{name}", f"{value}"]
     # Last, as it takes every word that follows it.
     return (*argv, *_lora(spec, launch))

@@ -10,7 +10,6 @@ from workload_plane.engines import trtllm_disaggregated as disaggregated
 from workload_plane.engines.findings import (
     Findings,
     findings_of,
-    refuse_adapter_places,
     refuse_caching_without_cache,
     release_of,
 )
@@ -21,6 +20,7 @@ from workload_plane.engines.options import (
     NumberOption,
     OptionRule,
 )
+from workload_plane.engines.parsers import parser_rules, reasoning_parser, tool_parser
 from workload_plane.engines.port import (
     LOOPBACK,
     Dialect,
@@ -92,13 +92,20 @@ def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
     refuse_caching_without_cache(findings, spec)
     _refuse_disk(findings, spec, release)
     _refuse_draft_lengths(findings, spec, release)
-    refuse_adapter_places(findings, spec)
+    if spec.lora is not None:
+        findings.refuse(
+            "lora",
+            "a request says where on the node an adapter lies, and could name any path there;"
+            " leave it out",
+        )
     if spec.guided_decoding:
         findings.refuse_unless_in(
             "guidedDecoding.backend", spec.guided_decoding.backend, _GUIDED, "choose one of them"
         )
     disaggregated.refuse(findings, spec)
-    findings.refuse_options(spec, OPTIONS)
+    findings.refuse_options(spec, (*OPTIONS, *parser_rules(spec.name, release)))
+    if spec.protocol is not EngineProtocol.HTTP and (tool_parser(spec) or reasoning_parser(spec)):
+        findings.refuse("options", f"there is no chat over {spec.protocol}; name no parsers")
     findings.refuse_doubles(
         spec,
         {
@@ -138,7 +145,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             named = ("--served_model_name", launch.served_name)
             place = ("--host", LOOPBACK, "--port", str(own_port), *named)
         argv = ("trtllm-serve", "serve", launch.model_path, *place, *flags)
-        workers, files = (), ((CONFIG_FILE, yaml_text(spec, launch, config)),)
+        workers, files = (), ((CONFIG_FILE, yaml_text(spec, config)),)
         environment = _spread(spec) if launch.nodes > 1 else visible_devices(launch)
     return EngineLaunch(
         argv=argv,
@@ -187,8 +194,6 @@ def _refuse_protocol(findings: Findings, spec: EngineSpec, release: str) -> None
         findings.refuse("protocol", "serves HTTP only; leave it out, or set version 1.4")
     elif spec.disaggregation is not None:
         findings.refuse("protocol", "a disaggregated replica answers over HTTP; leave it out")
-    elif spec.lora is not None:
-        findings.refuse("protocol", "takes no adapters over it; leave it out, or lora")
 
 
 def _refuse_parallelism(findings: Findings, spec: EngineSpec) -> None:

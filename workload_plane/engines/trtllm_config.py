@@ -14,7 +14,13 @@ from skerry.fleet.engine import (
     SpeculativeMethod,
 )
 from workload_plane.engines.options import OptionRule, option_values
-from workload_plane.engines.port import LaunchParameters, adapters, disk_path, draft_model
+from workload_plane.engines.parsers import (
+    TRTLLM_REASONING,
+    TRTLLM_TOOLS,
+    reasoning_parser,
+    tool_parser,
+)
+from workload_plane.engines.port import LaunchParameters, disk_path, draft_model
 
 Config = dict[str, object]
 
@@ -52,15 +58,10 @@ def config_of(
         config["cuda_graph_config"] = _graphs(spec.cuda_graphs)
     if spec.speculative is not None:
         config["speculative_config"] = _speculative(spec, spec.speculative, launch, release)
-    if spec.lora is not None:
-        config["lora_config"] = {
-            "lora_dir": [path for _, path in adapters(spec, launch)],
-            "max_lora_rank": spec.lora.rank_max,
-            "max_loras": spec.lora.concurrent_max,
-            "max_cpu_loras": max(len(spec.lora.adapters), spec.lora.concurrent_max),
-        }
     sections: dict[str, Config] = {"kv_cache_config": _kv_cache(spec, launch)}
-    for name, value in option_values(spec.options, rules).items():
+    named = (TRTLLM_TOOLS, TRTLLM_REASONING)  # which are flags
+    options = tuple(option for option in spec.options if option[0] not in named)
+    for name, value in option_values(options, rules).items():
         section, _, key = name.rpartition(".")
         (sections.setdefault(section, {}) if section else config)[key] = value
     return config | sections
@@ -77,19 +78,20 @@ def serve_flags(spec: EngineSpec, config_path: str) -> tuple[str, ...]:
         # The first protocol it had, and the default since it has two. At `info` it writes a line of
         # each HealthCheck, of which the replica host makes five a second.
         argv += ["--grpc", "--log_level", "warning"]
+    if tools := tool_parser(spec):
+        argv += ["--tool_parser", tools]
+    if reasoning := reasoning_parser(spec):
+        argv += ["--reasoning_parser", reasoning]
     return (*argv, "--config", config_path)
 
 
-def yaml_text(spec: EngineSpec, launch: LaunchParameters, config: Config) -> str:
+def yaml_text(spec: EngineSpec, config: Config) -> str:
     """Return the file's text; what the file cannot say of the checkpoint is said in comments."""
     import yaml  # 50 ms and 2 MB that every other engine's replica host does without
 
     comments = []
     if spec.quantisation.weights:
         comments.append(f"# weights: {spec.quantisation.weights}, as the checkpoint has them\n")
-    # Requests choose an adapter with a `lora_request` of name, number and path.
-    for number, (name, path) in enumerate(adapters(spec, launch), start=1):
-        comments.append(f"# lora_request: lora_name {name}, lora_int_id {number}, {path}\n")
     text: str = yaml.safe_dump(config, sort_keys=True)
     return "".join(comments) + text
 

@@ -14,6 +14,10 @@ from workload_plane.engines.trtllm_config import Config, serve_flags, yaml_text
 PROXY_FILE = "disaggregated.yaml"
 CONTEXT_FILE = "context.yaml"
 GENERATION_FILE = "generation.yaml"
+# A request's deadline is the gateway's to keep: the proxy's own, 180 s, would cut long answers.
+_REQUEST_SECONDS_MAX = 86_400
+# The host starts the proxy once all servers listen; it must not be the one who gives them up.
+_SERVERS_SECONDS_MAX = 3_600
 # Blocks stored and removed since the router last asked; it asks several times a second.
 _EVENT_BUFFER_MAX = 16_384
 
@@ -56,12 +60,15 @@ def plan_of(
     # The proxy itself computes nothing, and must not hold an accelerator.
     environment = (("CUDA_VISIBLE_DEVICES", ""),) if launch.accelerators else ()
     return DisaggregatedPlan(
-        argv=("trtllm-serve", "disaggregated", "-c", f"{launch.config_dir}/{PROXY_FILE}"),
+        argv=(
+            *("trtllm-serve", "disaggregated", "-c", f"{launch.config_dir}/{PROXY_FILE}"),
+            *("-r", str(_REQUEST_SECONDS_MAX), "-t", str(_SERVERS_SECONDS_MAX)),
+        ),
         environment=environment,
         workers=tuple(_worker(spec, launch, apart, index) for index in range(apart.servers)),
         files=(
-            (CONTEXT_FILE, yaml_text(spec, launch, _context(spec, config))),
-            (GENERATION_FILE, yaml_text(spec, launch, _generation(spec, config))),
+            (CONTEXT_FILE, yaml_text(spec, _context(spec, config))),
+            (GENERATION_FILE, yaml_text(spec, _generation(spec, config))),
             (PROXY_FILE, _proxy_text(apart, launch, release)),
         ),
     )

@@ -5,7 +5,7 @@ Both releases' own argument parsers are run on the golden command lines: `make t
 
 import json
 
-from skerry.fleet.engine import EngineSpec, SpeculativeDecoding, SpeculativeMethod
+from skerry.fleet.engine import EngineName, EngineSpec, SpeculativeDecoding, SpeculativeMethod
 from workload_plane.engines.findings import (
     Findings,
     findings_of,
@@ -23,6 +23,7 @@ from workload_plane.engines.options import (
     OptionRule,
     option_values,
 )
+from workload_plane.engines.parsers import TOOLS, parser_rules, tool_parser
 from workload_plane.engines.port import (
     Dialect,
     DrainRule,
@@ -40,10 +41,12 @@ VERSIONS: tuple[str, ...] = ("0.16", "0.33")
 DEFAULT_VERSION = "0.33"
 
 _TOKENS_OPTION = "max-num-batched-tokens"
+_AUTO_TOOLS = "enable-auto-tool-choice"
 OPTIONS: tuple[OptionRule, ...] = (
     NumberOption(name="gpu-memory-utilization", least=0.01, most=1.0),
     IntegerOption(name=_TOKENS_OPTION, least=1, most=1_048_576),
     BooleanOption(name="enforce-eager"),
+    BooleanOption(name=_AUTO_TOOLS),
 )
 # Our names -> `--quantization`; of the first two the checkpoint is not quantised at all.
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -115,7 +118,9 @@ def refusals(spec: EngineSpec) -> tuple[Refusal, ...]:
         findings.refuse_unless_in(
             "guidedDecoding.backend", spec.guided_decoding.backend, _GUIDED, "choose one of them"
         )
-    findings.refuse_options(spec, OPTIONS)
+    findings.refuse_options(spec, _rules(release))
+    if dict(spec.options).get(_AUTO_TOOLS, "").lower() == "true" and not tool_parser(spec):
+        findings.refuse("options", f"option {_AUTO_TOOLS!r} needs {TOOLS!r}; name a parser")
     findings.refuse_doubles(
         spec,
         {
@@ -152,6 +157,10 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     )
 
 
+def _rules(release: str) -> tuple[OptionRule, ...]:
+    return (*OPTIONS, *parser_rules(EngineName.VLLM, release))
+
+
 def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
     release = release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
     argv = ["vllm", "serve", launch.model_path, "--served-model-name", launch.served_name]
@@ -171,7 +180,7 @@ def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
         backend = _GUIDED[spec.guided_decoding.backend]
         argv += ["--structured-outputs-config", _json({"backend": backend})]
     argv += _graphs(spec)
-    for name, value in sorted(option_values(spec.options, OPTIONS).items()):
+    for name, value in sorted(option_values(spec.options, _rules(release)).items()):
         if value is True:
             argv.append(f"--{name}")
         elif value is not False:

@@ -12,6 +12,7 @@ from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     DEPLOYMENT_HEADER,
+    LOSSES,
     LOST_HEADER,
     PLANE_HEADER,
     REQUEST_ID_HEADER,
@@ -32,8 +33,6 @@ class GrpcCode(IntEnum):
 
 # After how long a client without a ready replica is told to come again.
 _RETRY_AFTER_SECONDS = 1
-# The request had reached the replica: its connection ended or was reset, not just refused.
-_LOSSES = ("UC", "UR", "LR")
 _TRAILER_FILTER = "envoy.filters.http.header_mutation"
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
 _REPLICA = "%UPSTREAM_HOST_NAME%"
@@ -164,10 +163,10 @@ def local_replies() -> Json:
             _reply(_flagged("OM", "DO"), overloaded, retry_after),
             _reply(_flagged("UH", "NC"), none_ready, retry_after),
             _reply(_flagged("UT", "SI"), late),
-            _reply(_flagged(*_LOSSES), lost, retry_after, told_lost),
+            _reply(_flagged(*LOSSES), lost, retry_after, told_lost),
             _reply(_flagged("UF", "URX", "UPE", "UO"), lost, retry_after),
             # gRPC keeps Envoy's own message.
-            {"filter": _flagged(*_LOSSES), "headers_to_add": [told_lost]},
+            {"filter": _flagged(*LOSSES), "headers_to_add": [told_lost]},
         ]
     }
 

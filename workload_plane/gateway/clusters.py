@@ -187,6 +187,7 @@ def _front(address: Address) -> Json:
                 }
             ],
         },
+        health_checks=[{**_health_timing(), "grpc_health_check": {}}],
         **_connection_settings(is_grpc=True),
     )
 
@@ -246,6 +247,15 @@ def _outliers() -> Json:
 
 
 def _health_check(path: str) -> Json:
+    return {
+        **_health_timing(),
+        # Over HTTP/1.1 also where requests use HTTP/2: with ALPN h2 the check timed out.
+        "tls_options": {"alpn_protocols": ["http/1.1"]},
+        "http_health_check": {"path": path, "host": "gateway"},
+    }
+
+
+def _health_timing() -> Json:
     interval = duration(_HEALTH_INTERVAL_SECONDS)
     return {
         "timeout": duration(_HEALTH_TIMEOUT_SECONDS),
@@ -255,9 +265,6 @@ def _health_check(path: str) -> Json:
         "no_traffic_healthy_interval": interval,
         "unhealthy_threshold": _UNHEALTHY_THRESHOLD,
         "healthy_threshold": 1,
-        # Over HTTP/1.1 also where requests use HTTP/2: with ALPN h2 the check timed out.
-        "tls_options": {"alpn_protocols": ["http/1.1"]},
-        "http_health_check": {"path": path, "host": "gateway"},
     }
 
 

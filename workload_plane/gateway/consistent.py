@@ -22,8 +22,8 @@ _SHRINK_FRACTION_MAX = 0.5
 
 
 def check_references(snapshot: Snapshot) -> None:
-    """Raise InvalidInput naming every reference that leads nowhere and every name given twice."""
-    faults = sorted({*_duplicates(snapshot), *_dangling(snapshot)})
+    """Raise InvalidInput naming what leads nowhere, is given twice or is more than Envoy takes."""
+    faults = sorted({*_duplicates(snapshot), *_dangling(snapshot), *_too_large(snapshot)})
     if faults:
         raise InvalidInput(f"gateway resources do not fit together: {'; '.join(faults)}")
 
@@ -174,6 +174,16 @@ def _duplicates(snapshot: Snapshot) -> Iterator[str]:
         yield from (f"{what} {name!r} given twice" for name in names if names.count(name) > 1)
     addresses = [str(listener["address"]) for listener in snapshot.listeners]
     yield from (f"two listeners on {a}" for a in addresses if addresses.count(a) > 1)
+
+
+def _too_large(snapshot: Snapshot) -> Iterator[str]:
+    """Yield what makes Envoy refuse a whole table for one of its answers."""
+    for table in snapshot.routes:
+        most = table["max_direct_response_body_size_bytes"]
+        for told in _values(table, "direct_response"):
+            size = len(told.get("body", {}).get("inline_string", "").encode())
+            if size > most:
+                yield f"route table {table['name']!r} has an answer of {size} bytes, above {most}"
 
 
 def _dangling(snapshot: Snapshot) -> Iterator[str]:

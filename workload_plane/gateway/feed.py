@@ -6,6 +6,7 @@ Loops of the agent. The gateway lives from its files when this is dead; what thi
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -13,7 +14,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 
 from skerry.api.openengine.v1 import openengine_pb2
-from skerry.fleet.desired import DesiredState
+from skerry.fleet.desired import DesiredState, PeerPlane
 from skerry.fleet.observation import PeerVerdict, PeerView, ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -32,14 +33,21 @@ from workload_plane.gateway.condition import (
 from workload_plane.gateway.consistent import keep_unexplained, replica_names
 from workload_plane.gateway.distances import PeerDistances, PeerPlace
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
+from workload_plane.gateway.known_before import (
+    addresses_by_name,
+    deployment_names,
+    own_address,
+    peer_addresses,
+)
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
 from workload_plane.gateway.relay_file import build_relay_file
 from workload_plane.gateway.resources import Snapshot
+from workload_plane.gateway.rewriting import Rewriting
 from workload_plane.gateway.routing import build_endpoints, build_topology, empty_topology
 from workload_plane.gateway.status import GatewayStatus, read_status, unconfirmed
 from workload_plane.gateway.topology import GatewayTopology
-from workload_plane.gateway.witness import Memory, remember, views_of
+from workload_plane.gateway.witness import Look, Memory, remember, views_of
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.settings import PlaneSettings
 
@@ -91,8 +99,12 @@ class GatewayFeed:
         self._picker: dict[str, object] | None = None
         self._relay: dict[str, object] | None = None
         self._hosts = PeerHosts(changed, clock, look_up)
+        # As last published, also by a run before.
+        self._peer_addresses: dict[str, str] = {}
+        self._own_address: str | None = None
         self._distances = PeerDistances(changed, clock)
         self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock)
+        self._rewriting = Rewriting(settings.gateway_dir)
         self._status: GatewayStatus | None = None
         self._sighted: Memory = {}
         self._answered_at = clock.monotonic()
@@ -107,6 +119,7 @@ class GatewayFeed:
         """Make the gateway's files such that it can start, whatever was left of them."""
         directory, own = self._settings.gateway_dir, self._settings.gateway.host
         directory.mkdir(parents=True, exist_ok=True)
+        await self._remember(directory.resolve())
         while (hosts := self._hosts.known([own])).address(own) is None:
             self._changed.clear()
             await self._changed.wait()  # nobody can listen on a name without an address
@@ -114,6 +127,18 @@ class GatewayFeed:
         restored = await asyncio.to_thread(ensure_initial, empty, directory, self._descriptors)
         if restored:
             _log.info("gateway.files-written", files=",".join(restored))
+
+    async def _remember(self, root: Path) -> None:
+        """Take the addresses that the gateway uses already, for names that do not resolve now."""
+        published = await asyncio.to_thread(files.load_published, root)
+        if published is not None:
+            self._peer_addresses = peer_addresses(published)
+            self._own_address = own_address(published)
+            self._assume(())
+
+    def _assume(self, peers: tuple[PeerPlane, ...]) -> None:
+        own = {self._settings.gateway.host: self._own_address} if self._own_address else {}
+        self._hosts.assume({**own, **addresses_by_name(peers, self._peer_addresses)})
 
     async def publish_forever(self) -> None:
         """Publish on every change, and now and then without one."""
@@ -142,9 +167,8 @@ class GatewayFeed:
         while True:
             port, before = self._settings.gateway.admin_port, (self.peers(), self.faults)
             self._status = await read_status(session, port)
-            self._sighted = remember(
-                self._sighted, self._status, self._peer_names(), self._clock.now()
-            )
+            look = Look(at=self._clock.now(), at_seconds=self._clock.monotonic())
+            self._sighted = remember(self._sighted, self._status, self._peer_names(), look)
             self._judge()
             await self._settle()
             if (self.peers(), self.faults) != before:
@@ -204,6 +228,8 @@ class GatewayFeed:
     async def _settle(self) -> None:
         """Keep what Envoy has confirmed, and put it back where Envoy refused what came after."""
         status, result = self._status, self._result
+        if status is not None:
+            self._rewriting.saw(status.uptime_seconds)
         if status is None or result is None or result is self._settled:
             return
         root, waiting = self._settings.gateway_dir, unconfirmed(status, result.versions)
@@ -211,9 +237,11 @@ class GatewayFeed:
             if not waiting:
                 await asyncio.to_thread(files.confirm, root, result.versions)
                 self._settled = result
+                self._rewriting.taken_up()
             elif self._clock.monotonic() - self._published_at > CONFIRM_SECONDS_MAX and (
                 refused := refused_files(status, result.versions, self._rejected_before)
             ):
+                self._rewriting.refused(refused, self._clock.monotonic())
                 reverted = await asyncio.to_thread(files.revert, root, refused)
                 self._settled = result
                 _log.error("gateway.refused", files=",".join(refused), reverted=len(reverted))
@@ -229,6 +257,7 @@ class GatewayFeed:
         if isinstance(desired, Unknown) or replicas is None:
             return  # nothing known is no reason to change what routes
         addresses = [peer.peer_address.rpartition(":")[0] for peer in desired.peers]
+        self._assume(desired.peers)
         hosts = self._hosts.known([self._settings.gateway.host, *addresses])
         try:
             topology = build_topology(
@@ -237,8 +266,9 @@ class GatewayFeed:
             await self._write_endpoints(build_endpoints(self._settings, desired, replicas))
             await self._write_relay(build_relay_file(self._settings, desired, replicas))
             fault = ""
-            if topology != self._published:
-                topology, fault = await self._publish_topology(desired, replicas, topology)
+            again = await asyncio.to_thread(self._rewriting.is_due, self._clock.monotonic())
+            if again or topology != self._published:
+                topology, fault = await self._publish_topology(desired, replicas, topology, again)
             await self._write_picker(build_picker_file(topology))
         except (SkerryError, ValueError, OSError) as error:
             fault = str(error)
@@ -247,23 +277,31 @@ class GatewayFeed:
         self.fault = fault
 
     async def _publish_topology(
-        self, desired: DesiredState, replicas: tuple[LiveReplica, ...], topology: GatewayTopology
+        self,
+        desired: DesiredState,
+        replicas: tuple[LiveReplica, ...],
+        topology: GatewayTopology,
+        again: bool,
     ) -> tuple[GatewayTopology, str]:
         """Publish and return what could be published of it, and what is wrong with the rest."""
         known = await asyncio.to_thread(files.load_published, self._settings.gateway_dir.resolve())
-        tombstones = await self._tombstones(desired, replicas, topology, known)
+        tombstones: frozenset[str] = frozenset()
         faults: tuple[str, ...] = ()
         if known is not None:
+            tombstones = await self._tombstones(desired, replicas, topology, known)
             topology, faults = keep_unexplained(topology, known, tombstones)
-        if topology != self._published:
+        if again or topology != self._published:
             self._rejected_before = dict(self._status.rejected) if self._status else {}
             # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
             self._result = await asyncio.to_thread(
                 publish, topology, self._settings.gateway_dir, self._descriptors, tombstones
             )
+            await asyncio.to_thread(self._rewriting.published, self._result.versions)
+            if topology != self._published:  # else what Envoy lacks, it lacks since before
+                self._published_at = self._clock.monotonic()
             self._published = topology
-            self._published_at = self._clock.monotonic()
-            _log.info("gateway.published", changed=",".join(self._result.changed))
+            self._peer_addresses = {peer.plane: peer.host for peer in topology.peers}
+            _log.info("gateway.published", changed=",".join(self._result.changed), again=again)
         return topology, "; ".join(faults)
 
     async def _write_endpoints(self, endpoints: dict[str, object]) -> None:
@@ -294,26 +332,23 @@ class GatewayFeed:
         desired: DesiredState,
         replicas: tuple[LiveReplica, ...],
         new: GatewayTopology,
-        known: Snapshot | None,
+        known: Snapshot,
     ) -> frozenset[str]:
         """Return the names that go knowingly.
 
-        A deployment or a peer goes when an accepted desired state says so, a replica when it is
-        seen to be out of service or neither record nor process of it is left. The gateway's own
-        guard catches everything else.
+        A deployment or a peer goes when an accepted desired state names it no more, a replica when
+        it is seen to be out of service or neither record nor process of it is left. What there
+        was is read from the files: this agent may be younger. The gateway's own guard catches
+        everything else.
         """
         deleted = {a.deployment.name for a in desired.assignments if a.tombstone}
         routed = {replica.name for model in new.models for replica in model.replicas}
-        leaving = (replica_names(known) if known is not None else frozenset()) - routed
+        leaving = replica_names(known) - routed
         listed = {one.record.name: one for one in replicas}
         ended = {name for name in leaving & listed.keys() if _is_out(listed[name])}
         gone = await self._facts.gone(leaving - listed.keys())
-        if self._published is not None:
-            old_peers = {peer.plane for peer in self._published.peers}
-            named = {peer.plane for peer in desired.peers}
-            deleted |= old_peers - named
-            old_models = {model.deployment for model in self._published.models}
-            deleted |= old_models - {a.deployment.name for a in desired.assignments}
+        deleted |= peer_addresses(known).keys() - {peer.plane for peer in desired.peers}
+        deleted |= deployment_names(known) - {a.deployment.name for a in desired.assignments}
         return frozenset(deleted | ended | gone)
 
 

@@ -36,6 +36,9 @@ _COPY_FOLDERS = ("copies", "previous")
 _CONFIRMED = "confirmed"
 _VERSION_CHARACTERS = 16
 
+# The time of the last change, the size and the inode, by path.
+Stamps = Mapping[str, tuple[int, int, int] | None]
+
 
 def apply_step(gateway_dir: Path, step: Step) -> bool:
     """Carry one step out and return whether anything changed on disk."""
@@ -97,6 +100,20 @@ def published_versions(gateway_dir: Path) -> dict[str, str]:
         path: version_of(resources)
         for path in _known_paths(gateway_dir)
         if (resources := _read_good(gateway_dir / path)) is not None
+    }
+
+
+def stamps(gateway_dir: Path, paths: Iterable[str]) -> Stamps:
+    """Return what changes whenever one of these files is written, None for what is not there."""
+    return {path: _stamp(gateway_dir / path) for path in paths}
+
+
+def other_than(gateway_dir: Path, versions: Mapping[str, str]) -> set[str]:
+    """Return those of the files that do not hold this version: altered, torn or gone."""
+    return {
+        path
+        for path, version in versions.items()
+        if (found := _read_good(gateway_dir / path)) is None or version_of(found) != version
     }
 
 
@@ -164,7 +181,9 @@ def _write_resources(gateway_dir: Path, path: str, resources: tuple[Json, ...]) 
     body = {"version_info": version, "resources": resources}
     data = json.dumps(body, separators=(",", ":")).encode()
     copy, previous = (gateway_dir / folder / path for folder in _COPY_FOLDERS)
-    if _read_good(copy) is not None:
+    kept = _read_good(copy)
+    # What is only written again does not push out what was published before it.
+    if kept is not None and version_of(kept) != version:
         previous.parent.mkdir(parents=True, exist_ok=True)
         copy.replace(previous)
     _write(copy, data)
@@ -203,6 +222,14 @@ def _read_good(path: Path) -> tuple[Json, ...] | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return resources if version == version_of(resources) else None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _has(path: Path, data: bytes) -> bool:

@@ -7,7 +7,7 @@ empty delays no publication and removes no peer.
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from skerry.plumbing import logs
@@ -43,6 +43,7 @@ class PeerHosts:
         self._clock = clock
         self._look_up = look_up
         self._known: dict[str, str] = {}
+        self._assumed: dict[str, str] = {}
         self._wanted: set[str] = set()
         self._asked = asyncio.Event()
         self._under_way: dict[str, asyncio.Future[str]] = {}
@@ -58,7 +59,11 @@ class PeerHosts:
         if not wanted <= self._wanted:
             self._asked.set()
         self._wanted = wanted
-        return Hosts(known=dict(self._known))
+        return Hosts(known={**self._assumed, **self._known})
+
+    def assume(self, addresses: Mapping[str, str]) -> None:
+        """Use these addresses of names that nothing has resolved in this run of the agent."""
+        self._assumed = dict(addresses)
 
     async def resolve_forever(self) -> None:
         """Look up all wanted names now and then, and at once when there is a new one."""
@@ -102,7 +107,7 @@ class PeerHosts:
     def _complain(self, name: str, fault: str) -> None:
         if self._faults.get(name) != fault:
             self._faults[name] = fault
-            kept = self._known.get(name, "none")
+            kept = self._known.get(name) or self._assumed.get(name, "none")
             _log.warning("peer.not-resolved", host=name, error=fault, kept=kept)
 
 

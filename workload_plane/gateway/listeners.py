@@ -11,6 +11,7 @@ from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
 from workload_plane.gateway.picking import (
     access_log,
     asking_filters,
+    attempt_log,
     forgotten_choice,
     told_length,
 )
@@ -90,7 +91,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             refusing_filter(),
             *(asking_filters(forwarded=False) if topology.picks else ()),
             telling_trailers(topology.plane),
-            _router(),
+            _router(topology),
         ],
         **(access_log() if topology.picks else {}),
     )
@@ -115,7 +116,7 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
             *(_ready_answer(model.deployment) for model in topology.models if not model.outside_of),
             *(asking_filters(forwarded=True) if topology.picks else ()),
             telling_trailers(topology.plane),
-            _router(),
+            _router(topology),
         ],
         **(access_log() if topology.picks else {}),
     )
@@ -309,5 +310,6 @@ def _turned_away() -> Json:
     )
 
 
-def _router() -> Json:
-    return extension("envoy.filters.http.router", f"{_FILTERS}.router.v3.Router")
+def _router(topology: GatewayTopology) -> Json:
+    told = attempt_log() if topology.picks else {}
+    return extension("envoy.filters.http.router", f"{_FILTERS}.router.v3.Router", **told)

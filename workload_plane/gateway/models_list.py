@@ -4,15 +4,17 @@ Pure; `routes.build_routes` calls it. Listed is what this plane serves or may sc
 serves that residency lets this gateway forward to; adapters are models with a parent.
 """
 
+import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from workload_plane.gateway.answers import answer, escaped, fault
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
-from workload_plane.gateway.wire import MODELS_PATH, Json
+from workload_plane.gateway.wire import DIRECT_BODY_BYTES_MAX, MODELS_PATH, Json
 
 # Named in the error for an unknown model; the whole list is at /v1/models.
 _LISTED_MODELS_MAX = 50
+_LIST_BYTES_MAX = DIRECT_BODY_BYTES_MAX - 1024
 
 
 def model_list(topology: GatewayTopology) -> list[Json]:
@@ -22,8 +24,7 @@ def model_list(topology: GatewayTopology) -> list[Json]:
         name: _entry(name, model, topology.project) for model in listed for name in model.names
     }
     get: Json = {"headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
-    body = {"object": "list", "data": list(entries.values())}
-    routes = [answer({**get, "path": MODELS_PATH}, 200, body)]
+    routes = [answer({**get, "path": MODELS_PATH}, 200, _listed(list(entries.values())))]
     for name, entry in entries.items():
         for path in dict.fromkeys((name, quote(name, safe=""), quote(name))):
             routes.append(answer({**get, "path": f"{MODELS_PATH}/{path}"}, 200, entry))
@@ -44,6 +45,17 @@ def model_list(topology: GatewayTopology) -> list[Json]:
             code="method_not_allowed",
         ),
     ]
+
+
+def _listed(entries: list[Json]) -> Json:
+    """Return the list, cut where it would be more than Envoy takes: it would refuse all routes."""
+    left, whole = _LIST_BYTES_MAX, list[Json]()
+    for entry in entries:
+        left -= len(json.dumps(entry))
+        if left < 0:
+            return {"object": "list", "data": whole, "has_more": True}
+        whole.append(entry)
+    return {"object": "list", "data": whole}
 
 
 def served_here(models: Sequence[ServedModel]) -> str:

@@ -11,6 +11,7 @@ from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     DEPLOYMENT_HEADER,
     HEALTH_PATH,
+    LOSSES,
     Json,
     duration,
     extension,
@@ -19,6 +20,7 @@ from workload_plane.gateway.wire import (
 from workload_plane.picker.wire import (
     ACCOUNT_SECONDS,
     AGAIN_HEADER,
+    AVOID_HEADER,
     BODY_BYTES_HEADER,
     ENDPOINT_HEADER,
     FORWARDED_PREFIX,
@@ -69,7 +71,9 @@ def asking_filters(*, forwarded: bool) -> list[Json]:
                 "allowed_upstream_headers": _exactly(ENDPOINT_HEADER, TICKET_HEADER, RETRIES_HEADER)
             },
         },
-        allowed_headers=_exactly(DEPLOYMENT_HEADER, SESSION_HEADER, BODY_BYTES_HEADER),
+        allowed_headers=_exactly(
+            DEPLOYMENT_HEADER, SESSION_HEADER, BODY_BYTES_HEADER, AVOID_HEADER
+        ),
         failure_mode_allow=True,
         with_request_body={"max_request_bytes": SEEN_BYTES_MAX, "allow_partial_message": True},
     )
@@ -136,6 +140,17 @@ def access_log() -> Json:
         ],
         "access_log_options": {"access_log_flush_interval": duration(ACCOUNT_SECONDS)},
     }
+
+
+def attempt_log() -> Json:
+    """Return the fields of a router that tell the picker of attempts with which a host was lost.
+
+    The request's own line says how the last one ended, not whether one before reached its host.
+    """
+    (log,) = access_log()["access_log"]
+    lost = {"response_flag_filter": {"flags": list(LOSSES)}}
+    asked = {"and_filter": {"filters": [log["filter"], lost]}}
+    return {"upstream_log": [{**log, "filter": asked}]}
 
 
 def told_length() -> Json:

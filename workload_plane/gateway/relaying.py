@@ -212,6 +212,9 @@ def inner_listener(public: Json, topology: GatewayTopology) -> list[Json]:
     (chain,) = inner["filter_chains"]
     connection = chain["filters"][0]["typed_config"]
     connection["stat_prefix"] = INNER_LISTENER
+    # A stream that broke is closed at once, not after Envoy's second of waiting for the other side
+    # to close: that second was nine tenths of the pause that the client saw.
+    connection["delayed_close_timeout"] = duration(0)
     rds = connection["rds"]
     source = rds["config_source"]["path_config_source"]
     folder = source["path"].rpartition("/")[0]

@@ -40,6 +40,7 @@ from workload_plane.gateway.trtllm_routes import trtllm_routes, unserved_trtllm
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
     DEPLOYMENT_HEADER,
+    DIRECT_BODY_BYTES_MAX,
     GENERATE_PATH,
     GRPC_METADATA,
     HEALTH_PATH,
@@ -48,6 +49,7 @@ from workload_plane.gateway.wire import (
     OPENAI_PATHS,
     PLANE_HEADER,
     STREAM_IDLE_FACTOR,
+    TRIED_HEADER,
     TRTLLM_PREFIX,
     Json,
     duration,
@@ -73,8 +75,13 @@ _RETRY_ON_GRPC = f"{_RETRY_ON},unavailable"
 _HOST_SELECTION_ATTEMPTS = 50
 # A stream that moves nothing for this long beyond both attempts is a client that went away.
 _CLIENT_IDLE_SLACK_SECONDS = 30.0
-# 1,000 models with long names; Envoy's default of 4 KiB is too small for the list of models.
-_DIRECT_BODY_BYTES_MAX = 1024 * 1024
+# What the front answers in one piece: its replicas have 2 s, the rest is for a busy machine.
+FRONT_SECONDS_MAX = 10.0
+_ANSWERED_AT_ONCE: tuple[Json, ...] = (
+    {"path": GENERATE_PATH},
+    {"path": "/grpc.health.v1.Health/Check"},
+    {"prefix": "/openengine.v1.Control/"},
+)
 # As much of a wrong model's name as an error message repeats.
 _ECHO_CHARACTERS_MAX = 64
 
@@ -136,7 +143,12 @@ def _inner(topology: GatewayTopology) -> list[Json]:
         {"prefix": "/"}, 404, "this model is not served here any more", code="model_not_found"
     )
     table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, gone], topology)
-    table["virtual_hosts"][0]["include_request_attempt_count"] = True
+    (host,) = table["virtual_hosts"]
+    host["include_request_attempt_count"] = True
+    # With whom a stream was lost the relay avoids.
+    host["response_headers_to_add"].append(
+        header(TRIED_HEADER, "%UPSTREAM_HOST_NAMES_ATTEMPTED%", "OVERWRITE_IF_EXISTS_OR_ADD")
+    )
     return [table]
 
 
@@ -148,7 +160,7 @@ def _table(name: str, routes: list[Json], topology: GatewayTopology) -> Json:
         # After a restart routes may be read before clusters; refusing them then lost the
         # listener until the next change. A missing cluster is a 503 until it is there.
         validate_clusters=False,
-        max_direct_response_body_size_bytes=_DIRECT_BODY_BYTES_MAX,
+        max_direct_response_body_size_bytes=DIRECT_BODY_BYTES_MAX,
         virtual_hosts=[
             {
                 "name": name,
@@ -311,17 +323,24 @@ def _forwarded_routes(model: ServedModel, topology: GatewayTopology) -> list[Jso
 
 
 def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
-    """Return the route of all other gRPC: Control, health, reflection, unknown models."""
+    """Return the routes of all other gRPC: Control, health, reflection, unknown models."""
     if topology.front is None:
         return []
-    action: Json = {
+    watch: Json = {
         "cluster": FRONT,
         "timeout": duration(0),
         # Watches are silent for as long as nothing happens.
         "idle_timeout": duration(0),
         "max_stream_duration": {"grpc_timeout_header_max": duration(0)},
     }
-    return [{"match": {"prefix": "/", "grpc": {}}, "route": action}]
+    # `timeout` is nothing beside `max_stream_duration`; a caller's own, shorter deadline holds.
+    most = duration(FRONT_SECONDS_MAX)
+    bounds = {"max_stream_duration": most, "grpc_timeout_header_max": most}
+    asked = {**watch, "max_stream_duration": bounds}
+    return [
+        *({"match": {**match, "grpc": {}}, "route": asked} for match in _ANSWERED_AT_ONCE),
+        {"match": {"prefix": "/", "grpc": {}}, "route": watch},
+    ]
 
 
 def _request_faults(models: Sequence[ServedModel]) -> list[Json]:

@@ -19,8 +19,14 @@ REQUEST_ID_HEADER = "x-request-id"
 TIMING_HEADER = "server-timing"
 # On what the gateway answers for a replica that was lost over the request: it may be the cause.
 LOST_HEADER = "x-skerry-lost"
+# Envoy's flags of that: the host had the request, its connection ended or was reset, not refused.
+LOSSES = ("UC", "UR", "LR")
 # The relay's, on what it asks again for a stream that broke: a loss is then not retried here.
 RESUMED_HEADER = "x-skerry-resumed"
+# With it, whom the stream was lost with so far: a picker sends it to another while there is one.
+AVOID_HEADER = "x-skerry-avoid"
+# The gateway's, on answers to its relay alone: every host that it tried for them.
+TRIED_HEADER = "x-skerry-tried"
 # The relay's answer to a stream that it cannot carry: the gateway takes the way without it.
 DIRECT_HEADER = "x-skerry-direct"
 # The header by which a gRPC client may choose a model instead of the message's field.
@@ -45,6 +51,8 @@ HEALTH_PATH = "/health"
 # 4 MiB is gRPC's own default, so both protocols accept the same. Bodies are held in memory whole
 # to find the model, and again for a retry.
 BODY_BYTES_MAX = 4 * 1024 * 1024
+# What the gateway answers by itself: Envoy's default of 4 KiB is too small for the list of models.
+DIRECT_BODY_BYTES_MAX = 1024 * 1024
 # Envoy's default for HTTP/2, said aloud: one client connection may carry this many requests.
 STREAMS_PER_CONNECTION_MAX = 1024
 # Envoy's advice for edges: what one stream and one connection may have unread in flight.

@@ -1,6 +1,7 @@
 """What this gateway saw of its peers so far: a witness speaks only of what it has seen alive.
 
-Pure. The agent folds every look at its gateway into the memory and reports `views_of` it.
+Pure. The agent folds every look at its gateway into the memory and reports `views_of` it. The
+memory is the agent's own: after its restart it has seen nobody serve, and testifies against none.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,18 +18,31 @@ WARM_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """When the gateway was looked at, by the wall clock and by the monotonic one."""
+
+    at: datetime
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sighted:
-    """What was seen of one peer: its view now, and whether its gateway ever answered."""
+    """What was seen of one peer: its view now, whether its gateway ever answered, when it served.
+
+    `served` is the last look that saw READY replicas there, not the first one that saw none: an
+    agent that hangs meanwhile would date the end of it by its own return.
+    """
 
     view: PeerView
     answered: bool = False
+    served: Look | None = None
 
 
 Memory = Mapping[str, Sighted]  # by peer
 
 
 def remember(
-    memory: Memory, status: GatewayStatus | None, peers: Iterable[str], now: datetime
+    memory: Memory, status: GatewayStatus | None, peers: Iterable[str], look: Look
 ) -> Memory:
     """Return the memory after one look at the gateway; None is a gateway that does not answer.
 
@@ -40,7 +54,7 @@ def remember(
         if status.uptime_seconds is not None and status.uptime_seconds < WARM_SECONDS:
             seen = {p: v for p, v in seen.items() if v is PeerVerdict.SERVING}
     return {
-        peer: _after(memory.get(peer), peer, seen.get(peer, PeerVerdict.UNKNOWN), now)
+        peer: _after(memory.get(peer), peer, seen.get(peer, PeerVerdict.UNKNOWN), look)
         for peer in peers
     }
 
@@ -50,19 +64,22 @@ def views_of(memory: Memory) -> tuple[PeerView, ...]:
     return tuple(sighted.view for _, sighted in sorted(memory.items()))
 
 
-def _after(before: Sighted | None, peer: str, seen: PeerVerdict, now: datetime) -> Sighted:
+def _after(before: Sighted | None, peer: str, seen: PeerVerdict, look: Look) -> Sighted:
     if before is None:
-        before = Sighted(view=PeerView(plane=peer, verdict=PeerVerdict.UNKNOWN, since=now))
+        before = Sighted(view=PeerView(plane=peer, verdict=PeerVerdict.UNKNOWN, since=look.at))
     answered = before.answered or seen in (PeerVerdict.SERVING, PeerVerdict.REACHABLE)
     if seen is PeerVerdict.UNREACHABLE and not answered:
         seen = PeerVerdict.UNKNOWN  # it may lie where we never could reach it
-    view = before.view
-    if seen is view.verdict:
-        return replace(before, answered=answered)
-    served_until = now if view.verdict is PeerVerdict.SERVING else view.served_until
-    if seen is PeerVerdict.SERVING:
-        served_until = None
-    return Sighted(
-        view=PeerView(plane=peer, verdict=seen, since=now, served_until=served_until),
-        answered=answered,
+    serves = seen is PeerVerdict.SERVING
+    served = look if serves else before.served
+    if seen is before.view.verdict:
+        return replace(before, answered=answered, served=served)
+    until = None if serves else served
+    view = PeerView(
+        plane=peer,
+        verdict=seen,
+        since=look.at,
+        served_until=until.at if until else None,
+        served_until_seconds=until.at_seconds if until else None,
     )
+    return Sighted(view=view, answered=answered, served=served)

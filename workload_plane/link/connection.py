@@ -21,6 +21,7 @@ from skerry.plumbing.tasks import first_of
 from skerry.wire.observations import report_to_proto
 from skerry.wire.supply import version_to_proto
 from workload_plane.desired_state.accept import Refuse
+from workload_plane.link.offers import Offers, from_deposed
 from workload_plane.link.session import (
     Judgement,
     Pulse,
@@ -46,7 +47,6 @@ REPORT_SECONDS_MIN = 0.2
 LOOK_SECONDS = 5.0
 # The stream loses nothing, so the same report is said again only for what we did not think of.
 REPORT_SECONDS_MAX = 60.0
-OFFER_AGAIN_SECONDS = 5.0  # room on a disk is made by people
 JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
@@ -119,7 +119,7 @@ class Connection:
         self._terms = Terms()
         self._pulse = Pulse(heard_at=clock.monotonic())
         self._sending = asyncio.Lock()  # gRPC takes one message at a time
-        self._offered: messages.Desired | None = None
+        self._offers = Offers[messages.Desired]()
         self._offer_came = asyncio.Event()
         self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
@@ -171,8 +171,9 @@ class Connection:
             if kind == "welcome":
                 self._welcomed(answer.welcome)
             elif kind == "desired":
-                # Only the newest matters: one that was not looked at yet is superseded.
-                self._offered = answer.desired
+                if not accepts_pushes(self.state):
+                    _log.warning("link.push-waits", state=self.state.name)
+                self._offers.came(answer.desired)
                 self._offer_came.set()
             elif kind == "tell_held":
                 self._held_wanted.set()
@@ -225,7 +226,9 @@ class Connection:
         if observed == self._reported and not is_due:
             return
         self._reported, self._reported_at = observed, now
-        await self._send(messages.ConnectRequest(observed=observed))
+        request = messages.ConnectRequest(observed=observed)
+        request.observed.told_seconds = now  # not in what is compared
+        await self._send(request)
 
     async def _tell_held_for_ever(self) -> None:
         """Tell all that is held when asked: the control plane's database knows less."""
@@ -243,38 +246,23 @@ class Connection:
 
     async def _answer_offers(self) -> None:
         while True:
-            await self._offer_came.wait()
             self._offer_came.clear()
-            offered, self._offered = self._offered, None
+            offered = self._offers.take(self.state, self._clock.monotonic())
             if offered is None:
-                continue
-            if not accepts_pushes(self.state):
-                # The control plane says it once; it is looked at when it hears us again.
-                _log.warning("link.push-waits", state=self.state.name)
-                self._offered = offered
+                await self._until_offer_due()
                 continue
             result = await self._offer(offered)
-            await self._send(self._answer(offered, result))
-            if isinstance(result, Refuse) and result.may_pass:
-                await self._offer_until_taken(offered, result)
-
-    async def _offer_until_taken(self, offered: messages.Desired, told: Refuse) -> None:
-        """Offer a state again until what hindered it has passed, or a newer one comes.
-
-        The control plane sends it once: a disk that was full then would hold it up for ever.
-        """
-        while True:
-            await first_of(self._offer_came.wait(), self._clock.sleep(OFFER_AGAIN_SECONDS))
-            if self._offer_came.is_set():
-                return
-            if not accepts_pushes(self.state):
-                continue
-            result = await self._offer(offered)
-            if result != told:  # each reason is told once
+            refused = result if isinstance(result, Refuse) else None
+            if self._offers.answered(refused, self._clock.monotonic()):
                 await self._send(self._answer(offered, result))
-            if not isinstance(result, Refuse) or not result.may_pass:
-                return
-            told = result
+
+    async def _until_offer_due(self) -> None:
+        due = self._offers.due_at(self.state)
+        if due is None:
+            await self._offer_came.wait()
+            return
+        left = max(0.0, due - self._clock.monotonic())
+        await first_of(self._offer_came.wait(), self._clock.sleep(left))
 
     def _answer(
         self, offered: messages.Desired, result: DesiredState | Refuse
@@ -289,14 +277,8 @@ class Connection:
         return messages.ConnectRequest(ack=ack)
 
     async def _offer(self, offered: messages.Desired) -> DesiredState | Refuse:
-        # A new leader tells a plane nothing while it holds what is wanted, so what the disk holds
-        # may be of an older epoch than the newest leader's. One that was deposed is refused here.
-        newest = max(self._epoch_min, self.epoch)
-        if offered.version.epoch < newest:
-            return Refuse(
-                reason=f"epoch {offered.version.epoch} is over: a leader of {newest} was heard"
-            )
-        return await self._side.offer(offered.SerializeToString())
+        deposed = from_deposed(offered.version.epoch, max(self._epoch_min, self.epoch))
+        return deposed or await self._side.offer(offered.SerializeToString())
 
     async def _watch(self) -> None:
         patience = self._patience_seconds
@@ -317,7 +299,7 @@ class Connection:
         unanswered = judgement is Judgement.UNANSWERED
         event = SessionEvent.UNANSWERED if unanswered else SessionEvent.ANSWERED
         was, self.state = self.state, advance(self.state, event)
-        if self.state is not was and accepts_pushes(self.state) and self._offered is not None:
+        if self.state is not was and accepts_pushes(self.state):
             self._offer_came.set()
 
     def _observed(self) -> messages.Observed:
@@ -329,15 +311,15 @@ class Connection:
         report = self._side.report()
         observed = self._observed()
         self._reported, self._reported_at = observed, self._clock.monotonic()
-        return messages.ConnectRequest(
-            hello=messages.Hello(
-                project=self._settings.project,
-                observed=observed,
-                features=report.features,
-                software=report.software,
-                agent_id=self._settings.agent_id,
-            )
+        hello = messages.Hello(
+            project=self._settings.project,
+            observed=observed,
+            features=report.features,
+            software=report.software,
+            agent_id=self._settings.agent_id,
         )
+        hello.observed.told_seconds = self._reported_at
+        return messages.ConnectRequest(hello=hello)
 
 
 def _version(offered: messages.Desired) -> str:

@@ -51,6 +51,7 @@ def observed_replica(record: ReplicaRecord) -> ObservedReplica:
         pid=record.pid,
         engine_pid=record.engine_pid,
         restarts=record.restarts,
+        failures=record.failures,
         message=record.message,
         nodes=record.nodes,
         start_seconds=record.start_seconds,

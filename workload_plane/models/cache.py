@@ -28,9 +28,10 @@ from skerry.plumbing.errors import (
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.tasks import first_of
 from workload_plane.models import progress
+from workload_plane.models.checkpoint import held_weights
 from workload_plane.models.download import FetchTools, FileFetch, disk_errors
 from workload_plane.models.eviction import Room, plan_eviction
-from workload_plane.models.limits import CacheSettings, FetchLimits
+from workload_plane.models.limits import DISK_SECONDS_MAX, CacheSettings, FetchLimits
 from workload_plane.models.port import RemoteFile, Source
 from workload_plane.models.selection import main_file, select_files
 from workload_plane.models.store import (
@@ -50,8 +51,6 @@ Result = TypeVar("Result")
 
 # When a failed download is due again, or what was here went, nothing else tells.
 TICK_SECONDS = 1.0
-# The disk may be shared, and hang: from then on no start tries what it would only wait for.
-DISK_SECONDS_MAX = 10.0
 TOLD_SECONDS = 2.0  # people read it; every word of it goes to the control plane
 # After a failure that another try may mend; a wrong URI is tried as rarely in the end.
 RETRY_INITIAL_SECONDS = 5.0
@@ -66,6 +65,7 @@ class _Model:
     key: str
     tree: str = ""
     path: Path | None = None  # as last looked
+    weights: str | None = None  # by its own word, read once
     is_looked_at: bool = False
     listed_bytes: int = 0
     fetches: list[FileFetch] = field(default_factory=list)
@@ -85,10 +85,11 @@ class _Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A base model that is here: what an engine is given, and the digest of it all."""
+    """A base model that is here: what an engine is given, the digest of it all, its own word."""
 
     path: Path
     tree: str
+    weights: str | None = None
 
 
 class ModelCache:
@@ -173,6 +174,11 @@ class ModelCache:
         if model.error is not None:
             raise model.error
         raise Unavailable(f"base model {uri} is not here yet")
+
+    def weights(self, uri: str) -> str | None:
+        """Return the format of its weights as it says itself, None when it does not tell."""
+        model = self._models.get(uri)
+        return model.weights if model is not None else None
 
     async def hold(self, replica: str, uris: Iterable[str]) -> None:
         """Keep base models for a replica, before it is started; raises as `path`."""
@@ -436,7 +442,9 @@ class ModelCache:
         model.is_looked_at = True
         match here:
             case _Found():
-                model.path, model.tree = here.path, here.tree or model.tree
+                if here.tree:  # found anew, and so read anew
+                    model.tree, model.weights = here.tree, here.weights
+                model.path = here.path
                 model.error, model.listed_bytes = None, 0
             case Corrupt():
                 model.path, model.tree, model.error = None, "", here
@@ -457,7 +465,8 @@ class ModelCache:
         root = self._store.tree(pin) if pin is not None else None
         if pin is None or root is None:
             return None
-        return _Found(path=root / main_file([one.path for one in pin.files]), tree=pin.tree)
+        path = root / main_file([one.path for one in pin.files])
+        return _Found(path=path, tree=pin.tree, weights=held_weights(path))
 
     def _hold(self, replica: str, tree: str, key: str, path: Path) -> None:
         self._store.hold(replica, tree)

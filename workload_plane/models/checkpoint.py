@@ -1,11 +1,11 @@
 """What format a base model's weights have by its own word, held against what a deployment says.
 
 A GGUF file says it in its header, a directory of safetensors in `hf_quant_config.json` or
-`config.json`. The applier asks before a start. A base model that says nothing, or nothing known
-here, is started: its engine will tell.
+`config.json`. Who looks for base models reads it, in threads of its own; the applier asks what was
+found before a start. A base model that says nothing, or nothing known here, is started: its engine
+will tell.
 """
 
-import asyncio
 import json
 import struct
 from collections.abc import Mapping
@@ -13,10 +13,9 @@ from io import BufferedReader
 from pathlib import Path
 
 from skerry.fleet.engine import EngineName, EngineSpec
-from skerry.plumbing.errors import Infeasible, Unavailable
+from skerry.plumbing.errors import Infeasible
 from workload_plane.models.selection import GGUF
 
-READ_SECONDS_MAX = 10.0  # on a disk that may be shared, and hang
 HEADER_BYTES_MAX = 256 * 1024 * 1024  # with the largest vocabularies it has some 20 MB
 JSON_BYTES_MAX = 4 * 1024 * 1024
 KEY_BYTES_MAX = 64 * 1024
@@ -72,23 +71,6 @@ _CONVERTING = frozenset({EngineName.VLLM, EngineName.SGLANG})
 _CONVERTED = frozenset({"bf16", "fp16", "fp8", "bitsandbytes"})
 
 
-async def check_weights(engine: EngineSpec, path: Path) -> None:
-    """Raise Infeasible where a base model says that its weights are others than the engine's spec.
-
-    Unavailable when its disk does not answer.
-    """
-    if engine.quantisation.weights is None:
-        return
-    try:
-        async with asyncio.timeout(READ_SECONDS_MAX):
-            held = await asyncio.to_thread(held_weights, path)
-    except TimeoutError:
-        raise Unavailable(
-            f"{path} was not read within {READ_SECONDS_MAX:.0f} s; see to its disk"
-        ) from None
-    refuse_other_weights(engine, held)
-
-
 def refuse_other_weights(engine: EngineSpec, held: str | None) -> None:
     """Raise Infeasible where weights that are `held` cannot be what the spec says of them."""
     said = engine.quantisation.weights
@@ -114,6 +96,11 @@ def held_weights(path: Path) -> str | None:
         return _of_modelopt(path) if (path / _MODELOPT).exists() else _of_config(path)
     except (OSError, ValueError, struct.error):
         return None  # damaged: its engine will say how
+
+
+def header_files(path: Path) -> tuple[Path, ...]:
+    """Return the files in which a base model says it, whether they are there or not."""
+    return (path,) if path.is_file() else (path / _MODELOPT, path / _CONFIG)
 
 
 def _of_gguf(file: BufferedReader) -> str | None:

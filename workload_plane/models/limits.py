@@ -6,6 +6,8 @@ from pathlib import Path
 from workload_plane.models.uris import GCS, HTTPS, HUB, S3
 
 GIB = 1 << 30
+# A disk may be shared, and hang: from then on no start tries what it would only wait for.
+DISK_SECONDS_MAX = 10.0
 HUB_ENDPOINT = "https://huggingface.co"
 SCHEMES = (HUB, S3, GCS, HTTPS)  # what is not encrypted has to be asked for
 

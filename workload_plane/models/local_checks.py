@@ -2,7 +2,8 @@
 
 The convergence loop says on each turn which ones are wanted and is told what was last found: the
 disk is asked in threads of its own, since a shared one may hang. Files are read once for as long
-as they stay the same. No start waits for another's base model.
+as they stay the same, also for what they say of their weights. No start waits for another's base
+model.
 """
 
 import asyncio
@@ -10,14 +11,17 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from skerry.fleet.digests import split_digest
 from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt, Infeasible, SkerryError, Unavailable
+from workload_plane.models.checkpoint import header_files, held_weights
+from workload_plane.models.limits import DISK_SECONDS_MAX
 from workload_plane.models.sources import resolve
 from workload_plane.models.store import PinnedFile, content_digest
 
@@ -26,6 +30,9 @@ _log = logs.get_logger(__name__)
 CHUNK_BYTES = 1024 * 1024
 # The disk is what it takes time for: two at once would only share it.
 THREADS_MAX = 1
+# A look for each base model at most, or what is on a disk that hangs would hide the others. A plane
+# has a dozen.
+LOOKS_MAX = 64
 
 Stamp = tuple[tuple[str, int, int], ...]  # of each file: its path, bytes, and when it was written
 
@@ -45,24 +52,47 @@ class _Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """A base model as last looked: where its files are, None of no file; or what keeps it."""
+    """A base model as last looked: where its files are, None of no file; or what keeps it.
+
+    `weights` is their format by their own word, as it was when the files that say it were as
+    `header`.
+    """
 
     path: Path | None = None
     stamp: Stamp = ()
     error: SkerryError | None = None
+    header: Stamp = ()
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A look that is under way, and since when."""
+
+    seen: "Future[_Seen]"
+    since: float
 
 
 class LocalChecks:
     """Finds base models of the model directories, and reads those that must have some content."""
 
-    def __init__(self, model_dirs: Sequence[Path], wake: asyncio.Event) -> None:
+    def __init__(
+        self,
+        model_dirs: Sequence[Path],
+        wake: asyncio.Event,
+        clock: Clock,
+        *,
+        allow_pickle: bool = False,
+    ) -> None:
         """Look at nothing yet; `wake` is set whenever one was found, changed or read."""
         self._model_dirs = model_dirs
         self._wake = wake
+        self._clock = clock
+        self._allow_pickle = allow_pickle
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="model-checks")
         # A look waits for no reading, which may take an hour.
-        self._looks = ThreadPoolExecutor(1, thread_name_prefix="model-places")
-        self._look: Future[Mapping[str, _Seen]] | None = None
+        self._places = ThreadPoolExecutor(LOOKS_MAX, thread_name_prefix="model-places")
+        self._looks: dict[str, _Look] = {}
         self._wanted: frozenset[str] = frozenset()
         self._seen: dict[str, _Seen] = {}
         self._checks: dict[str, _Check] = {}
@@ -70,18 +100,21 @@ class LocalChecks:
     def want(self, uris: Iterable[str]) -> None:
         """Have these looked at, and read anew if they were written since; and no others any more.
 
-        Call it again and again: each call begins a look unless one is under way.
+        Call it again and again: each call begins the looks that are not under way.
         """
         self._wanted = frozenset(uris)
         for uri in self._seen.keys() - self._wanted:
             del self._seen[uri]
         for uri in self._checks.keys() - self._wanted:
             self._give_up(uri)
-        self._begin_look()
+        for uri in self._wanted - self._looks.keys():
+            self._begin_look(uri)
 
     def waits(self, uris: Iterable[str]) -> str:
         """Return why a start has to wait, "" when nothing keeps it or it is to be refused."""
         for uri in uris:
+            if self._is_hanging(uri):
+                return f"the disk of {split_digest(uri)[0]} does not answer"
             if uri in self._wanted and uri not in self._seen:
                 return f"looking for {split_digest(uri)[0]} on the disk"
             held = self._checks.get(uri)
@@ -96,6 +129,8 @@ class LocalChecks:
         Unavailable while nobody knows, Infeasible when it can't be read, or as `resolve`.
         """
         seen = self._seen.get(uri)
+        if self._is_hanging(uri):
+            raise Unavailable(f"base model {uri}: its disk does not answer; see to it")
         if seen is None:
             raise Unavailable(f"base model {uri} is not known yet: nobody has looked for it")
         if seen.error is not None:
@@ -103,6 +138,15 @@ class LocalChecks:
         if seen.path is not None:
             self._check(uri)
         return seen.path
+
+    def weights(self, uri: str) -> str | None:
+        """Return the format of its weights as it says itself, None when it does not tell."""
+        seen = self._seen.get(uri)
+        return seen.weights if seen is not None else None
+
+    def _is_hanging(self, uri: str) -> bool:
+        look = self._looks.get(uri)
+        return look is not None and self._clock.monotonic() - look.since > DISK_SECONDS_MAX
 
     def _check(self, uri: str) -> None:
         asked = split_digest(uri)[1]
@@ -126,33 +170,30 @@ class LocalChecks:
         for uri in list(self._checks):
             self._give_up(uri)
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._looks.shutdown(wait=False, cancel_futures=True)
+        self._places.shutdown(wait=False, cancel_futures=True)
 
-    def _begin_look(self) -> None:
-        if self._look is not None or not self._wanted:
-            return
-        self._look = self._looks.submit(_look_at, self._wanted, self._model_dirs)
+    def _begin_look(self, uri: str) -> None:
+        before = self._seen.get(uri)
+        seen = self._places.submit(_look_at, uri, self._model_dirs, self._allow_pickle, before)
+        self._looks[uri] = _Look(seen=seen, since=self._clock.monotonic())
         loop = asyncio.get_running_loop()
-        self._look.add_done_callback(lambda look: _tell(loop, self._take, look))
+        seen.add_done_callback(lambda look: _tell(loop, self._take, uri, look))
 
-    def _take(self, look: "Future[Mapping[str, _Seen]]") -> None:
+    def _take(self, uri: str, look: "Future[_Seen]") -> None:
         """Remember the outcome of a look, and begin to read what was not read as it is now."""
-        self._look = None
-        if look.cancelled():
-            return  # closed meanwhile
-        found = look.result()
-        for uri in sorted(found.keys() & self._wanted):
-            seen, before = found[uri], self._seen.get(uri)
-            self._seen[uri] = seen
-            held = self._checks.get(uri)
-            if held is not None and held.stamp != seen.stamp:
-                self._give_up(uri)
-            if uri not in self._checks and seen.stamp:
-                self._begin(uri, seen.stamp)
-            if before is None or _told(before) != _told(seen):
-                self._wake.set()
-        if self._wanted - self._seen.keys():
-            self._begin_look()  # they are asked for since
+        was_hanging = self._is_hanging(uri)
+        del self._looks[uri]
+        if look.cancelled() or uri not in self._wanted:
+            return  # closed meanwhile, or nobody wants to know any more
+        seen, before = look.result(), self._seen.get(uri)
+        self._seen[uri] = seen
+        held = self._checks.get(uri)
+        if held is not None and held.stamp != seen.stamp:
+            self._give_up(uri)
+        if uri not in self._checks and seen.stamp:
+            self._begin(uri, seen.stamp)
+        if was_hanging or before is None or _told(before) != _told(seen):
+            self._wake.set()
 
     def _begin(self, uri: str, stamp: Stamp) -> None:
         given_up = threading.Event()
@@ -174,28 +215,38 @@ def _tell(loop: asyncio.AbstractEventLoop, told: Callable[..., None], *arguments
         loop.call_soon_threadsafe(told, *arguments)
 
 
-def _told(seen: _Seen) -> tuple[Path | None, Stamp, str]:
-    return seen.path, seen.stamp, str(seen.error or "")
+def _told(seen: _Seen) -> tuple[Path | None, Stamp, str, str | None]:
+    return seen.path, seen.stamp, str(seen.error or ""), seen.weights
 
 
-def _look_at(uris: Iterable[str], model_dirs: Sequence[Path]) -> Mapping[str, _Seen]:
-    return {uri: _look_at_one(uri, model_dirs) for uri in uris}
-
-
-def _look_at_one(uri: str, model_dirs: Sequence[Path]) -> _Seen:
+def _look_at(
+    uri: str, model_dirs: Sequence[Path], allow_pickle: bool, before: _Seen | None
+) -> _Seen:
     try:
-        path = resolve(uri, model_dirs).path
-        stamp = _stamp(path) if path is not None and split_digest(uri)[1] else ()
+        path = resolve(uri, model_dirs, allow_pickle=allow_pickle).path
+        if path is None:
+            return _Seen()
+        stamp = _stamp(path) if split_digest(uri)[1] else ()
+        header = _stamp_of(file for file in header_files(path) if file.is_file())
     except SkerryError as error:
         return _Seen(error=error)
     except OSError as error:
         return _Seen(error=Infeasible(f"base model {uri} can't be read: {error}"))
-    return _Seen(path=path, stamp=stamp)
+    if before is not None and (before.path, before.header) == (path, header):
+        weights = before.weights
+    else:
+        weights = held_weights(path)
+    return _Seen(path=path, stamp=stamp, header=header, weights=weights)
 
 
 def _stamp(path: Path) -> Stamp:
     """Return the file, or the files below the directory, as they are now."""
-    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    return _stamp_of(
+        [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    )
+
+
+def _stamp_of(files: Iterable[Path]) -> Stamp:
     told = ((str(file), file.stat()) for file in files)
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in told)
 

@@ -38,7 +38,7 @@ def select_files(
         raise NotFound(f"base model {uri}: there is no file at its source")
     if named:
         for file in files:
-            _check_weights(uri, file.path, allow_pickle)
+            check_weights(uri, file.path, allow_pickle)
         chosen = list(files)
     else:
         chosen = _choose(uri, files, allow_pickle)
@@ -83,7 +83,7 @@ def _choose(uri: str, files: Sequence[RemoteFile], allow_pickle: bool) -> list[R
         return [file for file in files if file.path in weights]
     elif pickles:
         if not allow_pickle:
-            raise _pickle_refusal(uri, pickles[0])
+            raise pickle_refusal(uri, pickles[0])
         weights = pickles
     else:
         raise NotFound(f"base model {uri}: no {SAFETENSORS} and no {GGUF} among {_some(names)}")
@@ -107,19 +107,21 @@ def _one_gguf(uri: str, names: Sequence[str]) -> list[str]:
     )
 
 
-def _check_weights(uri: str, path: str, allow_pickle: bool) -> None:
+def check_weights(uri: str, path: str, allow_pickle: bool) -> None:
+    """Raise Denied for a pickle that is not allowed, InvalidInput for what holds no weights."""
     if path.endswith((SAFETENSORS, GGUF)):
         return
     if path.endswith(PICKLES):
         if allow_pickle:
             return
-        raise _pickle_refusal(uri, path)
+        raise pickle_refusal(uri, path)
     raise InvalidInput(
         f"base model {uri} must be a {SAFETENSORS} or {GGUF} file, or a directory with some"
     )
 
 
-def _pickle_refusal(uri: str, path: str) -> Denied:
+def pickle_refusal(uri: str, path: str) -> Denied:
+    """Return why a file is not taken, with what to do."""
     return Denied(
         f"base model {uri}: {path} may be a pickle, which runs code when it is loaded; convert it"
         f" to {SAFETENSORS}, or set model_cache.allow_pickle in the plane's settings"

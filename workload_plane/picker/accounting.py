@@ -18,7 +18,7 @@ _LINE = re.compile(
     # whether the replica was lost.
     rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?>"
 )
-_ENDED = b"DownstreamEnd"
+_ENDED, _ATTEMPT_ENDED = b"DownstreamEnd", b"UpstreamEnd"
 # The longest line with what frames it; more without a line in it is not our log.
 _REST_BYTES_MAX = 4096
 
@@ -59,6 +59,7 @@ def parse(line: "re.Match[bytes]") -> Entry:
         kind == _ENDED,
         int(grpc_status) if grpc_status and grpc_status != b"-" else None,
         lost == b"1",
+        kind == _ATTEMPT_ENDED,
     )
 
 

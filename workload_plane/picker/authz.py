@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from skerry.fleet.routing import RoutingPolicy
 from skerry.plumbing.clock import Clock
+from workload_plane.gateway.avoiding import read_avoided
 from workload_plane.picker import body
 from workload_plane.picker.facts import Choice, Facts
 from workload_plane.picker.http_server import Exchange, response
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import REFUSED_SECONDS, fingerprint_of
 from workload_plane.picker.wire import (
+    AVOID_HEADER,
     BODY_BYTES_HEADER,
     DEPLOYMENT_HEADER,
     ENDPOINT_HEADER,
@@ -54,6 +56,7 @@ _HEALTH = HEALTH_PATH.encode()
 _GENERATE = GENERATE_PATH.encode()
 _DEPLOYMENT = DEPLOYMENT_HEADER.encode()
 _SESSION = SESSION_HEADER.encode()
+_AVOID = AVOID_HEADER.encode()
 _BODY_BYTES = BODY_BYTES_HEADER.encode()
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"
@@ -79,8 +82,9 @@ class Rooms(NamedTuple):
 class Authz:
     """Answers Envoy's questions, and peers that ask how busy this plane is."""
 
-    def __init__(self, picker: Picker, clock: Clock, rooms: Rooms) -> None:
-        """Ask `picker`; held requests go to the waiting room's `rooms`."""
+    def __init__(self, picker: Picker, clock: Clock, rooms: Rooms, plane: str) -> None:
+        """Ask `picker` of `plane`; held requests go to the waiting room's `rooms`."""
+        self._plane = plane
         self._picker = picker
         self._rooms = rooms
         self._now = clock.monotonic
@@ -108,6 +112,8 @@ class Authz:
             picker.totals.left_to_gateway += 1
             return _LEFT
         facts = read_facts(exchange, name, deployment.told.policy, forwarded=forwarded)
+        if told := headers.get(_AVOID):
+            facts = facts._replace(avoided=_avoided(told, self._plane))
         now = self._now()
         if picker.quarantine.refuses(facts.fingerprint, now):
             picker.totals.refused += 1
@@ -146,11 +152,16 @@ def render(choice: Choice, is_grpc: bool, rooms: Rooms) -> bytes:
     """Return the answer that steers Envoy."""
     if choice.held or choice.may_wait:
         room = rooms.grpc if is_grpc else rooms.http
-        hosts = (*(address.encode() for address in choice.addresses), room)
+        addresses = (address.encode() for address in choice.addresses)
+        hosts = (room, *addresses) if choice.held else (*addresses, room)
         return _HELD % (choice.ticket, b",".join(hosts))
     if not choice.addresses:
         return _TICKET_ONLY % choice.ticket
     return _ANSWER % (choice.ticket, ",".join(choice.addresses).encode())
+
+
+def _avoided(told: bytes, here: str) -> tuple[tuple[str, str], ...]:
+    return tuple((plane if plane != here else "", name) for plane, name in read_avoided(told))
 
 
 def _session(key: bytes, raw: bytes, policy: RoutingPolicy) -> int:

@@ -147,9 +147,7 @@ class Deployment:
         """Take in a peer's own word on its load; None is unknown."""
         peer = self.peers.get(plane)
         if peer is not None:
-            peer.in_flight_min = load.in_flight_min if load is not None else -1
-            peer.ready = load.ready if load is not None else 0
-            peer.sent = 0
+            peer.told(*((load.in_flight_min, load.ready) if load is not None else (-1, 0)))
 
     def load(self, now: float) -> PeerLoad:
         """Return what peers are told of this deployment here."""
@@ -168,10 +166,14 @@ class Deployment:
         """
         limit, room = saturation(self.told.concurrent_requests), 0
         for peer in self._usable_peers:
-            busy = peer.busy()
             if peer.healthy is True:
-                room += limit if busy is None else max(0, int((limit - busy) * peer.ready))
+                known = peer.room(limit)
+                room += limit if known is None else known
         return room
+
+    def is_full_there(self, peer: Peer) -> bool:
+        """Say whether all of a peer's replicas are known to have what they take."""
+        return peer.room(saturation(self.told.concurrent_requests)) == 0
 
     def note_picked(self, tokens: float, cached: float) -> None:
         """Count what was steered, for the metrics."""

@@ -15,7 +15,8 @@ class Facts(NamedTuple):
     `blocks` are chained hashes of the prompt's blocks of `block_tokens` tokens; `tokens` is the
     whole prompt's estimated length, also of what was not seen. `forwarded`: a peer sent it, so it
     stays here. `session` is 0 without a key. `fingerprint` is of the whole body, empty where that
-    was not seen.
+    was not seen. `avoided` are the hosts that the stream was lost with, as (plane, host); plane
+    "" is this one.
     """
 
     deployment: str
@@ -26,13 +27,14 @@ class Facts(NamedTuple):
     is_grpc: bool = False
     forwarded: bool = False
     fingerprint: bytes = b""
+    avoided: tuple[tuple[str, str], ...] = ()
 
 
 class Choice(NamedTuple):
     """Where a request is to go: addresses in the order in which Envoy should try them.
 
     `host` is the name of the first. `held`: all are busy or none is there, so the waiting room is
-    the first address; `may_wait`: it is the last one.
+    its first address; `may_wait`: it is the last one.
     """
 
     ticket: int
@@ -50,7 +52,8 @@ class Entry(NamedTuple):
     answer began; times are milliseconds since the request came. `ended` is False for the lines
     that Envoy writes now and then about requests under way. `grpc_status` is None while there is
     none, and means nothing for a request over HTTP. `lost`: the answer says that a replica was lost
-    with the request, here or at the peer that had it.
+    with the request, here or at the peer that had it. `is_attempt`: the line is about one attempt
+    that ended with the host's connection, and `address` and `flags` are of that one.
     """
 
     ticket: int
@@ -65,6 +68,7 @@ class Entry(NamedTuple):
     ended: bool
     grpc_status: int | None = None
     lost: bool = False
+    is_attempt: bool = False
 
 
 class ReplicaTold(NamedTuple):

@@ -101,13 +101,24 @@ class Replica:
 class Peer:
     """Another plane's gateway, for one deployment."""
 
-    __slots__ = ("address", "healthy", "in_flight_min", "name", "open", "rank", "ready", "sent")
+    __slots__ = (
+        "address",
+        "healthy",
+        "in_flight_min",
+        "name",
+        "open",
+        "open_then",
+        "rank",
+        "ready",
+        "sent",
+    )
 
     def __init__(self, told: PeerTold) -> None:
         """Begin with nothing known of its load."""
         self.name, self.address, self.rank = told.plane, told.address, told.distance_rank
         self.healthy: bool | None = None
         self.open = 0
+        self.open_then = 0
         self.sent = 0
         self.in_flight_min = -1
         self.ready = 0
@@ -117,6 +128,21 @@ class Peer:
         if self.in_flight_min < 0 or self.ready <= 0:
             return None
         return self.in_flight_min + self.sent / self.ready
+
+    def told(self, in_flight_min: int, ready: int) -> None:
+        """Take in its own word on its load; less than zero in flight is not known."""
+        self.in_flight_min, self.ready = in_flight_min, ready
+        self.sent, self.open_then = 0, self.open
+
+    def room(self, limit: int) -> int | None:
+        """Return how many more its replicas take, of which each takes `limit`; None: unknown.
+
+        What was sent since it told of its load takes a place, what ended since frees one.
+        """
+        if self.in_flight_min < 0 or self.ready <= 0:
+            return None
+        since = (self.open - self.open_then) / self.ready
+        return max(0, int((limit - max(0.0, self.in_flight_min + since)) * self.ready))
 
 
 def saturation(concurrent_requests: int) -> int:

@@ -14,6 +14,7 @@ import uvloop
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.guard import begin_guard
 from skerry.plumbing.ids import IdSource, SystemIds
 from workload_plane.picker.serving import PickerProcess
 from workload_plane.settings import PlaneSettings, read_settings
@@ -33,18 +34,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"skerry-picker: {error}", file=sys.stderr)
         return EXIT_USAGE
     clock = SystemClock()
+    guard = begin_guard("skerry-picker")
     try:
         with logs.bind(plane=settings.plane):
-            uvloop.run(serve(settings, clock, SystemIds(clock)))
+            uvloop.run(serve(settings, clock, SystemIds(clock), guard))
     except (SkerryError, OSError) as error:
         print(f"skerry-picker: {error}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
 
-async def serve(settings: PlaneSettings, clock: Clock, ids: IdSource) -> None:
-    """Serve the plane's picker until SIGTERM or SIGINT."""
-    await PickerProcess(settings, clock, ids).run()
+async def serve(settings: PlaneSettings, clock: Clock, ids: IdSource, guard: int) -> None:
+    """Serve the plane's picker until SIGTERM or SIGINT, and tell the guard."""
+    await PickerProcess(settings, clock, ids, guard).run()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from workload_plane.picker.deployments import Deployment, Seen
 from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, PeerLoad
 from workload_plane.picker.hosts import Peer, Replica
 from workload_plane.picker.quarantine import Quarantine
-from workload_plane.picker.score import rank, spill
+from workload_plane.picker.score import rank, set_apart, spill
 from workload_plane.picker.totals import Totals
-from workload_plane.picker.wire import ACCOUNT_SECONDS, RETRIES, RETRIES_WITH_ROOM
+from workload_plane.picker.wire import ACCOUNT_SECONDS, LOSSES, RETRIES, RETRIES_WITH_ROOM
 
 # Envoy tells of a request under way every ACCOUNT_SECONDS; one of which three tellings are
 # missing was lost on the way, or Envoy was restarted.
@@ -22,8 +22,6 @@ TICKET_SECONDS_MAX = 3.5 * ACCOUNT_SECONDS
 TICKETS_MAX = 100_000
 # What Envoy says when the host, not the request, was at fault: no connection, reset, no answer.
 _HOST_FAULTS = ("UF", "UC", "UR", "LR")
-# The host had the request: its connection ended or was reset.
-_LOSSES = ("UC", "UR", "LR")
 _REFUSED = (429, 503)
 _GRPC_EXHAUSTED = 8
 
@@ -92,9 +90,11 @@ class Picker:
             return None
         deployment.asked_at = now
         hosts = deployment.usable(now)
+        peers = () if facts.forwarded else deployment.usable_peers()
+        if facts.avoided:
+            hosts, peers = set_apart(hosts, peers, facts.avoided)
         cached = deployment.cached(facts, hosts)
         order = rank(deployment.told.policy, hosts, cached, facts, now) if hosts else []
-        peers = () if facts.forwarded else deployment.usable_peers()
         best = order[0] if order else None
         if best is None:
             return self._without_replica(deployment, peers, facts, now)
@@ -104,7 +104,8 @@ class Picker:
             self.totals.spilled += 1
             return self._to_peer(deployment, peer, facts, (best.address(facts.is_grpc),), now)
         if best.is_full and not facts.forwarded and deployment.may_hold:
-            return self._hold(deployment, facts, now)
+            then = (best.address(facts.is_grpc),) if facts.avoided else ()
+            return self._hold(deployment, facts, now, then)
         retry = _for_retry(order, peers, facts)
         return self._to_replica(deployment, best, warm, facts, retry, now)
 
@@ -113,6 +114,9 @@ class Picker:
         ticket = self._tickets.get(entry.ticket)
         if ticket is None:
             self.totals.unmatched += entry.ended
+            return
+        if entry.is_attempt:
+            self._note_attempt(ticket, entry)
             return
         ticket.told_at = now
         picked = ticket.host
@@ -123,7 +127,6 @@ class Picker:
         moved = entry.attempts > 1 and picked is not host and not ticket.was_held
         if moved and isinstance(picked, Replica):
             ticket.deployment.suspect(picked, now)
-            ticket.lost = (*ticket.lost, picked.address(ticket.is_grpc))
         if entry.first_byte_ms is not None and isinstance(host, Replica):
             host.pending.remove(entry.ticket)
         if not entry.ended:
@@ -192,7 +195,7 @@ class Picker:
         if hosts:
             ticket.host = min(hosts, key=lambda host: (host.in_flight, host.picked))
             ticket.host.open += 1
-        elif peers := _nearest(ticket.deployment.usable_peers()):
+        elif peers := _nearest(ticket.deployment.usable_peers(), ticket.deployment):
             ticket.host = peers[0]
             peers[0].open += 1
             peers[0].sent += 1
@@ -243,21 +246,26 @@ class Picker:
         ticket.may_wait = not others and deployment.may_hold
         return Choice(number, peer.name, (peer.address, *others), may_wait=ticket.may_wait)
 
-    def _hold(self, deployment: Deployment, facts: Facts, now: float) -> Choice:
+    def _hold(
+        self, deployment: Deployment, facts: Facts, now: float, then: tuple[str, ...] = ()
+    ) -> Choice:
+        """Send to the waiting room; from there where the gateway likes, or to `then`."""
         number = self._next
         self._open(deployment, None, facts, now).may_wait = True
         self.totals.held += 1
-        return Choice(number, "", (), held=True)
+        return Choice(number, "", then, held=True)
 
     def _without_replica(
         self, deployment: Deployment, peers: Iterable[Peer], facts: Facts, now: float
     ) -> Choice | None:
-        nearest = _nearest(peers)
-        if nearest:
+        nearest = _nearest(peers, deployment)
+        may_hold = deployment.may_hold and not facts.forwarded
+        # In this order the first is full only where all are.
+        if nearest and not (may_hold and deployment.is_full_there(nearest[0])):
             return self._to_peer(
                 deployment, nearest[0], facts, tuple(p.address for p in nearest[1:2]), now
             )
-        if deployment.may_hold and not facts.forwarded:
+        if may_hold:
             return self._hold(deployment, facts, now)
         self.totals.left_to_gateway += 1
         return None
@@ -296,19 +304,27 @@ class Picker:
     def _close(self, number: int) -> None:
         self._leave(number, self._tickets.pop(number))
 
+    def _note_attempt(self, ticket: _Ticket, entry: Entry) -> None:
+        """Take in that a host's connection ended under an attempt, which may be tried again."""
+        if _is_loss(entry) and isinstance(
+            ticket.deployment.host_at(entry.address, ticket.is_grpc), Replica
+        ):
+            ticket.lost = (*ticket.lost, entry.address)
+
     def _judge(self, ticket: _Ticket, entry: Entry, now: float) -> None:
         """Take in whether engines were lost with the request, or one answered it."""
         if not ticket.fingerprint or ticket.is_grpc:
             return  # a replica host answers for its engine, away or killed alike
-        flags = entry.flags.split(",")
-        # A peer's gateway that went tells nothing of an engine; what it says itself does.
-        died = isinstance(ticket.host, Replica) and any(flag in _LOSSES for flag in flags)
-        if entry.address and (entry.lost or died):
-            hosts = (*ticket.lost, entry.address)
-            if self.quarantine.lost(ticket.fingerprint, hosts, now):
-                self.totals.quarantined += 1
-        elif not entry.flags and 0 < entry.status < 500:
+        if not entry.flags and 0 < entry.status < 500:
             self.quarantine.answered(ticket.fingerprint, now)
+            return
+        # A peer's gateway that went tells nothing of an engine; what it says itself does.
+        died = entry.lost or (isinstance(ticket.host, Replica) and _is_loss(entry))
+        here = (entry.address,) if died and entry.address else ()
+        # A host that refused the connection was never reached: of it no attempt is told.
+        hosts = tuple(dict.fromkeys((*ticket.lost, *here)))
+        if hosts and self.quarantine.lost(ticket.fingerprint, hosts, now):
+            self.totals.quarantined += 1
 
     def _learn(self, ticket: _Ticket, host: Replica, entry: Entry, now: float) -> None:
         if any(flag in _HOST_FAULTS for flag in entry.flags.split(",")):
@@ -332,9 +348,22 @@ def _for_retry(order: list[Replica], peers: Iterable[Peer], facts: Facts) -> tup
     return (order[1].address(facts.is_grpc),) if len(order) > 1 else ()
 
 
-def _nearest(peers: Iterable[Peer]) -> list[Peer]:
-    """Return the peers in the order in which a plane without a replica asks them."""
-    return sorted(peers, key=lambda peer: (peer.busy() or 0.0, peer.rank, peer.name))
+def _nearest(peers: Iterable[Peer], deployment: Deployment) -> list[Peer]:
+    """Return the peers in the order in which a plane without a replica asks them.
+
+    Those of unknown load come after those that have room, and before those that are full.
+    """
+
+    def key(peer: Peer) -> tuple[bool, bool, float, int, str]:
+        busy = peer.busy()
+        return deployment.is_full_there(peer), busy is None, busy or 0.0, peer.rank, peer.name
+
+    return sorted(peers, key=key)
+
+
+def _is_loss(entry: Entry) -> bool:
+    """Say whether the connection of a host that had the request ended, or was reset."""
+    return any(flag in LOSSES for flag in entry.flags.split(","))
 
 
 def _is_refusal(entry: Entry, is_grpc: bool) -> bool:

@@ -13,7 +13,6 @@ from workload_plane.picker.wire import (
 
 _HEALTH = HEALTH_PATH.encode()
 _FORWARDED_FOR = b"x-forwarded-for"
-_LOOPBACK = (b"127.0.0.1", b"::1")
 # No 5xx: outlier detection would take the room for a broken host.
 _AGAIN = response(b"425 Too Early", b"", (AGAIN_HEADER.encode(), b"1"))
 _REASONS = {429: b"429 Too Many Requests", 503: b"503 Service Unavailable"}
@@ -66,10 +65,9 @@ def render(verdict: Verdict) -> bytes:
 def _address(forwarded_for: bytes) -> bytes:
     """Return whom the gateway itself saw: it adds its own peer last, before it is what is claimed.
 
-    From the relay of this host comes what it was sent, with the relay's own address behind it.
+    What comes back from the relay of this host is not added to (`relaying.inner_listener`).
     """
-    *before, last = (one.strip() for one in forwarded_for.split(b","))
-    return before[-1] if before and last in _LOOPBACK else last
+    return forwarded_for.rpartition(b",")[2].strip()
 
 
 def _number(text: bytes | None) -> int | None:

@@ -6,6 +6,7 @@ was chosen longest ago.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from skerry.fleet.routing import RoutingPolicy
@@ -83,6 +84,26 @@ def spill(
         (busy + peer.rank - nearest, peer.rank, peer.name, peer) for busy, peer in known
     )
     return peer if busy + SPILL_MARGIN <= here else None
+
+
+def set_apart(
+    hosts: Sequence[Replica], peers: tuple[Peer, ...], avoided: Sequence[tuple[str, str]]
+) -> tuple[Sequence[Replica], tuple[Peer, ...]]:
+    """Return the hosts and peers that a stream was not lost with; all, where there is no other.
+
+    A peer is left out as well when it lost as many of its replicas over it as it has.
+    """
+    here = {name for plane, name in avoided if not plane}
+    there = Counter(plane for plane, _ in avoided)
+    others = [host for host in hosts if host.name not in here]
+    helpers = tuple(
+        peer
+        for peer in peers
+        if peer.name not in here and (not there[peer.name] or peer.ready > there[peer.name])
+    )
+    if not others:  # then only a peer that is known to be well is better than one of these
+        helpers = tuple(peer for peer in helpers if peer.healthy is True)
+    return (others, helpers) if others or helpers else (hosts, peers)
 
 
 def rendezvous(session: int, hosts: Iterable[Replica]) -> list[Replica]:

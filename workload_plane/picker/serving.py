@@ -15,6 +15,7 @@ from skerry.plumbing import logs, metrics
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, InvalidInput, SkerryError
 from skerry.plumbing.files import lock_file, write_atomically
+from skerry.plumbing.guard import beat
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.ports import check_port_free
 from skerry.plumbing.tasks import Backoff, first_of, run_until_stopped, stop_on_signals, supervise
@@ -59,8 +60,9 @@ _TICKETS_OF_A_RUN = 1 << 32
 class PickerProcess:
     """One run of a plane's picker."""
 
-    def __init__(self, settings: PlaneSettings, clock: Clock, ids: IdSource) -> None:
-        """Prepare every part; nothing listens yet."""
+    def __init__(self, settings: PlaneSettings, clock: Clock, ids: IdSource, guard: int) -> None:
+        """Prepare every part; nothing listens yet. `guard` is the descriptor for its beats."""
+        self._guard = guard
         self._settings = settings
         self._clock = clock
         self._ids = ids
@@ -82,7 +84,10 @@ class PickerProcess:
         with lock_file(directory / "picker.lock"):
             async with self._listening(directory), aiohttp.ClientSession() as session:
                 _log.info("picker.started", directory=str(directory))
-                await run_until_stopped(*self._loops(session, stop), stop=stop)
+                try:
+                    await run_until_stopped(*self._loops(session, stop), stop=stop)
+                finally:
+                    os.close(self._guard)  # what ends may take its time
 
     def _loops(
         self, session: aiohttp.ClientSession, stop: asyncio.Event
@@ -93,6 +98,8 @@ class PickerProcess:
             "plane-file": lambda: self._file.follow(self._take),
             "health": lambda: health.follow(self._look, lambda: self.room.waiting > 0),
             "expiry": self._expire_forever,
+            # Who waits in the room would wait on in one that hangs: Envoy gives up nothing there.
+            "guard": lambda: beat(self._guard, clock),
             "room": self._tick_forever,
             "demand": self._tell_demand_forever,
         }
@@ -111,7 +118,9 @@ class PickerProcess:
         seen = SEEN_BYTES_MAX + 1
         rooms = Rooms(bytes(room_socket(directory)), bytes(room_grpc_socket(directory)))
         authz = HttpServer(
-            Authz(self.picker, self._clock, rooms), body_bytes_max=seen, keep_bytes_max=seen
+            Authz(self.picker, self._clock, rooms, self._settings.plane),
+            body_bytes_max=seen,
+            keep_bytes_max=seen,
         )
         room = HttpServer(RoomHttp(self.room), body_bytes_max=2 * BODY_BYTES_MAX, keep_bytes_max=0)
         servers = [

@@ -7,13 +7,15 @@ import hashlib
 from pathlib import Path
 
 from workload_plane.gateway.wire import (
+    AVOID_HEADER,
     DEPLOYMENT_HEADER,
     GENERATE_PATH,
     HEALTH_PATH,
+    LOSSES,
     LOST_HEADER,
 )
 
-__all__ = ["DEPLOYMENT_HEADER", "GENERATE_PATH", "HEALTH_PATH"]
+__all__ = ["AVOID_HEADER", "DEPLOYMENT_HEADER", "GENERATE_PATH", "HEALTH_PATH", "LOSSES"]
 
 # What Envoy is told: hosts in the order to try, and the number by which the access log is joined.
 ENDPOINT_HEADER = "x-skerry-endpoint"

@@ -5,7 +5,7 @@ with a terminal EngineError, as the contract has it for a request that was accep
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -17,15 +17,19 @@ from skerry.wire.continuation.generate import GenerateStream, refusal_of
 from skerry.wire.continuation.openai_continuation import Close, LookUp
 from skerry.wire.continuation.refusals import Reason, Refusal
 from workload_plane.gateway.wire import (
+    AVOID_HEADER,
     DEPLOYMENT_HEADER,
     DIRECT_HEADER,
     LOST_HEADER,
     REQUEST_ID_HEADER,
     RESUMED_HEADER,
+    TIMING_HEADER,
+    TRIED_HEADER,
 )
 from workload_plane.relay import instruments
 from workload_plane.relay.course import Course, TryAgain, hindrance
 from workload_plane.relay.http_relay import Relaying
+from workload_plane.relay.lost_with import LostWith
 
 _log = logs.get_logger(__name__)
 
@@ -54,7 +58,7 @@ _LOST = frozenset(
     )
 )
 _OWN_PREFIXES = (":", "grpc-", "x-envoy-")
-_OWN_NAMES = frozenset(("content-type", "te", "user-agent", "host"))
+_OWN_NAMES = frozenset(("content-type", "te", "user-agent", "host", TRIED_HEADER))
 _DETAIL_CHARACTERS_MAX = 200
 # The end comes right behind the last response; nobody waits longer for it.
 _TAIL_SECONDS_MAX = 1.0
@@ -104,6 +108,7 @@ class _Exchange:
         self._has_room = refusal is None or refusal.reason is not Reason.MEMORY
         self._is_dropped = False
         self._course = Course()
+        self._lost_with = LostWith(relaying.plane)
         self._call: Any = None
         self._counted_tokens = 0
         self._held_bytes = relaying.held.change(0, request.ByteSize())
@@ -163,12 +168,32 @@ class _Exchange:
             await context.abort(error.code(), error.details() or "", trailers)
             raise AssertionError("abort raises") from None
 
-    async def _ask(self, request: Request, *, is_resumed: bool = False) -> Response | None:
+    async def _ask(self, request: Request, *marks: tuple[str, str]) -> Response | None:
         """Return the first response, None when the stream ends without one."""
-        marks = ((RESUMED_HEADER, "1"),) if is_resumed else ()
         self._call = self._stub.Generate(request, metadata=(*self._metadata, *marks))
-        first = await self._call.read()
+        try:
+            first = await self._call.read()
+            self._hear(await self._call.initial_metadata())
+        except grpc.aio.AioRpcError as error:
+            self._hear((*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())))
+            raise
         return None if first is grpc.aio.EOF else first
+
+    def _hear(self, metadata: Iterable[tuple[str, Any]]) -> None:
+        """Note whom the gateway names as the hosts of the stream."""
+        told = {str(key): str(value) for key, value in metadata}
+        self._lost_with.hear(told.get(TRIED_HEADER, ""), told.get(TIMING_HEADER, ""))
+
+    def _marks(self) -> list[tuple[str, str]]:
+        """Return what marks a stream that broke, and with whom it did."""
+        avoided = self._lost_with.ask()
+        return [(RESUMED_HEADER, "1"), *([(AVOID_HEADER, avoided)] if avoided else ())]
+
+    def _lose(self, now: float) -> TryAgain | Reason:
+        """Take in that the stream was lost with whom it was sent to; say what follows."""
+        instruments.BREAKS.labels(self._label).inc()
+        self._lost_with.lose()
+        return self._course.lose(self._stream.tokens, now=now, random=self._random())
 
     async def _carry(self, first: Response | None) -> AsyncIterator[Response]:
         """Yield what a replica's responses become until its stream ends, however it ends."""
@@ -195,8 +220,7 @@ class _Exchange:
         broke_at = clock.monotonic()
         again: TryAgain | Reason = TryAgain(seconds=0.0)
         if not stream.is_cut:
-            instruments.BREAKS.labels(self._label).inc()
-            again = self._course.lose(stream.tokens, now=broke_at, random=self._random())
+            again = self._lose(broke_at)
         else:
             self._course.search(now=broke_at)
         while True:
@@ -212,7 +236,7 @@ class _Exchange:
             stream.begin_again(silent=silent)
             request = Request.FromString(step.body) if isinstance(step, LookUp) else step
             try:
-                first = await self._ask(request, is_resumed=True)
+                first = await self._ask(request, *self._marks())
             except grpc.aio.AioRpcError as error:
                 met = self._refused(error)
                 if isinstance(met, Refusal):
@@ -226,13 +250,12 @@ class _Exchange:
 
     def _refused(self, error: grpc.aio.AioRpcError) -> Refusal | TryAgain | Reason:
         """Return a refusal for good, or what the course says of one that is not."""
-        now, random = self._relaying.clock.monotonic(), self._random()
+        now = self._relaying.clock.monotonic()
         if _is_cut(error) or _has(error, LOST_HEADER):
             # Dead before its answer began: the request may be what kills, as behind a beginning.
-            instruments.BREAKS.labels(self._label).inc()
-            return self._course.lose(self._stream.tokens, now=now, random=random)
+            return self._lose(now)
         if error.code() in _AGAIN:
-            return self._course.turn_away(0.0, now=now, random=random)
+            return self._course.turn_away(0.0, now=now, random=self._random())
         detail = f"{error.code().name}: {error.details()}"[:_DETAIL_CHARACTERS_MAX]
         return Refusal(reason=Reason.REFUSED, detail=detail)
 

@@ -14,7 +14,7 @@ from typing import cast
 import httptools
 
 from skerry.plumbing.clock import Clock
-from workload_plane.gateway.wire import RESUMED_HEADER
+from workload_plane.gateway.wire import AVOID_HEADER, RESUMED_HEADER
 from workload_plane.relay.http_server import HEAD_BYTES_MAX, HOP_HEADERS, Headers
 
 CONNECT_SECONDS_MAX = 2.0  # loopback
@@ -207,16 +207,21 @@ class ClientPool:
 
 
 def request_bytes(
-    method: bytes, url: bytes, headers: Headers, body: bytes, *, is_resumed: bool = False
+    method: bytes, url: bytes, headers: Headers, body: bytes, *, avoided: str | None = None
 ) -> bytes:
-    """Return a request for the inner listener, without what was of one connection only."""
+    """Return a request for the inner listener, without what was of one connection only.
+
+    With `avoided` it is a stream's that broke, and was lost with those hosts.
+    """
     lines = b"".join(
         b"%b: %b\r\n" % (name, value)
         for name, value in headers
         if name not in HOP_HEADERS and not name.startswith(b"x-envoy-")
     )
-    if is_resumed:
+    if avoided is not None:
         lines += b"%b: 1\r\n" % RESUMED_HEADER.encode()
+    if avoided:
+        lines += b"%b: %b\r\n" % (AVOID_HEADER.encode(), avoided.encode())
     return b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b" % (
         method,
         url,

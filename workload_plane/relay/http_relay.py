@@ -21,7 +21,13 @@ from skerry.wire.continuation.openai_continuation import (
 )
 from skerry.wire.continuation.openai_request import PATHS, OpenAiRequest, read_request
 from skerry.wire.continuation.refusals import Reason, Refusal, error_event
-from workload_plane.gateway.wire import DEPLOYMENT_HEADER, DIRECT_HEADER, LOST_HEADER
+from workload_plane.gateway.wire import (
+    DEPLOYMENT_HEADER,
+    DIRECT_HEADER,
+    LOST_HEADER,
+    TIMING_HEADER,
+    TRIED_HEADER,
+)
 from workload_plane.relay import instruments
 from workload_plane.relay.course import Course, TryAgain, hindrance
 from workload_plane.relay.http_client import (
@@ -34,6 +40,7 @@ from workload_plane.relay.http_client import (
 )
 from workload_plane.relay.http_server import Headers, Request, ServerConnection
 from workload_plane.relay.known import KnownDeployments
+from workload_plane.relay.lost_with import LostWith
 from workload_plane.relay.memory import HeldBytes
 from workload_plane.relay.openai_stream import OpenAiStream
 from workload_plane.relay.sse import BlockSplitter
@@ -42,6 +49,7 @@ from workload_plane.replica_host.sse import OversizedEvent
 _log = logs.get_logger(__name__)
 
 _SSE = "text/event-stream"
+_TRIED, _TIMING = TRIED_HEADER.encode(), TIMING_HEADER.encode()
 # The mark of the end comes right behind the last event; nobody waits longer for it.
 _TAIL_SECONDS_MAX = 1.0
 # Not the request's fault and not for ever: somebody else may take it, or the same one later.
@@ -62,6 +70,7 @@ class Relaying:
     held: HeldBytes
     clock: Clock
     ids: IdSource
+    plane: str
 
 
 class HttpExchange:
@@ -80,6 +89,7 @@ class HttpExchange:
         )
         self._stream = OpenAiStream(self._request)
         self._course = Course()
+        self._lost_with = LostWith(relaying.plane)
         self._connection: ClientConnection | None = None
         self._held_bytes = 0
         self._counted_characters = 0
@@ -113,7 +123,7 @@ class HttpExchange:
         if not _is_stream(head):
             await self._pass_whole(head, ended)
             return
-        self._client.begin(head.status, [*head.headers, *self._offer()])
+        self._client.begin(head.status, [*_told(head), *self._offer()])
         self._course.accept(0)
         self._drop_body()
         while not await self._carry(ended):
@@ -168,8 +178,7 @@ class HttpExchange:
         broke_at = clock.monotonic()
         again: TryAgain | Reason = TryAgain(seconds=0.0)
         if not stream.is_cut:  # then no one was lost: the rest is ours to make
-            instruments.BREAKS.labels(self._label).inc()
-            again = self._course.lose(stream.tokens, now=broke_at, random=self._random())
+            again = self._lose(broke_at)
         else:
             self._course.search(now=broke_at)
         while True:
@@ -184,7 +193,7 @@ class HttpExchange:
             assert isinstance(step, GoOn | LookUp)
             await clock.sleep(again.seconds)
             stream.begin_again(silent=isinstance(step, LookUp))
-            answer = await self._try(step.body)
+            answer = await self._try(step.body)  # at nobody who was lost with it
             if isinstance(answer, Refusal):
                 self._break(step, answer)
                 return None
@@ -204,7 +213,7 @@ class HttpExchange:
         """Ask once; return what tells of the end, a refusal for good, or what the course says."""
         wait_seconds, is_lost = 0.0, False
         try:
-            head, ended = await self._ask(body, is_resumed=True)
+            head, ended = await self._ask(body, avoided=self._lost_with.ask())
             if _is_stream(head):
                 return ended
             wait_seconds = _retry_after_seconds(head)
@@ -214,25 +223,32 @@ class HttpExchange:
                 return Refusal(reason=Reason.REFUSED, detail=f"{head.status}: {detail}")
         except Lost:
             pass
-        now, random = self._relaying.clock.monotonic(), self._random()
+        now = self._relaying.clock.monotonic()
         if is_lost:
             # Dead before its answer began: the request may be what kills, as behind a beginning.
-            instruments.BREAKS.labels(self._label).inc()
-            return self._course.lose(self._stream.tokens, now=now, random=random)
-        return self._course.turn_away(wait_seconds, now=now, random=random)
+            return self._lose(now)
+        return self._course.turn_away(wait_seconds, now=now, random=self._random())
+
+    def _lose(self, now: float) -> TryAgain | Reason:
+        """Take in that the stream was lost with whom it was sent to; say what follows."""
+        instruments.BREAKS.labels(self._label).inc()
+        self._lost_with.lose()
+        return self._course.lose(self._stream.tokens, now=now, random=self._random())
 
     async def _ask(
-        self, body: bytes, *, is_resumed: bool = False
+        self, body: bytes, *, avoided: str | None = None
     ) -> tuple[Head, asyncio.Future[None]]:
         """Send the request; return its head and what tells of its end. Raises Lost."""
         asked = self._asked
-        data = request_bytes(asked.method, asked.url, asked.headers, body, is_resumed=is_resumed)
+        data = request_bytes(asked.method, asked.url, asked.headers, body, avoided=avoided)
         connection, is_new = await self._relaying.pool.take()
         while True:
             self._connection = connection
             headed, ended = connection.ask(data)
             try:
-                return await headed, ended
+                head = await headed
+                self._lost_with.hear(head.header(_TRIED), head.header(_TIMING))
+                return head, ended
             except Lost:
                 connection.close()
                 # A kept connection may have been closed just now, before it heard of the request.
@@ -243,7 +259,7 @@ class HttpExchange:
     async def _pass_whole(self, head: Head, ended: asyncio.Future[None]) -> None:
         """Pass an answer on that is no stream of events, whatever it says."""
         assert self._connection is not None
-        self._client.begin(head.status, head.headers)
+        self._client.begin(head.status, _told(head))
         self._client.press_on(self._connection.press)
         self._connection.read_into(self._client.send)
         try:
@@ -321,6 +337,11 @@ def _kept_if_room(request: OpenAiRequest, held: HeldBytes) -> OpenAiRequest:
         return request
     refusal = Refusal(reason=Reason.MEMORY)
     return replace(request, sent_body=request.body, strips_counts=False, refusal=refusal)
+
+
+def _told(head: Head) -> Headers:
+    """Return the headers that are the client's to see."""
+    return [(name, value) for name, value in head.headers if name != _TRIED]
 
 
 def _is_stream(head: Head) -> bool:

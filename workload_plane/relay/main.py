@@ -21,6 +21,7 @@ from skerry.api.openengine.v1 import openengine_pb2_grpc
 from skerry.plumbing import logs, metrics
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import InvalidInput, SkerryError
+from skerry.plumbing.guard import beat, begin_guard
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.ports import check_port_free
 from skerry.plumbing.rpc import SERVER_OPTIONS
@@ -29,7 +30,6 @@ from skerry.wire.continuation.openai_request import PATHS
 from workload_plane.gateway.wire import HEALTH_PATH
 from workload_plane.relay import instruments
 from workload_plane.relay.grpc_relay import RelayInference
-from workload_plane.relay.guard import beat, begin_guard
 from workload_plane.relay.http_client import ClientPool
 from workload_plane.relay.http_relay import HttpExchange, Relaying
 from workload_plane.relay.http_server import Request, ServerConnection
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SkerryError as error:
         print(f"skerry-relay: {error}", file=sys.stderr)
         return EXIT_USAGE
-    guard = begin_guard()
+    guard = begin_guard("skerry-relay")
     try:
         with (
             logs.bind(plane=settings.plane),
@@ -93,6 +93,7 @@ async def serve(settings: PlaneSettings, relay: RelaySettings, clock: Clock, gua
         held=HeldBytes(relay.held_bytes_max),
         clock=clock,
         ids=SystemIds(clock),
+        plane=settings.plane,
     )
     instruments.HELD.set_function(lambda: relaying.held.held)
     inner = grpc.aio.insecure_channel(f"{LOOPBACK}:{relay.inner_port}", options=_CHANNEL_OPTIONS)

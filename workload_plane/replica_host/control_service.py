@@ -12,6 +12,7 @@ from skerry.api.openengine.v1 import (
     openengine_pb2_grpc,
     server_pb2,
 )
+from workload_plane.engines.parsers import reasoning_parser, tool_parser
 from workload_plane.replica_host.dialects import DIALECTS
 from workload_plane.replica_host.faults import (
     invalid,
@@ -62,7 +63,7 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
             parallelism=server_pb2.ParallelismInfo(
                 tensor_parallel_size=parallelism.tensor,
                 pipeline_parallel_size=parallelism.pipeline,
-                data_parallel_size=1,
+                data_parallel_size=parallelism.data,
                 data_parallel_rank=0,
             ),
             kv_connector=kv_pb2.KvConnectorInfo(enabled=False),
@@ -96,6 +97,8 @@ class ControlService(openengine_pb2_grpc.ControlServicer):
             generation=generation,
             supports_lora=bool(self._host.adapters),
             supports_multimodal=False,
+            tool_call_parser=tool_parser(spec.engine),
+            reasoning_parser=reasoning_parser(spec.engine),
         )
 
     async def GetLoad(

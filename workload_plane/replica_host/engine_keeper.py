@@ -1,7 +1,8 @@
 """Keeps one engine running: one that ended by itself is started again, until it is a crash loop.
 
 Called by `serving`. Nobody but the host touches its engine, so the old one is confirmed gone, with
-all it started and its ports, before the next one gets its accelerators.
+all it started and its ports, before the next one gets its accelerators. One that hangs is taken for
+ended as well, where no agent has replaced it before.
 """
 
 import asyncio
@@ -14,11 +15,17 @@ from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.instruments import RESTARTS
+from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.restarts import ends_that_count, next_restart
 
 _log = logs.get_logger(__name__)
 
 _LOG_LOOK_SECONDS = 2.0
+# The agent's rule (`converge.condition`) in the same words, and later than it can act: a replica
+# that hangs is the agent's to replace, elsewhere if need be. This frees what waits, within 10 s of
+# the engine's last word, while the agent is dead.
+HUNG_SECONDS_MAX = 8.2
+_HUNG_LOOK_SECONDS = 0.2
 
 
 class EngineKeeper:
@@ -87,6 +94,11 @@ class EngineKeeper:
             seconds = self._host.launch.startup_seconds_max
             failures.append((f"the engine was not up after {seconds:g} s", True))
 
+        async def hangs() -> None:
+            seconds = await self._until_hung()
+            why = f"it was ready and has not been healthy for {seconds:.0f} s"
+            failures.append((why, False))
+
         async def completes() -> None:
             try:
                 if await self._engine.complete(self._host.clock):
@@ -98,8 +110,21 @@ class EngineKeeper:
             await asyncio.Event().wait()  # nothing to complete: the others tell
 
         while not failures:
-            await first_of(ends(), is_late(), completes())
+            await first_of(ends(), is_late(), hangs(), completes())
         return failures[0]
+
+    async def _until_hung(self) -> float:
+        """Return once the engine was ready and is silent for too long: for how many seconds."""
+        clock, since = self._host.clock, None
+        while True:
+            now = clock.monotonic()
+            if self._host.health.state is not HostState.UNHEALTHY:
+                since = None
+            elif since is None:
+                since = now
+            elif now - since > HUNG_SECONDS_MAX:
+                return now - since
+            await clock.sleep(_HUNG_LOOK_SECONDS)
 
 
 def _ending(last: str) -> str:

@@ -19,6 +19,8 @@ from workload_plane.engines.port import (
     UnsupportedTechnique,
     worker_ports_wanted,
 )
+from workload_plane.replica_host.environment import without_credentials
+from workload_plane.replica_host.installed import check_installed
 from workload_plane.replica_host.marks import environment_of
 from workload_plane.replica_host.spec import ReplicaSpec
 
@@ -67,6 +69,7 @@ def prepare(spec: ReplicaSpec, python: str, disk_path: Path | None = None) -> En
         check_port_free(spec.host, port)
     for process in launch.processes(spec.http_port):
         check_port_free(process.host or spec.host, process.port)
+    check_installed(spec.engine, launch.argv[0], os.environ)
     for directory in (spec.config_dir, spec.log_dir):
         directory.mkdir(parents=True, exist_ok=True)
     for name, content in launch.files:
@@ -95,7 +98,11 @@ def start(spec: ReplicaSpec, process: EngineProcess, held: Sequence[int] = ()) -
     log.touch(mode=FILE_MODE)
     return processes.spawn(
         process.argv,
-        env={**os.environ, **environment_of(spec), **dict(process.environment)},
+        env={
+            **without_credentials(os.environ),
+            **environment_of(spec),
+            **dict(process.environment),
+        },
         cwd=None,
         stdout_path=log,
         die_with_parent=True,

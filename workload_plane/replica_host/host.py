@@ -18,8 +18,9 @@ from workload_plane.replica_host.lifecycle import (
     after_probe,
 )
 from workload_plane.replica_host.load import may_be_busy
+from workload_plane.replica_host.restarts import is_sound
 from workload_plane.replica_host.spec import ReplicaSpec
-from workload_plane.replica_host.state import record_of, write_record
+from workload_plane.replica_host.state import Counts, record_of, write_record
 
 _log = logs.get_logger(__name__)
 
@@ -45,7 +46,9 @@ class ReplicaHost:
         self.health = Health()
         self.message = ""
         self.restarts = 0
+        self.failures = spec.failures
         self.was_ready = False
+        self._serving_since: float | None = None
         self._engine_may_work = False
         self._is_unwritten = False
         self._process: ProcessRecord | None = None
@@ -82,6 +85,7 @@ class ReplicaHost:
         """Write the state file for an engine that was just started."""
         self._process = process
         self.restarts += is_restart
+        self.failures += is_restart
         self._write()
 
     def engine_lost(self, reason: str) -> None:
@@ -128,6 +132,7 @@ class ReplicaHost:
     def _set(self, health: Health, message: str, *, is_news: bool = False) -> None:
         # What a full disk refused is written with the next probe that it lets through.
         changed = is_news or health.state is not self.health.state
+        self._note_serving(health)
         self.health = health
         self.was_ready = self.was_ready or health.serving
         self._engine_may_work = self._engine_may_work or health.serving
@@ -141,8 +146,24 @@ class ReplicaHost:
         for listener in self._listeners:
             listener(health)
 
+    def _note_serving(self, health: Health) -> None:
+        """Forget the failures in a row once the engine has served soundly; written down at once."""
+        now = self.clock.monotonic()
+        if not health.serving:
+            self._serving_since = None
+        elif self._serving_since is None:
+            self._serving_since = now
+        elif self.failures and is_sound(self._serving_since, now):
+            self.failures, self._is_unwritten = 0, True
+
     def _write(self) -> None:
-        record = record_of(self.spec, self.health.state, self._process, self.message, self.restarts)
+        record = record_of(
+            self.spec,
+            self.health.state,
+            self._process,
+            self.message,
+            Counts(restarts=self.restarts, failures=self.failures),
+        )
         try:
             write_record(self.spec.state_file, record)
         except OSError as error:

@@ -21,7 +21,7 @@ from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.prefix_disk import take_place
 from workload_plane.replica_host.spec import ReplicaSpec, read_spec
-from workload_plane.replica_host.state import record_of, write_record
+from workload_plane.replica_host.state import Counts, record_of, write_record
 
 _log = logs.get_logger(__name__)
 
@@ -73,9 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             _log.exception("replica.not_started")
         spec.state_file.parent.mkdir(parents=True, exist_ok=True)
-        write_record(
-            spec.state_file, record_of(spec, HostState.FAILED, None, str(error) or repr(error))
-        )
+        counts, told = Counts(failures=spec.failures), str(error) or repr(error)
+        write_record(spec.state_file, record_of(spec, HostState.FAILED, None, told, counts))
         return 1
     finally:
         for descriptor in held:  # the next engine need not wait until a disk is tidy

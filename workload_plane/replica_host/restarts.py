@@ -33,6 +33,11 @@ def ends_that_count(ends: tuple[float, ...], now: float) -> tuple[float, ...]:
     return (*(end for end in ends if now - end < WINDOW_SECONDS), now)
 
 
+def is_sound(serving_since: float | None, now: float) -> bool:
+    """Say whether an engine has served for so long that its ends before are of the past."""
+    return serving_since is not None and now - serving_since >= WINDOW_SECONDS
+
+
 def next_restart(ends: tuple[float, ...], restarts_max: int) -> Restart | None:
     """Return how to go on after those ends within the window; None when it is to be given up."""
     number = len(ends)

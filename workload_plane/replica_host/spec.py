@@ -33,7 +33,8 @@ class ReplicaSpec:
     `accelerators` are device numbers of this node, locked in `device_locks_dir` if there is one;
     `worker_ports` are for the engine's other processes; `tls` is the gateway's business, not ours.
     Below `prefix_disk_dir` an engine that keeps prefixes on disk is given a directory of its own.
-    `restarts` were made of this deployment's replica before this host; `engine_restarts_max` are
+    `restarts` were made of this deployment's replica before this host, `failures` of them in a row
+    at last; `engine_restarts_max` are
     those that the host makes within its window before it gives up, 0 for none. Over several `nodes`
     this is the first, and `accelerators` are those of this one.
     """
@@ -57,6 +58,7 @@ class ReplicaSpec:
     draft_model_path: str | None = None
     drain_seconds_max: float = DRAIN_SECONDS_MAX_DEFAULT
     restarts: int = 0
+    failures: int = 0
     engine_restarts_max: int = RESTARTS_MAX_DEFAULT
     worker_ports: tuple[int, ...] = ()
     device_locks_dir: Path | None = None
@@ -75,8 +77,8 @@ class ReplicaSpec:
             raise ValueError("served_name must not be empty")
         if self.drain_seconds_max < 0:
             raise ValueError("drain_seconds_max must not be negative")
-        if self.restarts < 0 or self.engine_restarts_max < 0:
-            raise ValueError("restarts and engine_restarts_max must not be negative")
+        if min(self.restarts, self.failures) < 0 or self.engine_restarts_max < 0:
+            raise ValueError("restarts, failures and engine_restarts_max must not be negative")
 
     @property
     def locks_devices(self) -> bool:

@@ -20,11 +20,20 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How often this host started its engine again; `failures`: ends in a row before this start."""
+
+    restarts: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaRecord:
     """A replica's processes, addresses (`host:port`) and state; `message` says what to do.
 
     `host` is the replica host's process, `engine` its child; None before it was started and while
-    the next one is waited for. `restarts` counts those before this host too.
+    the next one is waited for. `restarts` and `failures`, those in a row before the present
+    start, count those before this host too; a host of a release before tells no `failures`.
     """
 
     name: str
@@ -39,6 +48,7 @@ class ReplicaRecord:
     health: str
     message: str = ""
     restarts: int = 0
+    failures: int | None = None
 
 
 def record_of(
@@ -46,7 +56,7 @@ def record_of(
     state: HostState,
     engine: ProcessRecord | None,
     message: str,
-    restarts: int = 0,
+    counts: Counts,
 ) -> ReplicaRecord:
     """Return the state file's content for this process and its engine."""
     return ReplicaRecord(
@@ -61,7 +71,8 @@ def record_of(
         grpc=f"{spec.host}:{spec.grpc_port}",
         health=f"{spec.host}:{spec.health_port}",
         message=message,
-        restarts=spec.restarts + restarts,
+        restarts=spec.restarts + counts.restarts,
+        failures=counts.failures,
     )
 
 
@@ -76,6 +87,7 @@ def write_record(path: Path, record: ReplicaRecord) -> None:
         "state": record.state.value,
         "message": record.message,
         "restarts": record.restarts,
+        "failures": record.failures,
         "host": record.host.to_json(),
         "engine": record.engine.to_json() if record.engine else None,
         "http": record.http,
@@ -96,6 +108,10 @@ def read_record(path: Path) -> ReplicaRecord:
         raise Corrupt(f"{path} is no replica's state file: {error}") from None
 
 
+def _optional(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
 def _from_json(values: Mapping[str, Any]) -> ReplicaRecord:
     if values["format"] != FORMAT:
         raise ValueError(f"format {values['format']!r} is not {FORMAT}")
@@ -113,4 +129,5 @@ def _from_json(values: Mapping[str, Any]) -> ReplicaRecord:
         health=values["health"],
         message=values["message"],
         restarts=int(values.get("restarts", 0)),  # hosts of earlier releases made none
+        failures=_optional(values.get("failures")),
     )

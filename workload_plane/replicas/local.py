@@ -6,6 +6,7 @@ so that an agent which is killed at any moment finds, after its restart, all tha
 
 import asyncio
 import dataclasses
+import os
 import shutil
 import signal
 import sys
@@ -31,6 +32,7 @@ from skerry.plumbing.processes import (
 from skerry.plumbing.tasks import first_of
 from workload_plane.engines.port import PORT_NUMBERS, worker_ports_wanted
 from workload_plane.replica_host import state as host_state
+from workload_plane.replica_host.environment import without_credentials
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.marks import left_of
 from workload_plane.replica_host.prefix_disk import sweep_beside
@@ -79,7 +81,7 @@ def host_command(spec_path: Path) -> Sequence[str]:
 def start_host(command: Sequence[str], log: Path, order: ReplicaOrder) -> ProcessRecord:
     """Start a replica host as a child in a session of its own."""
     del order
-    return spawn(command, env=None, cwd=None, stdout_path=log)
+    return spawn(command, env=without_credentials(os.environ), cwd=None, stdout_path=log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class LocalRuntime:
         self._clock = clock
         # Between the reading of a record and its writing nobody else may write it.
         self._lock = asyncio.Lock()
+        self._starting = asyncio.Lock()  # two at once would pick the same ports and accelerators
         self._told_faults: dict[tuple[str, str], str] = {}
         place.replicas_dir.mkdir(parents=True, exist_ok=True)
         self._records = RecordStore(place.replicas_dir)
@@ -118,6 +121,10 @@ class LocalRuntime:
 
     async def start(self, order: ReplicaOrder) -> ReplicaRecord:
         """See ReplicaRuntime."""
+        async with self._starting:
+            return await self._start(order)
+
+    async def _start(self, order: ReplicaOrder) -> ReplicaRecord:
         if self._records.has(order.name):
             raise Conflict(f"replica {order.name} exists already; names are used once")
         live = await self.list()
@@ -291,6 +298,7 @@ class LocalRuntime:
             nodes=order.nodes,
             host_memory_bytes=order.host_memory_bytes,
             restarts=order.restarts,
+            failures=order.failures,
             started_at=self._clock.now().isoformat(timespec="milliseconds"),
             host=self._place.host,
             **rest,  # type: ignore[arg-type]
@@ -322,6 +330,7 @@ class LocalRuntime:
             host=self._place.host,
             accelerators=record.devices,
             restarts=order.restarts,
+            failures=order.failures,
             worker_ports=record.worker_ports,
             device_locks_dir=self._place.device_locks_dir,
             prefix_disk_dir=self._place.prefix_disk_dir,

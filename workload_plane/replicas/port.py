@@ -17,7 +17,7 @@ class ReplicaOrder:
 
     `accelerators` are taken from `pool_devices`, the numbers of the devices of its `nodes`, or of
     the whole pool where nodes are not listed; an empty `pool_devices` (pools of CPUs) leaves them
-    unnumbered.
+    unnumbered. `restarts` were made of it before, `failures` of them in a row at last.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ReplicaOrder:
     nodes: tuple[str, ...] = ()
     host_memory_bytes: int = 0
     restarts: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

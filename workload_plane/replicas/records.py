@@ -30,9 +30,10 @@ class ReplicaRecord:
     Start times are in clock ticks since the boot named by `boot_id`; `started_at` is wall time
     in ISO 8601. `pool` is the fleet-wide id; `devices` are the accelerators' numbers here; `nodes`
     by the plane's own names, empty in a record of a release before them. `start_seconds` is the
-    time from the start to the first answer, 0 while it is not known. `host` is the address on which
-    it listens: loopback, but for replicas on other nodes of the plane. `worker_ports` are of the
-    engine's processes beside the one that answers, where prefill and decode are apart.
+    time from the start to the first answer, 0 while it is not known. `restarts` are all there ever
+    were, `failures` those in a row, without serving soundly between them. `host` is the address
+    on which it listens: loopback, but for replicas on other nodes of the plane. `worker_ports` are
+    of the engine's processes beside the one that answers, where prefill and decode are apart.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ReplicaRecord:
     worker_ports: tuple[int, ...] = ()
     state: ReplicaState = ReplicaState.STARTING
     restarts: int = 0
+    failures: int = 0
     started_at: str = ""
     start_seconds: float = 0.0
     message: str = ""

@@ -5,8 +5,10 @@ kernel's table of processes says that.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -97,6 +99,7 @@ def with_told(record: ReplicaRecord, told: host_state.ReplicaRecord) -> ReplicaR
         engine_pid=pid,
         engine_start_time=start_time,
         restarts=max(record.restarts, told.restarts),
+        failures=record.failures if told.failures is None else told.failures,
     )
     if told.state in RESTARTS and record.state in (ReplicaState.READY, ReplicaState.STARTING):
         # Nothing is served until the next engine has loaded, which may take as long as the first.
@@ -105,18 +108,29 @@ def with_told(record: ReplicaRecord, told: host_state.ReplicaRecord) -> ReplicaR
 
 
 def find_hosts(spec_paths: Collection[Path]) -> dict[Path, ProcessRecord]:
-    """Return the living replica hosts of these specs; looks at every process of the machine."""
+    """Return the living replica hosts of these specs; looks at every process of the machine.
+
+    A host has its spec right after `--spec`, and leads a session: somebody's editor or `grep` on
+    the same file is none, and is not to be taken, or killed, for one.
+    """
     wanted = {str(path): path for path in spec_paths}
     found: dict[Path, ProcessRecord] = {}
     for process in psutil.process_iter(["pid", "cmdline"]):
-        for word in process.info["cmdline"] or ():
-            if word not in wanted:
+        for before, word in pairwise(process.info["cmdline"] or ()):
+            if before != "--spec" or word not in wanted or not _leads(process.info["pid"]):
                 continue
             try:
                 found[wanted[word]] = record_of(process.info["pid"], HOST_NAME)
             except NotFound:
                 continue
     return found
+
+
+def _leads(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False  # it has just ended
 
 
 def descendants(record: ReplicaRecord) -> tuple[ProcessRecord, ...]:

@@ -18,7 +18,9 @@ SHIFTED_SECONDS_MAX = 3.0
 # A heartbeat's timeout is 3 s; seen through a list that is asked for a few times a second.
 DETECTED_SECONDS_MAX = 4.0
 DECIDED_SECONDS_MAX = 20.0
-# A standby leads within 5 s; who asks sees it after giving up on the one that hangs.
+# From the stop on. A standby leads within 5 s; who asks sees it once the connection to the one that
+# hangs is given up, after 7 s without a word (gRPC's keepalive: a ping after 5 s, 2 s for its
+# answer), and has looked once more.
 LEADER_SECONDS_MAX = 10.0
 BACK_SECONDS_MAX = 10.0
 # The loss of a plane is believed when at least two others have seen it.

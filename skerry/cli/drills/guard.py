@@ -14,11 +14,12 @@ from skerry.cli.drills.unfinished import put_back, read_unfinished
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.supervisor.parts import process_environment
 from skerry.plumbing.clock import Clock, SystemClock
-from skerry.plumbing.errors import Unavailable
+from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.processes import ProcessRecord, spawn, wait_until_gone
 
-# A supervisor that is itself being started anew answers within seconds.
-ATTEMPTS_MAX = 30
+# A supervisor that is itself being started anew answers within seconds, and what it refuses to
+# start now it may start once it has seen it dead.
+GUARD_SECONDS_MAX = 120.0
 # The supervisor must have seen what died before it can be asked to start it.
 SETTLE_SECONDS = 2.0
 ATTEMPT_PAUSE_SECONDS = 2.0
@@ -41,16 +42,18 @@ async def keep_guard(directory: DataDirectory, clock: Clock) -> None:
         return
     await wait_until_gone(watched.runner)
     await clock.sleep(SETTLE_SECONDS)
-    for _ in range(ATTEMPTS_MAX):
-        left = read_unfinished(directory)
-        if left is None or left.runner != watched.runner:
-            return
+    deadline = clock.monotonic() + GUARD_SECONDS_MAX
+    while True:
         try:
-            await put_back(directory, left)
-        except Unavailable:
-            await clock.sleep(ATTEMPT_PAUSE_SECONDS)
-        else:
+            left = read_unfinished(directory)
+            if left is not None and left.runner == watched.runner:
+                await put_back(directory, left)
             return
+        except (SkerryError, OSError) as error:
+            if clock.monotonic() >= deadline:
+                print(f"drill {watched.drill} is not put back: {error}", file=sys.stderr)
+                return
+        await clock.sleep(ATTEMPT_PAUSE_SECONDS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,7 +20,7 @@ from skerry.cli.drills.guard import start_guard
 from skerry.cli.drills.observer import Observer, engine_pids, is_whole
 from skerry.cli.drills.report import RESTORED_SECONDS_MAX, DrillReport, Measured, make_report
 from skerry.cli.drills.samples import Sample, covered, totals
-from skerry.cli.drills.unfinished import Unfinished, put_back, read_unfinished, write_unfinished
+from skerry.cli.drills.unfinished import Unfinished, put_back, write_unfinished
 from skerry.cli.supervisor.fleet_file import gateways_of, read_fleet
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.client.inference import InferenceClient, connect
@@ -30,7 +30,7 @@ from skerry.client.load_plan import LoadPlan
 from skerry.client.operator import AsyncOperatorClient
 from skerry.client.rows import ChangeRow
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Conflict, NotFound, SkerryError
+from skerry.plumbing.errors import NotFound, SkerryError
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.processes import (
     ProcessRecord,
@@ -81,10 +81,8 @@ class Ground:
 async def run_drill(ground: Ground, asked: Asked, facts: FleetFacts) -> DrillReport:
     """Run the drill and return its report; everything is put back also when it is stopped.
 
-    Raises Conflict while another drill is unfinished.
+    Who calls it holds the fleet.
     """
-    if (left := read_unfinished(ground.directory)) is not None:
-        raise Conflict(f"drill {left.drill} is not finished; `skerry drill undo` puts it back")
     ledger = Ledger(ground.clock)
     began = ground.clock.now().isoformat(timespec="seconds")
     sequence = await _newest_change(ground.operator)

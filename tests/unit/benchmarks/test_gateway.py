@@ -55,7 +55,8 @@ def test_every_aim_is_judged_and_a_miss_is_told() -> None:
         "Skerry": a_row(19_500, 0.6, 50_000),
         "Skerry, picker": a_row(7_000, 0.9, 51_000),
     }
-    plain, requests, added, events = aims(rows).splitlines()
+    every_round = {name: [row] * 5 for name, row in rows.items()}
+    plain, requests, added, events = aims(rows, every_round).splitlines()
     assert plain.endswith("0.97, reached.")
     assert requests.endswith("7,000, **missed**.")
     assert added.endswith("0.30 ms, reached.")
@@ -63,4 +64,13 @@ def test_every_aim_is_judged_and_a_miss_is_told() -> None:
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    assert aims({"direct": a_row(1, 1, 1)}) == ""
+    assert aims({"direct": a_row(1, 1, 1)}, {}) == ""
+
+
+def test_a_rate_that_was_not_measured_in_every_round_says_in_how_many() -> None:
+    measured = {**a_row(7_000, 0.9, 51_000), "fast_p50_ms": 4.0}
+    rows = {"Skerry": {**a_row(7_000, 0.9, 51_000), "fast_p50_ms": 1.0}, "Skerry, picker": measured}
+    not_measured = {**measured, "fast_p50_ms": None}
+    every_round = {"Skerry": [measured] * 3, "Skerry, picker": [measured, not_measured, measured]}
+    added = aims(rows, every_round).splitlines()[1]
+    assert added.endswith("3.00 ms (measured in 2 of 3 at the higher one), **missed**.")

@@ -21,6 +21,7 @@ from skerry.plumbing.processes import (
 from skerry.plumbing.tasks import first_of
 from workload_plane.link.report import software_version
 from workload_plane.replica_host.device_locks import take_devices
+from workload_plane.replica_host.environment import without_credentials
 from workload_plane.replicas.apart import spawn_apart, without_ray
 from workload_plane.replicas.local import LocalPlace, LocalRuntime
 from workload_plane.replicas.port import ReplicaOrder
@@ -130,7 +131,7 @@ def node_runtime(place: LaunchPlace, *, tidies: bool = True) -> LocalRuntime:
     """Return the runtime of one node's replicas; only the launcher's own one `tidies`."""
 
     def start_host(argv: Sequence[str], log: Path, order: ReplicaOrder) -> ProcessRecord:
-        env = without_ray(os.environ)
+        env = without_credentials(without_ray(os.environ))
         if len(order.nodes) > 1:
             env |= {key: os.environ[key] for key in _FOR_RANKS if key in os.environ}
             env["RAY_ADDRESS"] = place.head_address

@@ -32,6 +32,7 @@ def adopted(record: ReplicaRecord, told: ReplicaRecord) -> ReplicaRecord:
         grpc_port=told.grpc_port,
         health_port=told.health_port,
         restarts=max(record.restarts, told.restarts),
+        failures=told.failures,
         state=ReplicaState.STARTING if begins_anew else record.state,
         message=told.message if begins_anew else record.message,
     )

@@ -450,6 +450,7 @@ class RayRuntime:
             nodes=nodes,
             host_memory_bytes=order.host_memory_bytes,
             restarts=order.restarts,
+            failures=order.failures,
             started_at=self._clock.now().isoformat(timespec="milliseconds"),
         )
 

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/common/v1/replica.proto\x12\x14skerry.api.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\x02\n\x0fObservedReplica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".skerry.api.common.v1.ReplicaState\x12\x0c\n\x04http\x18\x06 \x01(\t\x12\x0c\n\x04grpc\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x12\n\nengine_pid\x18\t \x01(\x03\x12\x10\n\x08restarts\x18\n \x01(\x05\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\r\n\x05nodes\x18\x0c \x03(\t\x12\x15\n\rstart_seconds\x18\r \x01(\x01\"\xb4\x01\n\x08PeerView\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdict\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11served_until_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04*\x99\x01\n\x0bPeerVerdict\x12\x1c\n\x18PEER_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14PEER_VERDICT_UNKNOWN\x10\x01\x12\x18\n\x14PEER_VERDICT_SERVING\x10\x02\x12\x1a\n\x16PEER_VERDICT_REACHABLE\x10\x03\x12\x1c\n\x18PEER_VERDICT_UNREACHABLE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"skerry/api/common/v1/replica.proto\x12\x14skerry.api.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x02\n\x0fObservedReplica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".skerry.api.common.v1.ReplicaState\x12\x0c\n\x04http\x18\x06 \x01(\t\x12\x0c\n\x04grpc\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x12\n\nengine_pid\x18\t \x01(\x03\x12\x10\n\x08restarts\x18\n \x01(\x05\x12\x0f\n\x07message\x18\x0b \x01(\t\x12\r\n\x05nodes\x18\x0c \x03(\t\x12\x15\n\rstart_seconds\x18\r \x01(\x01\x12\x15\n\x08\x66\x61ilures\x18\x0e \x01(\x05H\x00\x88\x01\x01\x42\x0b\n\t_failures\"\xf0\x01\n\x08PeerView\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x32\n\x07verdict\x18\x02 \x01(\x0e\x32!.skerry.api.common.v1.PeerVerdict\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11served_until_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x14served_until_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x17\n\x15_served_until_seconds*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04*\x99\x01\n\x0bPeerVerdict\x12\x1c\n\x18PEER_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n\x14PEER_VERDICT_UNKNOWN\x10\x01\x12\x18\n\x14PEER_VERDICT_SERVING\x10\x02\x12\x1a\n\x16PEER_VERDICT_REACHABLE\x10\x03\x12\x1c\n\x18PEER_VERDICT_UNREACHABLE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.common.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICASTATE']._serialized_start=548
-  _globals['_REPLICASTATE']._serialized_end=700
-  _globals['_PEERVERDICT']._serialized_start=703
-  _globals['_PEERVERDICT']._serialized_end=856
+  _globals['_REPLICASTATE']._serialized_start=644
+  _globals['_REPLICASTATE']._serialized_end=796
+  _globals['_PEERVERDICT']._serialized_start=799
+  _globals['_PEERVERDICT']._serialized_end=952
   _globals['_OBSERVEDREPLICA']._serialized_start=94
-  _globals['_OBSERVEDREPLICA']._serialized_end=362
-  _globals['_PEERVIEW']._serialized_start=365
-  _globals['_PEERVIEW']._serialized_end=545
+  _globals['_OBSERVEDREPLICA']._serialized_end=398
+  _globals['_PEERVIEW']._serialized_start=401
+  _globals['_PEERVIEW']._serialized_end=641
 # @@protoc_insertion_point(module_scope)

@@ -37,7 +37,7 @@ PEER_VERDICT_REACHABLE: PeerVerdict
 PEER_VERDICT_UNREACHABLE: PeerVerdict
 
 class ObservedReplica(_message.Message):
-    __slots__ = ("name", "deployment", "revision", "pool", "state", "http", "grpc", "pid", "engine_pid", "restarts", "message", "nodes", "start_seconds")
+    __slots__ = ("name", "deployment", "revision", "pool", "state", "http", "grpc", "pid", "engine_pid", "restarts", "message", "nodes", "start_seconds", "failures")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class ObservedReplica(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     START_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     name: str
     deployment: str
     revision: int
@@ -64,16 +65,19 @@ class ObservedReplica(_message.Message):
     message: str
     nodes: _containers.RepeatedScalarFieldContainer[str]
     start_seconds: float
-    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., start_seconds: _Optional[float] = ...) -> None: ...
+    failures: int
+    def __init__(self, name: _Optional[str] = ..., deployment: _Optional[str] = ..., revision: _Optional[int] = ..., pool: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., http: _Optional[str] = ..., grpc: _Optional[str] = ..., pid: _Optional[int] = ..., engine_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., message: _Optional[str] = ..., nodes: _Optional[_Iterable[str]] = ..., start_seconds: _Optional[float] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class PeerView(_message.Message):
-    __slots__ = ("plane", "verdict", "since_time", "served_until_time")
+    __slots__ = ("plane", "verdict", "since_time", "served_until_time", "served_until_seconds")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     SERVED_UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    SERVED_UNTIL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     plane: str
     verdict: PeerVerdict
     since_time: _timestamp_pb2.Timestamp
     served_until_time: _timestamp_pb2.Timestamp
-    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[PeerVerdict, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    served_until_seconds: float
+    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[PeerVerdict, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_seconds: _Optional[float] = ...) -> None: ...

@@ -53,16 +53,18 @@ class Plane(_message.Message):
     def __init__(self, name: _Optional[str] = ..., identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., state: _Optional[_Union[Plane.State, str]] = ..., reason: _Optional[str] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., desired: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., nack: _Optional[str] = ..., gateway_faults: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Witness(_message.Message):
-    __slots__ = ("plane", "verdict", "since_time", "served_until_time")
+    __slots__ = ("plane", "verdict", "since_time", "served_until_time", "discounted")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     SERVED_UNTIL_TIME_FIELD_NUMBER: _ClassVar[int]
+    DISCOUNTED_FIELD_NUMBER: _ClassVar[int]
     plane: str
     verdict: _replica_pb2.PeerVerdict
     since_time: _timestamp_pb2.Timestamp
     served_until_time: _timestamp_pb2.Timestamp
-    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[_replica_pb2.PeerVerdict, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    discounted: str
+    def __init__(self, plane: _Optional[str] = ..., verdict: _Optional[_Union[_replica_pb2.PeerVerdict, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., served_until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., discounted: _Optional[str] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("judge_time", "state", "before", "reason", "linked", "silent_seconds", "lease_seconds", "witnesses", "witnesses_needed", "witnesses_against", "grace", "frozen", "planes_counted", "planes_silent", "declared")
@@ -99,17 +101,19 @@ class Verdict(_message.Message):
     def __init__(self, judge_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[Plane.State, str]] = ..., before: _Optional[_Union[Plane.State, str]] = ..., reason: _Optional[str] = ..., linked: _Optional[bool] = ..., silent_seconds: _Optional[float] = ..., lease_seconds: _Optional[float] = ..., witnesses: _Optional[_Iterable[_Union[Witness, _Mapping]]] = ..., witnesses_needed: _Optional[int] = ..., witnesses_against: _Optional[int] = ..., grace: _Optional[bool] = ..., frozen: _Optional[bool] = ..., planes_counted: _Optional[int] = ..., planes_silent: _Optional[int] = ..., declared: _Optional[bool] = ...) -> None: ...
 
 class PlaneExplanation(_message.Message):
-    __slots__ = ("plane", "reason", "until_lost", "verdict", "history", "held_back")
+    __slots__ = ("plane", "reason", "until_lost", "verdict", "history", "held_back", "ending")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     UNTIL_LOST_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     HELD_BACK_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
     plane: Plane
     reason: str
     until_lost: _containers.RepeatedScalarFieldContainer[str]
     verdict: Verdict
     history: _containers.RepeatedCompositeFieldContainer[Verdict]
     held_back: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, plane: _Optional[_Union[Plane, _Mapping]] = ..., reason: _Optional[str] = ..., until_lost: _Optional[_Iterable[str]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., held_back: _Optional[_Iterable[str]] = ...) -> None: ...
+    ending: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, plane: _Optional[_Union[Plane, _Mapping]] = ..., reason: _Optional[str] = ..., until_lost: _Optional[_Iterable[str]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., held_back: _Optional[_Iterable[str]] = ..., ending: _Optional[_Iterable[str]] = ...) -> None: ...

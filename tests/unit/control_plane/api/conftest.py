@@ -249,7 +249,9 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         clock=clock,
     )
     operations = OperationsService(works)
-    recovery = RecoveryService(Recovery(database, HeldStates(reconciler.wake), clock), writing)
+    recovery = RecoveryService(
+        Recovery(database, HeldStates(reconciler.wake, clock), clock), writing
+    )
     standing = Standing(Role.LEADING)
     add_operator_services(server, service, catalogue, operations, recovery, standing)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -72,6 +72,13 @@ def drafts_without_model(spec: spec_pb.DeploymentSpec) -> None:
     spec.revision.engine.speculative.draft_tokens = 3
 
 
+def continues_trtllm(spec: spec_pb.DeploymentSpec) -> None:
+    spec.revision.engine.name = "tensorrt-llm"
+    spec.revision.engine.version = "1.4"
+    spec.revision.engine.protocol = "trtllm"
+    spec.routing.continuation = True
+
+
 BROKEN_SPECS: list[tuple[str, Break]] = [
     ("metadata.name", setting("name", "")),
     ("metadata.name", setting("name", "x" * 10_000)),
@@ -93,6 +100,7 @@ BROKEN_SPECS: list[tuple[str, Break]] = [
     ("spec.engine.parallelism.tensor", setting("revision.engine.parallelism.tensor", -2)),
     ("spec.resources[0].count", both_degrees),
     ("spec.engine.speculativeDecoding.draftModelUri", drafts_without_model),
+    ("spec.routing.continuation", continues_trtllm),
     ("spec.resources", lambda s: s.revision.ClearField("shapes")),
     ("spec.resources", lambda s: s.revision.shapes.extend([s.revision.shapes[0]] * 100)),
     ("spec.resources[1].accelerator", lambda s: s.revision.shapes.append(s.revision.shapes[0])),

@@ -18,7 +18,7 @@ from control_plane.store.deployments import apply_deployment
 from control_plane.store.placements import Decision
 from control_plane.store.planes import set_condition
 from control_plane.store.plans import Proposal, put_in_force
-from control_plane.store.rollouts import put_rollout
+from control_plane.store.rollouts import put_rollouts
 from skerry.client.catalogue_calls import PROFILES, entry_message
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
@@ -192,7 +192,7 @@ async def busy(fleet: Operator) -> Operator:
     nothing = Proposal(decision=decision, placements=(), summary="nothing moves")
     waits = Proposal(decision=decision, placements=placed, summary="demo moves")
     await fleet.database.run(put_in_force, fleet.write(), nothing, (), "inputs", waits)
-    await fleet.database.run(put_rollout, fleet.write(), ROLLOUT, None)
+    await fleet.database.run(put_rollouts, fleet.write(), [(ROLLOUT, None)])
     suspect = PlaneCondition(state=PlaneState.SUSPECT, since=START)
     connected = PlaneState.CONNECTED
     await fleet.database.run(set_condition, fleet.write(), "onprem-fra", suspect, connected)

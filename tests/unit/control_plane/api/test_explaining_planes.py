@@ -8,18 +8,30 @@ import grpc
 import pytest
 
 from control_plane.reconcile.failover import judge, weigh
-from control_plane.reconcile.snapshot import Seen, Snapshot
+from control_plane.reconcile.snapshot import Removed, Seen, Snapshot
+from control_plane.reconcile.testimony import LONG_BEFORE
 from control_plane.store.planes import record_report, set_condition
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.client import verdicts
+from skerry.fleet.desired import DesiredState
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
-from tests.builders import T0, a_plane_view, a_report, a_snapshot
+from tests.builders import (
+    T0,
+    a_deployment,
+    a_plane_view,
+    a_replica,
+    a_report,
+    a_snapshot,
+    a_view,
+)
 from tests.unit.control_plane.api.conftest import Operator
 
 pytestmark = pytest.mark.integration
 
 PLANES = "projects/default/planes"
-GONE = PeerView(plane="fra", verdict=PeerVerdict.UNREACHABLE, since=T0, served_until=T0)
+GONE = replace(a_view("fra", PeerVerdict.UNREACHABLE), since=T0)
+TOLD = replace(GONE, served_until_seconds=None)  # of no use to people
 
 
 def silent(name: str) -> Any:
@@ -58,7 +70,18 @@ async def test_the_evidence_of_now_comes_back_whole(asked: Operator) -> None:
     expected = weigh(snapshot)["fra"][1]
     assert found.verdict == replace(expected, judged_at=snapshot.now)
     assert found.until_lost == (
-        "1 more of 2 witnesses would have to see it fail that saw it alive before",
+        "1 more of 2 witnesses would have to see it fail that saw it serve until it fell silent",
+    )
+
+
+async def test_a_witness_that_does_not_count_says_why(asked: Operator) -> None:
+    seen(asked, a_fleet(replace(a_view("fra", PeerVerdict.UNREACHABLE, 3600.0), since=T0), GONE))
+    found = await explained(asked)
+    assert found.verdict is not None
+    assert [view.discounted for view in found.verdict.witnesses] == [LONG_BEFORE, ""]
+    assert found.until_lost[1:] == (
+        f"aws does not count: {LONG_BEFORE}",
+        "or an operator decides: `skerry failover plane/fra`",
     )
 
 
@@ -76,7 +99,7 @@ async def test_the_history_is_told_newest_first(asked: Operator) -> None:
     found = await explained(asked)
     states = [verdict.state for verdict in found.history]
     assert states == [PlaneState.LOST, PlaneState.SUSPECT]
-    assert found.history[0].witnesses == (replace(GONE, plane="aws"), replace(GONE, plane="gcp"))
+    assert found.history[0].witnesses == (replace(TOLD, plane="aws"), replace(TOLD, plane="gcp"))
 
 
 async def test_before_the_first_judgement_there_is_no_evidence(asked: Operator) -> None:
@@ -95,6 +118,18 @@ async def test_a_plane_that_settles_says_what_is_held_back(asked: Operator) -> N
     first, second = (await explained(asked)).held_back
     assert first.startswith("20 of 20 moves")
     assert "nothing moves there before it was heard for 60 s" in second
+
+
+async def test_what_is_left_of_a_removed_deployment_is_told(asked: Operator) -> None:
+    seen(asked, a_fleet(GONE, GONE))
+    assert (await explained(asked)).ending == ()
+    guest = a_replica("guest", "fra--cpu")
+    view = a_plane_view("fra", report=a_report("fra", replicas=(guest,)))
+    held = DesiredState(plane="fra", version=Version(epoch=1, generation=7))
+    removed = Removed(deployment=a_deployment("guest"), last_revision=1, removed_at=T0)
+    seen(asked, a_snapshot(view, desired=(held,), removed=(removed,)))
+    (told,) = (await explained(asked)).ending
+    assert told.startswith("it still runs 1 of guest, which was removed at 2026-01-01 00:00:00 UTC")
 
 
 async def test_a_freeze_stands_above_the_list_of_planes(asked: Operator) -> None:

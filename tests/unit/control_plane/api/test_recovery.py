@@ -34,7 +34,7 @@ class Served:
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
-        self.held = HeldStates(operator.reconciler.wake)
+        self.held = HeldStates(operator.reconciler.wake, operator.clock)
         self.recovery = Recovery(operator.database, self.held, operator.clock)
         self.stub: Any = None
 
@@ -45,7 +45,7 @@ class Served:
         report = a_report("fra", held=a_version(), features=FEATURES, replicas=strays)
         snapshot = a_snapshot(a_plane_view("fra", report=report))
         await self.recovery.holds(snapshot, self.operator.reconciler.epoch)
-        if self.held.is_wanted("fra"):
+        if self.held.takes_turn("fra"):
             self.held.take("fra", desired_to_proto(state))
             await self.recovery.holds(snapshot, self.operator.reconciler.epoch)
 

@@ -98,6 +98,7 @@ class World:
         self.rollout: Rollout | None = None
         self.stored: dict[str, DesiredState] = {}
         self.log: list[tuple[float, Rollout]] = []
+        self.conditions: dict[str, PlaneCondition] = {}
         self.seconds = 0.0
         self._names = count()
 
@@ -147,9 +148,12 @@ class World:
 
     def _control(self) -> None:
         snapshot = self.snapshot()
-        conditions = {
-            name: PlaneCondition(state=plane.state, since=T0) for name, plane in self.planes.items()
-        }
+        for name, plane in self.planes.items():
+            known = self.conditions.get(name)
+            if known is None or known.state is not plane.state:
+                since = T0 + timedelta(seconds=self.seconds)
+                self.conditions[name] = PlaneCondition(state=plane.state, since=since)
+        conditions = self.conditions
         for rollout in plan_rollouts(snapshot, conditions):
             self.rollout = rollout
             self.log.append((self.seconds, rollout))
@@ -217,6 +221,7 @@ class World:
                         state=ReplicaState.STARTING,
                         started_at=self.seconds,
                         restarts=action.restarts,
+                        failures=action.failures,
                     )
                 case DrainReplica():
                     seen = plane.replicas[action.name]
@@ -267,6 +272,7 @@ def _observed(one: SeenReplica) -> ObservedReplica:
         pool=one.pool,
         state=one.state,
         restarts=one.restarts,
+        failures=one.failures,
         message=one.fault,
         engine_pid=1,
     )

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from control_plane.reconcile.failover import is_evacuated, is_frozen, judge
+from control_plane.reconcile.failover import is_frozen, judge
 from control_plane.reconcile.snapshot import Snapshot
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PeerVerdict, PlaneCondition, PlaneState
-from skerry.fleet.placement import Placement
 from tests.builders import T0, a_plane_view, a_report, a_snapshot
 
 GONE = PeerVerdict.UNREACHABLE
@@ -114,21 +113,14 @@ def test_a_state_pushed_under_an_earlier_epoch_counts_as_held() -> None:
     assert judge(snapshot)["fra"].state is PlaneState.CONNECTED
 
 
-def test_a_declared_loss_is_to_be_acted_on_until_nothing_is_placed_there() -> None:
+def test_a_declared_loss_is_lost_and_the_others_that_are_silent_are_not() -> None:
     silent = [
         a_plane_view(name, connected=False, silent_seconds=9.0) for name in ("az", "fra", "gcp")
     ]
     gone = PlaneCondition(state=PlaneState.LOST, since=T0, reason="by an operator", declared=True)
     lost = replace(a_plane_view("oci", connected=False, silent_seconds=9.0), condition=gone)
-    placed = (
-        Placement(deployment="demo", pool="fra--cpu", count=1),
-        Placement(deployment="demo", pool="oci--cpu", count=1),
-    )
-    views = (a_plane_view("aws", sees={"az": GONE, "fra": GONE}), lost, *silent)
-    snapshot = a_snapshot(*views, placements=placed)
+    snapshot = a_snapshot(a_plane_view("aws", sees={"az": GONE, "fra": GONE}), lost, *silent)
     assert is_frozen(snapshot)
-    assert not is_evacuated(snapshot)
-    assert is_evacuated(replace(snapshot, placements=placed[:1]))
     judged = judge(snapshot)
     assert replace(judged["oci"], witnesses=()) == gone
     assert {judged[name].state for name in ("az", "fra", "gcp")} == {PlaneState.SUSPECT}

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from control_plane.reconcile.failover import PLANES_TOLD_MAX, judge
+from control_plane.reconcile.failover import judge
 from control_plane.reconcile.snapshot import LinkView, PlaneView
+from control_plane.reconcile.testimony import PLANES_TOLD_MAX
 from skerry.fleet.observation import PeerVerdict, PlaneState
 from tests.builders import a_plane_view, a_snapshot
 

@@ -2,7 +2,14 @@
 
 from dataclasses import replace
 
-from control_plane.reconcile.rollout import CRASH_LOOP_FAILURES, FIRST_SECONDS_MAX, MENDED_SECONDS
+import pytest
+
+from control_plane.reconcile.rollout import (
+    AWAY_SECONDS_MAX,
+    CRASH_LOOP_FAILURES,
+    FIRST_SECONDS_MAX,
+    MENDED_SECONDS,
+)
 from skerry.fleet.desired import FEATURES, ROLLOUTS
 from skerry.fleet.observation import PlaneState
 from skerry.fleet.rollout import Halt, OnFailure, Stage, paused, resumed
@@ -73,6 +80,15 @@ def test_a_new_revision_reaches_one_replica_first_and_soaks_before_any_other() -
     world.run(10)
     assert world.ready_of(2) == THREE
     assert world.ready_of(1) == dict.fromkeys(THREE, 0)
+
+
+def test_a_clock_that_is_set_back_prolongs_no_soak() -> None:
+    world = serving(THREE)
+    world.run(7_200)
+    world.apply(2)
+    world.run_until(Stage.SOAKING)
+    world.seconds -= 3_600
+    world.run_until(Stage.COMPLETE, 300)
 
 
 def test_planes_follow_one_after_another_and_nothing_is_missing_at_any_time() -> None:
@@ -205,20 +221,97 @@ def test_an_operator_pauses_and_resumes() -> None:
     assert world.ready_of(2) == THREE
 
 
-def test_while_a_plane_is_away_nothing_goes_on_and_the_surge_is_given_back() -> None:
+def test_a_plane_that_is_away_keeps_what_it_runs_while_the_others_go_on() -> None:
+    world = serving(THREE)
+    world.planes["gcp"].state = PlaneState.SUSPECT
+    world.apply(2)
+    world.run(300)
+    assert world.ready_of(2) == {"aws": 2, "fra": 3, "gcp": 0}
+    assert world.planes["gcp"].ready(1) == 1
+    assert world.rollout is not None
+    assert (world.rollout.state, world.rollout.done) == ("rolling", ("aws", "fra"))
+    assert "all planes that are heard are done; gcp will have its turn" in world.rollout.reason
+    written = len(world.log)
+    world.run(100)
+    assert len(world.log) == written, "it waits without a write"
+    world.planes["gcp"].state = PlaneState.CONNECTED
+    world.run(60)
+    assert world.stage is Stage.COMPLETE
+    assert world.ready_of(2) == THREE
+
+
+def test_the_first_replica_is_judged_only_while_its_plane_is_heard_and_nobody_else_tries_it() -> (
+    None
+):
+    world = serving(THREE)
+    world.apply(2, Behaviour(load_seconds=30.0))
+    world.run(5)
+    world.planes["fra"].state = PlaneState.DISCONNECTED
+    world.run(10 * AWAY_SECONDS_MAX)
+    assert world.rollout is not None
+    assert (world.rollout.state, world.rollout.halt) == ("paused", Halt.AWAY)
+    assert "fra, which is under way, is disconnected" in world.rollout.reason
+    assert (world.planes["aws"].live(2), world.planes["gcp"].live(2)) == (0, 0)
+    world.planes["fra"].state = PlaneState.CONNECTED
+    world.run_until(Stage.SOAKING, 10)
+    began = world.seconds
+    world.run_until(Stage.ROLLING)
+    assert world.seconds - began >= POLICY.soak_seconds
+    world.run_until(Stage.COMPLETE)
+
+
+def test_a_plane_under_way_that_falls_silent_is_waited_for_until_it_is_judged() -> None:
+    world = serving({"aws": 4, "fra": 5, "gcp": 3})
+    world.apply(2)
+    while world.rollout is None or world.rollout.plane != "gcp":
+        world.step()
+    world.run(3)
+    world.planes["gcp"].state = PlaneState.SUSPECT
+    world.run(AWAY_SECONDS_MAX - 5)
+    assert world.halt is Halt.AWAY
+    assert world.planes["aws"].live(2) == 0
+    world.run(200)
+    assert (world.planes["aws"].ready(2), world.stage) == (4, Stage.ROLLING)
+    # It goes on with what it was told, and nothing of it goes back when it is heard again.
+    old = world.planes["gcp"].live(1)
+    world.planes["gcp"].state = PlaneState.CONNECTED
+    while world.stage is not Stage.COMPLETE:
+        world.step()
+        assert world.planes["gcp"].live(1) <= old
+    assert world.ready_of(2) == {"aws": 4, "fra": 5, "gcp": 3}
+
+
+@pytest.mark.parametrize("stage", [Stage.CANARY, Stage.SOAKING, Stage.ROLLING])
+def test_a_plane_under_way_that_is_lost_does_not_hold_the_others_up_for_ever(stage: Stage) -> None:
+    world = serving({"aws": 2, "fra": 3, "gcp": 2})
+    world.apply(2)
+    world.run_until(stage)
+    world.run(2)
+    assert world.rollout is not None
+    assert world.rollout.plane == "fra"
+    world.planes["fra"].state = PlaneState.LOST
+    world.targets = {"aws": 4, "fra": 0, "gcp": 3}
+    world.run(300)
+    assert world.stage is Stage.COMPLETE
+    assert (world.planes["aws"].ready(2), world.planes["gcp"].ready(2)) == (4, 3)
+
+
+def test_while_a_lost_plane_is_replaced_the_surge_is_given_back() -> None:
     world = serving(THREE)
     world.apply(2, Behaviour(load_seconds=30.0))
     world.run(5)
     assert world.planes["fra"].live() == 4
-    world.planes["gcp"].state = PlaneState.SUSPECT
-    world.run(100)
+    world.behaviours[1] = Behaviour(load_seconds=60.0)
+    world.planes["gcp"].state = PlaneState.LOST
+    world.targets = {"aws": 3, "fra": 3, "gcp": 0}
+    world.run(20)
     assert world.rollout is not None
     assert (world.rollout.state, world.rollout.halt) == ("paused", Halt.AWAY)
+    assert "gcp is replaced first" in world.rollout.reason
     assert world.planes["fra"].live() == 3
-    assert world.ready_of(1) == THREE
-    world.planes["gcp"].state = PlaneState.CONNECTED
     world.run(300)
-    assert world.ready_of(2) == THREE
+    assert world.stage is Stage.COMPLETE
+    assert world.ready_of(2) == {"aws": 3, "fra": 3, "gcp": 0}
 
 
 def test_a_region_lost_meanwhile_is_replaced_first_and_then_the_rollout_goes_on() -> None:

@@ -74,3 +74,38 @@ def test_a_deployment_whose_served_name_another_has_by_now_is_superseded() -> No
     snapshot = a_snapshot(holding(state), demands=(a_demand(old),))
     facts = Facts(snapshot=snapshot, epoch=9, told={"fra": told(state)})
     assert adoption_of(facts, assess(facts)).superseded == ("old",)
+
+
+def test_of_two_deployments_of_one_served_name_the_newer_keeps_it_and_a_person_is_asked() -> None:
+    """A plane that was away while the name passed on still holds the old one."""
+    served = a_deployment("old").revision.base_model
+    new = a_deployment("new")
+    new = replace(new, revision=replace(new.revision, base_model=served))
+    late = a_held_state("fra", a_deployment("old"))
+    state = a_held_state("sin", new)
+    for stored in ((a_demand(a_deployment("old")),), ()):
+        planes = holding(late), holding(state), holding(replace(state, plane="tok"))
+        states = late, state, replace(state, plane="tok")
+        snapshot = a_snapshot(*planes, demands=stored)
+        facts = Facts(snapshot=snapshot, epoch=9, told={s.plane: told(s) for s in states})
+        found = assess(facts)
+        assert not found.may_end
+        adoption = adoption_of(facts, found)
+        assert adoption.superseded == ("old",)
+        goes = {one.deployment.name: one.deleting for one in adoption.deployments}
+        assert goes == ({"new": False} if stored else {"new": False, "old": True})
+
+
+def test_what_goes_anyway_gives_its_served_name_up_and_asks_nobody() -> None:
+    served = a_deployment("old").revision.base_model
+    new = a_deployment("new")
+    new = replace(new, revision=replace(new.revision, base_model=served))
+    late = a_held_state("fra", a_deployment("old"), deleting=("old",))
+    state = a_held_state("sin", new)
+    snapshot = a_snapshot(
+        holding(late), holding(state), demands=(a_demand(a_deployment("old"), deleting=True),)
+    )
+    facts = Facts(snapshot=snapshot, epoch=9, told={"fra": told(late), "sin": told(state)})
+    found = assess(facts)
+    assert found.may_end
+    assert adoption_of(facts, found).superseded == ("old",)

@@ -56,6 +56,16 @@ def test_a_file_that_says_nothing_of_routing_has_its_defaults_and_one_that_does_
     )
 
 
+def test_streams_of_a_service_that_is_passed_through_cannot_be_continued() -> None:
+    told = "  routing:\n    policy: session\n    continuation: true\n"
+    engine = "name: tensorrt-llm\n    version: '1.4'\n    protocol: trtllm"
+    message = fault_of(MINIMAL.replace("name: llamacpp", engine) + told)
+    assert message.startswith("x.yaml:16:5: spec.routing.continuation: ")
+    assert "leave it out, or choose protocol http or openengine" in message
+    for fine in (told.replace("true", "false"), told.replace("continuation", "# ")):
+        read_manifests((MINIMAL.replace("name: llamacpp", engine) + fine).encode(), "x.yaml")
+
+
 def test_demo_example_asks_for_a_replica_on_each_of_three_planes() -> None:
     path = EXAMPLES / "demo-cpu.yaml"
     (deployment,) = read_manifests(path.read_bytes(), str(path))

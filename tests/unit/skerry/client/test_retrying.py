@@ -18,6 +18,7 @@ from skerry.client.retrying import (
     RetryBudget,
     RetryPolicy,
     Step,
+    is_silence,
 )
 from skerry.plumbing.errors import (
     AlreadyExists,
@@ -179,6 +180,49 @@ def test_a_leader_that_did_not_answer_is_the_first_of_the_next_round() -> None:
     step = stepped(course, NotLeading("x", hints={LEADER: "a:1"}, retry_after_seconds=2.0))
     assert (step.course.endpoint, step.course.round) == ("a:1", 1)
     assert step.pause_seconds >= 2.0
+
+
+def test_a_leader_that_hangs_is_not_asked_again_before_the_others() -> None:
+    named = NotLeading("x", hints={LEADER: "a:1"})
+    hung = replace(a_course(at=1), silent=frozenset({0}))
+    step = stepped(hung, named)
+    assert (step.course.endpoint, step.course.round) == ("c:3", 0)
+    again = stepped(replace(step.course, silent=frozenset({0})), named)
+    assert (again.course.endpoint, again.course.round) == ("b:2", 1), "a:1 is left out of the round"
+
+
+def test_one_that_hangs_is_the_last_where_there_is_no_other_round() -> None:
+    hung = replace(a_course(2, at=1), silent=frozenset({0}))
+    for policy, budget in ((NO_RETRIES, FULL), (RetryPolicy(), RetryBudget(tenths=0))):
+        step = policy.after_failure(hung, NotLeading("x"), budget, NOW, 0.5)
+        assert isinstance(step, Step)
+        assert (step.course.endpoint, step.course.round) == ("a:1", 0)
+
+
+def test_when_all_hang_all_are_asked_in_turn() -> None:
+    course, asked = replace(a_course(), silent=frozenset({0, 1, 2})), [0]
+    for _ in range(3):
+        course = stepped(course, Unavailable("x")).course
+        course = replace(course, silent=frozenset({0, 1, 2}))
+        asked.append(course.at)
+    assert asked == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "hangs"),
+    [
+        (Unavailable("refused"), 0.001, False),
+        (Unavailable("no connection in 2 s"), 2.0, True),
+        (Unavailable("the database is away", retry_after_seconds=1.0), 9.0, False),
+        (NotLeading("not I"), 9.0, False),
+        (DeadlineExceeded("a hard question"), 9.0, False),
+        (InvalidInput("x"), 9.0, False),
+    ],
+)
+def test_who_says_nothing_for_long_hangs_and_who_answers_or_refuses_does_not(
+    error: SkerryError, seconds: float, hangs: bool
+) -> None:
+    assert is_silence(error, seconds) is hangs
 
 
 def test_one_that_is_at_its_limit_is_waited_for_and_not_gone_round() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from skerry.client import operator_calls as calls
 from skerry.client.retrying import LEADER, NO_RETRIES, RetryPolicy
-from skerry.client.steering import WATCH_PAUSE, WATCH_TRIES_MAX, Steering
+from skerry.client.steering import SILENT_SECONDS, WATCH_PAUSE, WATCH_TRIES_MAX, Steering
 from skerry.plumbing.errors import (
     DeadlineExceeded,
     Exhausted,
@@ -47,6 +47,56 @@ def test_who_does_not_answer_is_not_asked_first_again(clock: FakeClock) -> None:
     steering.failed(course, READ, Unavailable("gone"))
     steering.failed(others, READ, Unavailable("gone"))
     assert steering.begin(READ).endpoint == "b:2"
+
+
+def test_one_that_hung_is_asked_last_for_a_while_and_then_as_before(clock: FakeClock) -> None:
+    steering = a_steering(clock, policy=RetryPolicy())
+    course = steering.begin(WRITE)
+    clock.advance(2.0)  # as long as one connection try
+    course, _ = steering.failed(course, WRITE, Unavailable("no connection"))
+    assert course.endpoint == "b:2"
+    named = NotLeading("not I", hints={LEADER: "a:1"})
+    course, pause = steering.failed(course, WRITE, named)
+    assert course.endpoint == "b:2", "the standby that is about to lead, not the one that hangs"
+    assert pause > 0.0
+    assert steering.begin(READ).endpoint == "b:2"
+    clock.advance(SILENT_SECONDS)
+    course, _ = steering.failed(course, WRITE, named)
+    assert course.endpoint == "a:1"
+
+
+def test_after_a_missed_deadline_the_next_call_begins_elsewhere(clock: FakeClock) -> None:
+    steering = a_steering(clock)
+    with pytest.raises(DeadlineExceeded):
+        steering.failed(steering.begin(READ), READ, DeadlineExceeded("x"))
+    assert steering.begin(READ).endpoint == "b:2"
+    course, _ = steering.failed(steering.begin(READ), READ, NotLeading("not I"))
+    assert course.endpoint == "a:1", "it may only have been a hard question"
+
+
+def hang(steering: Steering, clock: FakeClock) -> None:
+    """Have the first attempt of a call find nobody in the time of a connection try."""
+    course = steering.begin(READ)
+    clock.advance(2.0)
+    steering.failed(course, READ, Unavailable("no connection"))
+
+
+def test_who_answers_again_hangs_no_more(clock: FakeClock) -> None:
+    steering = a_steering(clock)
+    hang(steering, clock)
+    course, _ = steering.failed(steering.begin(READ), READ, Unavailable("refused"))
+    assert course.endpoint == "a:1", "hanging or not, there is no other"
+    steering.answered(course)
+    assert steering.begin(READ).endpoint == "a:1"
+
+
+def test_a_watch_does_not_go_to_a_leader_that_hangs(clock: FakeClock) -> None:
+    steering = a_steering(clock, "a:1", "b:2", "c:3")
+    watch = steering.watch(0)
+    hang(steering, clock)
+    watch.at = 1
+    watch.broke(NotLeading("not I", hints={LEADER: "a:1"}))
+    assert watch.at == 2
 
 
 def test_every_attempt_gets_what_is_left_of_the_call(clock: FakeClock) -> None:

@@ -15,8 +15,13 @@ from tests.unit.workload_plane.converge.test_plan import (
     sees,
     start,
 )
-from workload_plane.converge.actions import DrainReplica, FenceReplica, StopReplica
-from workload_plane.converge.plan import decide, plan
+from workload_plane.converge.actions import (
+    DrainReplica,
+    FenceReplica,
+    ForgetReplica,
+    StopReplica,
+)
+from workload_plane.converge.plan import CANDIDATE_FAILURES_MAX, decide, plan
 from workload_plane.converge.seen import SeenReplica, StartBackoff
 
 OLD = tuple(a_replica(f"demo-r1-{name}") for name in "abc")
@@ -80,6 +85,20 @@ def test_a_candidate_that_fails_takes_no_second_one_with_it() -> None:
     assert plan(wants(3, 1), seen, NOW) == ()
 
 
+def test_nobody_goes_for_a_candidate_whose_place_another_took_while_too_few_serve() -> None:
+    stranger = a_replica("other-r1-x", deployment="other")
+    gone = new(state=ReplicaState.FAILED, alive=False, routable=False)
+    decision = decide(wants(2, 1), sees(OLD[0], stranger, gone, accelerators=2), NOW)
+    drained = [one.name for one in decision.actions if isinstance(one, DrainReplica)]
+    assert OLD[0].name not in drained
+
+
+def test_one_that_serves_alone_of_two_stays_when_a_candidate_comes_with_the_second() -> None:
+    decision = decide(wants(2, 1), sees(OLD[0], accelerators=1), NOW)
+    assert decision.actions == ()
+    assert "1 of 2 serve" in decision.waits[0].reason
+
+
 def test_a_candidate_taken_back_before_it_served_is_stopped_and_nobody_else() -> None:
     starting = new(state=ReplicaState.STARTING, routable=False, ready_at=None)
     (action,) = plan(wants(3, 0), sees(*OLD, starting), NOW)
@@ -102,3 +121,60 @@ def test_more_surge_lets_more_of_a_new_revision_start_at_once() -> None:
         wants(3, 0), assignments=(Assignment(deployment=deployment, envelopes=(envelope,)),)
     )
     assert plan(whole, sees(*OLD), NOW) == (start(2), start(2), start(2))
+
+
+def a_failed(**values: object) -> SeenReplica:
+    """A replica of the candidate that failed as often in a row as one may."""
+    told = {"state": ReplicaState.FAILED, "alive": False, "routable": False, "ready_at": None}
+    return a_replica(
+        "demo-r2-a",
+        revision=2,
+        **{**told, "failures": CANDIDATE_FAILURES_MAX - 1, "fault": "exit 1", **values},
+    )
+
+
+def test_a_candidate_that_failed_too_often_gives_its_place_back() -> None:
+    decision = decide(wants(3, 1), sees(*OLD[:2], a_failed(), accelerators=3), NOW)
+    assert decision.actions == (start(1),)
+    (wait,) = decision.waits
+    assert "revision 2 failed 2 times in a row" in wait.reason
+    assert plan(wants(3, 1), sees(*OLD, a_failed(), accelerators=3), NOW) == ()
+
+
+def test_it_is_not_started_again_where_there_is_room_beside_what_serves() -> None:
+    assert plan(wants(3, 1), sees(*OLD, a_failed(), accelerators=8), NOW + 3_600) == ()
+
+
+def test_a_candidate_whose_engine_dies_again_and_again_is_fenced_and_its_record_stays() -> None:
+    starting = a_failed(
+        state=ReplicaState.STARTING, alive=True, failures=CANDIDATE_FAILURES_MAX, fault="exit 9"
+    )
+    (action,) = plan(wants(3, 1), sees(*OLD[:2], starting, accelerators=3), NOW)
+    assert action == FenceReplica(name="demo-r2-a", reason="it failed 2 times in a row: exit 9")
+
+
+def test_of_a_candidate_that_failed_what_serves_goes_on() -> None:
+    serving = new("demo-r2-b")
+    assert plan(wants(3, 2), sees(*OLD[:1], serving, a_failed()), NOW) == (start(1),)
+    assert plan(wants(3, 2), sees(*OLD[:2], serving, a_failed()), NOW) == ()
+
+
+def test_once_told_of_none_the_plane_forgets_it_and_told_again_it_tries_again() -> None:
+    assert plan(wants(3, 0), sees(*OLD, a_failed(), accelerators=3), NOW) == (
+        ForgetReplica(name="demo-r2-a"),
+    )
+    (action,) = plan(wants(3, 1), sees(*OLD, accelerators=3), NOW)
+    assert isinstance(action, DrainReplica)
+
+
+def test_where_the_revision_before_cannot_run_the_candidate_is_tried_on() -> None:
+    desired = wants(3, 1)
+    (assignment,) = desired.assignments
+    revision = assignment.deployment.revision
+    shape = dataclasses.replace(revision.shapes[0], accelerator="h100")
+    elsewhere = dataclasses.replace(revision, shapes=(shape,))
+    deployment = dataclasses.replace(assignment.deployment, revision=elsewhere)
+    moved = dataclasses.replace(assignment, deployment=deployment)
+    desired = dataclasses.replace(desired, assignments=(moved,))
+    (action,) = plan(desired, sees(a_failed(), accelerators=3), NOW)
+    assert action == start(2, failures=2, restarts=1, replaces="demo-r2-a")

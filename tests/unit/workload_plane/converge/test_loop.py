@@ -1,7 +1,7 @@
 """The loop with everything faked but itself: it brings replicas up, ends them, and never stops."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from workload_plane.converge.apply import Applier, StartTerms, engine_to_run, re
 from workload_plane.converge.discover import GatewayView, Memory
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
 from workload_plane.converge.seen import SeenPool, StartBackoff
-from workload_plane.replicas.port import ReplicaOrder
+from workload_plane.models.local_checks import LocalChecks
+from workload_plane.replicas.port import ReplicaOrder, ReplicaRuntime
 from workload_plane.replicas.records import ReplicaRecord
 
 
@@ -72,27 +73,38 @@ TWO_NODES = SeenPool(
 
 
 class World:
-    def __init__(self, pools: tuple[SeenPool, ...] = (EIGHT,)) -> None:
+    def __init__(
+        self,
+        pools: tuple[SeenPool, ...] = (EIGHT,),
+        model_dir: Path = Path("/nowhere"),
+        on: Callable[[FakeClock], ReplicaRuntime] | None = None,
+    ) -> None:
         self.clock = FakeClock()
         self.runtime = FakeReplicaRuntime()
+        runtime = self.runtime if on is None else on(self.clock)
         self.probe = FakeProbe()
         self.desired = Desired()
         self.wake, self.changed = asyncio.Event(), asyncio.Event()
         self.memory = memory = Memory()
+        self.checks = LocalChecks((model_dir,), self.wake, self.clock)
         terms = StartTerms(
-            model_dirs=(Path("/nowhere"),), engine_override=None, pools=lambda: pools
+            model_dirs=(model_dir,),
+            engine_override=None,
+            pools=lambda: pools,
+            local_checks=self.checks,
         )
         ids = SystemIds(self.clock)
         self.loop = ConvergeLoop(
             LoopParts(
-                runtime=self.runtime,
+                runtime=runtime,
                 probe=self.probe,
                 desired=self.desired,
                 gateway=RoutesAll(self.runtime),
-                applier=Applier(self.runtime, memory, terms, self.wake, self.clock, ids),
+                applier=Applier(runtime, memory, terms, self.wake, self.clock, ids),
                 memory=memory,
                 pools=lambda: pools,
                 clock=self.clock,
+                local_checks=self.checks,
             ),
             self.wake,
             self.changed,
@@ -103,6 +115,9 @@ class World:
 
     def states(self) -> list[tuple[int, str]]:
         return sorted((r.revision, r.state.value) for r in self.runtime.records.values())
+
+    def ready(self) -> list[str]:
+        return [r.name for r in self.runtime.records.values() if r.state is ReplicaState.READY]
 
 
 @pytest.fixture

@@ -229,7 +229,7 @@ def test_without_room_elsewhere_a_draining_node_stays_in_use_and_says_why() -> N
 def test_a_dead_replica_of_a_draining_node_comes_back_elsewhere() -> None:
     desired = cordons(wants(1), draining=("n1",))
     failed = on("n1", state=ReplicaState.FAILED, alive=False)
-    again = start(restarts=1, replaces="demo-r1-a", nodes=("n2",))
+    again = start(restarts=1, failures=1, replaces="demo-r1-a", nodes=("n2",))
     assert plan(desired, sees(failed), NOW) == (again,)
 
 

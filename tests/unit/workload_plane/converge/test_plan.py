@@ -138,7 +138,9 @@ def test_a_dead_replica_is_fenced_before_its_replacement_starts() -> None:
     assert plan(wants(1), sees(dead), NOW) == (fence,)
     assert plan(wants(1), sees(dataclasses.replace(dead, busy=True)), NOW) == ()
     failed = dataclasses.replace(dead, state=ReplicaState.FAILED)
-    assert plan(wants(1), sees(failed), NOW) == (start(restarts=1, replaces="demo-r1-a"),)
+    assert plan(wants(1), sees(failed), NOW) == (
+        start(restarts=1, failures=1, replaces="demo-r1-a"),
+    )
 
 
 def test_a_hung_replica_is_fenced_and_a_slow_starter_is_not() -> None:

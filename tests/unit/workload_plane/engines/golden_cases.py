@@ -41,6 +41,15 @@ SCHEDULE = (
     DraftLength(batch=8, tokens=2),
     DraftLength(batch=32, tokens=0),
 )
+TOOLS = {
+    EngineName.TENSORRT_LLM: (("reasoning_parser", "qwen3"), ("tool_parser", "qwen3_coder")),
+    EngineName.VLLM: (
+        ("enable-auto-tool-choice", "true"),
+        ("reasoning-parser", "qwen3"),
+        ("tool-call-parser", "qwen3_coder"),
+    ),
+    EngineName.SGLANG: (("reasoning-parser", "qwen3"), ("tool-call-parser", "qwen3_coder")),
+}
 ADAPTERS = Lora(
     adapters=(
         LoraAdapter(name="sql", uri="hf://maker/sql-adapter"),
@@ -102,7 +111,6 @@ def _of_all(name: EngineName, version: str) -> dict[str, EngineSpec]:
         "chunked": replace(large, batching=Batching(tokens_max=2048, chunked_prefill=True)),
         "unchunked": replace(large, batching=Batching(tokens_max=16384, chunked_prefill=False)),
         "experts": replace(large, parallelism=Parallelism(tensor=4, pipeline=2, expert=4)),
-        "lora": replace(large, lora=ADAPTERS),
         "guided": replace(large, guided_decoding=GuidedDecoding(backend="llguidance")),
         "graphs": replace(large, cuda_graphs=graphs),
         "graphs-max": replace(large, cuda_graphs=CudaGraphs(batch_max=32)),
@@ -110,6 +118,9 @@ def _of_all(name: EngineName, version: str) -> dict[str, EngineSpec]:
     }
     for method in SpeculativeMethod:
         cases[f"speculative-{method}"] = replace(large, speculative=drafting(method))
+    if name is not EngineName.TENSORRT_LLM:
+        cases["lora"] = replace(large, lora=ADAPTERS)
+    cases["tools"] = replace(large, options=TOOLS[name])
     return cases
 
 

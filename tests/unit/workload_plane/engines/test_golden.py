@@ -44,11 +44,12 @@ def test_rendering_twice_gives_the_same(directory: str) -> None:
 _HYPHENED = {"--grpc-protocol"}
 _FLAGS = {"--host", "--port", "--tp_size", "--pp_size", "--ep_size", "--config", "--grpc"}
 _FLAGS |= {"--served_model_name"}  # of the protocol: what Control.GetModelInfo tells
+_FLAGS |= {"--tool_parser", "--reasoning_parser"}  # which the YAML does not take
 _FLAGS |= {"--log_level"}  # of the protocol as well: a line for each HealthCheck
 
 
 @pytest.mark.parametrize("name", sorted(n for n in RENDERED if n.startswith("tensorrt-llm")))
-def test_tensorrt_llm_keeps_all_but_place_degrees_and_protocol_in_the_yaml(name: str) -> None:
+def test_tensorrt_llm_keeps_all_but_place_degrees_protocol_and_parsers_in_yaml(name: str) -> None:
     for process in json.loads(RENDERED[name]):
         flags = {word for word in process["argv"] if word.startswith("--")}
         assert flags <= _FLAGS | _HYPHENED
@@ -62,7 +63,7 @@ _KEYS = {
         "orchestrator_type",
         *("guided_decoding_backend", "load_format", "disable_overlap_scheduler"),
         *("cuda_graph_config", "kv_cache_config", "scheduler_config", "speculative_config"),
-        *("lora_config", "cache_transceiver_config", "telemetry_config"),
+        *("cache_transceiver_config", "telemetry_config"),
     },
     "kv_cache_config": {
         *("enable_block_reuse", "free_gpu_memory_fraction", "host_cache_size", "dtype"),
@@ -75,7 +76,6 @@ _KEYS = {
         *("decoding_type", "max_draft_len", "speculative_model_dir"),
         *("num_nextn_predict_layers", "draft_len_schedule"),
     },
-    "lora_config": {"lora_dir", "max_lora_rank", "max_loras", "max_cpu_loras"},
     "cache_transceiver_config": {"backend", "max_tokens_in_buffer"},
     "telemetry_config": {"disabled"},
 }
@@ -105,6 +105,10 @@ def test_a_disaggregated_replica_is_servers_with_devices_of_their_own_and_a_prox
     ]
     devices = [one["env"]["CUDA_VISIBLE_DEVICES"] for one in processes]
     assert devices == ["0,1", "2,3", "4,5", ""]
+    argv = processes[-1]["argv"]
+    # Its own 180 s would cut long answers, and give up servers that take longer to load.
+    assert argv[argv.index("-r") + 1] == "86400"
+    assert argv[argv.index("-t") + 1] == "3600"
     proxy = yaml.safe_load("\n".join(processes[-1]["files"]["disaggregated.yaml"]))
     assert proxy == {
         "hostname": "127.0.0.1",

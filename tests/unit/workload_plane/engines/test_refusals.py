@@ -131,10 +131,25 @@ def _disk(**changes: object) -> PrefixCaching:
             "share one directory",
         ),
         (
-            _trtllm("1.4", protocol=EngineProtocol.OPENENGINE, lora=ADAPTERS),
-            "protocol",
-            "no adapters",
+            _trtllm("1.4", lora=ADAPTERS),
+            "lora",
+            "could name any path there; leave it out (can: vllm 0.33, sglang 0.5.23)",
         ),
+        (_trtllm("1.2", lora=ADAPTERS), "lora", "leave it out"),
+        (_trtllm(options=(("tool_parser", "gpt"),)), "options", "must be one of deepseek_v32"),
+        (
+            _trtllm("1.4", protocol=EngineProtocol.TRTLLM, options=(("tool_parser", "qwen3"),)),
+            "options",
+            "no chat over trtllm",
+        ),
+        (_vllm(options=(("tool-call-parser", "gpt"),)), "options", "must be one of apertus"),
+        (_vllm("0.16", options=(("reasoning-parser", "glm47"),)), "options", "must be one of"),
+        (
+            _vllm(options=(("enable-auto-tool-choice", "true"),)),
+            "options",
+            "needs 'tool-call-parser'",
+        ),
+        (_sglang(options=(("reasoning-parser", "r1"),)), "options", "must be one of apertus2509"),
         (
             _trtllm(speculative=_scheduled(SpeculativeMethod.EAGLE3)),
             "speculativeDecoding.draftLengthByBatch",

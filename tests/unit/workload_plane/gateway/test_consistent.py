@@ -1,5 +1,6 @@
 """What may not reach Envoy: dangling references, and sets that shrink without being told to."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
     a_model,
     a_replica,
     a_topology,
+    flat_routes,
 )
 from workload_plane.gateway.consistent import check_references, check_shrink, keep_unexplained
 from workload_plane.gateway.resources import Snapshot, build_snapshot
@@ -149,3 +151,23 @@ def test_where_another_replica_listens_now_the_one_before_is_not_kept() -> None:
     new = a_topology(replicas("old"), a_model("new", a_replica("new-1", port=9010)))
     assert keep_unexplained(new, before, NONE) == (new, ())
     check_shrink(before, build_snapshot(new, "/gateway", DESCRIPTOR_SET), NONE)
+
+
+def test_an_answer_that_is_more_than_envoy_takes_reaches_no_envoy() -> None:
+    whole = a_snapshot(*models("chat"))
+    tables = tuple({**table, "max_direct_response_body_size_bytes": 30} for table in whole.routes)
+    with pytest.raises(InvalidInput, match=r"'public' has an answer of .* bytes, above 30"):
+        check_references(replace(whole, routes=tables))
+
+
+def test_a_list_of_very_many_models_is_cut_and_says_so() -> None:
+    many = replace(a_model("chat"), adapters=tuple(f"{n:05}-{'x' * 4_000}" for n in range(400)))
+    found = a_snapshot(many)
+    check_references(found)
+    (told,) = (
+        json.loads(route["direct_response"]["body"]["inline_string"])
+        for route in flat_routes(found.routes[0])
+        if route["match"].get("path") == "/v1/models"
+    )
+    assert told["has_more"]
+    assert 200 < len(told["data"]) < 400

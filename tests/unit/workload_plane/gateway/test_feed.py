@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,23 @@ import pytest
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.observation import ReplicaState
+from skerry.plumbing.rpc import TlsFiles
 from tests.fakes.clock import FakeClock
-from tests.unit.workload_plane.gateway.test_routing import SETTINGS, assigned, desired, live
+from tests.unit.workload_plane.gateway.test_routing import (
+    PEERS,
+    SETTINGS,
+    assigned,
+    desired,
+    live,
+)
 from workload_plane.gateway import files
 from workload_plane.gateway.condition import CONFIRM_SECONDS_MAX, SILENT_SECONDS_MAX
 from workload_plane.gateway.consistent import replica_names
 from workload_plane.gateway.feed import GatewayFeed
+from workload_plane.gateway.known_before import peer_addresses
 from workload_plane.gateway.order import CLUSTERS
+from workload_plane.gateway.resources import Snapshot
+from workload_plane.gateway.rewriting import AGAIN_SECONDS_MIN
 from workload_plane.gateway.status import GatewayStatus
 from workload_plane.replicas.port import LiveReplica
 
@@ -40,17 +50,33 @@ class Facts:
 
 
 class World:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False) -> None:
         self.facts, self.changed = Facts(), asyncio.Event()
         self.gate = threading.Event()
-        settings = dataclasses.replace(SETTINGS, data_dir=directory, tls=None)
-        self.settings = settings
+        files_of_tls = make_tls_files(directory) if tls else None
+        self.settings = dataclasses.replace(SETTINGS, data_dir=directory, tls=files_of_tls)
         self.clock = FakeClock()
-        self.feed = GatewayFeed(settings, self.facts, self.changed, self.clock, self._look_up)
+        self.names: dict[str, str] = {}
+        self.restart_agent()
+
+    def restart_agent(self) -> None:
+        """Forget all that an agent keeps in memory."""
+        self.feed = GatewayFeed(self.settings, self.facts, self.changed, self.clock, self._look_up)
 
     def _look_up(self, name: str) -> str:
+        if name in self.names:
+            return self.names[name]
         self.gate.wait(20.0)
         raise OSError(f"{name} is not known")
+
+    def published(self) -> Snapshot:
+        published = files.load_published(self.settings.gateway_dir.resolve())
+        assert published is not None
+        return published
+
+    def peers(self) -> dict[str, str]:
+        """Return the addresses that the gateway knows its peers by."""
+        return peer_addresses(self.published())
 
     def routed(self) -> frozenset[str]:
         published = files.load_published(self.settings.gateway_dir.resolve())
@@ -62,21 +88,33 @@ class World:
         await self.feed.prepare()
         await self.feed._publish()
 
-    async def run_until(self, routed: frozenset[str]) -> None:
-        """Run the feed's loops until these replicas are routed."""
+    async def run_until(self, is_so: Callable[[], bool]) -> None:
+        """Run the feed's loops until it is so."""
         async with asyncio.timeout(10.0), asyncio.TaskGroup() as group:
             loops = (self.feed.publish_forever, self.feed.resolve_forever)
             tasks = [group.create_task(loop()) for loop in loops]
-            while self.routed() != routed:
+            while not is_so():
                 await self.clock.run_for(1.0)
             self.gate.set()
             for task in tasks:
                 task.cancel()
 
 
+def make_tls_files(directory: Path) -> TlsFiles:
+    paths = [directory / name for name in ("ca.pem", "plane.pem", "plane.key")]
+    for path in paths:
+        path.write_text("a certificate")
+    return TlsFiles(ca=paths[0], cert=paths[1], key=paths[2])
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+@pytest.fixture
+def world_of_planes(tmp_path: Path) -> World:
+    return World(tmp_path, tls=True)
 
 
 def other_assignment() -> Assignment:
@@ -176,14 +214,68 @@ async def test_zones_that_are_tightened_refuse_at_once_and_hold_nothing_up(world
 async def test_a_dead_name_server_holds_up_no_publication(world: World) -> None:
     far = PeerPlane(plane="far", cloud="a", region="b-1", peer_address="gateway.example:5")
     world.facts.desired = dataclasses.replace(world.facts.desired, peers=(far,))
-    await world.run_until(ALL)
+    await world.run_until(lambda: world.routed() == ALL)
     endpoints = json.loads(world.settings.endpoints_path.read_bytes())
     assert {one["name"] for one in endpoints["models"][0]["replicas"]} == ALL
 
 
-def a_status(versions: Mapping[str, str], **rejected: int) -> GatewayStatus:
+async def test_a_peer_that_left_while_the_agent_was_dead_leaves_the_gateway(
+    world_of_planes: World,
+) -> None:
+    world = world_of_planes
+    world.facts.desired = dataclasses.replace(world.facts.desired, peers=PEERS[:1])
+    await world.publish(*all_ready())
+    assert world.peers() == {"eu": "10.0.0.1"}
+    world.facts.desired = dataclasses.replace(world.facts.desired, peers=())
+    world.restart_agent()
+    more = live("demo-r1-d", READY)
+    await world.publish(*all_ready(), more)
+    assert (world.peers(), world.feed.fault) == ({}, "")
+    assert world.routed() == ALL | {"demo-r1-d"}
+
+
+async def test_a_deployment_that_left_while_the_agent_was_dead_leaves_the_gateway(
+    world: World,
+) -> None:
+    first = world.facts.desired
+    both = (*first.assignments, other_assignment())
+    world.facts.desired = dataclasses.replace(first, assignments=both)
+    await world.publish(*all_ready(), of_other(live("other-r1-a", READY)))
+    world.facts.desired = dataclasses.replace(first, assignments=())
+    world.facts.living = frozenset()
+    world.restart_agent()
+    await world.publish()
+    assert (world.routed(), world.feed.fault) == (frozenset(), "")
+
+
+async def test_addresses_known_before_are_used_by_an_agent_without_a_name_server(
+    world_of_planes: World,
+) -> None:
+    world, known = world_of_planes, {"eu": "10.9.0.1", "us": "10.9.0.2"}
+    world.names = {"eu.example": "10.9.0.1", "us.example": "10.9.0.2"}
+    named = tuple(
+        dataclasses.replace(peer, peer_address=f"{peer.plane}.example:5") for peer in PEERS
+    )
+    world.facts.desired = dataclasses.replace(world.facts.desired, peers=named)
+    await world.run_until(lambda: world.routed() == ALL and world.peers() == known)
+    world.names = {}
+    world.gate.clear()
+    world.restart_agent()
+    more = live("demo-r1-d", READY)
+    world.facts.replicas = (*all_ready(), more)
+    await world.run_until(lambda: world.routed() == ALL | {"demo-r1-d"})
+    assert (world.peers(), world.feed.fault) == (known, "")
+
+
+def a_status(versions: Mapping[str, str], uptime: int = 100, **rejected: int) -> GatewayStatus:
     return GatewayStatus(
-        live=True, versions=versions, rejected=rejected, in_flight={}, hosts={}, peers={}
+        live=True,
+        versions=versions,
+        rejected=rejected,
+        in_flight={},
+        hosts={},
+        peers={},
+        uptime_seconds=uptime,
     )
 
 
@@ -195,9 +287,8 @@ async def look(world: World, status: GatewayStatus | None) -> tuple[str, ...]:
     return world.feed.faults
 
 
-async def test_what_the_gateway_refuses_is_told_and_put_back_to_what_it_took_up(
-    world: World,
-) -> None:
+async def refuse_a_second_deployment(world: World) -> tuple[dict[str, str], GatewayStatus]:
+    """Publish a deployment more, whose clusters Envoy refuses; return what should be there."""
     await world.publish(*all_ready())
     good = files.published_versions(world.settings.gateway_dir)
     assert await look(world, a_status(good)) == ()
@@ -215,6 +306,53 @@ async def test_what_the_gateway_refuses_is_told_and_put_back_to_what_it_took_up(
     assert CLUSTERS in fault
     now = files.published_versions(world.settings.gateway_dir)
     assert now == {**changed, CLUSTERS: good[CLUSTERS]}
+    return changed, refusing
+
+
+async def test_what_the_gateway_refuses_is_told_and_put_back_to_what_it_took_up(
+    world: World,
+) -> None:
+    await refuse_a_second_deployment(world)
+
+
+async def test_what_a_gateway_refused_is_offered_again_to_one_that_was_started_since(
+    world: World,
+) -> None:
+    wanted, refusing = await refuse_a_second_deployment(world)
+    await world.publish(*all_ready())
+    assert files.published_versions(world.settings.gateway_dir) != wanted, "it would refuse again"
+    started = dataclasses.replace(refusing, rejected={}, uptime_seconds=1)
+    assert await look(world, started) != (), "it has not got what it should"
+    await world.publish(*all_ready())
+    assert files.published_versions(world.settings.gateway_dir) == wanted
+    assert await look(world, a_status(wanted, uptime=2)) == ()
+
+
+async def test_what_a_gateway_refused_is_offered_again_in_longer_and_longer_intervals(
+    world: World,
+) -> None:
+    wanted, refusing = await refuse_a_second_deployment(world)
+    for round_number in (1, 2, 3):
+        pause = AGAIN_SECONDS_MIN * 2 ** (round_number - 1)
+        await world.clock.run_for(pause - CONFIRM_SECONDS_MAX)
+        await world.publish(*all_ready())
+        assert files.published_versions(world.settings.gateway_dir) != wanted
+        await world.clock.run_for(CONFIRM_SECONDS_MAX)
+        await world.publish(*all_ready())
+        assert files.published_versions(world.settings.gateway_dir) == wanted
+        refusing = dataclasses.replace(refusing, rejected={CLUSTERS: round_number + 1})
+        assert await look(world, refusing) != ()
+
+
+async def test_a_file_that_was_emptied_or_altered_is_written_again(world: World) -> None:
+    await world.publish(*all_ready())
+    root = world.settings.gateway_dir
+    published = files.published_versions(root)
+    for path in published:
+        for damaged in ("", '{"version_info": "1", "resources": []}'):
+            (root / path).write_text(damaged)
+            await world.feed._publish()
+            assert files.published_versions(root) == published, path
 
 
 async def test_a_file_that_was_refused_once_and_is_slow_now_is_not_put_back(world: World) -> None:

@@ -81,3 +81,12 @@ async def test_the_last_good_address_stays_when_the_name_is_gone(world: World) -
     while world.hosts.known(["eu.example"]).address("eu.example") == "10.0.0.1":
         await world.clock.run_for(LOOKUP_PAUSE_SECONDS)
     assert world.changed.is_set()
+
+
+async def test_an_address_of_before_is_used_until_the_name_resolves(world: World) -> None:
+    world.hosts.assume({"eu.example": "10.0.0.1", "us.example": "10.0.0.2"})
+    world.server.answers["eu.example"] = "10.0.0.9"
+    assert world.hosts.known(["eu.example"]).address("eu.example") == "10.0.0.1"
+    await world.news()
+    found = world.hosts.known(["eu.example", "us.example"])
+    assert (found.address("eu.example"), found.address("us.example")) == ("10.0.0.9", "10.0.0.2")

@@ -87,6 +87,19 @@ def test_the_inner_listener_has_the_public_ones_filters_on_loopback() -> None:
     assert not of[1]["use_remote_address"]
 
 
+def test_the_relay_hears_at_once_that_a_stream_broke_and_with_whom() -> None:
+    found = snapshot(a_continued())
+    listeners = {listener["name"]: listener for listener in found.listeners}
+    (chain,) = listeners["inner"]["filter_chains"]
+    assert chain["filters"][0]["typed_config"]["delayed_close_timeout"] == "0.000s"
+    told = {t["name"]: str(t["virtual_hosts"][0]["response_headers_to_add"]) for t in found.routes}
+    assert {name: "x-skerry-tried" in headers for name, headers in told.items()} == {
+        "public": False,
+        "inner": True,
+        "peer": False,
+    }
+
+
 def test_a_stream_asked_for_again_is_retried_only_where_it_reached_nobody() -> None:
     routes = routes_of(snapshot(a_continued()), "inner")
     resumed = [r for r in routes if "x-skerry-resumed" in str(r["match"].get("headers"))]

@@ -8,7 +8,7 @@ import pytest
 from skerry.fleet.observation import PeerVerdict, PeerView
 from tests.builders import T0
 from workload_plane.gateway.status import GatewayStatus, PeerHealth
-from workload_plane.gateway.witness import WARM_SECONDS, Memory, remember, views_of
+from workload_plane.gateway.witness import WARM_SECONDS, Look, Memory, remember, views_of
 
 GONE = PeerHealth(reachable=False, serving=False)
 IDLE = PeerHealth(reachable=True, serving=False)
@@ -28,11 +28,15 @@ def a_status(health: PeerHealth, uptime_seconds: int = 600) -> GatewayStatus:
     )
 
 
+def at(second: float) -> Look:
+    return Look(at=T0 + timedelta(seconds=second), at_seconds=500.0 + second)
+
+
 def after(*looks: GatewayStatus | None) -> PeerView:
     """Return what is said of `fra` after these looks, one a second from T0 on."""
     memory: Memory = {}
     for second, status in enumerate(looks):
-        memory = remember(memory, status, ("fra",), T0 + timedelta(seconds=second))
+        memory = remember(memory, status, ("fra",), at(second))
     (view,) = views_of(memory)
     return view
 
@@ -43,7 +47,8 @@ def after(*looks: GatewayStatus | None) -> PeerView:
         ([GONE, GONE], PeerVerdict.UNKNOWN, False),  # it never answered: it may never have been
         ([UNCHECKED, GONE], PeerVerdict.UNKNOWN, False),
         ([GOOD, GONE], PeerVerdict.UNREACHABLE, True),
-        ([IDLE, GONE], PeerVerdict.UNREACHABLE, True),  # its gateway answered, and does no more
+        ([IDLE, GONE], PeerVerdict.UNREACHABLE, False),  # it never had a replica to lose
+        ([GOOD, UNCHECKED, GONE], PeerVerdict.UNREACHABLE, True),
         ([GOOD, IDLE], PeerVerdict.REACHABLE, True),  # its replicas were seen, and are gone
         ([IDLE, IDLE], PeerVerdict.REACHABLE, False),  # it never had a replica to lose
         ([GOOD, GONE, GOOD], PeerVerdict.SERVING, False),
@@ -64,8 +69,27 @@ def test_a_view_tells_since_when_it_holds_and_until_when_the_peer_served() -> No
         plane="fra",
         verdict=PeerVerdict.UNREACHABLE,
         since=T0 + timedelta(seconds=2),
-        served_until=T0 + timedelta(seconds=2),
+        served_until=T0 + timedelta(seconds=1),
+        served_until_seconds=501.0,
     )
+
+
+def test_the_end_of_service_is_dated_by_when_it_was_seen_last() -> None:
+    """An agent that hung for an hour must not tell that the peer failed when it came back."""
+    memory = remember({}, a_status(GOOD), ("fra",), at(0))
+    (view,) = views_of(remember(memory, a_status(GONE), ("fra",), at(3600)))
+    assert (view.since, view.served_until) == (T0 + timedelta(hours=1), T0)
+    assert view.served_until_seconds == 500.0
+
+
+def test_what_follows_the_end_of_service_does_not_date_it_anew() -> None:
+    told = after(*map(a_status, [GOOD, IDLE, IDLE, GONE]))
+    assert (told.since, told.served_until) == (T0 + timedelta(seconds=3), T0)
+
+
+def test_an_agent_that_starts_anew_testifies_against_nobody() -> None:
+    memory = remember({}, a_status(GONE), ("fra",), at(0))
+    assert views_of(memory)[0].verdict is PeerVerdict.UNKNOWN
 
 
 def test_a_gateway_that_just_started_testifies_against_nobody() -> None:
@@ -82,5 +106,5 @@ def test_a_gateway_that_does_not_answer_knows_nothing_and_forgets_nothing() -> N
 
 
 def test_a_peer_that_is_not_named_any_more_is_forgotten() -> None:
-    memory = remember({}, a_status(GOOD), ("fra",), T0)
-    assert views_of(remember(memory, a_status(GOOD), (), T0)) == ()
+    memory = remember({}, a_status(GOOD), ("fra",), at(0))
+    assert views_of(remember(memory, a_status(GOOD), (), at(1))) == ()

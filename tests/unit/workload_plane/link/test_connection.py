@@ -144,6 +144,21 @@ async def test_what_changed_without_a_word_is_reported_in_a_while(world: World) 
     assert [seen.held.generation for seen in world.stream.said("observed")] == [7]
 
 
+async def test_every_report_says_when_it_was_told_by_the_clock_that_dates_its_views(
+    world: World,
+) -> None:
+    began = world.clock.monotonic()
+    (hello,) = world.stream.said("hello")
+    assert hello.observed.told_seconds == began
+    await world.welcome()
+    await world.clock.run_for(70.0)
+    (again,) = world.stream.said("observed")
+    assert again.told_seconds > began + 55.0
+    again.ClearField("told_seconds")
+    hello.observed.ClearField("told_seconds")
+    assert again == hello.observed
+
+
 async def test_a_storm_of_changes_is_one_report_each_fifth_of_a_second(world: World) -> None:
     await world.welcome()
     before = len(world.stream.said("observed"))

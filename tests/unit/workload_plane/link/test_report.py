@@ -5,6 +5,7 @@ import dataclasses
 from skerry.fleet.generation import NEVER
 from skerry.fleet.node import Node
 from skerry.fleet.observation import ReplicaState
+from skerry.wire.observations import replica_from_proto, replica_to_proto
 from tests.unit.workload_plane.test_settings import GOOD
 from workload_plane.link.report import build_report
 from workload_plane.replicas.records import ReplicaRecord
@@ -18,6 +19,8 @@ RECORD = ReplicaRecord(
     nodes=("cpu-1",),
     state=ReplicaState.READY,
     start_seconds=42.5,
+    restarts=9,
+    failures=1,
 )
 
 
@@ -26,6 +29,14 @@ def test_a_report_names_the_nodes_and_what_runs_on_them() -> None:
     assert report.nodes == (Node(name="cpu-1", pool="cpu", accelerators=4),)
     (replica,) = report.replicas
     assert (replica.nodes, replica.start_seconds) == (("cpu-1",), 42.5)
+    assert (replica.restarts, replica.failures) == (9, 1)
+
+
+def test_failures_in_a_row_go_over_the_wire_and_their_absence_does_too() -> None:
+    (replica,) = build_report(parse_settings(GOOD), NEVER, [RECORD], (), "skerry").replicas
+    for failures in (None, 0, 3):
+        told = dataclasses.replace(replica, failures=failures)
+        assert replica_from_proto(replica_to_proto(told)) == told
 
 
 def test_a_plane_that_lists_no_nodes_reports_none() -> None:

@@ -11,7 +11,7 @@ from skerry.fleet.engine import EngineName, EngineSpec, Quantisation
 from skerry.plumbing.errors import Infeasible
 from workload_plane.engines.catalogue import refusals
 from workload_plane.models import checkpoint
-from workload_plane.models.checkpoint import check_weights, held_weights, refuse_other_weights
+from workload_plane.models.checkpoint import held_weights, refuse_other_weights
 
 TINY = Path(__file__).parents[4] / "examples" / "models" / "skerry-tiny.gguf"
 
@@ -158,11 +158,3 @@ def test_what_is_said_or_is_not_known_is_started(
     engine: EngineName, said: str | None, held: str | None
 ) -> None:
     refuse_other_weights(an_engine(engine, said), held)
-
-
-async def test_a_start_reads_the_base_model_only_where_something_is_said(tmp_path: Path) -> None:
-    path = a_gguf(tmp_path / "m.gguf", 7)
-    await check_weights(an_engine(EngineName.LLAMACPP, None), tmp_path / "absent.gguf")
-    await check_weights(an_engine(EngineName.LLAMACPP, "q8_0"), path)
-    with pytest.raises(Infeasible, match="q8_0"):
-        await check_weights(an_engine(EngineName.LLAMACPP, "q4_0"), path)

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from skerry.fleet.digests import split_digest
 from skerry.plumbing.errors import Corrupt, Infeasible, NotFound, Unavailable
+from tests.fakes.clock import FakeClock
 from workload_plane.models import local_checks
+from workload_plane.models.limits import DISK_SECONDS_MAX
 from workload_plane.models.local_checks import LocalChecks
 from workload_plane.models.sources import BaseModelFile, resolve
 
@@ -31,8 +34,13 @@ async def wake() -> asyncio.Event:
 
 
 @pytest_asyncio.fixture
-async def checks(models: Path, wake: asyncio.Event) -> AsyncIterator[LocalChecks]:
-    found = LocalChecks((models,), wake)
+async def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest_asyncio.fixture
+async def checks(models: Path, wake: asyncio.Event, clock: FakeClock) -> AsyncIterator[LocalChecks]:
+    found = LocalChecks((models,), wake, clock)
     yield found
     found.close()
 
@@ -41,7 +49,7 @@ async def until_read(checks: LocalChecks, wake: asyncio.Event, uri: str) -> None
     # What was found before stands until the next look has ended, as between two turns of the loop.
     async with asyncio.timeout(20):
         checks.want([uri])
-        await asyncio.wrap_future(checks._looks.submit(int))
+        await asyncio.wrap_future(checks._looks[uri].seen)
         while checks.waits([uri]):
             await wake.wait()
             wake.clear()
@@ -83,15 +91,20 @@ async def test_what_asks_for_no_content_is_not_read(
 
 
 async def test_a_disk_that_hangs_keeps_its_own_starts_and_no_turn(
-    checks: LocalChecks, wake: asyncio.Event, models: Path, monkeypatch: pytest.MonkeyPatch
+    checks: LocalChecks,
+    wake: asyncio.Event,
+    clock: FakeClock,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await until_read(checks, wake, URI)
     hangs, go_on = threading.Event(), threading.Event()
 
-    def hang(uri: str, model_dirs: Sequence[Path]) -> BaseModelFile:
-        hangs.set()
-        assert go_on.wait(20)
-        return resolve(uri, model_dirs)
+    def hang(uri: str, model_dirs: Sequence[Path], *, allow_pickle: bool) -> BaseModelFile:
+        if "other" not in uri:
+            hangs.set()
+            assert go_on.wait(20)
+        return resolve(uri, model_dirs, allow_pickle=allow_pickle)
 
     monkeypatch.setattr(local_checks, "resolve", hang)
     (models / "new.gguf").write_bytes(b"new")
@@ -103,6 +116,16 @@ async def test_a_disk_that_hangs_keeps_its_own_starts_and_no_turn(
         assert checks.waits([URI]) == ""
         assert checks.path(URI) == models / "tiny.gguf"
         assert checks.waits(["builtin://new"]) == "looking for builtin://new on the disk"
+        # From then on nothing that is there is started from it: its start would only hang, too.
+        clock.advance(DISK_SECONDS_MAX + 1)
+        for uri in (URI, "builtin://new"):
+            assert checks.waits([uri]) == f"the disk of {split_digest(uri)[0]} does not answer"
+            with pytest.raises(Unavailable, match="its disk does not answer"):
+                checks.path(uri)
+        # What lies elsewhere is found meanwhile.
+        (models / "other.gguf").write_bytes(b"other")
+        await until_read(checks, wake, "builtin://other")
+        assert checks.path("builtin://other") == models / "other.gguf"
     finally:
         go_on.set()
     await until_read(checks, wake, "builtin://new")
@@ -151,3 +174,24 @@ async def test_what_can_no_more_be_read_is_told_with_the_reason(
     await until_read(checks, wake, URI)
     with pytest.raises(Infeasible, match="Input/output error"):
         checks.path(URI)
+
+
+async def test_what_a_base_model_says_of_its_weights_is_read_once_for_each_content(
+    checks: LocalChecks, wake: asyncio.Event, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {b"weights": "q8_0", b"weighty": "q4_0"}
+    read: list[bytes] = []
+
+    def word(path: Path) -> str:
+        read.append(path.read_bytes())
+        return said[read[-1]]
+
+    monkeypatch.setattr(local_checks, "held_weights", word)
+    assert checks.weights(URI) is None
+    for _ in range(3):
+        await until_read(checks, wake, URI)
+    assert (checks.weights(URI), read) == ("q8_0", [b"weights"])
+    (models / "tiny.gguf").write_bytes(b"weighty")
+    os.utime(models / "tiny.gguf", ns=(1, 1))
+    await until_read(checks, wake, URI)
+    assert (checks.weights(URI), read) == ("q4_0", [b"weights", b"weighty"])

@@ -61,6 +61,29 @@ def test_a_file_that_is_absent_relative_or_a_directory_is_refused(models: Path) 
         resolve(f"file://{models}", (models,))
 
 
+@pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.ckpt", "link.safetensors"])
+def test_a_pickle_is_taken_only_where_the_plane_allows_it(models: Path, name: str) -> None:
+    (models / "model.bin").write_bytes(b"pickle")
+    (models / "link.safetensors").symlink_to(models / "model.bin")
+    (models / name).touch()
+    with pytest.raises(Denied, match=r"may be a pickle.*allow_pickle"):
+        resolve(f"file://{models}/{name}", (models,))
+    found = resolve(f"file://{models}/{name}", (models,), allow_pickle=True)
+    assert found.path == (models / name).resolve()
+    # A directory of nothing else is as bad.
+    (models / "whole").mkdir()
+    (models / "whole" / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(Denied, match="may be a pickle"):
+        resolve(f"file://{models}/whole", (models,))
+    assert resolve(f"file://{models}/whole", (models,), allow_pickle=True).size_bytes == 6
+
+
+def test_a_file_that_holds_no_weights_is_no_base_model(models: Path) -> None:
+    (models / "notes.txt").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=r"\.safetensors or \.gguf"):
+        resolve(f"file://{models}/notes.txt", (models,), allow_pickle=True)
+
+
 @pytest.mark.parametrize("uri", ["hf://org/name", "s3://bucket/key", "http://169.254.169.254/"])
 def test_remote_sources_are_refused_with_the_remedy(uri: str) -> None:
     with pytest.raises(Infeasible, match="model directory"):

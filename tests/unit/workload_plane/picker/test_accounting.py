@@ -28,6 +28,11 @@ def test_a_request_under_way_has_no_end_and_perhaps_no_host() -> None:
     assert find_lines(line) == [Entry(7, "", 0, "", None, 2000, 678, 0, 0, ended=False)]
 
 
+def test_a_line_about_one_attempt_tells_of_neither_the_requests_end_nor_its_course() -> None:
+    (entry,) = find_lines(b"<7|127.0.0.1:8000|0|UC|-|3|678|0|1|UpstreamEnd|-|->")
+    assert (entry.is_attempt, entry.ended, entry.flags) == (True, False, "UC")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -198,6 +198,31 @@ def test_without_a_replica_the_nearest_peer_is_asked() -> None:
     assert choice.addresses == ("p1:9", "p2:9")
 
 
+def test_without_a_replica_no_more_go_to_a_peer_than_its_engines_take() -> None:
+    waiting = {"queue_requests_max": 8, "hold_seconds": 5.0, "concurrent_requests": 4}
+    picker = a_picker(peers=1, **waiting)
+    picker.look({"d": {"p1": Seen(True, 0)}}, NOW)
+    picker.peer_loads("p1", {"d": PeerLoad(3, 1)})  # of six that it may have
+    first = [pick(picker) for _ in range(3)]
+    assert [choice.host for choice in first] == ["p1"] * 3
+    assert pick(picker).held
+    ends(picker, first[0])
+    assert [pick(picker).held for _ in range(2)] == [False, True]
+    full = a_picker(peers=1, **{**waiting, "queue_requests_max": 0})
+    full.peer_loads("p1", {"d": PeerLoad(6, 1)})
+    assert pick(full).host == "p1"  # nobody may wait: the engine there queues by itself
+
+
+def test_a_peer_of_unknown_load_is_not_taken_for_an_idle_one() -> None:
+    picker = a_picker(peers=2, queue_requests_max=8, hold_seconds=5.0, concurrent_requests=4)
+    picker.peer_loads("p2", {"d": PeerLoad(2, 1)})
+    assert pick(picker).host == "p2"
+    picker.peer_loads("p2", {"d": PeerLoad(6, 1)})
+    assert pick(picker).host == "p1"  # better than one that is known to be full
+    picker.peer_loads("p1", {"d": PeerLoad(6, 1)})
+    assert pick(picker).held
+
+
 def test_a_retry_leaves_the_plane_whose_replicas_may_all_have_died_at_once() -> None:
     choice = pick(a_picker("a", "b", peers=2))
     assert choice.addresses[1:] == ("p1:9",)
@@ -373,3 +398,56 @@ def test_a_ticket_that_never_comes_back_is_given_up() -> None:
 
 def test_a_deployment_that_is_not_told_is_left_to_the_gateway() -> None:
     assert a_picker("a").pick(Facts("other"), NOW) is None
+
+
+def test_a_stream_goes_on_at_a_replica_that_it_was_not_lost_with() -> None:
+    picker = a_picker("a", "b", "c")
+    home = pick(picker, REQUEST)  # and there the prompt is cached, so it would go back
+    ends(picker, home)
+    assert pick(picker, REQUEST).host == home.host
+    lost = REQUEST._replace(avoided=(("", home.host),))
+    again = pick(picker, lost)
+    assert home.host not in {again.host, *(one.split(":")[0] for one in again.addresses)}
+    third = pick(picker, REQUEST._replace(avoided=(("", home.host), ("", again.host))))
+    assert {home.host, again.host, third.host} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("policy", list(RoutingPolicy))
+def test_no_policy_sends_a_stream_back_to_where_it_was_lost(policy: RoutingPolicy) -> None:
+    picker = a_picker("a", "b", policy=policy)
+    for number in range(8):
+        facts = REQUEST._replace(session=number, avoided=(("", "a"),))
+        assert pick(picker, facts).host == "b"
+
+
+def test_a_stream_goes_back_to_its_replica_only_where_there_is_no_other() -> None:
+    picker = a_picker("a", "b")
+    everybody = REQUEST._replace(avoided=(("", "a"), ("", "b")))
+    assert pick(picker, everybody).host in ("a", "b")
+    alone = a_picker("a", peers=1)
+    lost = REQUEST._replace(avoided=(("", "a"),))
+    assert pick(alone, lost).host == "a"  # the peer is not known to be well
+    alone.look({"d": {"a": Seen(True, 0), "p1": Seen(True, 0)}}, NOW)
+    assert pick(alone, lost).host == "p1"
+    assert pick(alone, lost._replace(forwarded=True)).host == "a"
+
+
+def test_a_peer_that_lost_a_stream_gets_it_again_only_while_it_has_another_replica() -> None:
+    picker = a_picker(peers=2)
+    picker.look({"d": {"p1": Seen(True, 0), "p2": Seen(True, 0)}}, NOW)
+    lost = REQUEST._replace(avoided=(("p1", "x"),))
+    for ready, wanted in ((1, "p2"), (2, "p1")):
+        picker.peer_loads("p1", {"d": PeerLoad(in_flight_min=0, ready=ready)})
+        picker.peer_loads("p2", {"d": PeerLoad(in_flight_min=0, ready=1)})
+        assert pick(picker, lost).host == wanted
+    gateway = REQUEST._replace(avoided=(("", "p1"),))
+    assert pick(picker, gateway).host == "p2"
+
+
+def test_a_stream_that_waits_for_a_full_replica_leaves_for_one_it_was_not_lost_with() -> None:
+    picker = a_picker("a", "b", queue_requests_max=9, hold_seconds=9.0, concurrent_requests=1)
+    while not (choice := pick(picker)).held:
+        pass
+    assert choice.addresses == ()
+    held = pick(picker, REQUEST._replace(avoided=(("", "a"),)))
+    assert (held.held, held.addresses) == (True, ("b:1",))

@@ -1,6 +1,8 @@
 """A request that engines died of is refused for a while, and nobody else is."""
 
 from tests.unit.workload_plane.picker.test_picker import NOW, PLAIN, a_picker, ends, pick
+from workload_plane.picker.facts import Choice, Entry
+from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import (
     REFUSED_AGAIN_SECONDS,
     REFUSED_SECONDS,
@@ -11,6 +13,12 @@ from workload_plane.picker.quarantine import (
 )
 
 POISON, OTHER = b"poison", b"other"
+
+
+def dies(picker: Picker, choice: Choice, now: float = NOW) -> None:
+    """Tell that the connection of the first attempt ended under the request."""
+    entry = Entry(choice.ticket, choice.addresses[0], 0, "UC", None, 1, 9, 0, 1, ended=False)
+    picker.note(entry._replace(is_attempt=True), now)
 
 
 def test_a_request_lost_with_two_engines_is_refused_for_a_while() -> None:
@@ -72,14 +80,59 @@ def test_the_picker_learns_it_from_the_access_log() -> None:
     picker = a_picker("a", "b")
     poison = PLAIN._replace(fingerprint=POISON)
     choice = pick(picker, poison)
+    dies(picker, choice)
     ends(picker, choice, address=choice.addresses[-1], flags="URX,UC", status=503, attempts=2)
     assert picker.quarantine.refuses(POISON, NOW)
     assert picker.totals.quarantined == 1
 
 
+def test_a_replica_that_the_request_never_reached_did_not_die_of_it() -> None:
+    picker = a_picker("a", "b")
+    choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+    # Refused at the first, so of that attempt nothing is told.
+    ends(picker, choice, address=choice.addresses[-1], flags="URX,UC", status=503, attempts=2)
+    assert not picker.quarantine.refuses(POISON, NOW)
+    assert picker.totals.quarantined == 0
+    later = NOW + 9
+    again = pick(picker, PLAIN._replace(fingerprint=POISON), later)
+    ends(picker, again, later, flags="UF", status=503, attempts=1)
+    assert not picker.quarantine.refuses(POISON, later)
+    last = pick(picker, PLAIN._replace(fingerprint=POISON), later)
+    ends(picker, last, later, flags="UC", status=503)
+    assert picker.quarantine.refuses(POISON, later)
+
+
+def test_a_death_counts_also_where_the_retry_was_refused() -> None:
+    picker = a_picker("a", "b")
+    for number in range(2):
+        now = NOW + 9 * number
+        choice = pick(picker, PLAIN._replace(fingerprint=POISON), now)
+        dies(picker, choice, now)
+        ends(picker, choice, now, address=choice.addresses[-1], flags="URX,UF", attempts=2)
+        assert picker.quarantine.refuses(POISON, now) == (number == 1)
+
+
+def test_what_is_told_of_an_attempt_twice_is_one_death() -> None:
+    picker = a_picker("a")
+    choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+    dies(picker, choice)
+    ends(picker, choice, flags="UC", status=503)
+    assert not picker.quarantine.refuses(POISON, NOW)
+
+
+def test_a_peers_gateway_that_went_is_no_death_of_an_engine() -> None:
+    picker = a_picker(peers=1)
+    for number in range(3):
+        choice = pick(picker, PLAIN._replace(fingerprint=POISON), NOW + 9 * number)
+        dies(picker, choice, NOW + 9 * number)
+        ends(picker, choice, NOW + 9 * number, flags="UC", status=503)
+    assert not picker.quarantine.refuses(POISON, NOW + 18)
+
+
 def test_the_picker_counts_what_a_peer_lost() -> None:
     picker = a_picker("a", peers=1)
     choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+    dies(picker, choice)
     ends(picker, choice, address="p1:9", status=503, attempts=2, lost=True)
     assert picker.quarantine.refuses(POISON, NOW)
 
@@ -88,6 +141,7 @@ def test_a_request_that_another_replica_answers_is_no_poison() -> None:
     picker = a_picker("a", "b")
     for _ in range(5):
         choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+        dies(picker, choice)
         ends(picker, choice, address=choice.addresses[-1], attempts=2)
     assert not picker.quarantine.refuses(POISON, NOW)
     assert len(picker.quarantine) == 0

@@ -105,7 +105,7 @@ def test_a_new_credential_for_each_request_wins_no_place() -> None:
         (b"", b""),
         (b"10.0.0.9", b"10.0.0.9"),
         (b"1.2.3.4, 10.0.0.9", b"10.0.0.9"),  # what comes before is the client's own claim
-        (b"1.2.3.4, 10.0.0.9, 127.0.0.1", b"10.0.0.9"),  # through the relay of this host
+        (b"1.2.3.4, 127.0.0.1", b"127.0.0.1"),  # also that of a client on this host
     ],
 )
 def test_a_request_is_of_the_address_that_the_gateway_saw(

@@ -40,6 +40,9 @@ ORDER = ReplicaOrder(
 )
 
 
+ENDED = "the engine ended; it is restarted"
+
+
 def test_the_processes_are_the_nodes_word_and_the_state_is_the_planes() -> None:
     record = adopted(RECORD, TOLD)
     assert (record.pid, record.engine_pid, record.host) == (7, 8, "10.0.0.7")
@@ -47,9 +50,9 @@ def test_the_processes_are_the_nodes_word_and_the_state_is_the_planes() -> None:
 
 
 def test_an_engine_that_was_restarted_is_starting_again() -> None:
-    record = adopted(RECORD, replace(TOLD, restarts=1, message="the engine ended; it is restarted"))
-    assert (record.state, record.restarts) == (ReplicaState.STARTING, 1)
-    assert record.message == "the engine ended; it is restarted"
+    record = adopted(RECORD, replace(TOLD, restarts=1, failures=1, message=ENDED))
+    assert (record.state, record.restarts, record.failures) == (ReplicaState.STARTING, 1, 1)
+    assert record.message == ENDED
 
 
 def test_what_nobody_can_ask_about_is_taken_to_live() -> None:

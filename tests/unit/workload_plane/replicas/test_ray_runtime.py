@@ -45,6 +45,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeRayCluster:
 
 
 def _runtime(home: Path, cluster: FakeRayCluster, clock: FakeClock | None = None) -> RayRuntime:
+    return ray_runtime_on(home, cluster, clock or FakeClock())
+
+
+def ray_runtime_on(
+    home: Path, cluster: FakeRayCluster, clock: FakeClock, per_node: int = 4
+) -> RayRuntime:
+    """Return a runtime on nodes of so many accelerators each."""
     settings = RaySettings(
         pools=(RayPool(name="gpu", labels={"skerry.io/pool": "gpu"}, resource="GPU"),),
         token_file=home / "token",
@@ -54,12 +61,12 @@ def _runtime(home: Path, cluster: FakeRayCluster, clock: FakeClock | None = None
     )
     place = RayPlace(
         plane="here",
-        shapes=(SHAPE,),
+        shapes=(replace(SHAPE, accelerators_per_node=per_node),),
         settings=settings,
         replicas_dir=home / "replicas",
         logs_dir=home / "logs",
     )
-    return RayRuntime(place, cluster, None, clock or FakeClock())
+    return RayRuntime(place, cluster, None, clock)
 
 
 def _order(name: str, *nodes: str, accelerators: int = 2) -> ReplicaOrder:

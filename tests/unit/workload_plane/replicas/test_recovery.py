@@ -1,6 +1,7 @@
 """A damaged record is no word that its replica is gone: real processes, without an engine."""
 
 import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.records import ReplicaRecord, read_record, record_path
 from workload_plane.replicas.recovery import (
     directory_of,
+    find_hosts,
     spec_path,
     state_path,
     unknown_record,
@@ -235,3 +237,33 @@ def test_a_replica_whose_engine_is_restarted_is_starting_again_and_says_why(
 
 def test_restarts_of_replicas_before_it_are_kept() -> None:
     assert with_told(replace(RECORD, restarts=3), TOLD).restarts == 3
+
+
+def test_failures_in_a_row_are_its_hosts_word_where_that_tells_them() -> None:
+    before = replace(RECORD, failures=2)
+    assert with_told(before, replace(TOLD, failures=0)).failures == 0
+    assert with_told(before, replace(TOLD, failures=None)).failures == 2
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("words", "own_session", "is_host"),
+    [
+        (("--spec",), True, True),
+        (("--spec",), False, False),
+        ((), True, False),
+        (("--spec", "other.json"), True, False),
+    ],
+)
+def test_only_a_leader_of_a_session_that_was_given_the_spec_is_its_host(
+    tmp_path: Path, words: tuple[str, ...], own_session: bool, is_host: bool
+) -> None:
+    spec = tmp_path / "spec.json"
+    command = (sys.executable, "-c", SLEEPER, *words, str(spec))
+    process = subprocess.Popen(command, start_new_session=own_session)
+    try:
+        found = find_hosts([spec])
+        assert [one.pid for one in found.values()] == ([process.pid] if is_host else [])
+    finally:
+        process.kill()
+        process.wait()

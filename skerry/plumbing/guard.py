@@ -1,7 +1,7 @@
-"""A relay that hangs is killed: what waits for it is then reset, and goes the way beside it.
+"""A process whose event loop hangs is killed: what waits for it is then reset, and goes elsewhere.
 
-A child process of a few lines that hears the relay's event loop beat; whoever supervises the relay
-starts it again. Envoy by itself sends nothing new to a relay that hangs, and gives up nothing.
+A child process of a few lines hears the loop beat; whoever supervises the process starts it again.
+A gateway by itself sends nothing new to one that hangs, and gives up nothing that waits there.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ SILENCE_SECONDS = 0.75
 _READ_BYTES = 4096
 
 
-def begin_guard() -> int:
-    """Fork the guard of this process, and return the descriptor for `beat`.
+def begin_guard(program: str) -> int:
+    """Fork the guard of this process, which is called `program`; return the descriptor for `beat`.
 
     Call it before there are threads, sockets or a loop.
     """
@@ -33,12 +33,12 @@ def begin_guard() -> int:
     try:
         os.setsid()
         os.close(told)
-        watch(heard, parent)
+        watch(heard, parent, program)
     finally:
         os._exit(0)
 
 
-def watch(heard: int, parent: int) -> None:
+def watch(heard: int, parent: int, program: str) -> None:
     """Kill the parent once it falls silent for too long; return when it, or its end, is gone."""
     select.select([heard], [], [])  # to start may take any time
     silences = 0
@@ -53,7 +53,7 @@ def watch(heard: int, parent: int) -> None:
         # Asked again: its number might be another's by now.
         if silences >= SILENCES_MAX and os.getppid() == parent:
             seconds = SILENCES_MAX * SILENCE_SECONDS
-            print(f"skerry-relay: hung for {seconds} s, killed", file=sys.stderr, flush=True)
+            print(f"{program}: hung for {seconds} s, killed", file=sys.stderr, flush=True)
             os.kill(parent, signal.SIGKILL)
             return
 

@@ -1,0 +1,260 @@
+"""`skerry simulate TRACE -f FILE`: the operator's own load through the autoscaler, with no fleet.
+
+The policies are those that run in production, the clock is virtual, and others' published rules
+stand beside them. Needs the packages of a control plane (NumPy, Numba).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.questions import check_output
+from skerry.cli.session import UsageFault, session_of
+from skerry.plumbing.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from skerry.fleet.autoscaling.factors import ScalingFactors
+    from skerry.fleet.coefficients import Coefficients
+    from skerry.fleet.deployment import Deployment
+    from skerry.replay.arrivals import Arrivals
+    from skerry.replay.world import FleetModel, Outcome, RegionFleet
+
+_REGION = re.compile(r"(?P<name>[^=@]+)(=(?P<floor>\d+)\.\.(?P<ceiling>\d+))?(@(?P<price>[\d.]+))?")
+_REGION_HELP = "NAME[=FLOOR..CEILING][@DOLLARS an hour]; repeatable. Without: those of the trace."
+_COST_HELP = "Seconds, as `skerry profile` fits them: PROMPT_TOKEN,ITERATION,DECODED_TOKEN."
+_BOUNDS_HELP = "Also the fixed fleet and the plan that hindsight would have had; takes long."
+
+
+def simulate(
+    context: typer.Context,
+    trace: Annotated[Path, typer.Argument(help="Requests: .csv, .jsonl or .parquet.")],
+    file: Annotated[list[str], typer.Option("-f", "--file", help="A deployment file.")],
+    region: Annotated[list[str] | None, typer.Option("--region", help=_REGION_HELP)] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="Only this one; repeatable.")
+    ] = None,
+    bounds: Annotated[bool, typer.Option("--bounds", help=_BOUNDS_HELP)] = False,
+    copies: Annotated[int, typer.Option("--copies", help="Times the load.")] = 1,
+    costs: Annotated[str | None, typer.Option("--costs", help=_COST_HELP)] = None,
+    cold_start: Annotated[
+        float, typer.Option("--cold-start", help="Seconds until a replica serves.")
+    ] = 120.0,
+    spill_at: Annotated[
+        int, typer.Option("--spill-at", help="In flight before a peer is asked; 0 is never.")
+    ] = 6,
+    peer_delay: Annotated[float, typer.Option("--peer-delay", help="Seconds to a peer.")] = 0.1,
+    objective: Annotated[float, typer.Option("--objective", help="Part to be in time.")] = 0.99,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a PNG here.")] = None,
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
+) -> None:
+    """Replay a trace under the autoscaler and others' rules: replica-hours, cost, SLO, changes."""
+    check_output(output)
+    deployment = _deployment(file)
+    if not 0.0 < objective < 1.0:
+        raise UsageFault("--objective must lie between 0 and 1, e.g. 0.99")
+    _check_packages()
+    from skerry.replay.arrivals import read_arrivals, repeated, spread_over
+
+    arrivals = repeated(read_arrivals(trace), copies)
+    regions = read_regions(region or (), arrivals.names, deployment)
+    if len(arrivals.names) == 1 and len(regions) > 1:
+        arrivals = spread_over(arrivals, [one.name for one in regions])
+    arrivals = _in_order(arrivals, regions)
+    try:
+        from skerry.replay.world import FleetModel
+
+        fleet = FleetModel(
+            regions=regions,
+            coefficients=read_costs(costs),
+            batch=deployment.revision.engine.concurrent_requests,
+            cold_start_seconds=cold_start,
+            ttft_seconds=deployment.revision.objective.ttft_seconds,
+            tpot_seconds=deployment.revision.objective.tpot_seconds,
+            spill_at=spill_at,
+            peer_seconds=peer_delay,
+        )
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+    found = tuple(_outcomes(fleet, deployment, arrivals, policy or ()))
+    if bounds:
+        found += tuple(_bounds(fleet, arrivals, objective))
+    if plot is not None:
+        _draw(plot, found)
+    if output == "json":
+        typer.echo(json.dumps([one.figures() for one in found], indent=1))
+    else:
+        _print(session_of(context).console(), found, arrivals)
+
+
+def read_regions(
+    told: Sequence[str], names: Sequence[str], deployment: "Deployment"
+) -> "tuple[RegionFleet, ...]":
+    """Return the regions that were named, else the trace's, with the deployment's bounds."""
+    from skerry.replay.world import REPLICAS_OF_REGION_MAX, RegionFleet
+
+    scaling = deployment.scaling
+    texts = list(told) or list(names)
+    found = []
+    for text in texts:
+        parsed = _REGION.fullmatch(text)
+        if parsed is None:
+            raise UsageFault(f"--region {text!r} must be NAME[=FLOOR..CEILING][@DOLLARS]")
+        floor = parsed["floor"] or math.ceil(scaling.min_replicas / len(texts))
+        ceiling = parsed["ceiling"] or min(scaling.max_replicas, REPLICAS_OF_REGION_MAX)
+        try:
+            found.append(
+                RegionFleet(
+                    name=parsed["name"],
+                    floor=int(floor),
+                    ceiling=int(ceiling),
+                    price_per_hour=float(parsed["price"] or 0.0),
+                )
+            )
+        except ValueError as error:
+            raise UsageFault(f"--region {text!r}: {error}") from None
+    return tuple(found)
+
+
+def read_costs(told: str | None) -> "Coefficients":
+    """Return the coefficients of `PROMPT_TOKEN,ITERATION,DECODED_TOKEN`, else the reference's."""
+    from skerry.replay.catalogue import REFERENCE
+
+    if told is None:
+        return REFERENCE
+    try:
+        prefill, iteration, decode = (float(part) for part in told.split(","))
+        return replace(
+            REFERENCE,
+            prefill_seconds_per_token=prefill,
+            iteration_seconds=iteration,
+            decode_seconds_per_token=decode,
+        )
+    except ValueError as error:
+        raise UsageFault(f"--costs {told!r} must be three numbers: {error}") from None
+
+
+def _check_packages() -> None:
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        raise InvalidInput(
+            "the replay needs NumPy and Numba; install skerry[control] into this environment"
+        ) from None
+
+
+def _deployment(files: Sequence[str]) -> "Deployment":
+    from skerry.cli.files import read_deployments
+
+    found = read_deployments(files)
+    if len(found) != 1:
+        names = ", ".join(one.name for _, one in found)
+        raise UsageFault(f"a replay is of one deployment; these files say {len(found)}: {names}")
+    return found[0][1]
+
+
+def _in_order(arrivals: "Arrivals", regions: "Sequence[RegionFleet]") -> "Arrivals":
+    """Return the arrivals with regions numbered as the fleet has them."""
+    import numpy as np
+
+    names = [one.name for one in regions]
+    if len(arrivals.names) == 1 and len(names) == 1:
+        return arrivals
+    missing = [name for name in arrivals.names if name not in names]
+    if missing:
+        raise UsageFault(f"the trace has requests of {', '.join(missing)}; name them by --region")
+    order = np.array([names.index(name) for name in arrivals.names], dtype=np.int64)
+    return replace(arrivals, region=order[arrivals.region], names=tuple(names))
+
+
+def _outcomes(
+    fleet: "FleetModel", deployment: "Deployment", arrivals: "Arrivals", named: Sequence[str]
+) -> "Iterator[Outcome]":
+    from skerry.replay.catalogue import POLICIES, POOLED, Wanted, request_seconds
+    from skerry.replay.world import run
+
+    unknown = [name for name in named if name not in POLICIES]
+    if unknown:
+        raise UsageFault(f"--policy {unknown[0]!r} must be one of: {', '.join(POLICIES)}")
+    alone = replace(fleet, spill_at=0)
+    cost = request_seconds(arrivals, fleet)
+    warm = [max(1, region.floor) for region in fleet.regions]
+    for name in named or POLICIES:
+        # Others' rules are silos; ours is shown as both.
+        world = fleet if name == POOLED else alone
+        wanted = Wanted(fleet=world, factors=_factors(deployment), request_seconds=cost)
+        yield run(world, arrivals, POLICIES[name](wanted), warm)
+
+
+def _bounds(fleet: "FleetModel", arrivals: "Arrivals", objective: float) -> "Iterator[Outcome]":
+    from skerry.replay.hindsight import pooled_hindsight, static_hindsight
+
+    yield static_hindsight(replace(fleet, spill_at=0), arrivals, objective, pooled=False)
+    yield pooled_hindsight(fleet, arrivals, objective)
+
+
+def _factors(deployment: "Deployment") -> "ScalingFactors":
+    from skerry.fleet.autoscaling.factors import factors_of
+
+    try:
+        return factors_of(deployment.scaling)
+    except ValueError as error:
+        raise InvalidInput(f"deployment {deployment.name!r}: scaling: {error}") from None
+
+
+def _print(console: "Console", found: "Sequence[Outcome]", arrivals: "Arrivals") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    heads = ("POLICY", "IN TIME", "REPLICA-HOURS", "DOLLARS", "CHANGES", "REVERSALS", "PEAK")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "POLICY" else "right")
+    for one in found:
+        table.add_row(
+            one.policy,
+            f"{one.attainment:.2%}",
+            f"{one.replica_hours:,.1f}",
+            f"{one.dollars:,.0f}" if one.dollars else "-",
+            str(one.target_changes),
+            str(one.reversals),
+            str(one.peak_replicas),
+        )
+    console.print(table)
+    hours = arrivals.seconds / 3_600.0
+    console.print(f"{len(arrivals.at):,} requests in {hours:.2f} h of {', '.join(arrivals.names)}")
+
+
+def _draw(path: Path, found: "Sequence[Outcome]") -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        raise InvalidInput(
+            "--plot needs matplotlib, which is no part of Skerry; install it into this environment"
+        ) from None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (above, below) = plt.subplots(2, 1, figsize=(10.0, 7.0), sharex=True)
+    for one in found:
+        hours = [at / 3_600.0 for at in one.series.at]
+        above.step(hours, [sum(each) for each in one.series.replicas], label=one.policy)
+        missed = [
+            judged - good for judged, good in zip(one.series.judged, one.series.good, strict=True)
+        ]
+        below.plot(hours, missed, label=one.policy)
+    above.set(ylabel="paid replicas, all regions")
+    below.set(ylabel="answers too late, so far", xlabel="hour")
+    above.legend(fontsize=8)
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": ""}, format="png")
+    plt.close(figure)

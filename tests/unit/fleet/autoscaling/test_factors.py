@@ -1,0 +1,79 @@
+"""What operators set: refused where it makes no sense, and schedules that hold when they say."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from skerry.fleet.autoscaling.cron import parse
+from skerry.fleet.autoscaling.factors import (
+    FloorSchedule,
+    ScalingFactors,
+    Strategy,
+    factors_of,
+)
+from skerry.fleet.deployment import Scaling
+
+DAY = timedelta(days=1)
+
+
+def at(text: str) -> datetime:
+    """Return a moment in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("cron", "now", "last"),
+    [
+        ("30 8 * * 1-5", "2026-03-02 09:00", "2026-03-02 08:30"),  # a Monday
+        ("30 8 * * 1-5", "2026-03-02 08:29", None),
+        ("30 8 * * 1-5", "2026-03-01 09:00", None),
+        ("*/15 * * * *", "2026-03-02 09:14", "2026-03-02 09:00"),
+        ("0 0 1 * *", "2026-03-01 23:59", "2026-03-01 00:00"),
+        ("0 12 * * 7", "2026-03-01 13:00", "2026-03-01 12:00"),
+        ("0 12 1 * 1", "2026-03-02 12:00", "2026-03-02 12:00"),  # a day or a weekday
+        ("5/20 9 * * *", "2026-03-02 09:50", "2026-03-02 09:45"),
+        ("0 9,17 * 3 *", "2026-03-02 17:30", "2026-03-02 17:00"),
+        ("0 9 * 4 *", "2026-03-02 17:30", None),
+    ],
+)
+def test_a_cron_names_its_last_minute(cron: str, now: str, last: str | None) -> None:
+    assert parse(cron).last_at(at(now), DAY) == (at(last) if last else None)
+
+
+@pytest.mark.parametrize(
+    "cron", ["", "* * * *", "60 * * * *", "* 24 * * *", "a * * * *", "5-1 * * * *", "*/0 * * * *"]
+)
+def test_a_cron_that_cannot_be_read_is_refused(cron: str) -> None:
+    with pytest.raises(ValueError, match="cron"):
+        parse(cron)
+
+
+def test_a_schedule_is_a_floor_for_as_long_as_it_says() -> None:
+    morning = FloorSchedule(cron="0 8 * * 1-5", seconds=3_600.0, min_replicas=6)
+    factors = ScalingFactors(max_replicas=4, schedules=(morning,))
+    assert factors.scheduled_floor(at("2026-03-02 07:59")) == 0
+    assert factors.scheduled_floor(at("2026-03-02 08:00")) == 4
+    assert factors.scheduled_floor(at("2026-03-02 08:59")) == 4
+    assert factors.scheduled_floor(at("2026-03-02 09:00")) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_replicas": 2, "max_replicas": 1},
+        {"window_seconds": 5.0},
+        {"scale_down_delay_seconds": 4_000.0},
+        {"concurrency_target": 0.0},
+        {"target_utilization": 1.1},
+        {"max_scale_down_rate": 0.0},
+    ],
+)
+def test_factors_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"must be|need"):
+        ScalingFactors(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_delay_left_out_is_the_strategys_own() -> None:
+    assert ScalingFactors().delay_seconds == 300.0
+    assert ScalingFactors(strategy=Strategy.CONCURRENCY).delay_seconds == 900.0
+    assert factors_of(Scaling(max_replicas=3)).delay_seconds == 900.0
