@@ -78,6 +78,11 @@ class Agent:
         return self._holder.state
 
     @property
+    def is_desired_newest(self) -> bool:
+        """Say whether that is all there was: no newer copy of it is damaged on the disk."""
+        return self._holder.fault is None
+
+    @property
     def replicas(self) -> tuple[LiveReplica, ...] | None:
         """Return the replicas as last seen, None before the first look."""
         return self._loop.replicas if self._loop is not None and self._loop.looked else None

@@ -61,7 +61,9 @@ a fresh target starts nothing for a rise of its own need (it would have cost 24 
 * m-large is the shared trace of three regions with each request twice, up to 15 s apart. Days of
   m-mid are drawn from ServeGen's published rates and lengths of its clients, as far as lengths are
   known, in three regions eight hours apart. The half hours of Azure and Mooncake are each request
-  four times, spread evenly over the regions.
+  four times, spread evenly over the regions. They begin at full load on six replicas, so that
+  everybody is late in the first cold start and nobody meets the objective; hindsight begins with
+  what it needs.
 
 What it does not show: engines of other shapes, KV caches that fill, prefix caches, failures, spot
 capacity that is taken away, networks. {missing}

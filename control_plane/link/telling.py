@@ -62,10 +62,11 @@ class HeldStates:
 
     def read(self) -> None:
         """Make values of what was answered: milliseconds each, so from a thread when many are."""
-        for plane in tuple(self._unread):
+        unread, told = self._unread, self._told  # `forget` begins with others meanwhile
+        for plane in tuple(unread):
             # Told before it is unread no more: whoever looks in between finds it in one of them.
-            self._told[plane] = _read(plane, self._unread[plane])
-            del self._unread[plane]
+            told[plane] = _read(plane, unread[plane])
+            del unread[plane]
 
     def told(self) -> Mapping[str, Told]:
         """Return what was answered and read, by plane."""

@@ -236,6 +236,8 @@ class ReconcileLoop:
             # Solving took its time: a plane may have joined or gone meanwhile.
             snapshot, inputs = await self._sight.look(), None
             conditions = await aside(snapshot, judge, snapshot)
+            # Who is lost by now is stored so before others are given its share.
+            await self._apply(await aside(snapshot, plan_conditions, snapshot, conditions))
             if await self._recovers(snapshot):
                 return  # who came meanwhile holds more than the database knows
         if self._decided is None:

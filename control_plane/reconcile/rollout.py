@@ -216,7 +216,8 @@ def _canary(before: Rollout, facts: Facts) -> Rollout:
         chosen = _choose(before, facts)
         if chosen is not None:
             return replace(chosen, started_at=None)
-        if any(one.replicas or one.is_away for one in facts.planes):
+        # Nothing is seen of a plane that is lost, but it may come back with what it was told.
+        if any(one.replicas or one.is_away or _may_return(one) for one in facts.planes):
             return replace(before, plane="", pool="", started_at=None)
         return _complete(before, facts, "nothing of it runs, so there was nothing to try it on")
     if plane.ready(revision):
@@ -250,6 +251,10 @@ def _soaking(before: Rollout, facts: Facts) -> Rollout:
     return replace(before, stage=Stage.ROLLING, since=now, started_at=None, pid=0)
 
 
+def _may_return(plane: PlaneFacts) -> bool:
+    return plane.state is PlaneState.LOST and plane.told > 0
+
+
 def _is_gone(plane: PlaneFacts, pool: str) -> bool:
     """Say whether nothing is to run there any more: it is lost, or was moved away."""
     return plane.state is PlaneState.LOST or not plane.targets.get(pool)
@@ -277,7 +282,11 @@ def _rolling(before: Rollout, facts: Facts) -> Rollout:
     # The plane with the fewest replicas first: what comes later was tried by more.
     following = min(left, key=lambda one: (one.target, one.name))
     beside = all(_fits_beside(before, facts, following, pool) for pool in following.targets)
-    return replace(at_it, plane=following.name, pool="", since=now, beside=beside)
+    # One that had been put aside at the new revision has its turn now.
+    elsewhere = tuple(one for one in before.elsewhere if one != (following.name, revision))
+    return replace(
+        at_it, plane=following.name, pool="", since=now, beside=beside, elsewhere=elsewhere
+    )
 
 
 def _put_aside(before: Rollout) -> Rollout:

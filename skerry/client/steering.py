@@ -130,7 +130,8 @@ class Steering:
         return next((one for one in order if one not in silent), order[0])
 
     def _silent(self, now: float) -> frozenset[int]:
-        return frozenset(at for at, until in self._silent_until.items() if now < until)
+        # A copy: other threads' calls end meanwhile.
+        return frozenset(at for at, until in tuple(self._silent_until.items()) if now < until)
 
     def _turn_from(self, at: int) -> None:
         if self._preferred == at:

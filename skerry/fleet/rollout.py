@@ -141,7 +141,7 @@ def share_of(rollout: Rollout, plane: str) -> Share:
     if rollout.stage is Stage.ROLLED_BACK:
         return Share(revision=rollout.stable)
     before = dict(rollout.elsewhere).get(plane, rollout.stable)
-    if plane in rollout.done:
+    if plane in rollout.done or before == rollout.revision:
         return new
     if plane != rollout.plane:
         return Share(revision=before)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from control_plane.reconcile.snapshot import Snapshot
-from control_plane.store import planes, plans, pools
+from control_plane.store import deployments, planes, plans, pools
 from control_plane.store.fencing import WriteContext
 from control_plane.store.planes import list_planes
 from control_plane.store.values import PlanState
@@ -226,6 +226,36 @@ async def test_a_plane_that_joins_while_the_solver_works_is_taken_in(tmp_path: P
     fleet.sight.look = look  # type: ignore[method-assign]
     await fleet.turns(3)
     assert await fleet.counts() == {"aws": 1, "fra": 2, "gcp": 1}
+
+
+async def test_a_plane_that_is_lost_while_the_solver_works_is_stored_so_before_others_get_its_share(
+    tmp_path: Path,
+) -> None:
+    fleet = Fleet(tmp_path)
+    await fleet.apply_demo()
+    await fleet.turns(4)
+    fleet.alive.discard("gcp")
+    fleet.sees["gcp"] = PeerVerdict.UNREACHABLE
+    await fleet.turns(6)
+    await fleet.database.run(
+        deployments.apply_deployment, fleet.write(), a_deployment("other"), "", ""
+    )
+    look, looks = fleet.sight.look, 0
+
+    async def look_later() -> Snapshot:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            fleet.clock.advance(6.0)
+            fleet.obey()
+        return await look()
+
+    fleet.sight.look = look_later  # type: ignore[method-assign]
+    await fleet.loop.turn()
+    assert looks == 2
+    stored = await fleet.database.run_read(list_planes)
+    states = {one.identity.name: one.condition and one.condition.state for one in stored}
+    assert states["gcp"] is PlaneState.LOST
 
 
 async def test_after_a_start_nothing_is_decided_before_the_known_planes_are_heard(

@@ -309,7 +309,9 @@ class I12NothingOlderIsTold:
             return
         desired, looked_at = world.store.rows.desired, leader.reign.door.looked_at
         for name, link in leader.reign.links.items():
-            seen = world.planes[name].holder.seen
+            holder = world.planes[name].holder
+            # What only a torn copy named, the plane itself knows no more.
+            seen = holder.seen if holder.fault is None else holder.version
             stored = desired.get(name)
             known = stored.version if stored else NEVER
             if name == entry.subject:

@@ -15,7 +15,7 @@ from skerry.fleet.observation import ReplicaState
 from skerry.fleet.spanning import why_on_one_node
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
-from skerry.plumbing.errors import Conflict, Infeasible, SkerryError
+from skerry.plumbing.errors import Conflict, Infeasible, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
 from workload_plane.converge.actions import (
     Action,
@@ -251,6 +251,10 @@ class Applier:
         except (SkerryError, OSError) as error:
             if isinstance(error, Conflict):
                 raise
+            if isinstance(error, (Unavailable, OSError)):
+                # A full disk or a node that takes nothing is the plane's trouble and says nothing
+                # of the revision: it is not one failure more in a row.
+                order = replace(order, failures=max(0, order.failures - 1))
             await self._refuse(order, str(error))
             return
         self._memory.seen_alive.add(record.name)

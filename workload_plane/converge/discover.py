@@ -111,6 +111,11 @@ class Memory:
     seen_alive: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)  # by their own hosts
 
+    def nothing_is_under_way(self) -> None:
+        """Take all that had begun for ended; the next look shows what became of it."""
+        self.busy.clear()
+        self.begun.clear()
+
     def forget_others(self, deployments: Collection[str]) -> None:
         """Drop what is remembered of failed starts of deployments that exist no more."""
         for key in [key for key in self.backoffs if key[0] not in deployments]:

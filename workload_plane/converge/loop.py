@@ -91,7 +91,9 @@ class ConvergeLoop:
 
     async def run(self) -> None:
         """Converge for ever; a failed turn is logged and the next one looks anew."""
-        self._watches.clear()  # those of a run before ended with it
+        # Those of a run before ended with it, perhaps before they had begun.
+        self._watches.clear()
+        self._parts.memory.nothing_is_under_way()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 again = False

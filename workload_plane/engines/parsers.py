@@ -86,8 +86,8 @@ PARSERS: Mapping[tuple[EngineName, str], Parsers] = MappingProxyType(
         qwen3_coder step3 step3p5 trinity
         """,
             """
-        deepseek-r1 deepseek-v3 glm45 gpt-oss interns1 kimi kimi_k2 minimax minimax-
-        append-think nano_v3 qwen3 qwen3-thinking step3 step3p5
+        deepseek-r1 deepseek-v3 glm45 gpt-oss interns1 kimi kimi_k2 minimax
+        minimax-append-think nano_v3 qwen3 qwen3-thinking step3 step3p5
         """,
         ),
         (EngineName.SGLANG, "0.5.23"): _parsers(

@@ -67,6 +67,11 @@ class PlaneFacts(Protocol):
         ...
 
     @property
+    def is_desired_newest(self) -> bool:
+        """Say whether that is all there was: no newer copy of it is damaged on the disk."""
+        ...
+
+    @property
     def replicas(self) -> tuple[LiveReplica, ...] | None:
         """Return the replicas as last seen, None before the first look."""
         ...
@@ -293,16 +298,23 @@ class GatewayFeed:
         if again or topology != self._published:
             self._rejected_before = dict(self._status.rejected) if self._status else {}
             # A dozen fsyncs: off the loop, or heartbeats would wait for a slow disk.
-            self._result = await asyncio.to_thread(
-                publish, topology, self._settings.gateway_dir, self._descriptors, tombstones
-            )
-            await asyncio.to_thread(self._rewriting.published, self._result.versions)
+            self._result = await asyncio.to_thread(self._write_files, topology, tombstones)
             if topology != self._published:  # else what Envoy lacks, it lacks since before
                 self._published_at = self._clock.monotonic()
             self._published = topology
             self._peer_addresses = {peer.plane: peer.host for peer in topology.peers}
             _log.info("gateway.published", changed=",".join(self._result.changed), again=again)
         return topology, "; ".join(faults)
+
+    def _write_files(self, topology: GatewayTopology, tombstones: frozenset[str]) -> PublishResult:
+        """Publish, and take what is on disk then for what should stay there: in one go.
+
+        Between the two, what Envoy refuses could be put back and be taken for it.
+        """
+        settings = self._settings
+        result = publish(topology, settings.gateway_dir, self._descriptors, tombstones)
+        self._rewriting.published(result.versions)
+        return result
 
     async def _write_endpoints(self, endpoints: dict[str, object]) -> None:
         if endpoints == self._endpoints:
@@ -347,8 +359,9 @@ class GatewayFeed:
         listed = {one.record.name: one for one in replicas}
         ended = {name for name in leaving & listed.keys() if _is_out(listed[name])}
         gone = await self._facts.gone(leaving - listed.keys())
-        deleted |= peer_addresses(known).keys() - {peer.plane for peer in desired.peers}
-        deleted |= deployment_names(known) - {a.deployment.name for a in desired.assignments}
+        if self._facts.is_desired_newest:  # else what it does not name may be newer than it
+            deleted |= peer_addresses(known).keys() - {peer.plane for peer in desired.peers}
+            deleted |= deployment_names(known) - {a.deployment.name for a in desired.assignments}
         return frozenset(deleted | ended | gone)
 
 

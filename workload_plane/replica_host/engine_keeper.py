@@ -26,6 +26,7 @@ _LOG_LOOK_SECONDS = 2.0
 # the engine's last word, while the agent is dead.
 HUNG_SECONDS_MAX = 8.2
 _HUNG_LOOK_SECONDS = 0.2
+_LATE_LOOKS = 8
 
 
 class EngineKeeper:
@@ -116,11 +117,15 @@ class EngineKeeper:
     async def _until_hung(self) -> float:
         """Return once the engine was ready and is silent for too long: for how many seconds."""
         clock, since = self._host.clock, None
+        looked_at = clock.monotonic()
         while True:
             now = clock.monotonic()
+            # A look that comes late was stopped itself, and has not asked the engine meanwhile.
+            was_stopped = now - looked_at > _LATE_LOOKS * _HUNG_LOOK_SECONDS
+            looked_at = now
             if self._host.health.state is not HostState.UNHEALTHY:
                 since = None
-            elif since is None:
+            elif since is None or was_stopped:
                 since = now
             elif now - since > HUNG_SECONDS_MAX:
                 return now - since

@@ -91,6 +91,15 @@ def test_a_clock_that_is_set_back_prolongs_no_soak() -> None:
     world.run_until(Stage.COMPLETE, 300)
 
 
+def test_an_untried_revision_is_not_complete_because_its_only_plane_is_lost() -> None:
+    world = serving({"aws": 2})
+    world.apply(2)
+    world.run_until(Stage.CANARY)
+    world.planes["aws"].state = PlaneState.LOST
+    world.run(20)
+    assert world.stage is Stage.CANARY
+
+
 def test_planes_follow_one_after_another_and_nothing_is_missing_at_any_time() -> None:
     world = serving(THREE)
     world.apply(2)

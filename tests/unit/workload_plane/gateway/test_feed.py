@@ -44,6 +44,7 @@ class Facts:
         self.desired: DesiredState = desired(assigned(serving_planes=("here",)), peers=())
         self.replicas: tuple[LiveReplica, ...] | None = tuple(live(name, READY) for name in ALL)
         self.living = ALL
+        self.is_desired_newest = True
 
     async def gone(self, names: frozenset[str]) -> frozenset[str]:
         return names - self.living
@@ -246,6 +247,18 @@ async def test_a_deployment_that_left_while_the_agent_was_dead_leaves_the_gatewa
     world.restart_agent()
     await world.publish()
     assert (world.routed(), world.feed.fault) == (frozenset(), "")
+
+
+async def test_a_copy_from_before_a_damaged_state_takes_nothing_knowingly_from_the_gateway(
+    world: World,
+) -> None:
+    await world.publish(*all_ready())
+    world.facts.desired = dataclasses.replace(world.facts.desired, assignments=())
+    world.facts.is_desired_newest = False
+    world.restart_agent()
+    await world.publish(*all_ready())
+    assert world.routed() == ALL
+    assert world.feed.fault
 
 
 async def test_addresses_known_before_are_used_by_an_agent_without_a_name_server(
