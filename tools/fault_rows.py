@@ -274,7 +274,10 @@ ROWS = (
             f"{_RELEASES}::test_what_must_be_understood_and_is_not_is_refused_and_the_old_state_kept",
             f"{_UPGRADE}::test_a_fleet_is_upgraded_part_by_part_and_nobody_notices",
         ),
-        lacks="releases before the first tagged one are commits whose tests had passed",
+        lacks=(
+            "releases before the first tagged one are commits whose tests had passed; from N-2"
+            " the upgrade under load does not pass: a drained gateway did not come back"
+        ),
     ),
     FaultRow(
         number=26,
