@@ -47,6 +47,7 @@ class Scenario:
     quick: bool = False
     through: Through = Through.ONE_GATEWAY
     control_plane: bool = False
+    rate_per_second: float = RATE_PER_SECOND
 
 
 def record(scenario: Scenario, found: Outcome, fleet: Serves, **figures: float) -> None:
@@ -70,7 +71,7 @@ def record(scenario: Scenario, found: Outcome, fleet: Serves, **figures: float) 
         first_success_seconds=round(found.first_success_seconds, 3),
         worst_wait_seconds=round(found.worst_wait_seconds, 3),
         figures={name: round(value, 3) for name, value in figures.items()},
-        rate_per_second=RATE_PER_SECOND,
+        rate_per_second=scenario.rate_per_second,
         test=test,
         date=CLOCK.now().strftime("%Y-%m-%d"),
     )

@@ -126,6 +126,7 @@ async def test_a_fleet_is_upgraded_part_by_part_and_nobody_notices(
             promise=f"{NONE_BROKEN}; no replica is started again before its own turn",
             through=Through.CLIENT,
             control_plane=True,
+            rate_per_second=RATE_PER_SECOND,
         )
         record(scenario, found, fleet)
         nothing_noticed(found)

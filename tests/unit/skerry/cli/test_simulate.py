@@ -60,7 +60,6 @@ def test_the_table_names_the_trace(tmp_path: Path) -> None:
 
 
 def test_a_plot_is_a_png(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     target = tmp_path / "day.png"
     simulate(a_trace(tmp_path), "-f", LLAMA, "--policy", "HPA", "--plot", str(target))
     assert target.read_bytes().startswith(b"\x89PNG")
