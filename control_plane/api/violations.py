@@ -24,6 +24,20 @@ from skerry.fleet.routing import (
     RoutingPolicy,
     continuation_fault,
 )
+from skerry.fleet.scaling import (
+    CONCURRENCY_MAX,
+    CONCURRENCY_MIN,
+    DEFAULT_ZONE,
+    SCALE_DOWN_DELAY_SECONDS_MAX,
+    SCHEDULE_SECONDS_MAX,
+    SCHEDULE_SECONDS_MIN,
+    SCHEDULES_MAX,
+    UTILIZATION_MIN,
+    WINDOW_SECONDS_MAX,
+    WINDOW_SECONDS_MIN,
+    Strategy,
+    schedule_faults,
+)
 from skerry.plumbing.errors import FieldViolation
 
 # Nobody lists more clouds, labels or options by hand; 2,048 is what browsers take of a URL.
@@ -59,6 +73,7 @@ _NAMES = {
     "speculative": "speculativeDecoding",
     "queue_requests_max": "queue.requestsMax",
     "queue_seconds_max": "queue.secondsMax",
+    "duration_seconds": "duration",
     "soak_seconds": "soak",
     "ready_seconds_max": "readyMax",
 }
@@ -72,10 +87,16 @@ _RANGES: dict[str, dict[str, _Range]] = {
     "Scaling": {
         "min_replicas": (0, True, REPLICAS_MAX),
         "max_replicas": (0, True, REPLICAS_MAX),
-        "window_seconds": _ABOVE_0,
-        "scale_down_delay_seconds": _FROM_0,
-        "concurrency_target": _ABOVE_0,
-        "target_utilization": (0, False, 1),
+        "window_seconds": (WINDOW_SECONDS_MIN, True, WINDOW_SECONDS_MAX),
+        "scale_down_delay_seconds": (0, True, SCALE_DOWN_DELAY_SECONDS_MAX),
+        "concurrency_target": (CONCURRENCY_MIN, True, CONCURRENCY_MAX),
+        "target_utilization": (UTILIZATION_MIN, True, 1),
+        "max_scale_down_rate": (UTILIZATION_MIN, True, 1),
+        "warm_spares": (0, True, REPLICAS_MAX),
+    },
+    "ScalingSchedule": {
+        "duration_seconds": (SCHEDULE_SECONDS_MIN, True, SCHEDULE_SECONDS_MAX),
+        "min_replicas": (0, True, REPLICAS_MAX),
     },
     "ResourceShape": {
         "accelerators": _FROM_1,
@@ -118,7 +139,7 @@ _RANGES: dict[str, dict[str, _Range]] = {
         "local_prefill_tokens_max": _FROM_0,
     },
 }
-_LIST_LIMITS = {"options": OPTIONS_MAX, "batch_sizes": GRAPH_SIZES_MAX}
+_LIST_LIMITS = {"schedules": SCHEDULES_MAX, "options": OPTIONS_MAX, "batch_sizes": GRAPH_SIZES_MAX}
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("EngineSpec", "name"): tuple(EngineName),
     # Empty is "not told", which is http.
@@ -129,6 +150,8 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("PlacementPolicy", "capacity_classes"): tuple(CapacityClass),
     # Empty is "not told", which is prefix_tokens.
     ("RoutingSpec", "policy"): ("", *RoutingPolicy),
+    # Empty is "not told", which is token_work.
+    ("Scaling", "strategy"): ("", *Strategy),
     # Empty is "not told", which is rollback.
     ("RolloutPolicySpec", "on_failure"): ("", *OnFailure),
 }
@@ -241,6 +264,15 @@ def _replica_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolat
     if scaling.min_replicas > scaling.max_replicas:
         message = f"{scaling.min_replicas} is above maxReplicas, {scaling.max_replicas}"
         yield FieldViolation(path="spec.scaling.minReplicas", message=message)
+    elif scaling.min_replicas + scaling.warm_spares > scaling.max_replicas:
+        spares, most = scaling.warm_spares, scaling.max_replicas
+        message = f"{spares} above minReplicas are more than maxReplicas, {most}"
+        yield FieldViolation(path="spec.scaling.warmSpares", message=message)
+    for index, one in enumerate(scaling.schedules[:SCHEDULES_MAX]):
+        zone = one.time_zone or DEFAULT_ZONE
+        for field, fault in schedule_faults(one.cron, zone, one.min_replicas, scaling.max_replicas):
+            path = f"spec.scaling.schedules[{index}].{field}"
+            yield FieldViolation(path=path, message=_CONTROLS.sub("?", fault))
 
 
 def _shape_faults(spec: deployment_pb2.DeploymentSpec) -> Iterator[FieldViolation]:

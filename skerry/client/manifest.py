@@ -28,6 +28,7 @@ from skerry.fleet.engine import EngineSpec
 from skerry.fleet.intent import Intent, subject_of
 from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing, continuation_fault
+from skerry.fleet.scaling import FloorSchedule, schedule_faults
 from skerry.plumbing import yaml_document
 from skerry.plumbing.errors import InvalidInput
 
@@ -177,6 +178,9 @@ def _to_scaling(part: schema.ScalingPart, document: yaml_document.Document) -> S
     if part.min_replicas > maximum:
         message = f"{part.min_replicas} is above maxReplicas, {maximum}"
         raise document.fault(("spec", "scaling", "minReplicas"), message)
+    if part.min_replicas + part.warm_spares > maximum:
+        message = f"{part.warm_spares} above minReplicas are more than maxReplicas, {maximum}"
+        raise document.fault(("spec", "scaling", "warmSpares"), message)
     return Scaling(
         min_replicas=part.min_replicas,
         max_replicas=maximum,
@@ -184,6 +188,28 @@ def _to_scaling(part: schema.ScalingPart, document: yaml_document.Document) -> S
         scale_down_delay_seconds=part.scale_down_delay,
         concurrency_target=part.concurrency_target,
         target_utilization=part.target_utilization,
+        max_scale_down_rate=part.max_scale_down_rate,
+        strategy=part.strategy,
+        schedules=tuple(
+            _to_schedule(one, maximum, index, document) for index, one in enumerate(part.schedules)
+        ),
+        paused=part.paused,
+        warm_spares=part.warm_spares,
+    )
+
+
+def _to_schedule(
+    part: schema.SchedulePart, maximum: int, index: int, document: yaml_document.Document
+) -> FloorSchedule:
+    here = ("spec", "scaling", "schedules", index)
+    faults = schedule_faults(part.cron, part.time_zone, part.min_replicas, maximum)
+    for field, fault in faults:
+        raise document.fault((*here, field), fault)
+    return FloorSchedule(
+        cron=part.cron,
+        seconds=part.duration,
+        min_replicas=part.min_replicas,
+        time_zone=part.time_zone,
     )
 
 

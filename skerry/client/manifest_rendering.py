@@ -19,6 +19,7 @@ from skerry.fleet.deployment import (
 from skerry.fleet.intent import Intent
 from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing
+from skerry.fleet.scaling import Strategy
 from skerry.plumbing import yaml_document
 
 Mapping = dict[str, Any]
@@ -78,14 +79,34 @@ def _resource(shape: ResourceShape) -> Mapping:
 
 
 def _scaling(scaling: Scaling) -> Mapping:
-    return {
+    values: Mapping = {
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,
         "window": format_duration(scaling.window_seconds),
-        "scaleDownDelay": format_duration(scaling.scale_down_delay_seconds),
         "concurrencyTarget": scaling.concurrency_target,
         "targetUtilization": scaling.target_utilization,
     }
+    if scaling.scale_down_delay_seconds is not None:
+        values["scaleDownDelay"] = format_duration(scaling.scale_down_delay_seconds)
+    if scaling.max_scale_down_rate is not None:
+        values["maxScaleDownRate"] = scaling.max_scale_down_rate
+    if scaling.strategy is not Strategy.TOKEN_WORK:
+        values["strategy"] = scaling.strategy.value
+    if scaling.schedules:
+        values["schedules"] = [
+            {
+                "cron": one.cron,
+                "timeZone": one.time_zone,
+                "duration": format_duration(one.seconds),
+                "minReplicas": one.min_replicas,
+            }
+            for one in scaling.schedules
+        ]
+    if scaling.warm_spares:
+        values["warmSpares"] = scaling.warm_spares
+    if scaling.paused:
+        values["paused"] = True
+    return values
 
 
 def _routing(routing: Routing) -> Mapping:

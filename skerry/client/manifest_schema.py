@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from skerry.client.quantities import parse_bytes, parse_duration
+from skerry.fleet.autoscaling.cron import CHARACTERS_MAX as CRON_CHARACTERS_MAX
 from skerry.fleet.deployment import PRIORITY_CLASSES, REPLICAS_MAX, FailBack, FailureDomain
 from skerry.fleet.engine import (
     ADAPTERS_MAX,
@@ -24,6 +25,20 @@ from skerry.fleet.names import NAME_CHARACTERS_MAX
 from skerry.fleet.pool import CapacityClass
 from skerry.fleet.rollout import READY_SECONDS_MAX, SOAK_SECONDS_MAX, SURGE_MAX, OnFailure
 from skerry.fleet.routing import QUEUE_REQUESTS_MAX, QUEUE_SECONDS_MAX, RoutingPolicy
+from skerry.fleet.scaling import (
+    CONCURRENCY_MAX,
+    CONCURRENCY_MIN,
+    DEFAULT_ZONE,
+    SCALE_DOWN_DELAY_SECONDS_MAX,
+    SCHEDULE_SECONDS_MAX,
+    SCHEDULE_SECONDS_MIN,
+    SCHEDULES_MAX,
+    UTILIZATION_MIN,
+    WINDOW_SECONDS_MAX,
+    WINDOW_SECONDS_MIN,
+    ZONE_CHARACTERS_MAX,
+    Strategy,
+)
 
 _INT32_MAX = 2**31 - 1
 _LIST_ITEMS_MAX = 64  # clouds, regions, kinds: nobody lists more by hand
@@ -214,15 +229,29 @@ class ObjectivePart(Part):
     tpot: DurationAboveZero = 0.2
 
 
+class SchedulePart(Part):
+    """At least so many replicas from each moment that the cron names, for so long."""
+
+    cron: Annotated[Text, Field(max_length=CRON_CHARACTERS_MAX)]
+    time_zone: Annotated[Text, Field(max_length=ZONE_CHARACTERS_MAX)] = DEFAULT_ZONE
+    duration: Annotated[Duration, Field(ge=SCHEDULE_SECONDS_MIN, le=SCHEDULE_SECONDS_MAX)]
+    min_replicas: Replicas
+
+
 class ScalingPart(Part):
-    """Bounds and pace of scaling."""
+    """Bounds and pace of scaling; without `scaleDownDelay` and rate it is the strategy's own."""
 
     min_replicas: Replicas = 1
     max_replicas: Replicas | None = None
-    window: DurationAboveZero = 60.0
-    scale_down_delay: Duration = 900.0
-    concurrency_target: Amount = 1.0
-    target_utilization: Annotated[float, Field(gt=0, le=1)] = 0.7
+    window: Annotated[Duration, Field(ge=WINDOW_SECONDS_MIN, le=WINDOW_SECONDS_MAX)] = 60.0
+    scale_down_delay: Annotated[Duration, Field(le=SCALE_DOWN_DELAY_SECONDS_MAX)] | None = None
+    concurrency_target: Annotated[float, Field(ge=CONCURRENCY_MIN, le=CONCURRENCY_MAX)] = 1.0
+    target_utilization: Annotated[float, Field(ge=UTILIZATION_MIN, le=1)] = 0.7
+    max_scale_down_rate: Annotated[float, Field(ge=UTILIZATION_MIN, le=1)] | None = None
+    strategy: Annotated[Strategy, Field(strict=False)] = Strategy.TOKEN_WORK
+    schedules: Annotated[list[SchedulePart], Field(max_length=SCHEDULES_MAX)] = []
+    warm_spares: Replicas = 0
+    paused: bool = False
 
 
 class SpreadPart(Part):

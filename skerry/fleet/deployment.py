@@ -8,8 +8,28 @@ from skerry.fleet.engine import EngineSpec
 from skerry.fleet.names import DEFAULT_PROJECT, check_name
 from skerry.fleet.rollout import RolloutPolicy
 from skerry.fleet.routing import Routing
+from skerry.fleet.scaling import REPLICAS_MAX, Scaling
 
-REPLICAS_MAX = 100_000  # one deployment; guards sums in the solver and typing errors
+# Also of `scaling`, for whoever reads a deployment.
+__all__ = [
+    "ACCELERATORS_OF_REPLICA_MAX",
+    "HOST_MEMORY_BYTES_MAX",
+    "PRIORITY_CLASSES",
+    "REPLICAS_MAX",
+    "BaseModel",
+    "Deployment",
+    "FailBack",
+    "FailureDomain",
+    "LatencyLimit",
+    "PlacementPolicy",
+    "ResourceShape",
+    "Revision",
+    "Scaling",
+    "ServiceObjective",
+    "Spread",
+    "Tolerate",
+]
+
 PRIORITY_CLASSES = 4  # 0 is served first, 3 is shed first
 # The largest replica there is takes a few hundred accelerators; sums of products stay in 64 bits.
 ACCELERATORS_OF_REPLICA_MAX = 100_000
@@ -94,25 +114,6 @@ class Revision:
     def shape_on(self, accelerator: str) -> ResourceShape | None:
         """Return what one replica takes on that accelerator kind; None when it cannot run there."""
         return next((s for s in self.shapes if s.accelerator == accelerator), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
-    """The five factors and the target utilisation, by the field's names; times in seconds."""
-
-    min_replicas: int = 1
-    max_replicas: int = 1
-    window_seconds: float = 60.0
-    scale_down_delay_seconds: float = 900.0
-    concurrency_target: float = 1.0
-    target_utilization: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_replicas <= self.max_replicas <= REPLICAS_MAX:
-            raise ValueError(
-                f"need 0 <= min_replicas ({self.min_replicas}) <= max_replicas"
-                f" ({self.max_replicas}) <= {REPLICAS_MAX}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
@@ -19,8 +20,12 @@ ENGINE_TECHNIQUES = "engine-techniques.v2"
 ROLLOUTS = "rollouts.v1"
 # No state requires it: a plane with it tells all that it holds when it is asked.
 TELLS_HELD = "held.v1"
+# No state requires it: a plane with it follows the targets that move, and reports its loads.
+AUTOSCALING = "autoscaling.v1"
+# Told by Welcome: the control plane takes `LoadReport`.
+TAKES_LOADS = "loads.v1"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
-FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES, ROLLOUTS, TELLS_HELD)
+FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES, ROLLOUTS, TELLS_HELD, AUTOSCALING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,8 @@ class Assignment:
 
     `tombstone` says the deployment is meant to go: without it, a deployment missing from a newer
     desired state is an error of the sender, not an instruction. `coefficients` are of the kinds of
-    accelerator that it has envelopes on, as far as they were measured.
+    accelerator that it has envelopes on, as far as they were measured. `scaling` None: the control
+    plane knows no autoscaling, or there is nothing to scale.
     """
 
     deployment: Deployment
@@ -60,6 +66,7 @@ class Assignment:
     tombstone: bool = False
     coefficients: tuple[Coefficients, ...] = ()
     candidate: Candidate | None = None
+    scaling: ScalingTerms | None = None
 
     @property
     def revisions(self) -> tuple[Revision, ...]:

@@ -10,7 +10,6 @@ from skerry.fleet.deployment import (
     PlacementPolicy,
     ResourceShape,
     Revision,
-    Scaling,
     ServiceObjective,
     Spread,
     Tolerate,
@@ -21,6 +20,7 @@ from skerry.fleet.rollout import OnFailure, RolloutPolicy
 from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.wire.engines import engine_from_proto, engine_to_proto
 from skerry.wire.enums import from_number
+from skerry.wire.scaling import scaling_from_proto, scaling_to_proto
 
 FAIL_BACKS: dict[FailBack | None, deployment_pb2.FailBack] = {
     None: deployment_pb2.FAIL_BACK_UNSPECIFIED,
@@ -32,20 +32,12 @@ FAIL_BACKS: dict[FailBack | None, deployment_pb2.FailBack] = {
 
 def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec:
     """Return the message of a deployment."""
-    scaling = deployment.scaling
     return deployment_pb2.DeploymentSpec(
         project=deployment.project,
         name=deployment.name,
         labels=dict(deployment.labels),
         revision=revision_to_proto(deployment.revision),
-        scaling=deployment_pb2.Scaling(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            window_seconds=scaling.window_seconds,
-            scale_down_delay_seconds=scaling.scale_down_delay_seconds,
-            concurrency_target=scaling.concurrency_target,
-            target_utilization=scaling.target_utilization,
-        ),
+        scaling=scaling_to_proto(deployment.scaling),
         policy=_policy_to_proto(deployment.policy),
         routing=_routing_to_proto(deployment.routing),
         rollout=_rollout_to_proto(deployment.rollout),
@@ -54,20 +46,12 @@ def deployment_to_proto(deployment: Deployment) -> deployment_pb2.DeploymentSpec
 
 def deployment_from_proto(message: deployment_pb2.DeploymentSpec) -> Deployment:
     """Return the deployment; ValueError names what is out of range."""
-    scaling = message.scaling
     return Deployment(
         name=message.name,
         project=message.project or DEFAULT_PROJECT,
         labels=tuple(sorted(message.labels.items())),
         revision=revision_from_proto(message.revision),
-        scaling=Scaling(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            window_seconds=scaling.window_seconds,
-            scale_down_delay_seconds=scaling.scale_down_delay_seconds,
-            concurrency_target=scaling.concurrency_target,
-            target_utilization=scaling.target_utilization,
-        ),
+        scaling=scaling_from_proto(message.scaling),
         policy=_policy_from_proto(message.policy),
         routing=_routing_from_proto(message.routing),
         rollout=_rollout_from_proto(message.rollout),

@@ -1,7 +1,7 @@
 """A plane's desired state, fleet <-> protobuf, with the digest that Ack and disk refer to."""
 
 import hashlib
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import lru_cache
 
 from skerry.api.common.v1 import deployment_pb2
@@ -19,9 +19,8 @@ from skerry.wire.deployments import (
     revision_from_proto,
     revision_to_proto,
 )
+from skerry.wire.scaling import COEFFICIENT_FIELDS, terms_from_proto, terms_to_proto
 from skerry.wire.supply import version_from_proto, version_to_proto
-
-_COEFFICIENTS = tuple(field.name for field in fields(Coefficients))
 
 
 def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
@@ -81,6 +80,7 @@ def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment
             plane_service_pb2.Coefficients(**asdict(one)) for one in assignment.coefficients
         ],
         candidate=_candidate_to_proto(assignment.candidate),
+        scaling=terms_to_proto(assignment.scaling),
     )
 
 
@@ -91,12 +91,13 @@ def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
         serving_planes=tuple(message.serving_planes),
         tombstone=message.tombstone,
         coefficients=tuple(
-            Coefficients(**{name: getattr(one, name) for name in _COEFFICIENTS})
+            Coefficients(**{name: getattr(one, name) for name in COEFFICIENT_FIELDS})
             for one in message.coefficients
         ),
         candidate=(
             _candidate_from_proto(message.candidate) if message.HasField("candidate") else None
         ),
+        scaling=terms_from_proto(message.scaling) if message.HasField("scaling") else None,
     )
 
 

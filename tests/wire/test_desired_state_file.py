@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import (
     BaseModel,
@@ -29,6 +30,7 @@ from skerry.fleet.generation import Version
 from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
 from skerry.fleet.routing import Routing, RoutingPolicy
+from skerry.fleet.scaling import FloorSchedule, Strategy
 from skerry.wire.desired import desired_to_proto
 from workload_plane.desired_state.format import decode, encode
 
@@ -36,6 +38,7 @@ GOLDEN = Path(__file__).with_name("desired-state.format-1.skerry")
 NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.skerry")
 COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
 ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
+SCALING = Path(__file__).with_name("desired-state.format-1-scaling.skerry")
 
 STATE = DesiredState(
     plane="onprem-fra",
@@ -65,7 +68,7 @@ STATE = DesiredState(
                         ),
                     ),
                 ),
-                scaling=Scaling(min_replicas=1, max_replicas=6),
+                scaling=Scaling(min_replicas=1, max_replicas=6, scale_down_delay_seconds=900.0),
                 policy=PlacementPolicy(
                     residency_zones=("eu",),
                     spread=Spread(domain=FailureDomain.REGION, domains_min=2),
@@ -87,6 +90,7 @@ STATE = DesiredState(
                     engine=EngineSpec(name=EngineName.SIMULATED),
                     shapes=(ResourceShape(accelerator="cpu"),),
                 ),
+                scaling=Scaling(scale_down_delay_seconds=900.0),
             ),
             tombstone=True,
         ),
@@ -175,6 +179,38 @@ MEASURED = replace(
 )
 
 
+SCALED = replace(
+    STATE,
+    assignments=(
+        replace(
+            STATE.assignments[0],
+            deployment=replace(
+                STATE.assignments[0].deployment,
+                scaling=Scaling(
+                    min_replicas=0,
+                    max_replicas=6,
+                    max_scale_down_rate=0.25,
+                    strategy=Strategy.CONCURRENCY,
+                    schedules=(
+                        FloorSchedule(
+                            cron="0 8 * * 1-5",
+                            seconds=36_000.0,
+                            min_replicas=3,
+                            time_zone="Europe/Berlin",
+                        ),
+                        FloorSchedule(cron="*/30 * * * *", seconds=60.0, min_replicas=1),
+                    ),
+                    paused=True,
+                    warm_spares=2,
+                ),
+            ),
+            scaling=ScalingTerms(fleet_target=True, cold_start_seconds=150.0, warm_spares=1),
+        ),
+        STATE.assignments[1],
+    ),
+)
+
+
 @pytest.fixture
 def golden() -> bytes:
     return GOLDEN.read_bytes()
@@ -182,7 +218,20 @@ def golden() -> bytes:
 
 def test_every_golden_file_is_checked() -> None:
     there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
-    assert there == {GOLDEN.name, NODE_CORDONS.name, ROUTING.name, COEFFICIENTS.name}
+    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING)
+    assert there == {path.name for path in every}
+
+
+def test_format_1_with_scaling_is_read_and_written_as_it_was_meant() -> None:
+    data = SCALING.read_bytes()
+    assert decode(data).state == SCALED
+    payload = desired_to_proto(SCALED).SerializeToString(deterministic=True)
+    assert encode(payload, SCALED.version) == data
+
+
+def test_a_delay_that_nobody_set_stays_unset() -> None:
+    told = decode(SCALING.read_bytes()).state.assignments[0].deployment.scaling
+    assert (told.scale_down_delay_seconds, told.max_scale_down_rate) == (None, 0.25)
 
 
 def test_format_1_with_routing_is_read_and_written_as_it_was_meant() -> None:

@@ -25,7 +25,7 @@ from skerry.wire.deployments import deployment_from_proto
 from skerry.wire.desired import desired_from_proto, desired_to_proto, proto_digest
 from skerry.wire.observations import report_from_proto, report_to_proto
 from tests.builders import a_replica, a_report
-from tests.wire.test_desired_state_file import LATER, MEASURED, ROUTED, STATE
+from tests.wire.test_desired_state_file import LATER, MEASURED, ROUTED, SCALED, STATE
 from workload_plane.desired_state.accept import Accept, Held, Refuse, decide
 from workload_plane.desired_state.file import DesiredStateFile
 from workload_plane.link.session import terms_of
@@ -106,7 +106,7 @@ def test_an_older_clients_calls_are_understood(release: str) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("state", [STATE, LATER, ROUTED, MEASURED])
+@pytest.mark.parametrize("state", [STATE, LATER, ROUTED, MEASURED, SCALED])
 def test_an_older_plane_finds_the_digest_right_of_what_it_is_told(release: str, state: Any) -> None:
     told = replace(state, planes=64)  # a field that neither release knows
     message = desired_to_proto(told)

@@ -117,6 +117,11 @@ class ScalingDecision:
             told += "; by concurrency, as no coefficients of this engine are known"
         return f"{told}."
 
+    def _delay(self) -> str:
+        if self.highest is not None and self.highest < self.counts.running:
+            return "others went less than a scale-down delay ago, or it was not watched for one"
+        return f"{self.highest} were needed within the scale-down delay"
+
     def _deed(self) -> str:
         deeds = {
             "revive": self.revive,
@@ -137,7 +142,7 @@ class ScalingDecision:
             f" available {bounds.min_available})",
             Because.NEED: "more are needed",
             Because.GRANTED: f"the fleet's target here is {bounds.target}",
-            Because.DELAY: f"{self.highest} were needed within the scale-down delay",
+            Because.DELAY: self._delay(),
             Because.CONSOLIDATION: "one fewer would be too full",
             Because.SURPLUS: "fewer have been enough for the scale-down delay",
             Because.STEADY: "that is what is needed",

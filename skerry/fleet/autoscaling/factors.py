@@ -1,20 +1,28 @@
-"""What an operator sets: the five factors by name, and what was added to them. Pure values.
+"""The five factors as the loops go by them, in sound bounds, with each strategy's defaults. Pure.
 
-`local` and `fleetwide` read them; a deployment file and the wire are to say the same names.
+`local` and `fleetwide` read them; `skerry.fleet.scaling` is what an operator says.
 """
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 
-from skerry.fleet.autoscaling.cron import parse
-from skerry.fleet.deployment import REPLICAS_MAX, Scaling
+from skerry.fleet.scaling import (
+    CONCURRENCY_MAX,
+    CONCURRENCY_MIN,
+    REPLICAS_MAX,
+    SCALE_DOWN_DELAY_SECONDS_MAX,
+    SCHEDULES_MAX,
+    UTILIZATION_MIN,
+    WINDOW_SECONDS_MAX,
+    WINDOW_SECONDS_MIN,
+    FloorSchedule,
+    Scaling,
+    Strategy,
+)
 
-WINDOW_SECONDS_MIN, WINDOW_SECONDS_MAX = 10.0, 3_600.0
-SCALE_DOWN_DELAY_SECONDS_MAX = 3_600.0
-SCHEDULES_MAX = 32
-SCHEDULE_SECONDS_MAX = 7 * 86_400.0
+__all__ = ["FloorSchedule", "ScalingFactors", "Strategy", "factors_of"]
+
 # What holds where the operator says nothing. A sum that is forecast by its own errors needs no
 # quarter of an hour: the trace's days cost 3 % more with it and were served no better.
 TOKEN_WORK_DELAY_SECONDS = 300.0
@@ -22,40 +30,13 @@ CONCURRENCY_DELAY_SECONDS = 900.0  # as published with the rule
 CONCURRENCY_DOWN_RATE = 0.5  # as published
 
 
-class Strategy(StrEnum):
-    """What replicas are counted by."""
-
-    TOKEN_WORK = "token_work"  # seconds of a replica's work that come in each second
-    CONCURRENCY = "concurrency"  # requests in flight, by the published rule of five factors
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloorSchedule:
-    """At least so many replicas, for `seconds` from each moment that `cron` names (in UTC)."""
-
-    cron: str
-    seconds: float
-    min_replicas: int
-
-    def __post_init__(self) -> None:
-        """Refuse a schedule that can't be read or has no length."""
-        parse(self.cron)
-        if not 60.0 <= self.seconds <= SCHEDULE_SECONDS_MAX:
-            raise ValueError(f"a schedule lasts 60..{SCHEDULE_SECONDS_MAX:g} s, not {self.seconds}")
-        if not 0 <= self.min_replicas <= REPLICAS_MAX:
-            raise ValueError(f"min_replicas must be 0..{REPLICAS_MAX}, not {self.min_replicas}")
-
-    def holds(self, when: datetime) -> bool:
-        """Say whether it holds at that moment, which must say its time zone as UTC."""
-        return parse(self.cron).last_at(when, timedelta(seconds=self.seconds)) is not None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingFactors:
     """The five factors and what goes with them; None: as the strategy has it. Times in seconds.
 
     `max_scale_down_rate` is the largest part of the surplus that one delay takes away. `paused`
-    keeps the number of replicas as it is, inside the envelope.
+    keeps the number of replicas as it is, inside the envelope. `warm_spares` are kept above the
+    need: of all planes for the fleet's loop, a plane's share of them for its own.
     """
 
     min_replicas: int = 1
@@ -68,6 +49,7 @@ class ScalingFactors:
     strategy: Strategy = Strategy.TOKEN_WORK
     schedules: tuple[FloorSchedule, ...] = ()
     paused: bool = False
+    warm_spares: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -78,9 +60,11 @@ class ScalingFactors:
             )
         _check("window", self.window_seconds, WINDOW_SECONDS_MIN, WINDOW_SECONDS_MAX)
         _check("scale_down_delay", self.delay_seconds, 0.0, SCALE_DOWN_DELAY_SECONDS_MAX)
-        _check("concurrency_target", self.concurrency_target, 1e-3, 1e6)
-        _check("target_utilization", self.target_utilization, 0.01, 1.0)
-        _check("max_scale_down_rate", self.down_rate, 0.01, 1.0)
+        _check("concurrency_target", self.concurrency_target, CONCURRENCY_MIN, CONCURRENCY_MAX)
+        _check("target_utilization", self.target_utilization, UTILIZATION_MIN, 1.0)
+        _check("max_scale_down_rate", self.down_rate, UTILIZATION_MIN, 1.0)
+        if not 0 <= self.warm_spares <= REPLICAS_MAX:
+            raise ValueError(f"warm_spares must be 0..{REPLICAS_MAX}, not {self.warm_spares}")
         if len(self.schedules) > SCHEDULES_MAX:
             raise ValueError(f"{len(self.schedules)} schedules are more than {SCHEDULES_MAX}")
 
@@ -106,17 +90,27 @@ class ScalingFactors:
 
 
 def factors_of(scaling: Scaling) -> ScalingFactors:
-    """Return the factors of a deployment that knows no more than the five."""
+    """Return the factors of a deployment; what an earlier release stored is put in bounds."""
+    delay, rate = scaling.scale_down_delay_seconds, scaling.max_scale_down_rate
     return ScalingFactors(
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
-        window_seconds=min(max(scaling.window_seconds, WINDOW_SECONDS_MIN), WINDOW_SECONDS_MAX),
-        scale_down_delay_seconds=min(
-            max(scaling.scale_down_delay_seconds, 0.0), SCALE_DOWN_DELAY_SECONDS_MAX
+        window_seconds=_within(scaling.window_seconds, WINDOW_SECONDS_MIN, WINDOW_SECONDS_MAX),
+        scale_down_delay_seconds=(
+            None if delay is None else _within(delay, 0.0, SCALE_DOWN_DELAY_SECONDS_MAX)
         ),
-        concurrency_target=scaling.concurrency_target,
-        target_utilization=scaling.target_utilization,
+        concurrency_target=_within(scaling.concurrency_target, CONCURRENCY_MIN, CONCURRENCY_MAX),
+        target_utilization=_within(scaling.target_utilization, UTILIZATION_MIN, 1.0),
+        max_scale_down_rate=None if rate is None else _within(rate, UTILIZATION_MIN, 1.0),
+        strategy=scaling.strategy,
+        schedules=scaling.schedules,
+        paused=scaling.paused,
+        warm_spares=scaling.warm_spares,
     )
+
+
+def _within(value: float, least: float, most: float) -> float:
+    return min(max(value, least), most)
 
 
 def _check(name: str, value: float, least: float, most: float) -> None:

@@ -227,7 +227,7 @@ class FleetScaler:
         )
         utilization = self.utilization.follow(view.judged_seen, view.good_seen, now, settled)
         self._memory.learn(work, view.at, cold_start)
-        need = self._memory.need(work, utilization)
+        need = self._memory.need(work, utilization, self.factors.warm_spares)
         delay = max(self.factors.delay_seconds, cold_start)
         # What a plane started by itself since our last turn, it needed; ours come as placed.
         rose = running > max(self._placed, self._running)

@@ -4,7 +4,8 @@ The plane's agent calls `observe` with what it counted and `decide` with the tim
 seconds. What is missing or old holds the number; only what was seen for long enough lowers it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from skerry.fleet.autoscaling.concurrency import ConcurrencyRule
 from skerry.fleet.autoscaling.decision import Because, Bounds, ReplicaCounts, ScalingDecision
@@ -16,6 +17,7 @@ from skerry.fleet.autoscaling.utilization import UtilizationTarget
 from skerry.fleet.autoscaling.work import Engine, Work, estimate
 
 COLD_START_SECONDS = 120.0  # until one was measured
+TOLERANCE = 1e-9  # of a replica: rounding errors take none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +39,19 @@ class LocalScaler:
         """Begin with nothing seen: it takes a scale-down delay of readings to go down."""
         self.factors = factors
         self.tuning = tuning
+        # How many requests an engine takes at once, 0 for not known: what a replica is for while
+        # nobody knows what tokens cost it.
+        self.slots = 0.0
         self.utilization = UtilizationTarget(factors.target_utilization, tuning)
         self._window = LoadWindow(factors.window_seconds)
         self._memory = NeedMemory(tuning)
         self._rule = ConcurrencyRule()
         self._since: float | None = None
         self._went_down_at: float | None = None
+
+    def forget_load(self) -> None:
+        """Begin to watch anew, as after a gap: nothing goes for a scale-down delay."""
+        self._window = LoadWindow(self.factors.window_seconds)
 
     def observe(self, reading: LoadReading) -> None:
         """Take what was counted at a moment."""
@@ -107,9 +116,12 @@ class LocalScaler:
         return self._by_work(now, view, counts.running, bounds, (engine, cold_start))
 
     def _by_concurrency(self, now: float, view: LoadView, running: int, fallback: bool) -> _Judged:
-        flying = view.in_flight_window
-        wanted = self._rule.wanted(flying, now, self.factors)
-        target = self._rule.next(running, wanted, now, self.factors)
+        flying, factors = view.in_flight_window, self.factors
+        if fallback:
+            each = min(max(factors.concurrency_target, self.slots), 1e6)
+            factors = replace(factors, concurrency_target=each)
+        wanted = self._rule.wanted(flying, now, factors) + factors.warm_spares
+        target = self._rule.next(running, wanted, now, factors)
         because = Because.STEADY
         if target > running:
             because = Because.NEED
@@ -140,7 +152,7 @@ class LocalScaler:
         )
         utilization = self.utilization.follow(view.judged_seen, view.good_seen, now, settled)
         self._memory.learn(work, view.at, cold_start)
-        need = self._memory.need(work, utilization)
+        need = self._memory.need(work, utilization, self.factors.warm_spares)
         delay = max(self.factors.delay_seconds, cold_start)
         highest = self._memory.highest(need.replicas, now, delay)
         if bounds.target is not None:
@@ -151,7 +163,17 @@ class LocalScaler:
             return _Judged(target=target, because=because, need=need, highest=highest)
         watched = now - view.since >= delay
         target, because = settle(need, highest, running, watched, self.tuning)
+        if because is Because.SURPLUS and self.factors.down_rate < 1.0:
+            target, because = self._paced(target, running, now, delay)
         return _Judged(target=target, because=because, need=need, highest=highest)
+
+    def _paced(self, target: int, running: int, now: float, delay: float) -> tuple[int, Because]:
+        """Return the number after a part of the surplus, once a delay."""
+        went = self._went_down_at
+        if went is not None and went <= now < went + delay:
+            return running, Because.DELAY
+        surplus = math.ceil((running - target) * self.factors.down_rate - TOLERANCE)
+        return running - surplus, Because.SURPLUS
 
 
 def settle(

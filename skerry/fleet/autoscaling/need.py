@@ -20,7 +20,10 @@ TOLERANCE = 1e-9  # of a replica: rounding errors start none
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """How many replicas are needed, and of what the number is made (in busy replicas)."""
+    """How many replicas are needed, and of what the number is made (in busy replicas).
+
+    `replicas` and `exact` have the warm spares in them.
+    """
 
     replicas: int
     exact: float
@@ -29,6 +32,7 @@ class Need:
     queue: float
     saturation: float
     utilization: float
+    spares: int = 0
 
     def describe(self) -> str:
         """Return the sum in words."""
@@ -37,8 +41,11 @@ class Need:
             parts.append(f"{self.reserve:.2f} for what forecasts missed lately")
         if self.queue >= 0.005:
             parts.append(f"{self.queue:.2f} for requests that wait")
-        told = f"{' + '.join(parts)}, at {self.utilization:.0%} utilisation: {self.replicas}"
-        if self.saturation > self.exact:
+        told = f"{' + '.join(parts)}, at {self.utilization:.0%} utilisation"
+        if self.spares:
+            told += f", and {self.spares} warm spares"
+        told += f": {self.replicas}"
+        if self.saturation + self.spares > self.exact:
             told += f" (requests in flight fill {self.saturation:.2f})"
         return told
 
@@ -73,13 +80,13 @@ class NeedMemory:
             self._errors_at = at
         self._forecasts.append((at, work.rate))
 
-    def need(self, work: Work, utilization: float) -> Need:
-        """Return what is needed now; more work is never fewer replicas."""
+    def need(self, work: Work, utilization: float, spares: int = 0) -> Need:
+        """Return what is needed now, with spares above it; more work is never fewer replicas."""
         reserve = self._tuning.error_weight * math.sqrt(self._square)
         queue = work.queued_seconds / self._tuning.drain_seconds
-        exact = (work.rate + reserve + queue) / utilization
+        exact = (work.rate + reserve + queue) / utilization + spares
         saturation = work.saturation / SATURATION_MAX
-        replicas = math.ceil(max(exact, saturation) - TOLERANCE)
+        replicas = math.ceil(max(exact, saturation + spares) - TOLERANCE)
         return Need(
             replicas=min(max(replicas, 0), REPLICAS_MAX),
             exact=exact,
@@ -88,6 +95,7 @@ class NeedMemory:
             queue=queue,
             saturation=saturation,
             utilization=utilization,
+            spares=spares,
         )
 
     def highest(self, need: int, at: float, seconds: float) -> int:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from skerry.api.common.v1 import engine_pb2 as skerry_dot_api_dot_common_dot_v1_dot_engine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/common/v1/deployment.proto\x12\x14skerry.api.common.v1\x1a!skerry/api/common/v1/engine.proto\"\xa1\x01\n\rResourceShape\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x02 \x01(\x05\x12\x19\n\x11host_memory_bytes\x18\x03 \x01(\x03\x12)\n\x1cthroughput_tokens_per_second\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1f\n\x1d_throughput_tokens_per_second\"-\n\tBaseModel\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\">\n\x10ServiceObjective\x12\x14\n\x0cttft_seconds\x18\x01 \x01(\x01\x12\x14\n\x0ctpot_seconds\x18\x02 \x01(\x01\"\xf1\x01\n\x08Revision\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x33\n\nbase_model\x18\x02 \x01(\x0b\x32\x1f.skerry.api.common.v1.BaseModel\x12\x30\n\x06\x65ngine\x18\x03 \x01(\x0b\x32 .skerry.api.common.v1.EngineSpec\x12\x33\n\x06shapes\x18\x04 \x03(\x0b\x32#.skerry.api.common.v1.ResourceShape\x12\x39\n\tobjective\x18\x05 \x01(\x0b\x32&.skerry.api.common.v1.ServiceObjective\"\xa7\x01\n\x07Scaling\x12\x14\n\x0cmin_replicas\x18\x01 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x02 \x01(\x05\x12\x16\n\x0ewindow_seconds\x18\x03 \x01(\x01\x12 \n\x18scale_down_delay_seconds\x18\x04 \x01(\x01\x12\x1a\n\x12\x63oncurrency_target\x18\x05 \x01(\x01\x12\x1a\n\x12target_utilization\x18\x06 \x01(\x01\"-\n\x06Spread\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x13\n\x0b\x64omains_min\x18\x02 \x01(\x05\"(\n\x08Tolerate\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x01\":\n\x0cLatencyLimit\x12\x15\n\rclient_region\x18\x01 \x01(\t\x12\x13\n\x0bseconds_max\x18\x02 \x01(\x01\"\xbc\x03\n\x0fPlacementPolicy\x12\x0e\n\x06\x63louds\x18\x01 \x03(\t\x12\x0f\n\x07regions\x18\x02 \x03(\t\x12\x17\n\x0fresidency_zones\x18\x03 \x03(\t\x12\x18\n\x10\x63\x61pacity_classes\x18\x04 \x03(\t\x12,\n\x06spread\x18\x05 \x01(\x0b\x32\x1c.skerry.api.common.v1.Spread\x12\x30\n\x08tolerate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.common.v1.Tolerate\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x1e\n\x11\x63ost_per_hour_max\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0espot_share_max\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x15\n\ranti_affinity\x18\n \x03(\t\x12\x33\n\x07latency\x18\x0b \x03(\x0b\x32\".skerry.api.common.v1.LatencyLimit\x12\x31\n\tfail_back\x18\x0c \x01(\x0e\x32\x1e.skerry.api.common.v1.FailBackB\x14\n\x12_cost_per_hour_maxB\x11\n\x0f_spot_share_max\"\xa1\x01\n\x0bRoutingSpec\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontinuation\x18\x02 \x01(\x08\x12\x1f\n\x12queue_requests_max\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11queue_seconds_max\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x15\n\x13_queue_requests_maxB\x14\n\x12_queue_seconds_max\"\xc6\x01\n\x11RolloutPolicySpec\x12\x19\n\x0csoak_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11ready_seconds_max\x18\x02 \x01(\x01\x12\x16\n\tmax_surge\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fmax_unavailable\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\non_failure\x18\x05 \x01(\tB\x0f\n\r_soak_secondsB\x0c\n\n_max_surgeB\x12\n\x10_max_unavailable\"\xa7\x03\n\x0e\x44\x65ploymentSpec\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12@\n\x06labels\x18\x03 \x03(\x0b\x32\x30.skerry.api.common.v1.DeploymentSpec.LabelsEntry\x12\x30\n\x08revision\x18\x04 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12.\n\x07scaling\x18\x05 \x01(\x0b\x32\x1d.skerry.api.common.v1.Scaling\x12\x35\n\x06policy\x18\x06 \x01(\x0b\x32%.skerry.api.common.v1.PlacementPolicy\x12\x32\n\x07routing\x18\x07 \x01(\x0b\x32!.skerry.api.common.v1.RoutingSpec\x12\x38\n\x07rollout\x18\x08 \x01(\x0b\x32\'.skerry.api.common.v1.RolloutPolicySpec\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x08\x45nvelope\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05\x66loor\x18\x03 \x01(\x05\x12\x0e\n\x06target\x18\x04 \x01(\x05\x12\x0f\n\x07\x63\x65iling\x18\x05 \x01(\x05*|\n\x08\x46\x61ilBack\x12\x19\n\x15\x46\x41IL_BACK_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41IL_BACK_BEST_SCORE\x10\x01\x12\x1b\n\x17\x46\x41IL_BACK_KEEP_ORIGINAL\x10\x02\x12\x1e\n\x1a\x46\x41IL_BACK_KEEP_REPLACEMENT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/common/v1/deployment.proto\x12\x14skerry.api.common.v1\x1a!skerry/api/common/v1/engine.proto\"\xa1\x01\n\rResourceShape\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63\x63\x65lerators\x18\x02 \x01(\x05\x12\x19\n\x11host_memory_bytes\x18\x03 \x01(\x03\x12)\n\x1cthroughput_tokens_per_second\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x1f\n\x1d_throughput_tokens_per_second\"-\n\tBaseModel\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x13\n\x0bserved_name\x18\x02 \x01(\t\">\n\x10ServiceObjective\x12\x14\n\x0cttft_seconds\x18\x01 \x01(\x01\x12\x14\n\x0ctpot_seconds\x18\x02 \x01(\x01\"\xf1\x01\n\x08Revision\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x33\n\nbase_model\x18\x02 \x01(\x0b\x32\x1f.skerry.api.common.v1.BaseModel\x12\x30\n\x06\x65ngine\x18\x03 \x01(\x0b\x32 .skerry.api.common.v1.EngineSpec\x12\x33\n\x06shapes\x18\x04 \x03(\x0b\x32#.skerry.api.common.v1.ResourceShape\x12\x39\n\tobjective\x18\x05 \x01(\x0b\x32&.skerry.api.common.v1.ServiceObjective\"\xf4\x02\n\x07Scaling\x12\x14\n\x0cmin_replicas\x18\x01 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x02 \x01(\x05\x12\x16\n\x0ewindow_seconds\x18\x03 \x01(\x01\x12%\n\x18scale_down_delay_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12\x63oncurrency_target\x18\x05 \x01(\x01\x12\x1a\n\x12target_utilization\x18\x06 \x01(\x01\x12\x10\n\x08strategy\x18\x07 \x01(\t\x12 \n\x13max_scale_down_rate\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x38\n\tschedules\x18\t \x03(\x0b\x32%.skerry.api.common.v1.ScalingSchedule\x12\x0e\n\x06paused\x18\n \x01(\x08\x12\x13\n\x0bwarm_spares\x18\x0b \x01(\x05\x42\x1b\n\x19_scale_down_delay_secondsB\x16\n\x14_max_scale_down_rate\"b\n\x0fScalingSchedule\x12\x0c\n\x04\x63ron\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x18\n\x10\x64uration_seconds\x18\x03 \x01(\x01\x12\x14\n\x0cmin_replicas\x18\x04 \x01(\x05\"-\n\x06Spread\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x13\n\x0b\x64omains_min\x18\x02 \x01(\x05\"(\n\x08Tolerate\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12\x0c\n\x04keep\x18\x02 \x01(\x01\":\n\x0cLatencyLimit\x12\x15\n\rclient_region\x18\x01 \x01(\t\x12\x13\n\x0bseconds_max\x18\x02 \x01(\x01\"\xbc\x03\n\x0fPlacementPolicy\x12\x0e\n\x06\x63louds\x18\x01 \x03(\t\x12\x0f\n\x07regions\x18\x02 \x03(\t\x12\x17\n\x0fresidency_zones\x18\x03 \x03(\t\x12\x18\n\x10\x63\x61pacity_classes\x18\x04 \x03(\t\x12,\n\x06spread\x18\x05 \x01(\x0b\x32\x1c.skerry.api.common.v1.Spread\x12\x30\n\x08tolerate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.common.v1.Tolerate\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x1e\n\x11\x63ost_per_hour_max\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0espot_share_max\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x15\n\ranti_affinity\x18\n \x03(\t\x12\x33\n\x07latency\x18\x0b \x03(\x0b\x32\".skerry.api.common.v1.LatencyLimit\x12\x31\n\tfail_back\x18\x0c \x01(\x0e\x32\x1e.skerry.api.common.v1.FailBackB\x14\n\x12_cost_per_hour_maxB\x11\n\x0f_spot_share_max\"\xa1\x01\n\x0bRoutingSpec\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontinuation\x18\x02 \x01(\x08\x12\x1f\n\x12queue_requests_max\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11queue_seconds_max\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x15\n\x13_queue_requests_maxB\x14\n\x12_queue_seconds_max\"\xc6\x01\n\x11RolloutPolicySpec\x12\x19\n\x0csoak_seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11ready_seconds_max\x18\x02 \x01(\x01\x12\x16\n\tmax_surge\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fmax_unavailable\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\non_failure\x18\x05 \x01(\tB\x0f\n\r_soak_secondsB\x0c\n\n_max_surgeB\x12\n\x10_max_unavailable\"\xa7\x03\n\x0e\x44\x65ploymentSpec\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12@\n\x06labels\x18\x03 \x03(\x0b\x32\x30.skerry.api.common.v1.DeploymentSpec.LabelsEntry\x12\x30\n\x08revision\x18\x04 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12.\n\x07scaling\x18\x05 \x01(\x0b\x32\x1d.skerry.api.common.v1.Scaling\x12\x35\n\x06policy\x18\x06 \x01(\x0b\x32%.skerry.api.common.v1.PlacementPolicy\x12\x32\n\x07routing\x18\x07 \x01(\x0b\x32!.skerry.api.common.v1.RoutingSpec\x12\x38\n\x07rollout\x18\x08 \x01(\x0b\x32\'.skerry.api.common.v1.RolloutPolicySpec\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x08\x45nvelope\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05\x66loor\x18\x03 \x01(\x05\x12\x0e\n\x06target\x18\x04 \x01(\x05\x12\x0f\n\x07\x63\x65iling\x18\x05 \x01(\x05*|\n\x08\x46\x61ilBack\x12\x19\n\x15\x46\x41IL_BACK_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41IL_BACK_BEST_SCORE\x10\x01\x12\x1b\n\x17\x46\x41IL_BACK_KEEP_ORIGINAL\x10\x02\x12\x1e\n\x1a\x46\x41IL_BACK_KEEP_REPLACEMENT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEPLOYMENTSPEC_LABELSENTRY']._loaded_options = None
   _globals['_DEPLOYMENTSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_FAILBACK']._serialized_start=2268
-  _globals['_FAILBACK']._serialized_end=2392
+  _globals['_FAILBACK']._serialized_start=2573
+  _globals['_FAILBACK']._serialized_end=2697
   _globals['_RESOURCESHAPE']._serialized_start=99
   _globals['_RESOURCESHAPE']._serialized_end=260
   _globals['_BASEMODEL']._serialized_start=262
@@ -45,23 +45,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVISION']._serialized_start=374
   _globals['_REVISION']._serialized_end=615
   _globals['_SCALING']._serialized_start=618
-  _globals['_SCALING']._serialized_end=785
-  _globals['_SPREAD']._serialized_start=787
-  _globals['_SPREAD']._serialized_end=832
-  _globals['_TOLERATE']._serialized_start=834
-  _globals['_TOLERATE']._serialized_end=874
-  _globals['_LATENCYLIMIT']._serialized_start=876
-  _globals['_LATENCYLIMIT']._serialized_end=934
-  _globals['_PLACEMENTPOLICY']._serialized_start=937
-  _globals['_PLACEMENTPOLICY']._serialized_end=1381
-  _globals['_ROUTINGSPEC']._serialized_start=1384
-  _globals['_ROUTINGSPEC']._serialized_end=1545
-  _globals['_ROLLOUTPOLICYSPEC']._serialized_start=1548
-  _globals['_ROLLOUTPOLICYSPEC']._serialized_end=1746
-  _globals['_DEPLOYMENTSPEC']._serialized_start=1749
-  _globals['_DEPLOYMENTSPEC']._serialized_end=2172
-  _globals['_DEPLOYMENTSPEC_LABELSENTRY']._serialized_start=2127
-  _globals['_DEPLOYMENTSPEC_LABELSENTRY']._serialized_end=2172
-  _globals['_ENVELOPE']._serialized_start=2174
-  _globals['_ENVELOPE']._serialized_end=2266
+  _globals['_SCALING']._serialized_end=990
+  _globals['_SCALINGSCHEDULE']._serialized_start=992
+  _globals['_SCALINGSCHEDULE']._serialized_end=1090
+  _globals['_SPREAD']._serialized_start=1092
+  _globals['_SPREAD']._serialized_end=1137
+  _globals['_TOLERATE']._serialized_start=1139
+  _globals['_TOLERATE']._serialized_end=1179
+  _globals['_LATENCYLIMIT']._serialized_start=1181
+  _globals['_LATENCYLIMIT']._serialized_end=1239
+  _globals['_PLACEMENTPOLICY']._serialized_start=1242
+  _globals['_PLACEMENTPOLICY']._serialized_end=1686
+  _globals['_ROUTINGSPEC']._serialized_start=1689
+  _globals['_ROUTINGSPEC']._serialized_end=1850
+  _globals['_ROLLOUTPOLICYSPEC']._serialized_start=1853
+  _globals['_ROLLOUTPOLICYSPEC']._serialized_end=2051
+  _globals['_DEPLOYMENTSPEC']._serialized_start=2054
+  _globals['_DEPLOYMENTSPEC']._serialized_end=2477
+  _globals['_DEPLOYMENTSPEC_LABELSENTRY']._serialized_start=2432
+  _globals['_DEPLOYMENTSPEC_LABELSENTRY']._serialized_end=2477
+  _globals['_ENVELOPE']._serialized_start=2479
+  _globals['_ENVELOPE']._serialized_end=2571
 # @@protoc_insertion_point(module_scope)

@@ -62,20 +62,42 @@ class Revision(_message.Message):
     def __init__(self, number: _Optional[int] = ..., base_model: _Optional[_Union[BaseModel, _Mapping]] = ..., engine: _Optional[_Union[_engine_pb2.EngineSpec, _Mapping]] = ..., shapes: _Optional[_Iterable[_Union[ResourceShape, _Mapping]]] = ..., objective: _Optional[_Union[ServiceObjective, _Mapping]] = ...) -> None: ...
 
 class Scaling(_message.Message):
-    __slots__ = ("min_replicas", "max_replicas", "window_seconds", "scale_down_delay_seconds", "concurrency_target", "target_utilization")
+    __slots__ = ("min_replicas", "max_replicas", "window_seconds", "scale_down_delay_seconds", "concurrency_target", "target_utilization", "strategy", "max_scale_down_rate", "schedules", "paused", "warm_spares")
     MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     MAX_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SCALE_DOWN_DELAY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_TARGET_FIELD_NUMBER: _ClassVar[int]
     TARGET_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    MAX_SCALE_DOWN_RATE_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    WARM_SPARES_FIELD_NUMBER: _ClassVar[int]
     min_replicas: int
     max_replicas: int
     window_seconds: float
     scale_down_delay_seconds: float
     concurrency_target: float
     target_utilization: float
-    def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., window_seconds: _Optional[float] = ..., scale_down_delay_seconds: _Optional[float] = ..., concurrency_target: _Optional[float] = ..., target_utilization: _Optional[float] = ...) -> None: ...
+    strategy: str
+    max_scale_down_rate: float
+    schedules: _containers.RepeatedCompositeFieldContainer[ScalingSchedule]
+    paused: bool
+    warm_spares: int
+    def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., window_seconds: _Optional[float] = ..., scale_down_delay_seconds: _Optional[float] = ..., concurrency_target: _Optional[float] = ..., target_utilization: _Optional[float] = ..., strategy: _Optional[str] = ..., max_scale_down_rate: _Optional[float] = ..., schedules: _Optional[_Iterable[_Union[ScalingSchedule, _Mapping]]] = ..., paused: _Optional[bool] = ..., warm_spares: _Optional[int] = ...) -> None: ...
+
+class ScalingSchedule(_message.Message):
+    __slots__ = ("cron", "time_zone", "duration_seconds", "min_replicas")
+    CRON_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    cron: str
+    time_zone: str
+    duration_seconds: float
+    min_replicas: int
+    def __init__(self, cron: _Optional[str] = ..., time_zone: _Optional[str] = ..., duration_seconds: _Optional[float] = ..., min_replicas: _Optional[int] = ...) -> None: ...
 
 class Spread(_message.Message):
     __slots__ = ("domain", "domains_min")

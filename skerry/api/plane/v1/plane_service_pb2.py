@@ -24,48 +24,55 @@ _sym_db = _symbol_database.Default()
 
 from skerry.api.common.v1 import deployment_pb2 as skerry_dot_api_dot_common_dot_v1_dot_deployment__pb2
 from skerry.api.common.v1 import replica_pb2 as skerry_dot_api_dot_common_dot_v1_dot_replica__pb2
+from skerry.api.common.v1 import scaling_pb2 as skerry_dot_api_dot_common_dot_v1_dot_scaling__pb2
 from skerry.api.common.v1 import supply_pb2 as skerry_dot_api_dot_common_dot_v1_dot_supply__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a!skerry/api/common/v1/supply.proto\"\xb2\x02\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x42\t\n\x07message\"\xe7\x01\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x42\t\n\x07message\"\x7f\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\"|\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\"\n\n\x08TellHeld\"\x1b\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\xd9\x03\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_told_seconds\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x90\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x9f\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a\"skerry/api/common/v1/scaling.proto\x1a!skerry/api/common/v1/supply.proto\"\xe4\x02\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x30\n\x05loads\x18\x07 \x01(\x0b\x32\x1f.skerry.api.plane.v1.LoadReportH\x00\x42\t\n\x07message\"\xe7\x01\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x42\t\n\x07message\"\x7f\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\"\x8e\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"\n\n\x08TellHeld\"\x1b\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\"\xd9\x03\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_told_seconds\"@\n\nLoadReport\x12\x32\n\x05loads\x18\x01 \x03(\x0b\x32#.skerry.api.plane.v1.DeploymentLoad\"\xca\x01\n\x0e\x44\x65ploymentLoad\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x32\n\x07reading\x18\x02 \x01(\x0b\x32!.skerry.api.common.v1.LoadReading\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\x12\x37\n\x0c\x63oefficients\x18\x04 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xc4\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\x12\x32\n\x07scaling\x18\x07 \x01(\x0b\x32!.skerry.api.plane.v1.ScalingTerms\"U\n\x0cScalingTerms\x12\x14\n\x0c\x66leet_target\x18\x01 \x01(\x08\x12\x1a\n\x12\x63old_start_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bwarm_spares\x18\x03 \x01(\x05\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x9f\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.plane.v1.plane_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONNECTREQUEST']._serialized_start=175
-  _globals['_CONNECTREQUEST']._serialized_end=481
-  _globals['_CONNECTRESPONSE']._serialized_start=484
-  _globals['_CONNECTRESPONSE']._serialized_end=715
-  _globals['_HELLO']._serialized_start=717
-  _globals['_HELLO']._serialized_end=844
-  _globals['_WELCOME']._serialized_start=846
-  _globals['_WELCOME']._serialized_end=970
-  _globals['_TELLHELD']._serialized_start=972
-  _globals['_TELLHELD']._serialized_end=982
-  _globals['_HEARTBEAT']._serialized_start=984
-  _globals['_HEARTBEAT']._serialized_end=1011
-  _globals['_OBSERVED']._serialized_start=1014
-  _globals['_OBSERVED']._serialized_end=1487
-  _globals['_PEERPLANE']._serialized_start=1489
-  _globals['_PEERPLANE']._serialized_end=1593
-  _globals['_COEFFICIENTS']._serialized_start=1596
-  _globals['_COEFFICIENTS']._serialized_end=1727
-  _globals['_CANDIDATE']._serialized_start=1729
-  _globals['_CANDIDATE']._serialized_end=1848
-  _globals['_CANDIDATEREPLICAS']._serialized_start=1850
-  _globals['_CANDIDATEREPLICAS']._serialized_end=1898
-  _globals['_ASSIGNMENT']._serialized_start=1901
-  _globals['_ASSIGNMENT']._serialized_end=2173
-  _globals['_NODECORDON']._serialized_start=2175
-  _globals['_NODECORDON']._serialized_end=2219
-  _globals['_DESIRED']._serialized_start=2222
-  _globals['_DESIRED']._serialized_end=2509
-  _globals['_ACK']._serialized_start=2511
-  _globals['_ACK']._serialized_end=2580
-  _globals['_NACK']._serialized_start=2582
-  _globals['_NACK']._serialized_end=2697
-  _globals['_PLANELINKSERVICE']._serialized_start=2699
-  _globals['_PLANELINKSERVICE']._serialized_end=2807
+  _globals['_CONNECTREQUEST']._serialized_start=211
+  _globals['_CONNECTREQUEST']._serialized_end=567
+  _globals['_CONNECTRESPONSE']._serialized_start=570
+  _globals['_CONNECTRESPONSE']._serialized_end=801
+  _globals['_HELLO']._serialized_start=803
+  _globals['_HELLO']._serialized_end=930
+  _globals['_WELCOME']._serialized_start=933
+  _globals['_WELCOME']._serialized_end=1075
+  _globals['_TELLHELD']._serialized_start=1077
+  _globals['_TELLHELD']._serialized_end=1087
+  _globals['_HEARTBEAT']._serialized_start=1089
+  _globals['_HEARTBEAT']._serialized_end=1116
+  _globals['_OBSERVED']._serialized_start=1119
+  _globals['_OBSERVED']._serialized_end=1592
+  _globals['_LOADREPORT']._serialized_start=1594
+  _globals['_LOADREPORT']._serialized_end=1658
+  _globals['_DEPLOYMENTLOAD']._serialized_start=1661
+  _globals['_DEPLOYMENTLOAD']._serialized_end=1863
+  _globals['_PEERPLANE']._serialized_start=1865
+  _globals['_PEERPLANE']._serialized_end=1969
+  _globals['_COEFFICIENTS']._serialized_start=1972
+  _globals['_COEFFICIENTS']._serialized_end=2103
+  _globals['_CANDIDATE']._serialized_start=2105
+  _globals['_CANDIDATE']._serialized_end=2224
+  _globals['_CANDIDATEREPLICAS']._serialized_start=2226
+  _globals['_CANDIDATEREPLICAS']._serialized_end=2274
+  _globals['_ASSIGNMENT']._serialized_start=2277
+  _globals['_ASSIGNMENT']._serialized_end=2601
+  _globals['_SCALINGTERMS']._serialized_start=2603
+  _globals['_SCALINGTERMS']._serialized_end=2688
+  _globals['_NODECORDON']._serialized_start=2690
+  _globals['_NODECORDON']._serialized_end=2734
+  _globals['_DESIRED']._serialized_start=2737
+  _globals['_DESIRED']._serialized_end=3024
+  _globals['_ACK']._serialized_start=3026
+  _globals['_ACK']._serialized_end=3095
+  _globals['_NACK']._serialized_start=3097
+  _globals['_NACK']._serialized_end=3212
+  _globals['_PLANELINKSERVICE']._serialized_start=3214
+  _globals['_PLANELINKSERVICE']._serialized_end=3322
 # @@protoc_insertion_point(module_scope)

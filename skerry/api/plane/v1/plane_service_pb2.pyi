@@ -1,5 +1,6 @@
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.common.v1 import replica_pb2 as _replica_pb2
+from skerry.api.common.v1 import scaling_pb2 as _scaling_pb2
 from skerry.api.common.v1 import supply_pb2 as _supply_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -10,20 +11,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held")
+    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held", "loads")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    LOADS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     observed: Observed
     ack: Ack
     nack: Nack
     held: Desired
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ...) -> None: ...
+    loads: LoadReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ..., loads: _Optional[_Union[LoadReport, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("welcome", "heartbeat", "desired", "tell_held")
@@ -52,18 +55,20 @@ class Hello(_message.Message):
     def __init__(self, project: _Optional[str] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "heartbeat_period_ms", "heartbeat_timeout_ms", "lease_ms", "control_plane")
+    __slots__ = ("epoch", "heartbeat_period_ms", "heartbeat_timeout_ms", "lease_ms", "control_plane", "features")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     CONTROL_PLANE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     heartbeat_period_ms: int
     heartbeat_timeout_ms: int
     lease_ms: int
     control_plane: str
-    def __init__(self, epoch: _Optional[int] = ..., heartbeat_period_ms: _Optional[int] = ..., heartbeat_timeout_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., control_plane: _Optional[str] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, epoch: _Optional[int] = ..., heartbeat_period_ms: _Optional[int] = ..., heartbeat_timeout_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., control_plane: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TellHeld(_message.Message):
     __slots__ = ()
@@ -100,6 +105,24 @@ class Observed(_message.Message):
     newest_epoch: int
     told_seconds: float
     def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ..., told_seconds: _Optional[float] = ...) -> None: ...
+
+class LoadReport(_message.Message):
+    __slots__ = ("loads",)
+    LOADS_FIELD_NUMBER: _ClassVar[int]
+    loads: _containers.RepeatedCompositeFieldContainer[DeploymentLoad]
+    def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ...) -> None: ...
+
+class DeploymentLoad(_message.Message):
+    __slots__ = ("deployment", "reading", "decision", "coefficients")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    reading: _scaling_pb2.LoadReading
+    decision: _scaling_pb2.ScalingDecision
+    coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
+    def __init__(self, deployment: _Optional[str] = ..., reading: _Optional[_Union[_scaling_pb2.LoadReading, _Mapping]] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ...) -> None: ...
 
 class PeerPlane(_message.Message):
     __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")
@@ -144,20 +167,32 @@ class CandidateReplicas(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients", "candidate")
+    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients", "candidate", "scaling")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPES_FIELD_NUMBER: _ClassVar[int]
     SERVING_PLANES_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONE_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
     deployment: _deployment_pb2.DeploymentSpec
     envelopes: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Envelope]
     serving_planes: _containers.RepeatedScalarFieldContainer[str]
     tombstone: bool
     coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
     candidate: Candidate
-    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ...) -> None: ...
+    scaling: ScalingTerms
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., scaling: _Optional[_Union[ScalingTerms, _Mapping]] = ...) -> None: ...
+
+class ScalingTerms(_message.Message):
+    __slots__ = ("fleet_target", "cold_start_seconds", "warm_spares")
+    FLEET_TARGET_FIELD_NUMBER: _ClassVar[int]
+    COLD_START_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WARM_SPARES_FIELD_NUMBER: _ClassVar[int]
+    fleet_target: bool
+    cold_start_seconds: float
+    warm_spares: int
+    def __init__(self, fleet_target: _Optional[bool] = ..., cold_start_seconds: _Optional[float] = ..., warm_spares: _Optional[int] = ...) -> None: ...
 
 class NodeCordon(_message.Message):
     __slots__ = ("node", "draining")

@@ -76,4 +76,6 @@ def test_factors_that_cannot_be_meant_are_refused(wrong: dict[str, float]) -> No
 def test_a_delay_left_out_is_the_strategys_own() -> None:
     assert ScalingFactors().delay_seconds == 300.0
     assert ScalingFactors(strategy=Strategy.CONCURRENCY).delay_seconds == 900.0
-    assert factors_of(Scaling(max_replicas=3)).delay_seconds == 900.0
+    assert factors_of(Scaling(max_replicas=3)).delay_seconds == 300.0
+    slow = Scaling(max_replicas=3, scale_down_delay_seconds=900.0)
+    assert factors_of(slow).delay_seconds == 900.0
