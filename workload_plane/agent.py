@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import aiohttp
 
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneReport, ReplicaState, Unknown
 from skerry.plumbing import logs
@@ -19,6 +20,9 @@ from skerry.plumbing.clock import Clock
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
+from workload_plane.agent_http import serve_metrics_forever
+from workload_plane.autoscale.asking import HostsAsked, PickerAsked
+from workload_plane.autoscale.loop import AutoscaleLoop, AutoscaleParts
 from workload_plane.converge.apply import Applier, StartTerms
 from workload_plane.converge.discover import GatewayView, HttpProbe, Memory, seen_pools
 from workload_plane.converge.loop import ConvergeLoop, LoopParts
@@ -30,6 +34,7 @@ from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
+from workload_plane.link.session import accepts_pushes
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import FetchLimits
 from workload_plane.models.local_checks import LocalChecks
@@ -60,6 +65,7 @@ class Agent:
         self._routes_changed = asyncio.Event()
         self._desired_changed = asyncio.Event()
         self._seen_changed = asyncio.Event()
+        self._scaling_changed = asyncio.Event()
         self._holder = DesiredHolder(
             settings.plane, DesiredStateFile(settings.desired_path), self._desired_changed
         )
@@ -70,6 +76,7 @@ class Agent:
         self._demand = DemandWatch(settings.demand_path, clock, picks=settings.gateway.picker)
         self._link: LinkClient | None = None
         self._loop: ConvergeLoop | None = None
+        self._autoscale: AutoscaleLoop | None = None
         self._agent_id = ids.new_id()
 
     @property
@@ -112,6 +119,10 @@ class Agent:
         )
         return replace(report, gateway_faults=self._feed.faults, held_digest=self._holder.digest)
 
+    def loads(self) -> LoadReport:
+        """Return what came in for deployments that scale, and what was decided for them."""
+        return self._autoscale.report if self._autoscale is not None else LoadReport()
+
     async def stored(self) -> bytes:
         """Return the desired state as it is on disk, empty when there is none to be read."""
         return await self._holder.stored()
@@ -140,9 +151,11 @@ class Agent:
                 self._clock,
                 allow_pickle=cache_settings.allow_pickle,
             )
+            self._autoscale = self._autoscale_loop(session)
             self._loop = self._converge_loop(session, models, checks)
             loops = {
                 "converge": self._loop.run,
+                "autoscale": self._autoscale.run,
                 "models": models.run,
                 "changes": self._spread_changes,
                 "gateway-publish": self._feed.publish_forever,
@@ -158,6 +171,8 @@ class Agent:
             if (run := self._hosting.run) is not None:
                 loops["runtime"] = lambda: run(self._wake.set)
                 loops["supply"] = self._watch_supply
+            if port := self._settings.agent_port:
+                loops["metrics"] = lambda: serve_metrics_forever(port)
             if (link := self._link_client()) is not None:
                 self._link = link
                 # Nobody reports before the first look: "no replicas" would be a false word.
@@ -200,8 +215,24 @@ class Agent:
             local_checks=checks,
             engine_override=settings.engine_override,
             demand=lambda: self._demand.current,
+            wanted=lambda: self._autoscale.wanted if self._autoscale is not None else {},
         )
         return ConvergeLoop(parts, self._wake, self._seen_changed)
+
+    def _autoscale_loop(self, session: aiohttp.ClientSession) -> AutoscaleLoop:
+        settings = self._settings
+        parts = AutoscaleParts(
+            desired=lambda: self._holder.state,
+            replicas=lambda: self.replicas,
+            pools=lambda: seen_pools(settings.plane, self._hosting.supply()),
+            is_heard=lambda: self._link is not None and accepts_pushes(self._link.state),
+            picker=PickerAsked(settings.picker_dir) if settings.gateway.picker else None,
+            hosts=HostsAsked(session),
+            clock=self._clock,
+            period_seconds=settings.autoscale.period_seconds,
+            engine_override=settings.engine_override,
+        )
+        return AutoscaleLoop(parts, self._wake, self._scaling_changed)
 
     def _link_client(self) -> LinkClient | None:
         settings = self._settings
@@ -244,6 +275,7 @@ class Agent:
                     wait.cancel()
             if self._desired_changed.is_set():
                 self._wake.set()
+                self._scaling_changed.set()
             self._desired_changed.clear()
             self._seen_changed.clear()
             self._routes_changed.set()
@@ -294,6 +326,7 @@ class Agent:
             "gateway": {**self._feed.describe(), "routable": sorted(view.routable)},
             "peers": {peer.plane: peer.verdict.value for peer in self._feed.peers()},
             "replicas": {state: states.count(state) for state in sorted(set(states))},
+            "scaling": self._autoscale.describe() if self._autoscale is not None else {},
             "runtime": {"stopped": self._hosting.supply().stopped},
             "waits": [
                 {"deployment": wait.deployment, "pool": wait.pool, "reason": wait.reason}

@@ -19,6 +19,7 @@ from skerry.fleet.spanning import ONE_HOST_RUNTIME, RUNTIME_LABEL
 from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
 from workload_plane.advertised import advertised_host, machine_name
+from workload_plane.autoscale_settings import AutoscaleSettings, read_autoscale
 from workload_plane.models.limits import SCHEMES, CacheSettings
 from workload_plane.models.uris import REMOTE_SCHEMES
 from workload_plane.node_names import NamedPool, name_nodes
@@ -51,6 +52,8 @@ OPTIONAL = (
     "relay",
     "device_locks_dir",
     "prefix_disk_dir",
+    "autoscale",
+    "agent_port",
 )
 # One for all planes of a host: what they share is its accelerators. In the first nobody can hold a
 # lock who does not run planes here; the second is for hosts on which nobody made the first.
@@ -104,6 +107,8 @@ class PlaneSettings:
     relay: RelaySettings | None = None
     device_locks_dir: Path = field(default_factory=lambda: default_locks_dir(os.geteuid()))
     prefix_disk_dir: Path | None = None  # `prefixes` in data_dir where none is told
+    autoscale: AutoscaleSettings = field(default_factory=AutoscaleSettings)
+    agent_port: int = 0  # of the agent's metrics, 0 for nowhere
 
     @property
     def plane(self) -> str:
@@ -152,7 +157,7 @@ class PlaneSettings:
         told = {gateway.public_port, gateway.peer_port, gateway.admin_port, gateway.picker_port}
         if relay is not None:
             told |= {relay.http_port, relay.grpc_port, relay.inner_port}
-        return frozenset({*told, self.front_port} - {0})
+        return frozenset({*told, self.front_port, self.agent_port} - {0})
 
     @property
     def picker_path(self) -> Path:
@@ -243,6 +248,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     model_cache = _model_cache(reader, Path(data_dir))
     ray = read_ray(reader, tuple(pool.shape for pool in pools), Path(data_dir))
     relay = read_relay(reader)
+    autoscale = read_autoscale(reader)
+    agent_port = reader.port("agent_port") if "agent_port" in reader.values else 0
     if identity is None or gateway is None:
         return None
     return PlaneSettings(
@@ -263,6 +270,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         model_cache=model_cache,
         device_locks_dir=Path(locks_dir),
         prefix_disk_dir=Path(prefixes_dir),
+        autoscale=autoscale,
+        agent_port=agent_port,
     )
 
 

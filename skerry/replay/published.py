@@ -58,6 +58,25 @@ class _Means:
         return sum(values) / len(values)
 
 
+class _Sustained:
+    """Changes a number once more, or less, was wanted for long enough without a break."""
+
+    def __init__(self, up_seconds: float, down_seconds: float) -> None:
+        self._up, self._down = up_seconds, down_seconds
+        self._way = 0
+        self._since = 0.0
+
+    def next(self, now: float, current: int, wanted: int) -> int:
+        way = (wanted > current) - (wanted < current)
+        if way != self._way:
+            self._way, self._since = way, now
+        delay = self._up if way > 0 else self._down
+        if way and now - self._since >= delay:
+            self._way = 0
+            return wanted
+        return current
+
+
 class KnativeKpa:
     """Knative's KPA: 60 s stable, 6 s panic, which only goes up; half goes at once at most."""
 
@@ -134,8 +153,7 @@ class RayServe:
         """Take `target_ongoing_requests`."""
         self._per_replica = per_replica
         self._means = _Means(self.look_back_seconds)
-        self._way = 0
-        self._since = 0.0
+        self._sustained = _Sustained(self.up_seconds, self.down_seconds)
 
     def target(self, now: float, seen: RegionSeen) -> int:
         """Return the number, changed once it was wanted for long enough."""
@@ -143,14 +161,7 @@ class RayServe:
         current = seen.counts.running
         mean = self._means.mean(now, self.look_back_seconds)
         wanted = max(1, math.ceil(mean / self._per_replica - TOLERANCE))
-        way = (wanted > current) - (wanted < current)
-        if way != self._way:
-            self._way, self._since = way, now
-        delay = self.up_seconds if way > 0 else self.down_seconds
-        if way and now - self._since >= delay:
-            self._way = 0
-            return wanted
-        return current
+        return self._sustained.next(now, current, wanted)
 
 
 class SkyServe:
@@ -162,8 +173,7 @@ class SkyServe:
         """Take `target_qps_per_replica`."""
         self._rate = requests_per_second
         self._totals: deque[tuple[float, float]] = deque()
-        self._way = 0
-        self._since = 0.0
+        self._sustained = _Sustained(self.up_seconds, self.down_seconds)
 
     def target(self, now: float, seen: RegionSeen) -> int:
         """Return the number, changed once it was wanted for long enough."""
@@ -173,14 +183,7 @@ class SkyServe:
         come = seen.reading.requests_total - self._totals[0][1]
         current = seen.counts.running
         wanted = max(1, math.ceil(come / self.window_seconds / self._rate - TOLERANCE))
-        way = (wanted > current) - (wanted < current)
-        if way != self._way:
-            self._way, self._since = way, now
-        delay = self.up_seconds if way > 0 else self.down_seconds
-        if way and now - self._since >= delay:
-            self._way = 0
-            return wanted
-        return current
+        return self._sustained.next(now, current, wanted)
 
 
 class DynamoLike:

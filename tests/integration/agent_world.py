@@ -22,7 +22,7 @@ import grpc
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision
-from skerry.fleet.desired import Assignment, DesiredState
+from skerry.fleet.desired import TAKES_LOADS, Assignment, DesiredState
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.generation import Version
 from skerry.fleet.placement import Envelope
@@ -110,7 +110,11 @@ class LinkServer(plane_service_pb2_grpc.PlaneLinkServiceServicer):
 
         yield messages.ConnectResponse(
             welcome=messages.Welcome(
-                epoch=1, heartbeat_period_ms=200, heartbeat_timeout_ms=2000, control_plane="test"
+                epoch=1,
+                heartbeat_period_ms=200,
+                heartbeat_timeout_ms=2000,
+                control_plane="test",
+                features=[TAKES_LOADS],
             )
         )
         tasks = [asyncio.ensure_future(listen()), asyncio.ensure_future(push())]  # noqa: TID251
@@ -178,6 +182,11 @@ class AgentWorld:
         }
         self.data_dir.mkdir(parents=True)
         self.settings_path = self.data_dir / "settings.json"
+        self.configure()
+
+    def configure(self, **more: Any) -> None:
+        """Write the settings, with more of them; processes read them when they start."""
+        self.settings |= more
         self.settings_path.write_text(json.dumps(self.settings))
 
     def _issue(self, pki: Path, kind: str, name: str, now: datetime) -> Any:

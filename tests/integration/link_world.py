@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from skerry.api.plane.v1.plane_service_pb2 import Desired
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.wire.desired import desired_from_proto
@@ -26,6 +27,10 @@ class Side:
     def report(self) -> PlaneReport:
         """Return a report that never changes."""
         return a_report(self._plane)
+
+    def loads(self) -> LoadReport:
+        """Return nothing: it scales nothing."""
+        return LoadReport()
 
     async def stored(self) -> bytes:
         """Return nothing: it stores nothing."""

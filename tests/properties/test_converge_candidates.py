@@ -15,7 +15,7 @@ from skerry.fleet.observation import ReplicaState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.rollout import RolloutPolicy
 from tests.properties.examples import examples
-from workload_plane.converge.actions import DrainReplica, FenceReplica, StartReplica
+from workload_plane.converge.actions import DrainReplica, FenceReplica, ReviveReplica, StartReplica
 from workload_plane.converge.plan import CANDIDATE_FAILURES_MAX, plan
 from workload_plane.converge.seen import (
     SOUND_SECONDS,
@@ -141,6 +141,10 @@ class Plane:
                         draining_since=self.now,
                         in_flight=0,
                         routable=False,
+                    )
+                case ReviveReplica():
+                    self._set(
+                        action.name, state=ReplicaState.READY, draining_since=None, routable=True
                     )
                 case FenceReplica():
                     self._fence(action.name)

@@ -20,6 +20,7 @@ from workload_plane.converge.actions import (
     DrainReplica,
     FenceReplica,
     ForgetReplica,
+    ReviveReplica,
     StartReplica,
     StopReplica,
 )
@@ -127,6 +128,10 @@ def applied(
             case DrainReplica():
                 seen[action.name] = dataclasses.replace(
                     seen[action.name], state=ReplicaState.DRAINING, draining_since=now
+                )
+            case ReviveReplica():
+                seen[action.name] = dataclasses.replace(
+                    seen[action.name], state=ReplicaState.READY, draining_since=None
                 )
             case FenceReplica():
                 replica = seen[action.name]

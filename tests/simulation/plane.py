@@ -27,6 +27,7 @@ from workload_plane.converge.actions import (
     DrainReplica,
     FenceReplica,
     ForgetReplica,
+    ReviveReplica,
     StartReplica,
     StopReplica,
 )
@@ -344,6 +345,13 @@ class SimPlane:
                 self._ready_at[name] = now + random.uniform(*START_SECONDS)
                 self._poison[name] = self._poison_of(action)
                 self._pids[name] = self._serial
+            case ReviveReplica():
+                self.replicas[action.name] = replace(
+                    self.replicas[action.name],
+                    state=ReplicaState.READY,
+                    routable=True,
+                    draining_since=None,
+                )
             case DrainReplica():
                 held = self.replicas[action.name]
                 self._free_at[action.name] = now + random.uniform(0.0, IN_FLIGHT_SECONDS)

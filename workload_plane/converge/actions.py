@@ -42,6 +42,18 @@ class DrainReplica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviveReplica:
+    """Put a draining replica back into the gateway's rotation: it has its weights in memory."""
+
+    name: str
+    reason: str
+
+    def describe(self) -> str:
+        """Return the step in a few words."""
+        return f"revive {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopReplica:
     """End a replica that serves nobody (SIGTERM, SIGKILL after the grace) and forget it."""
 
@@ -79,4 +91,4 @@ class ForgetReplica:
         return f"forget {self.name}"
 
 
-Action = StartReplica | DrainReplica | StopReplica | FenceReplica | ForgetReplica
+Action = StartReplica | DrainReplica | ReviveReplica | StopReplica | FenceReplica | ForgetReplica

@@ -22,6 +22,7 @@ from workload_plane.converge.actions import (
     DrainReplica,
     FenceReplica,
     ForgetReplica,
+    ReviveReplica,
     StartReplica,
     StopReplica,
 )
@@ -162,6 +163,8 @@ class Applier:
                     self._begin(tasks, order.name, start)
                 case DrainReplica():
                     await self._runtime.mark(action.name, ReplicaState.DRAINING, action.reason)
+                case ReviveReplica():
+                    await self._runtime.mark(action.name, ReplicaState.READY)
                 case ForgetReplica():
                     await self._runtime.forget(action.name)
                 case StopReplica():

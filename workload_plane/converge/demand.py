@@ -1,7 +1,7 @@
 """What is asked for: the input by which a deployment at zero gets its first replica. PURE.
 
-`plan` calls `woken`. The autoscaler will set targets from the same values; this is the part that
-must not wait for anybody: requests are being held.
+`plan` calls `woken`. The autoscaler counts the same requests every few seconds; this is the part
+that must not wait for it: requests are being held.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,13 +27,17 @@ Demand = Mapping[str, DeploymentDemand] | Unknown
 
 
 def woken(
-    envelopes: Sequence[Envelope], running: Collection[str], demand: Demand
+    envelopes: Sequence[Envelope],
+    running: Collection[str],
+    demand: Demand,
+    idle_seconds_max: float = IDLE_SECONDS_MAX,
 ) -> dict[str, int]:
     """Return the pool that is to run one replica of a deployment whose targets are all zero.
 
     None of them while nobody waits for it or no ceiling allows it; what runs already stays while
-    anybody asks, also if a peer answers. `running` are the pools that have a replica: one of them
-    before another. With demand unknown what runs goes on, for nothing heard is not nothing asked.
+    anybody asks, also if a peer answers, and `idle_seconds_max` longer. `running` are the pools
+    that have a replica: one of them before another. With demand unknown what runs goes on, for
+    nothing heard is not nothing asked.
     """
     allowed = [envelope for envelope in envelopes if envelope.ceiling > 0]
     if not allowed or any(envelope.target for envelope in envelopes):
@@ -42,5 +46,5 @@ def woken(
     if isinstance(demand, Unknown):
         return {pools[0]: 1} if pools[0] in running else {}
     asked = demand.get(allowed[0].deployment, DeploymentDemand())
-    is_kept = pools[0] in running and asked.idle_seconds < IDLE_SECONDS_MAX
+    is_kept = pools[0] in running and asked.idle_seconds < idle_seconds_max
     return {pools[0]: 1} if asked.waiting or is_kept else {}

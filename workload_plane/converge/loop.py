@@ -4,7 +4,7 @@ Wakes when the desired state changes, a process of a replica ends, an action end
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -72,6 +72,7 @@ class LoopParts:
     models: ModelCache | None = None
     local_checks: LocalChecks | None = None
     demand: Callable[[], Demand] = dict
+    wanted: Callable[[], Mapping[tuple[str, str], int]] = dict
     engine_override: EngineName | None = None
 
 
@@ -121,7 +122,7 @@ class ConvergeLoop:
         if not isinstance(desired, Unknown):
             named = {assignment.deployment.name for assignment in desired.assignments}
             parts.memory.forget_others(named | {one.record.deployment for one in seen.live})
-        observed = replace(seen.observed, demand=parts.demand())
+        observed = replace(seen.observed, demand=parts.demand(), wanted=parts.wanted())
         if not isinstance(desired, Unknown):
             waits = self._checking(desired) | self._await_models(desired, seen)
             observed = replace(observed, model_waits=waits)

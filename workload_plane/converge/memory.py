@@ -39,6 +39,8 @@ def after_look(
     memory = before
     if state is ReplicaState.DRAINING and memory.draining_since is None:
         memory = replace(memory, draining_since=now)
+    if state is not ReplicaState.DRAINING and memory.draining_since is not None:
+        memory = replace(memory, draining_since=None)  # it was revived
     if healthy is None:
         return memory
     if healthy:

@@ -7,19 +7,22 @@ is empty. What the desired state does not name is kept: absence is never an inst
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from skerry.fleet.autoscaling.factors import factors_of
 from skerry.fleet.deployment import ResourceShape, Revision
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.observation import ReplicaState, Unknown
+from skerry.fleet.placement import Envelope
 from workload_plane.converge.actions import (
     Action,
     DrainReplica,
     FenceReplica,
     ForgetReplica,
+    ReviveReplica,
     StartReplica,
     StopReplica,
 )
 from workload_plane.converge.condition import Condition, classify, why_drained, why_ended
-from workload_plane.converge.demand import woken
+from workload_plane.converge.demand import IDLE_SECONDS_MAX, woken
 from workload_plane.converge.nodes import PoolRoom
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
 
@@ -194,6 +197,7 @@ class _Side:
     ending: int = 0
     beginning: int = 0  # their starts are under way: among those `ending`, for they are busy too
     failed: list[SeenReplica] = field(default_factory=list)
+    revivable: list[SeenReplica] = field(default_factory=list)  # of those draining
     beside: list[SeenReplica] = field(default_factory=list)  # live, of the other grant
     beginning_beside: int = 0
 
@@ -262,12 +266,24 @@ def _grant(
 
 
 def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
-    targets = {envelope.pool: envelope.target for envelope in assignment.envelopes}
     name = assignment.deployment.name
+    envelopes = [_wanted(envelope, observed) for envelope in assignment.envelopes]
+    targets = {envelope.pool: envelope.target for envelope in envelopes}
     running = {replica.pool for replica in observed.replicas if replica.deployment == name}
     if not assignment.tombstone:
-        return targets | woken(assignment.envelopes, running, observed.demand)
+        idle = IDLE_SECONDS_MAX
+        if assignment.scaling is not None:
+            idle = min(idle, factors_of(assignment.deployment.scaling).delay_seconds)
+        return targets | woken(envelopes, running, observed.demand, idle)
     return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
+
+
+def _wanted(envelope: Envelope, observed: Observed) -> Envelope:
+    """Return the envelope with what the plane's own loop wants, inside the bounds as they are."""
+    wanted = observed.wanted.get((envelope.deployment, envelope.pool))
+    if wanted is None:
+        return envelope
+    return replace(envelope, target=min(max(wanted, envelope.floor), envelope.ceiling))
 
 
 def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]]:
@@ -296,6 +312,8 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     # What is being fenced keeps its place: a replacement beside it would be a second one.
     missing = grant.starts - len(kept_new) - side.ending
     wanted = max(0, min(missing, grant.whole + grant.surge - live))
+    revived = side.revivable[:wanted]
+    wanted -= len(revived)
     if wanted and _holds_unknown(turn.observed, grant.pool.name):
         wanted = 0  # what is started could take the accelerators that are held already
         _wait(grant, side, turn, f"which accelerators of {grant.pool.name} are free is not known")
@@ -305,6 +323,9 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     wanted = min(wanted, _allowed_by_backoff(grant, turn, side, kept_new))
     places = _places(grant.shape, wanted, room)
     actions = [_retire(replica, _why_retired(grant, replica, turn)) for replica in retired]
+    actions += [
+        ReviveReplica(name=one.name, reason=f"the target is {grant.target}") for one in revived
+    ]
     if wanted and (reason := _awaited_model(grant, turn)):
         # The places are kept for them; nothing that serves goes before its successor can start.
         turn.waits.append(_model_wait(grant, reason, wanted, places))
@@ -316,7 +337,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
             _wait(grant, side, turn, _why_no_room(grant, side, room))
     replaced = side.failed[: len(places)]
     # While a start has to wait, the failed record stays: it tells people why.
-    waiting = max(0, missing - len(places))
+    waiting = max(0, missing - len(revived) - len(places))
     if grant.is_over:
         waiting = len(side.failed)  # it is what tells that it is over, also the next agent here
         turn.waits.append(_over(grant))
@@ -347,6 +368,8 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
             (side.new if is_new else side.old).append(replica)
         elif replica.state is ReplicaState.DRAINING:
             side.draining += 1
+            if condition is Condition.DRAINING and _may_serve_again(replica, grant, turn):
+                side.revivable.append(replica)
         else:
             side.ending += 1
             side.beginning += replica.begins
@@ -354,9 +377,15 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
     # ones on nodes to be emptied go first.
     side.new.sort(key=_usefulness)
     side.old.sort(key=lambda one: (not one.is_serving, turn.leaves(one), *_usefulness(one)))
+    side.revivable.sort(key=_usefulness)
     side.failed.sort(key=lambda replica: (replica.started_at, replica.name))
     side.beside.sort(key=lambda one: (not one.is_serving, turn.leaves(one), *_usefulness(one)))
     return side
+
+
+def _may_serve_again(replica: SeenReplica, grant: _Grant, turn: _Turn) -> bool:
+    is_new = replica.revision == grant.revision.number and not turn.leaves(replica)
+    return is_new and replica.alive and replica.unhealthy_since is None and not grant.gone
 
 
 def _usefulness(replica: SeenReplica) -> tuple[bool, bool, float, str]:

@@ -109,7 +109,8 @@ class Observed:
     """All replicas and pools of the plane, and what is remembered of failed starts.
 
     `model_waits` says of (deployment, revision) why their base model is not here yet; `demand`
-    is what the picker says is asked for.
+    is what the picker says is asked for; `wanted` is how many replicas the plane's own loop wants,
+    by deployment and pool: others run what their envelope's target says.
     """
 
     replicas: tuple[SeenReplica, ...] = ()
@@ -117,6 +118,7 @@ class Observed:
     backoffs: tuple[StartBackoff, ...] = ()
     model_waits: Mapping[tuple[str, int], str] = field(default_factory=dict)
     demand: Demand = field(default_factory=dict)
+    wanted: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def backoff(self, deployment: str, revision: int) -> StartBackoff:
         """Return what is remembered of a revision's failed starts."""

@@ -146,6 +146,8 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             prompt_tokens="llamacpp:prompt_tokens_total",
             generated_tokens="llamacpp:tokens_predicted_total",
             cached_prompt_tokens="llamacpp:prompt_tokens_cached_total",
+            token_interval_seconds="llamacpp:tokens_predicted_seconds_total",
+            token_intervals="llamacpp:tokens_predicted_total",
         ),
         environment=visible_devices(launch),
         files=((CONFIG_FILE, json.dumps(config, indent=2) + "\n"),),

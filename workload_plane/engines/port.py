@@ -92,6 +92,11 @@ class LoadMetrics:
     generated_tokens: str | None = None
     cached_prompt_tokens: str | None = None  # of the prompt tokens, those the cache already held
     kv_used_ratio: str | None = None  # share of the key-value cache in use, 0 to 1
+    # Sum and count of the time to a request's first token, and of that between two tokens of one.
+    first_token_seconds: str | None = None
+    first_tokens: str | None = None
+    token_interval_seconds: str | None = None
+    token_intervals: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,11 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             queued_requests="trtllm_num_requests_waiting",
             prompt_tokens="trtllm_prompt_tokens_total",
             generated_tokens="trtllm_generation_tokens_total",
+            cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
+            first_token_seconds="trtllm_time_to_first_token_seconds_sum",
+            first_tokens="trtllm_time_to_first_token_seconds_count",
+            token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
+            token_intervals="trtllm_time_per_output_token_seconds_count",
         ),
         files=(
             (CONFIG_FILE, json.dumps(config, indent=2) + "\n"),

@@ -163,6 +163,10 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             generated_tokens="trtllm_generation_tokens_total",
             cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
             kv_used_ratio="trtllm_kv_cache_utilization",
+            first_token_seconds="trtllm_time_to_first_token_seconds_sum",
+            first_tokens="trtllm_time_to_first_token_seconds_count",
+            token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
+            token_intervals="trtllm_time_per_output_token_seconds_count",
         )
         if is_http
         else LoadMetrics(),

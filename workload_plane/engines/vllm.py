@@ -152,6 +152,10 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             generated_tokens="vllm:generation_tokens_total",
             cached_prompt_tokens="vllm:prompt_tokens_cached_total",
             kv_used_ratio="vllm:kv_cache_usage_perc",
+            first_token_seconds="vllm:time_to_first_token_seconds_sum",
+            first_tokens="vllm:time_to_first_token_seconds_count",
+            token_interval_seconds="vllm:inter_token_latency_seconds_sum",
+            token_intervals="vllm:inter_token_latency_seconds_count",
         ),
         environment=visible_devices(launch),
     )

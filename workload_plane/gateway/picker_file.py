@@ -37,6 +37,7 @@ def _deployment(model: ServedModel, peers: dict[str, Peer]) -> dict[str, object]
         "concurrent_requests": model.concurrent_requests,
         "queue_requests_max": model.routing.queue_requests_max,
         "hold_seconds": hold_seconds(model),
+        "ttft_seconds": model.ttft_objective_seconds,
         "replicas": [
             {
                 "name": replica.name,

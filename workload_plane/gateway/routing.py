@@ -199,6 +199,7 @@ def _model(
         served_name=revision.base_model.served_name,
         deployment=deployment.name,
         ttft_bound_seconds=bound,
+        ttft_objective_seconds=revision.objective.ttft_seconds,
         total_deadline_seconds=max(DEADLINE_SECONDS_MIN, bound + answer),
         replicas=tuple(
             LocalReplica(

@@ -114,7 +114,8 @@ class ServedModel:
     are further values of `model` that its engine takes; `lacks` names the paths below /v1/ that
     its engine has not; `serves_trtllm`: its replicas have `trtllm.TrtllmService` and nothing else.
     `listed`: a replica here or at a peer serves it, or this plane may start one. `priority` 0 is
-    the most urgent; `concurrent_requests` of one replica's engine, 0 for not known. `outside_of`:
+    the most urgent; `concurrent_requests` of one replica's engine, 0 for not known;
+    `ttft_objective_seconds` what users are promised, 0 for nothing. `outside_of`:
     the residency zones that its requests are kept to, where this plane lies in none of them; they
     are refused here, and its replicas only end what they have.
     """
@@ -133,6 +134,7 @@ class ServedModel:
     routing: Routing = field(default_factory=Routing)
     priority: int = 1
     concurrent_requests: int = 0
+    ttft_objective_seconds: float = 0.0
     outside_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

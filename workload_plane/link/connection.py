@@ -11,7 +11,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
-from skerry.fleet.desired import DesiredState
+from skerry.fleet.autoscaling.told import LoadReport
+from skerry.fleet.desired import TAKES_LOADS, DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -19,6 +20,7 @@ from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.rpc import TlsFiles, from_rpc_error
 from skerry.plumbing.tasks import first_of
 from skerry.wire.observations import report_to_proto
+from skerry.wire.scaling import loads_to_proto
 from skerry.wire.supply import version_to_proto
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.offers import Offers, from_deposed
@@ -47,6 +49,8 @@ REPORT_SECONDS_MIN = 0.2
 LOOK_SECONDS = 5.0
 # The stream loses nothing, so the same report is said again only for what we did not think of.
 REPORT_SECONDS_MAX = 60.0
+# The plane counts every few seconds; a count is told within this.
+LOADS_LOOK_SECONDS = 1.0
 JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
@@ -60,6 +64,10 @@ class PlaneSide(Protocol):
 
     def report(self) -> PlaneReport:
         """Return the plane's report as of now."""
+        ...
+
+    def loads(self) -> LoadReport:
+        """Return what came in, as last counted: the same object until it was counted again."""
         ...
 
     async def stored(self) -> bytes:
@@ -123,6 +131,7 @@ class Connection:
         self._offer_came = asyncio.Event()
         self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
+        self._takes_loads = False
         self._reported: messages.Observed | None = None
         self._reported_at = 0.0
         self.state = advance(SessionState.IDLE, SessionEvent.DIALLED)
@@ -144,6 +153,7 @@ class Connection:
             self._beat(),
             self._report_changes(),
             self._look_for_ever(),
+            self._tell_loads_for_ever(),
             self._answer_offers(),
             self._tell_held_for_ever(),
             self._watch(),
@@ -183,6 +193,7 @@ class Connection:
         self.state = advance(self.state, SessionEvent.WELCOMED)
         self._terms = terms_of(welcome.heartbeat_period_ms, welcome.heartbeat_timeout_ms)
         self.control_plane = welcome.control_plane
+        self._takes_loads = TAKES_LOADS in welcome.features
         self.epoch = welcome.epoch
         self._welcome_came.set()
         _log.info("link.up", control_plane=welcome.control_plane, epoch=welcome.epoch)
@@ -229,6 +240,17 @@ class Connection:
         request = messages.ConnectRequest(observed=observed)
         request.observed.told_seconds = now  # not in what is compared
         await self._send(request)
+
+    async def _tell_loads_for_ever(self) -> None:
+        """Tell each count once, to a control plane that takes it: twice would be no growth."""
+        await self._welcome_came.wait()
+        told: LoadReport | None = None
+        while self._takes_loads:
+            counted = self._side.loads()
+            if counted is not told and counted.loads:
+                await self._send(messages.ConnectRequest(loads=loads_to_proto(counted)))
+            told = counted
+            await self._clock.sleep(LOADS_LOOK_SECONDS)
 
     async def _tell_held_for_ever(self) -> None:
         """Tell all that is held when asked: the control plane's database knows less."""

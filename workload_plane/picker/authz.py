@@ -5,12 +5,14 @@ with 422. Envoy goes on by itself when no answer comes within its timeout.
 """
 
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 from skerry.fleet.routing import RoutingPolicy
 from skerry.plumbing.clock import Clock
 from workload_plane.gateway.avoiding import read_avoided
 from workload_plane.picker import body
+from workload_plane.picker.counts import Counters, render_counters
 from workload_plane.picker.facts import Choice, Facts
 from workload_plane.picker.http_server import Exchange, response
 from workload_plane.picker.picker import Picker
@@ -18,6 +20,7 @@ from workload_plane.picker.quarantine import REFUSED_SECONDS, fingerprint_of
 from workload_plane.picker.wire import (
     AVOID_HEADER,
     BODY_BYTES_HEADER,
+    COUNTERS_PATH,
     DEPLOYMENT_HEADER,
     ENDPOINT_HEADER,
     FORWARDED_PREFIX,
@@ -52,6 +55,7 @@ _REFUSED = response(
 _PICK = PICK_PREFIX.encode()
 _FORWARDED = FORWARDED_PREFIX.encode()
 _LOAD = LOAD_PATH.encode()
+_COUNTERS = COUNTERS_PATH.encode()
 _HEALTH = HEALTH_PATH.encode()
 _GENERATE = GENERATE_PATH.encode()
 _DEPLOYMENT = DEPLOYMENT_HEADER.encode()
@@ -82,8 +86,19 @@ class Rooms(NamedTuple):
 class Authz:
     """Answers Envoy's questions, and peers that ask how busy this plane is."""
 
-    def __init__(self, picker: Picker, clock: Clock, rooms: Rooms, plane: str) -> None:
-        """Ask `picker` of `plane`; held requests go to the waiting room's `rooms`."""
+    def __init__(
+        self,
+        picker: Picker,
+        clock: Clock,
+        rooms: Rooms,
+        plane: str,
+        waiting_for: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        """Ask `picker` of `plane`; held requests go to the waiting room's `rooms`.
+
+        `waiting_for` says how many of a deployment wait there.
+        """
+        self._waiting_for = waiting_for
         self._plane = plane
         self._picker = picker
         self._rooms = rooms
@@ -98,6 +113,8 @@ class Authz:
             exchange.answer(self._pick(exchange, forwarded=True))
         elif path == _LOAD:
             exchange.answer(self._load())
+        elif path == _COUNTERS:
+            exchange.answer(self._counters())
         elif path == _HEALTH:
             exchange.answer(_LEFT)
         else:
@@ -125,6 +142,18 @@ class Authz:
         loads = self._picker.loads(self._now())
         text = json.dumps({name: load._asdict() for name, load in loads.items()})
         return response(b"200 OK", text.encode(), (b"content-type", b"application/json"))
+
+    def _counters(self) -> bytes:
+        now = self._now()
+        counters = Counters(
+            run=self._picker.run,
+            deployments={
+                name: one.counters(self._waiting_for(name), now)
+                for name, one in self._picker.deployments.items()
+            },
+        )
+        kind = (b"content-type", b"application/json")
+        return response(b"200 OK", render_counters(counters), kind)
 
 
 def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarded: bool) -> Facts:

@@ -1,8 +1,10 @@
 """One deployment as the picker sees it: its replicas, its peers, its prefix tree. PURE."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
 from workload_plane.picker.facts import DeploymentTold, Facts, PeerLoad, ReplicaTold
 from workload_plane.picker.hosts import SUSPECT_SECONDS, Peer, Replica, saturation
 from workload_plane.picker.pending import Pace
@@ -26,8 +28,10 @@ class Deployment:
         "_is_seen",
         "_usable",
         "_usable_peers",
+        "answers",
         "asked_at",
         "cached_tokens",
+        "forwarded",
         "pace",
         "peers",
         "picked",
@@ -35,6 +39,7 @@ class Deployment:
         "replicas",
         "told",
         "tree",
+        "users",
     )
 
     def __init__(self, told: DeploymentTold) -> None:
@@ -48,6 +53,7 @@ class Deployment:
         self.picked = 0
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
+        self.users, self.forwarded, self.answers = Arrivals(), Arrivals(), Answers()
         self._is_seen = False
         self._usable: list[Replica] | None = None
         self._usable_peers: tuple[Peer, ...] = ()
@@ -180,6 +186,22 @@ class Deployment:
         self.picked += 1
         self.prompt_tokens += tokens
         self.cached_tokens += cached
+
+    def arrivals(self, *, forwarded: bool) -> Arrivals:
+        """Return what counts requests of users, or those that peers sent on."""
+        return self.forwarded if forwarded else self.users
+
+    def counters(self, waiting: int, now: float) -> DeploymentCounters:
+        """Return what was counted, with how much waits in the room."""
+        hosts = self.replicas.values()
+        return DeploymentCounters(
+            users=replace(self.users),
+            forwarded=replace(self.forwarded),
+            answers=replace(self.answers),
+            here=sum(host.in_flight for host in hosts),
+            waiting=waiting,
+            pending_tokens=sum(host.pending.tokens(now) for host in hosts),
+        )
 
     def _new_replica(self, told: ReplicaTold) -> Replica:
         taken = {host.index for host in self.replicas.values()}

@@ -92,7 +92,8 @@ class DeploymentTold(NamedTuple):
     """One deployment as picker.json tells it.
 
     `concurrent_requests` is what one engine was started to work on at once, 0 for not known;
-    `hold_seconds` how long the waiting room may keep a request, 0 for never.
+    `hold_seconds` how long the waiting room may keep a request, 0 for never; `ttft_seconds` what
+    users are promised for the first token of a short prompt, 0 where nobody told.
     """
 
     name: str
@@ -103,6 +104,7 @@ class DeploymentTold(NamedTuple):
     concurrent_requests: int = 0
     queue_requests_max: int = 0
     hold_seconds: float = 0.0
+    ttft_seconds: float = 0.0
 
 
 class PeerLoad(NamedTuple):

@@ -24,6 +24,9 @@ TICKETS_MAX = 100_000
 _HOST_FAULTS = ("UF", "UC", "UR", "LR")
 _REFUSED = (429, 503)
 _GRPC_EXHAUSTED = 8
+# A first token may take the objective's time, and this for each token of its prompt: as
+# `skerry simulate` judges.
+TTFT_SECONDS_PER_TOKEN = 0.00025
 
 
 class _Ticket:
@@ -32,11 +35,13 @@ class _Ticket:
     __slots__ = (
         "deployment",
         "fingerprint",
+        "forwarded",
         "host",
         "is_grpc",
         "lost",
         "may_wait",
         "picked_at",
+        "tokens",
         "told_at",
         "was_held",
         "work",
@@ -49,6 +54,8 @@ class _Ticket:
         self.host = host
         self.is_grpc = facts.is_grpc
         self.fingerprint = facts.fingerprint
+        self.forwarded = facts.forwarded
+        self.tokens = facts.tokens
         self.lost: tuple[str, ...] = ()  # addresses of hosts that it was moved from
         self.picked_at = self.told_at = now
         self.work = 0.0
@@ -62,7 +69,7 @@ class Picker:
         """Begin with no deployments; numbers from `first_ticket` on tell runs apart."""
         self._deployments: dict[str, Deployment] = {}
         self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
-        self._next = first_ticket
+        self._next = self.run = first_ticket
         self.totals = Totals()
         self.quarantine = Quarantine()
 
@@ -89,6 +96,9 @@ class Picker:
             self.totals.left_to_gateway += 1
             return None
         deployment.asked_at = now
+        came = deployment.arrivals(forwarded=facts.forwarded)
+        came.requests += 1
+        came.prompt_tokens += facts.tokens  # of a replica's cache `_to_replica` knows
         hosts = deployment.usable(now)
         peers = () if facts.forwarded else deployment.usable_peers()
         if facts.avoided:
@@ -136,6 +146,8 @@ class Picker:
         self._judge(ticket, entry, now)
         if isinstance(host, Replica):
             self._learn(ticket, host, entry, now)
+        if not isinstance(host, Peer):
+            _count_answer(ticket, entry)
         self._close(entry.ticket)
 
     def look(self, seen: Mapping[str, Mapping[str, Seen]] | None, now: float) -> None:
@@ -227,6 +239,7 @@ class Picker:
         host.picked = number
         deployment.tree.learn(host.index, facts.blocks)
         deployment.note_picked(facts.tokens, cached)
+        deployment.arrivals(forwarded=facts.forwarded).prompt_tokens -= min(cached, facts.tokens)
         # With nobody else to ask, who loses the only replica waits for the next.
         ticket.may_wait = not others and deployment.may_hold and not facts.forwarded
         addresses = (host.address(facts.is_grpc), *others)
@@ -262,6 +275,9 @@ class Picker:
         may_hold = deployment.may_hold and not facts.forwarded
         # In this order the first is full only where all are.
         if nearest and not (may_hold and deployment.is_full_there(nearest[0])):
+            came = deployment.arrivals(forwarded=facts.forwarded)
+            came.away_requests += 1
+            came.away_prompt_tokens += facts.tokens
             return self._to_peer(
                 deployment, nearest[0], facts, tuple(p.address for p in nearest[1:2]), now
             )
@@ -276,6 +292,7 @@ class Picker:
         ticket = _Ticket(deployment, host, facts, now)
         self._tickets[self._next] = ticket
         self._next += 1
+        deployment.arrivals(forwarded=facts.forwarded).open += 1
         if host is not None:
             host.open += 1
         return ticket
@@ -302,7 +319,9 @@ class Picker:
             host.pending.remove(number)
 
     def _close(self, number: int) -> None:
-        self._leave(number, self._tickets.pop(number))
+        ticket = self._tickets.pop(number)
+        ticket.deployment.arrivals(forwarded=ticket.forwarded).open -= 1
+        self._leave(number, ticket)
 
     def _note_attempt(self, ticket: _Ticket, entry: Entry) -> None:
         """Take in that a host's connection ended under an attempt, which may be tried again."""
@@ -333,8 +352,32 @@ class Picker:
             host.refused(now)
         first = entry.first_byte_ms
         # An answer that came whole says nothing of when its prompt had been read.
-        if first is not None and entry.status == 200 and entry.duration_ms > first * 1.25 + 20:
+        if first is not None and entry.status == 200 and _is_streamed(entry, first):
             ticket.deployment.pace.learn(ticket.work, first / 1000.0)
+
+
+def _count_answer(ticket: _Ticket, entry: Entry) -> None:
+    """Count what a replica here answered, or nobody did, and hold it against the objective.
+
+    Of an answer that came whole nobody knows when its first token was there.
+    """
+    told, answers = ticket.deployment.told, ticket.deployment.answers
+    if entry.status == 0 or (entry.status < 500 and entry.status not in (200, 429)):
+        return  # whoever asked went away, or asked for what is not there
+    if entry.status != 200:
+        answers.judged += 1
+        return
+    answers.finished += 1
+    first = entry.first_byte_ms
+    if first is None or told.ttft_seconds <= 0.0 or not _is_streamed(entry, first):
+        return
+    answers.judged += 1
+    allowed = told.ttft_seconds + TTFT_SECONDS_PER_TOKEN * ticket.tokens
+    answers.good += first / 1000.0 <= allowed
+
+
+def _is_streamed(entry: Entry, first_byte_ms: int) -> bool:
+    return entry.duration_ms > first_byte_ms * 1.25 + 20
 
 
 def _for_retry(order: list[Replica], peers: Iterable[Peer], facts: Facts) -> tuple[str, ...]:

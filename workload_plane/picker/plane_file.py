@@ -84,6 +84,7 @@ def _deployment(values: Mapping[str, Any]) -> DeploymentTold:
         concurrent_requests=int(values["concurrent_requests"]),
         queue_requests_max=int(values["queue_requests_max"]),
         hold_seconds=float(values["hold_seconds"]),
+        ttft_seconds=float(values.get("ttft_seconds", 0.0)),  # an agent of an earlier release
     )
 
 

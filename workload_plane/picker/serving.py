@@ -118,7 +118,7 @@ class PickerProcess:
         seen = SEEN_BYTES_MAX + 1
         rooms = Rooms(bytes(room_socket(directory)), bytes(room_grpc_socket(directory)))
         authz = HttpServer(
-            Authz(self.picker, self._clock, rooms, self._settings.plane),
+            Authz(self.picker, self._clock, rooms, self._settings.plane, self.room.waiting_for),
             body_bytes_max=seen,
             keep_bytes_max=seen,
         )

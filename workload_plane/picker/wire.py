@@ -36,6 +36,8 @@ AGAIN_HEADER = "x-skerry-again"
 PICK_PREFIX = "/pick"
 FORWARDED_PREFIX = "/forwarded"
 LOAD_PATH = "/skerry/load"
+# What the agent asks on the picker's own socket; no route of the gateway leads there.
+COUNTERS_PATH = "/skerry/counters"
 
 # Of a body the picker sees this much: 64k tokens of text. More would cost each question its time
 # and change few choices.

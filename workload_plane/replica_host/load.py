@@ -1,5 +1,7 @@
 """How busy an engine is, read from its Prometheus page. Pure."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 from workload_plane.engines.port import LoadMetrics
@@ -19,6 +21,10 @@ class EngineLoad:
     generated_tokens: int | None = None
     cached_prompt_tokens: int | None = None
     kv_used_ratio: float | None = None
+    first_token_seconds: float | None = None
+    first_tokens: int | None = None
+    token_interval_seconds: float | None = None
+    token_intervals: int | None = None
     answered: bool = True
 
 
@@ -38,18 +44,7 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
     Samples of one name with different labels, such as one for each of an engine's ranks, add up;
     of the ratio their mean is taken, as each tells of a cache of its own.
     """
-    wanted = {
-        name
-        for name in (
-            names.running_requests,
-            names.queued_requests,
-            names.prompt_tokens,
-            names.generated_tokens,
-            names.cached_prompt_tokens,
-            names.kv_used_ratio,
-        )
-        if name is not None
-    }
+    wanted = {name for name in dataclasses.astuple(names) if name is not None}
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for line in page.splitlines():
@@ -71,12 +66,21 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         generated_tokens=_whole(sums, names.generated_tokens),
         cached_prompt_tokens=_whole(sums, names.cached_prompt_tokens),
         kv_used_ratio=_ratio(sums, counts, names.kv_used_ratio),
+        first_token_seconds=_seconds(sums, names.first_token_seconds),
+        first_tokens=_whole(sums, names.first_tokens),
+        token_interval_seconds=_seconds(sums, names.token_interval_seconds),
+        token_intervals=_whole(sums, names.token_intervals),
     )
 
 
 def _whole(sums: dict[str, float], name: str | None) -> int | None:
     value = sums.get(name) if name else None
     return None if value is None or not 0 <= value < 2**63 else int(value)
+
+
+def _seconds(sums: dict[str, float], name: str | None) -> float | None:
+    value = sums.get(name) if name else None
+    return None if value is None or not 0.0 <= value < math.inf else value
 
 
 def _ratio(sums: dict[str, float], counts: dict[str, int], name: str | None) -> float | None:

@@ -29,6 +29,7 @@ from workload_plane.converge.actions import (
     DrainReplica,
     FenceReplica,
     ForgetReplica,
+    ReviveReplica,
     StartReplica,
     StopReplica,
 )
@@ -230,6 +231,10 @@ class World:
                         state=ReplicaState.DRAINING,
                         draining_since=self.seconds,
                         in_flight=0,
+                    )
+                case ReviveReplica():
+                    plane.replicas[action.name] = replace(
+                        plane.replicas[action.name], state=ReplicaState.READY, draining_since=None
                     )
                 case FenceReplica():
                     seen = plane.replicas[action.name]

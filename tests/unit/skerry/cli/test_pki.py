@@ -16,6 +16,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.cli.supervisor.layout import DataDirectory, Layout, extend_layout
 from skerry.cli.supervisor.pki import FleetPki, ensure_pki, is_renewal_due
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing.clock import SystemClock
@@ -108,6 +109,9 @@ class _Side:
 
     def report(self) -> PlaneReport:
         return a_report("aws-us-east-1")
+
+    def loads(self) -> LoadReport:
+        return LoadReport()
 
     async def stored(self) -> bytes:
         return b""

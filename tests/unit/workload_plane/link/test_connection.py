@@ -9,7 +9,9 @@ import grpc
 import pytest
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
-from skerry.fleet.desired import DesiredState
+from skerry.fleet.autoscaling.load import LoadReading
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
+from skerry.fleet.desired import TAKES_LOADS, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity
@@ -62,6 +64,7 @@ class Side:
         self.offers = 0
         self.held = 0
         self.payload = b""
+        self.counted = LoadReport()
 
     def report(self) -> PlaneReport:
         return PlaneReport(
@@ -70,6 +73,9 @@ class Side:
             pools=(),
             gateway=GatewayAddresses(http="", grpc="", peer=""),
         )
+
+    def loads(self) -> LoadReport:
+        return self.counted
 
     async def stored(self) -> bytes:
         return self.payload
@@ -93,8 +99,10 @@ class World:
         except Unavailable as error:
             self.error = error
 
-    async def welcome(self) -> None:
-        welcome = messages.Welcome(heartbeat_period_ms=1000, heartbeat_timeout_ms=3000)
+    async def welcome(self, *features: str) -> None:
+        welcome = messages.Welcome(
+            heartbeat_period_ms=1000, heartbeat_timeout_ms=3000, features=features
+        )
         self.stream.answers.put_nowait(messages.ConnectResponse(welcome=welcome))
         await self.clock.run_for(0.01)
 
@@ -278,3 +286,32 @@ async def test_a_push_that_comes_again_or_late_takes_the_plane_nowhere(world: Wo
     await world.push()
     await world.push()
     assert [ack.version.generation for ack in world.stream.said("ack")] == [1, 1]
+
+
+def counted(requests: float) -> LoadReport:
+    reading = LoadReading(
+        at=1.0,
+        requests_total=requests,
+        prompt_tokens_total=0.0,
+        finished_total=0.0,
+        output_tokens_total=0.0,
+        in_flight=0.0,
+    )
+    return LoadReport(loads=(DeploymentLoad(deployment="demo", reading=reading),))
+
+
+async def test_each_count_is_told_once_to_a_control_plane_that_takes_it(world: World) -> None:
+    world.side.counted = counted(1.0)
+    await world.welcome(TAKES_LOADS)
+    await world.clock.run_for(10)
+    world.side.counted = counted(1.0)  # counted again: nothing more had come
+    await world.clock.run_for(10)
+    told = world.stream.said("loads")
+    assert [one.loads[0].reading.requests_total for one in told] == [1.0, 1.0]
+
+
+async def test_a_control_plane_of_an_earlier_release_is_told_no_counts(world: World) -> None:
+    world.side.counted = counted(1.0)
+    await world.welcome()
+    await world.clock.run_for(10)
+    assert world.stream.said("loads") == []

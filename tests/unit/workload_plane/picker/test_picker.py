@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from skerry.fleet.routing import RoutingPolicy
+from skerry.plumbing.errors import Corrupt
+from workload_plane.picker.counts import Answers, Counters, parse_counters, render_counters
 from workload_plane.picker.deployments import Seen
 from workload_plane.picker.facts import (
     Choice,
@@ -451,3 +453,52 @@ def test_a_stream_that_waits_for_a_full_replica_leaves_for_one_it_was_not_lost_w
     assert choice.addresses == ()
     held = pick(picker, REQUEST._replace(avoided=(("", "a"),)))
     assert (held.held, held.addresses) == (True, ("b:1",))
+
+
+def test_requests_of_users_and_of_peers_are_counted_apart_and_each_once() -> None:
+    picker = a_picker("a", ttft_seconds=1.0)
+    mine = pick(picker, REQUEST)
+    ends(picker, mine, first_byte_ms=400, duration_ms=4_000)
+    pick(picker, Facts("d", tokens=100.0, forwarded=True))
+    pick(picker, REQUEST)
+    counters = picker.deployments["d"].counters(3, NOW)
+    # The second of the same prompts is in the replica's cache already.
+    assert (counters.users.requests, counters.users.prompt_tokens) == (2, 20 * 512.0)
+    assert (counters.forwarded.requests, counters.forwarded.prompt_tokens) == (1, 100.0)
+    assert (counters.users.open, counters.forwarded.open) == (1, 1)
+    assert (counters.here, counters.waiting) == (2, 3)
+    assert counters.answers == Answers(finished=1, judged=1, good=1)
+
+
+def test_answers_are_judged_by_their_first_byte_and_failures_are_misses() -> None:
+    picker = a_picker("a", ttft_seconds=1.0)
+    prompt = Facts("d", tokens=4_000.0)  # a second more for its length
+    for first, duration in ((1_900, 9_000), (2_100, 9_000), (500, 510)):
+        ends(picker, pick(picker, prompt), first_byte_ms=first, duration_ms=duration)
+    ends(picker, pick(picker), status=503, first_byte_ms=None)
+    ends(picker, pick(picker), status=400, first_byte_ms=5, duration_ms=6)
+    ends(picker, pick(picker), status=0, first_byte_ms=None)  # whoever asked went away
+    answers = picker.deployments["d"].answers
+    assert (answers.finished, answers.judged, answers.good) == (3, 3, 1)
+
+
+def test_what_a_peer_answered_is_the_peers_to_judge() -> None:
+    picker = a_picker(peers=1, ttft_seconds=1.0)
+    picker.peer_loads("p1", {"d": PeerLoad(0, 1)})
+    ends(picker, pick(picker, PLAIN), first_byte_ms=400, duration_ms=4_000)
+    assert picker.deployments["d"].answers == Answers()
+
+
+def test_counters_come_through_the_socket_as_they_are() -> None:
+    picker = a_picker("a")
+    pick(picker, REQUEST)
+    told = Counters(run=7, deployments={"d": picker.deployments["d"].counters(1, NOW)})
+    assert parse_counters(render_counters(told)) == told
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "run": 1, "deployments": {"d": {}}}']
+)
+def test_anything_else_is_no_answer_of_a_picker(data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        parse_counters(data)

@@ -1,0 +1,180 @@
+"""The loop asks, decides, tells and wakes; nobody to ask takes nothing away."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from skerry.fleet.autoscaling.told import LoadReport
+from skerry.fleet.desired import Assignment, DesiredState
+from skerry.fleet.generation import Version
+from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
+from tests.fakes.clock import FakeClock
+from tests.unit.workload_plane.autoscale.test_scaler import an_assignment, envelope, records
+from workload_plane.autoscale.loop import AutoscaleLoop, AutoscaleParts
+from workload_plane.autoscale_settings import PERIOD_SECONDS
+from workload_plane.converge.seen import SeenPool
+from workload_plane.picker.counts import Answers, Arrivals, Counters, DeploymentCounters
+from workload_plane.replica_host.load import EngineLoad
+from workload_plane.replicas.port import LiveReplica
+from workload_plane.replicas.records import ReplicaRecord
+
+POOLS = (SeenPool(name="cpu", accelerator="cpu", accelerators=16),)
+
+
+class Gateway:
+    """A picker with so many requests at the replicas; it may be silent."""
+
+    def __init__(self) -> None:
+        self.here = 0
+        self.is_silent = False
+        self.asked = 0
+
+    async def ask(self) -> Counters | None:
+        self.asked += 1
+        if self.is_silent:
+            return None
+        counters = DeploymentCounters(
+            users=Arrivals(open=self.here),
+            forwarded=Arrivals(),
+            answers=Answers(),
+            here=self.here,
+        )
+        return Counters(run=1, deployments={"demo": counters})
+
+
+class Hosts:
+    """Replica hosts whose engines tell nothing but that they are there."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def ask(self, records: Sequence[ReplicaRecord]) -> Mapping[str, EngineLoad | None]:
+        self.asked = [one.name for one in records]
+        return {one.name: EngineLoad(running_requests=0) for one in records}
+
+
+class World:
+    def __init__(self, *assignments: Assignment) -> None:
+        self.clock = FakeClock()
+        self.gateway, self.hosts = Gateway(), Hosts()
+        self.desired: DesiredState | Unknown = DesiredState(
+            plane="here", version=Version(epoch=1, generation=1), assignments=assignments
+        )
+        self.live: Sequence[LiveReplica] | None = tuple(
+            LiveReplica(record=record, alive=True) for record in records(1)
+        )
+        self.heard = False
+        self.wake, self.changed = asyncio.Event(), asyncio.Event()
+        parts = AutoscaleParts(
+            desired=lambda: self.desired,
+            replicas=lambda: self.live,
+            pools=lambda: POOLS,
+            is_heard=lambda: self.heard,
+            picker=self.gateway,
+            hosts=self.hosts,
+            clock=self.clock,
+        )
+        self.loop = AutoscaleLoop(parts, self.wake, self.changed)
+
+    async def turns(self, count: int) -> None:
+        for _ in range(count):
+            self.clock.advance(PERIOD_SECONDS)
+            await self.loop.turn()
+
+
+async def test_load_is_answered_within_two_rounds_and_the_plane_is_woken() -> None:
+    world = World(an_assignment())
+    await world.turns(2)
+    assert world.loop.wanted == {("demo", "cpu"): 1}
+    world.wake.clear()
+    world.gateway.here = 200
+    await world.turns(14)  # by concurrency, a decision a minute
+    assert world.loop.wanted[("demo", "cpu")] > 1
+    assert world.wake.is_set()
+
+
+async def test_nothing_known_changes_nothing() -> None:
+    world = World(an_assignment(envelope(1, 3, 9)))
+    await world.turns(1)
+    wanted, report = world.loop.wanted, world.loop.report
+    assert wanted == {("demo", "cpu"): 3}
+    world.desired = UNKNOWN
+    await world.turns(2)
+    world.live = None
+    await world.turns(2)
+    assert (world.loop.wanted, world.loop.report) == (wanted, report)
+
+
+async def test_a_silent_picker_is_told_as_missing_and_holds() -> None:
+    world = World(an_assignment(envelope(1, 3, 9)))
+    await world.turns(3)
+    world.gateway.is_silent = True
+    await world.turns(100)
+    (load,) = world.loop.report.loads
+    assert load.reading is None
+    assert load.decision is not None
+    assert (load.decision.because, load.decision.target) == ("signal_missing", 3)
+
+
+async def test_what_has_nothing_to_scale_is_left_to_its_envelope() -> None:
+    fixed = replace(an_assignment(), scaling=None)
+    world = World(fixed)
+    await world.turns(2)
+    assert (world.loop.wanted, world.loop.report) == ({}, LoadReport())
+    assert world.gateway.asked == 0
+
+
+async def test_a_deployment_that_goes_is_forgotten() -> None:
+    world = World(an_assignment())
+    await world.turns(2)
+    assert isinstance(world.desired, DesiredState)
+    world.desired = replace(world.desired, assignments=(replace(an_assignment(), tombstone=True),))
+    await world.turns(1)
+    assert world.loop.wanted == {}
+    assert world.loop.describe() == {}
+
+
+async def test_users_of_a_plane_that_runs_nothing_are_counted_for_the_fleet() -> None:
+    away = replace(an_assignment(), envelopes=(), scaling=None)
+    world = World(away)
+    world.live = ()
+    world.gateway.here = 7
+    await world.turns(2)
+    (load,) = world.loop.report.loads
+    assert load.reading is not None
+    assert load.reading.in_flight == 7.0
+    assert load.decision is None
+    assert world.loop.wanted == {}
+
+
+async def test_only_replicas_that_serve_are_asked() -> None:
+    world = World(an_assignment())
+    there = (*records(1), *records(1, ReplicaState.STARTING), *records(1, ReplicaState.DRAINING))
+    world.live = tuple(LiveReplica(record=one, alive=True) for one in there)
+    await world.turns(1)
+    assert world.hosts.asked == ["demo-ready-0"]
+
+
+async def test_the_loop_turns_every_period_and_at_once_when_something_changed() -> None:
+    world = World(an_assignment())
+    task = asyncio.ensure_future(world.loop.run())  # noqa: TID251
+    await world.clock.run_for(PERIOD_SECONDS * 4 + 0.1)
+    assert world.gateway.asked == 5
+    world.changed.set()
+    await world.clock.run_for(0.6)
+    assert world.gateway.asked == 6
+    task.cancel()
+
+
+async def test_a_turn_that_fails_leaves_what_was_decided(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(an_assignment(envelope(1, 3, 9)))
+    task = asyncio.ensure_future(world.loop.run())  # noqa: TID251
+    await world.clock.run_for(0.1)
+    wanted = world.loop.wanted
+    world.gateway.ask = None  # type: ignore[assignment, method-assign]
+    await world.clock.run_for(30.0)
+    assert world.loop.wanted == wanted == {("demo", "cpu"): 3}
+    assert not task.done()
+    task.cancel()

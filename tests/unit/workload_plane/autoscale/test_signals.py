@@ -1,0 +1,182 @@
+"""Counters of a picker and of engines make readings; what nobody counted makes none."""
+
+import pytest
+
+from skerry.fleet.autoscaling.load import LoadReading
+from workload_plane.autoscale.growth import EngineCounters
+from workload_plane.autoscale.signals import Asked, DeploymentSignals, Readings
+from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
+from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad
+
+TPOT = 0.05
+
+
+def asked(
+    requests: int = 0,
+    tokens: float = 0.0,
+    sent: int = 0,
+    finished: int = 0,
+    run: int = 1,
+    **more: float,
+) -> Asked:
+    counters = DeploymentCounters(
+        users=Arrivals(
+            requests=requests,
+            prompt_tokens=tokens,
+            away_requests=int(more.get("away", 0)),
+            away_prompt_tokens=more.get("away_tokens", 0.0),
+            open=int(more.get("open", 0)),
+        ),
+        forwarded=Arrivals(requests=sent),
+        answers=Answers(
+            finished=finished, judged=int(more.get("judged", 0)), good=int(more.get("good", 0))
+        ),
+        here=int(more.get("here", 0)),
+        waiting=int(more.get("waiting", 0)),
+    )
+    return Asked(run=run, counters=counters)
+
+
+def an_engine(
+    prompt: int = 0, cached: int = 0, generated: int = 0, pace: float = 0.01, queued: int = 0
+) -> EngineLoad:
+    return EngineLoad(
+        running_requests=2,
+        queued_requests=queued,
+        prompt_tokens=prompt,
+        cached_prompt_tokens=cached,
+        generated_tokens=generated,
+        first_tokens=generated // 10,
+        token_intervals=generated,
+        token_interval_seconds=generated * pace,
+    )
+
+
+def taken(signals: DeploymentSignals, at: float, told: Asked, *loads: EngineLoad) -> Readings:
+    readings = signals.take(at, told, {f"r{n}": one for n, one in enumerate(loads)}, TPOT)
+    assert readings is not None
+    return readings
+
+
+def test_only_what_grew_since_the_first_look_counts() -> None:
+    signals = DeploymentSignals()
+    first = taken(signals, 0.0, asked(requests=900), an_engine(generated=5_000))
+    assert (first.local.requests_total, first.local.output_tokens_total) == (0.0, 0.0)
+    second = taken(signals, 5.0, asked(requests=910, finished=4), an_engine(generated=5_400))
+    assert second.local.requests_total == 10.0
+    assert (second.local.finished_total, second.local.output_tokens_total) == (4.0, 400.0)
+
+
+def test_what_peers_sent_is_served_here_and_told_to_the_fleet_by_the_peers() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked())
+    readings = taken(signals, 5.0, asked(requests=10, sent=7, here=5, open=3))
+    assert (readings.local.requests_total, readings.fleet.requests_total) == (17.0, 10.0)
+    assert (readings.local.in_flight, readings.fleet.in_flight) == (5.0, 3.0)
+
+
+def test_what_a_peer_answers_for_want_of_a_replica_is_no_need_here() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked())
+    told = asked(requests=10, tokens=900.0, away=8, away_tokens=800.0)
+    readings = taken(signals, 5.0, told)
+    assert (readings.local.requests_total, readings.local.prompt_tokens_total) == (2.0, 100.0)
+    assert readings.fleet.requests_total == 10.0
+
+
+def test_the_room_and_the_engines_queues_wait_and_are_in_flight() -> None:
+    signals = DeploymentSignals()
+    reading = taken(signals, 0.0, asked(waiting=3, here=4), an_engine(queued=2)).local
+    assert (reading.waiting_requests, reading.in_flight) == (5.0, 7.0)
+
+
+def test_prompts_are_as_long_as_engines_counted_and_not_as_their_bodies_looked() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(), an_engine())
+    # Ten requests of 100 tokens by their bodies; the engine read 2,000, 500 of them cached.
+    taken(signals, 5.0, asked(10, 1_000.0, finished=10), an_engine(prompt=2_000, cached=500))
+    before = taken(signals, 10.0, asked(10, 1_000.0, finished=10), an_engine(2_000, 500)).local
+    after = taken(signals, 15.0, asked(20, 2_000.0, finished=10), an_engine(2_000, 500)).local
+    grown = after.prompt_tokens_total - before.prompt_tokens_total
+    assert grown == pytest.approx(1_500.0, rel=0.01)
+
+
+def test_a_policy_that_reads_no_bodies_has_the_engines_mean() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(), an_engine())
+    taken(signals, 5.0, asked(10, finished=10), an_engine(prompt=3_000))
+    reading = taken(signals, 10.0, asked(20, finished=10), an_engine(prompt=3_000)).local
+    assert reading.prompt_tokens_total >= 3_000.0
+
+
+def test_a_picker_that_began_again_counts_from_zero() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(requests=100))
+    reading = taken(signals, 5.0, asked(requests=6, run=2)).local
+    assert reading.requests_total == 6.0
+
+
+def test_an_engine_that_began_again_takes_nothing_away() -> None:
+    counters = EngineCounters()
+    counters.take(0.0, {"r": an_engine(prompt=900, generated=900)})
+    (growth,) = counters.take(5.0, {"r": an_engine(prompt=30, generated=20)}).values()
+    assert (growth.prompt_tokens, growth.generated_tokens) == (30.0, 20.0)
+
+
+def test_a_picker_or_engines_that_say_nothing_make_no_reading() -> None:
+    signals = DeploymentSignals()
+    assert signals.take(0.0, None, {"r0": an_engine()}, TPOT) is None
+    assert signals.take(5.0, asked(), {"r0": None, "r1": None}, TPOT) is None
+    assert signals.take(10.0, asked(), {"r0": None, "r1": an_engine()}, TPOT) is not None
+    assert signals.take(15.0, asked(), {}, TPOT) is not None  # nothing runs: nobody to ask
+
+
+def test_what_came_while_the_picker_was_not_heard_is_counted_once_it_is() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(requests=10))
+    assert signals.take(5.0, None, {}, TPOT) is None
+    assert taken(signals, 10.0, asked(requests=30)).local.requests_total == 20.0
+
+
+def test_answers_of_engines_that_do_not_tell_tokens_have_no_length() -> None:
+    signals = DeploymentSignals()
+    silent = EngineLoad(running_requests=1)
+    taken(signals, 0.0, asked(), silent)
+    reading = taken(signals, 5.0, asked(10, finished=10), silent).local
+    assert reading.finished_total == 0.0
+
+
+def test_answers_whose_tokens_come_too_slowly_are_not_good() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(), an_engine(), an_engine())
+    slow = an_engine(generated=300, pace=2 * TPOT)
+    told = asked(20, judged=20, good=20, finished=20)
+    reading = taken(signals, 5.0, told, slow, an_engine(generated=100)).local
+    assert (reading.judged_total, reading.good_total) == (20.0, 5.0)
+
+
+def test_without_a_picker_engines_say_what_came() -> None:
+    signals = DeploymentSignals()
+    first = signals.take_engines(0.0, {"r": an_engine()}, TPOT)
+    assert first is not None
+    second = signals.take_engines(5.0, {"r": an_engine(900, 0, 100, queued=1)}, TPOT)
+    assert second is not None
+    expected = LoadReading(
+        at=5.0,
+        requests_total=10.0,
+        prompt_tokens_total=900.0,
+        finished_total=10.0,
+        output_tokens_total=100.0,
+        in_flight=3.0,
+        waiting_requests=1.0,
+        waiting_prompt_tokens=90.0,
+        judged_total=10.0,
+        good_total=10.0,
+    )
+    assert second.local == second.fleet == expected
+
+
+def test_without_a_picker_an_engine_that_does_not_tell_makes_no_reading() -> None:
+    signals = DeploymentSignals()
+    assert signals.take_engines(0.0, {"r": UNKNOWN_LOAD}, TPOT) is None
+    assert signals.take_engines(0.0, {"r": None}, TPOT) is None

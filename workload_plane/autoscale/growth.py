@@ -1,0 +1,76 @@
+"""How much the counters of engines and of the picker grew since the last look. PURE.
+
+Counters begin at 0 again with their process; what is seen for the first time has grown by nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workload_plane.replica_host.load import EngineLoad
+
+
+def grown(before: float | None, now: float | None) -> float:
+    """Return by how much a counter grew; one that fell began anew, an unknown one did not grow."""
+    if now is None or before is None:
+        return 0.0
+    return now - before if now >= before else now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineGrowth:
+    """What one replica's engine did between two looks `seconds` apart.
+
+    `prompt_tokens` are without what its cache had. `was_queued`: requests waited at either end, so
+    that times to the first token say nothing of the prompt.
+    """
+
+    seconds: float
+    prompt_tokens: float
+    generated_tokens: float
+    first_tokens: float
+    first_token_seconds: float
+    token_intervals: float
+    token_interval_seconds: float
+    was_queued: bool = False
+
+    @property
+    def interval_seconds(self) -> float | None:
+        """Return the mean time between two tokens of an answer, None where none was told."""
+        if self.token_intervals < 1.0 or self.token_interval_seconds <= 0.0:
+            return None
+        return self.token_interval_seconds / self.token_intervals
+
+
+class EngineCounters:
+    """The last look at each replica of a deployment."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._last: dict[str, tuple[float, EngineLoad]] = {}
+
+    def take(self, at: float, loads: Mapping[str, EngineLoad | None]) -> dict[str, EngineGrowth]:
+        """Return what each that answered did since it answered last; forget those not named."""
+        for name in self._last.keys() - loads.keys():
+            del self._last[name]
+        found: dict[str, EngineGrowth] = {}
+        for name, load in loads.items():
+            if load is None or not load.answered:
+                continue
+            before, self._last[name] = self._last.get(name), (at, load)
+            if before is not None and at > before[0]:
+                found[name] = _growth(at - before[0], before[1], load)
+        return found
+
+
+def _growth(seconds: float, before: EngineLoad, now: EngineLoad) -> EngineGrowth:
+    cached = grown(before.cached_prompt_tokens, now.cached_prompt_tokens)
+    return EngineGrowth(
+        seconds=seconds,
+        prompt_tokens=max(0.0, grown(before.prompt_tokens, now.prompt_tokens) - cached),
+        generated_tokens=grown(before.generated_tokens, now.generated_tokens),
+        first_tokens=grown(before.first_tokens, now.first_tokens),
+        first_token_seconds=grown(before.first_token_seconds, now.first_token_seconds),
+        token_intervals=grown(before.token_intervals, now.token_intervals),
+        token_interval_seconds=grown(before.token_interval_seconds, now.token_interval_seconds),
+        was_queued=bool(before.queued_requests or now.queued_requests),
+    )
