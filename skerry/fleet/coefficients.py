@@ -75,7 +75,7 @@ def fit(profile: Profile) -> Coefficients | None:
         # Whose first token waits least for other requests: prompt, then one iteration.
         ttft = first.ttft_p50_seconds
         rows.append((prompt / ttft, 1.0 / ttft, _batch(first, output) / ttft))
-    prefill, iteration, decode = (min(one, SECONDS_MAX) for one in least_squares(rows))
+    prefill, iteration, decode = (min(one, SECONDS_MAX) for one in _least_squares(rows))
     return Coefficients(
         accelerator=profile.accelerator,
         prefill_seconds_per_token=prefill,
@@ -91,7 +91,7 @@ def _batch(step: ProfileStep, output_tokens: float) -> float:
     return min(max(1.0, decoding), float(step.concurrency))
 
 
-def least_squares(rows: Sequence[Row]) -> Row:
+def _least_squares(rows: Sequence[Row]) -> Row:
     """Return the numbers, none below 0, by which the rows' sums come nearest to 1.
 
     Where several do equally, those with the most zeros: what cannot be told from the tokens is the

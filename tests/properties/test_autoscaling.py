@@ -317,3 +317,25 @@ def test_a_pause_keeps_what_there_is(strategy: Strategy) -> None:
     scaler = LocalScaler(replace(factors(strategy, 0.0), paused=True))
     decisions = run(scaler, [300.0] * 50 + [0.0] * 50, Bounds(floor=1, ceiling=9), 4)
     assert {decision.target for decision in decisions} == {4}
+
+
+@settings(max_examples=examples(30))
+@given(
+    rate=st.floats(0.0, 100.0), running=st.integers(1, 60), part=st.floats(0.05, 0.95), seed=rates
+)
+def test_no_more_than_its_part_of_the_surplus_goes_and_once_a_delay(
+    rate: float, running: int, part: float, seed: float
+) -> None:
+    delay = 150.0
+    scaler = LocalScaler(replace(factors(delay=delay), max_scale_down_rate=part))
+    load = [seed] * 4 + [rate] * 200
+    decisions = run(scaler, load, Bounds(floor=0, ceiling=1_000), running)
+    before, went_at = running, -math.inf
+    for decision in decisions:
+        if decision.target < before:
+            assert decision.at - went_at >= delay
+            assert decision.need is not None
+            surplus = before - min(before, decision.need.replicas)
+            assert before - decision.target <= math.ceil(surplus * part)
+            went_at = decision.at
+        before = decision.target

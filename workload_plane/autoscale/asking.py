@@ -77,7 +77,7 @@ def parse_load(values: object) -> EngineLoad:
         raise ValueError("a load must be a JSON object")
     told = {name: values.get(name) for name in _FIELDS if name != "answered"}
     counts = {name: value if _is_count(value) else None for name, value in told.items()}
-    return EngineLoad(**counts, answered=values.get("answered") is True)  # type: ignore[arg-type]
+    return EngineLoad(**counts, answered=values.get("answered") is True)
 
 
 def _is_count(value: object) -> bool:

@@ -5,20 +5,19 @@ many looks at the engine; without one, nothing is said before there were enough.
 """
 
 import math
-from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass
 
-from skerry.fleet.coefficients import Coefficients, Row, least_squares
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.profile import SECONDS_MAX
+from workload_plane.autoscale.fitting import Row, Sums, fitted
 from workload_plane.autoscale.growth import EngineGrowth
 
-ROWS_MAX = 480  # twenty minutes of two replicas: older ones go
-ROWS_MIN = 24  # of them before anything is said without a profile: two minutes of one replica
-PROFILE_ROWS = 24  # what a profile weighs
+ROWS_KEPT = 480.0  # what looks are remembered for: twenty minutes of one replica
+ROWS_MIN = 24.0  # of them before anything is said without a profile: a minute of one replica
+PROFILE_ROWS = 24.0  # what a profile weighs
 # No engine is so much faster or slower than it was measured; a wrong look must not say so.
 PROFILE_FACTOR_MAX = 4.0
-FIT_SECONDS = 30.0  # a fit takes some milliseconds
 _INTERVALS_MIN = 8.0  # tokens; fewer make no mean
 _FIRST_TOKENS_MIN = 2.0
 _SECONDS_MIN = 1e-6  # of an interval: nobody is faster
@@ -39,22 +38,17 @@ class Learner:
     def __init__(self, accelerator: str) -> None:
         """Begin with nothing seen."""
         self._accelerator = accelerator
-        self._rows: deque[Row] = deque(maxlen=ROWS_MAX)
-        self._fitted_at = -math.inf
-        self._fitted: Coefficients | None = None
-        self._prior: Coefficients | None = None
+        self._sums = Sums()
 
     def learn(self, growth: EngineGrowth) -> None:
         """Take in what a replica did between two looks."""
-        self._rows.extend(rows_of(growth))
+        for row in rows_of(growth):
+            if all(map(math.isfinite, row)):
+                self._sums.add(row, kept=1.0 - 1.0 / ROWS_KEPT)
 
-    def current(self, prior: Coefficients | None, now: float) -> Coefficients | None:
+    def current(self, prior: Coefficients | None) -> Coefficients | None:
         """Return what tokens cost by the profile `prior` and all looks; None where none can say."""
-        stale = not self._fitted_at <= now < self._fitted_at + FIT_SECONDS
-        if stale or prior != self._prior:
-            self._fitted_at, self._prior = now, prior
-            self._fitted = fit_rows(self._accelerator, tuple(self._rows), prior)
-        return self._fitted
+        return fit(self._accelerator, self._sums, prior)
 
 
 class Learners:
@@ -99,17 +93,17 @@ def rows_of(growth: EngineGrowth) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def fit_rows(
-    accelerator: str, rows: tuple[Row, ...], prior: Coefficients | None
-) -> Coefficients | None:
-    """Return the costs that come nearest to all rows and to what the profile says."""
-    if prior is None and len(rows) < ROWS_MIN:
+def fit(accelerator: str, looks: Sums, prior: Coefficients | None) -> Coefficients | None:
+    """Return the costs that come nearest to all looks and to what the profile says."""
+    if prior is None and looks.count < ROWS_MIN:
         return None
-    if prior is not None and not rows:
+    if prior is not None and not looks.count:
         return prior
-    known = _costs(prior)
-    told = [_unit(place, 1.0 / cost) for place, cost in enumerate(known) if cost > 0.0]
-    found = least_squares([*rows, *(told * PROFILE_ROWS)])
+    known, sums = _costs(prior), looks.copy()
+    for place, cost in enumerate(known):
+        if cost > 0.0:
+            sums.add(_unit(place, 1.0 / cost), PROFILE_ROWS)
+    found = fitted(sums)
     if not any(found):
         return prior
     bounded = [

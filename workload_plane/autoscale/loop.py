@@ -132,9 +132,15 @@ class AutoscaleLoop:
         if not counted:
             self.wanted, self.report = {}, LoadReport()
             return
-        # Of one whose record can't be read the number counts all the same; nobody asks it.
-        records = [one.record for one in live]
-        asked = [one.record for one in live if one.known and _is_asked(one.record, counted)]
+        there: dict[str, list[ReplicaRecord]] = {one.deployment.name: [] for one in counted}
+        asked: list[ReplicaRecord] = []
+        for replica in live:
+            if replica.record.deployment not in there:
+                continue
+            # Of one whose record can't be read the number counts all the same; nobody asks it.
+            there[replica.record.deployment].append(replica.record)
+            if replica.known and replica.record.state is ReplicaState.READY:
+                asked.append(replica.record)
         counters, loads = await self._ask(asked)
         moment = Moment(
             now=parts.clock.monotonic(), when=parts.clock.now(), is_heard=parts.is_heard()
@@ -144,9 +150,8 @@ class AutoscaleLoop:
         accelerators = {pool.name: pool.accelerator for pool in parts.pools()}
         for one in counted:
             name = one.deployment.name
-            there = [record for record in records if record.deployment == name]
-            found = {record.name: loads[record.name] for record in there if record.name in loads}
-            seen = _Seen(replicas=there, loads=found, accelerators=accelerators)
+            found = {one.name: loads[one.name] for one in there[name] if one.name in loads}
+            seen = _Seen(replicas=there[name], loads=found, accelerators=accelerators)
             try:
                 shared, told_load = self._scale(one, counters, seen, moment)
             except Exception:
@@ -189,7 +194,7 @@ class AutoscaleLoop:
     ) -> tuple[Mapping[tuple[str, str], int], DeploymentLoad]:
         """Return how many replicas of one deployment each pool is to run, and what is told."""
         readings = self._look(one, counters, seen, moment.now)
-        costs = self._costs(one, seen, moment.now)
+        costs = self._costs(one, seen)
         shared: Mapping[tuple[str, str], int] = {}
         if one.scaling is not None and one.envelopes:
             if serves_trtllm(one.deployment.revision, self._engine_name(one)):
@@ -222,7 +227,7 @@ class AutoscaleLoop:
                 scaled.scaler.observe(readings.local, run)
         return readings
 
-    def _costs(self, one: Assignment, seen: _Seen, now: float) -> dict[str, Coefficients | None]:
+    def _costs(self, one: Assignment, seen: _Seen) -> dict[str, Coefficients | None]:
         """Return what tokens cost on each kind of accelerator here, with what was just seen."""
         name, revision = one.deployment.name, one.deployment.revision
         growth = self._scaled[name].signals.growth
@@ -233,7 +238,7 @@ class AutoscaleLoop:
                 if record.revision == revision.number and record.name in growth:
                     learner.learn(growth[record.name])
             prior = _prior(one, accelerator, self._parts.engine_override)
-            costs[accelerator] = learner.current(prior, now)
+            costs[accelerator] = learner.current(prior)
             instruments.show_costs(name, accelerator, costs[accelerator])
         return costs
 
@@ -291,11 +296,6 @@ class AutoscaleLoop:
             instruments.forget(gone)
         for name in gone:
             del self._scaled[name]
-
-
-def _is_asked(record: ReplicaRecord, counted: Sequence[Assignment]) -> bool:
-    is_ready = record.state is ReplicaState.READY
-    return is_ready and any(one.deployment.name == record.deployment for one in counted)
 
 
 def _is_counted(one: Assignment) -> bool:

@@ -8,7 +8,6 @@ import pytest
 from skerry.fleet.coefficients import Coefficients
 from workload_plane.autoscale.growth import EngineGrowth
 from workload_plane.autoscale.learning import (
-    FIT_SECONDS,
     PROFILE_FACTOR_MAX,
     ROWS_MIN,
     EngineKind,
@@ -61,18 +60,18 @@ def test_the_costs_of_an_engine_come_out_of_its_times() -> None:
     learner = Learner("H100-80G")
     for look in looks(100):
         learner.learn(look)
-    close(learner.current(None, 0.0), TRUTH, 0.02)
+    close(learner.current(None), TRUTH, 0.02)
 
 
 def test_without_a_profile_nothing_is_said_before_there_were_enough_looks() -> None:
     learner = Learner("H100-80G")
-    for look in looks(ROWS_MIN // 2 - 1):  # two rows each
+    for look in looks(int(ROWS_MIN) // 2 - 1):  # two rows each
         learner.learn(look)
-    assert learner.current(None, 0.0) is None
+    assert learner.current(None) is None
 
 
 def test_without_a_look_the_profile_holds_as_it_is() -> None:
-    assert Learner("H100-80G").current(TRUTH, 0.0) == TRUTH
+    assert Learner("H100-80G").current(TRUTH) == TRUTH
 
 
 def test_many_looks_outweigh_a_profile_and_few_do_not() -> None:
@@ -81,8 +80,8 @@ def test_many_looks_outweigh_a_profile_and_few_do_not() -> None:
     few.learn(looks(1)[0])
     for look in looks(200):
         many.learn(look)
-    close(few.current(wrong, 0.0), wrong, 0.25)
-    close(many.current(wrong, 0.0), TRUTH, 0.25)
+    close(few.current(wrong), wrong, 0.25)
+    close(many.current(wrong), TRUTH, 0.25)
 
 
 def test_no_look_takes_a_cost_far_from_its_profile() -> None:
@@ -90,21 +89,29 @@ def test_no_look_takes_a_cost_far_from_its_profile() -> None:
     learner = Learner("H100-80G")
     for _ in range(300):
         learner.learn(absurd)
-    found = learner.current(TRUTH, 0.0)
+    found = learner.current(TRUTH)
     assert found is not None
     assert found.iteration_seconds <= TRUTH.iteration_seconds * PROFILE_FACTOR_MAX
     assert found.prefill_seconds_per_token <= TRUTH.prefill_seconds_per_token * PROFILE_FACTOR_MAX
 
 
-def test_costs_are_fitted_anew_now_and_then_and_with_a_new_profile() -> None:
+def test_an_engine_that_changed_is_learned_anew() -> None:
     learner = Learner("H100-80G")
-    assert learner.current(TRUTH, 0.0) == TRUTH
-    for look in looks(100):
+    for look in looks(500):
+        learner.learn(replace(look, token_interval_seconds=look.token_interval_seconds * 1.5))
+    for look in looks(2_000):
         learner.learn(look)
-    assert learner.current(TRUTH, FIT_SECONDS - 1.0) == TRUTH
-    assert learner.current(TRUTH, FIT_SECONDS) != TRUTH
-    other = replace(TRUTH, iteration_seconds=0.011)
-    assert learner.current(other, FIT_SECONDS) != learner.current(TRUTH, FIT_SECONDS)
+    close(learner.current(None), TRUTH, 0.05)
+
+
+def test_costs_that_one_batch_cannot_tell_apart_are_the_iterations() -> None:
+    learner = Learner("H100-80G")
+    for _ in range(50):
+        learner.learn(replace(a_look(10.0, 0.0), first_tokens=0.0))
+    found = learner.current(None)
+    assert found is not None
+    assert (found.prefill_seconds_per_token, found.decode_seconds_per_token) == (0.0, 0.0)
+    assert found.iteration_seconds == pytest.approx(0.012)
 
 
 def test_an_idle_engine_and_one_that_does_not_tell_say_nothing() -> None:

@@ -206,3 +206,19 @@ def test_an_engine_that_says_nothing_may_be_busy(
     load: EngineLoad, names: LoadMetrics, busy: bool
 ) -> None:
     assert may_be_busy(load, names) is busy
+
+
+def test_times_of_tokens_are_sums_and_counts_of_the_engines_histograms() -> None:
+    names = LoadMetrics(
+        first_token_seconds="e:ttft_sum",
+        first_tokens="e:ttft_count",
+        token_interval_seconds="e:itl_sum",
+        token_intervals="e:itl_count",
+    )
+    page = (
+        'e:ttft_bucket{le="1"} 3\ne:ttft_sum{m="a b"} 1.5\ne:ttft_count{m="a b"} 3\n'
+        "e:itl_sum NaN\ne:itl_count 90\n"
+    )
+    load = parse_load(page, names)
+    assert (load.first_token_seconds, load.first_tokens) == (1.5, 3)
+    assert (load.token_interval_seconds, load.token_intervals) == (None, 90)

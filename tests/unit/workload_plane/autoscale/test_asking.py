@@ -1,0 +1,38 @@
+"""What does not answer, or not as it should, is unknown."""
+
+from pathlib import Path
+
+import pytest
+
+from workload_plane.autoscale.asking import PickerAsked, parse_load
+from workload_plane.replica_host.load import EngineLoad
+
+
+def test_a_host_tells_its_engines_load() -> None:
+    told = {
+        "state": "ready",
+        "grpc_requests": 0,
+        "running_requests": 3,
+        "queued_requests": None,
+        "generated_tokens": 900,
+        "first_token_seconds": 1.5,
+        "answered": True,
+    }
+    assert parse_load(told) == EngineLoad(
+        running_requests=3, generated_tokens=900, first_token_seconds=1.5
+    )
+
+
+def test_what_is_no_count_is_not_known() -> None:
+    told = {"running_requests": True, "queued_requests": -1, "prompt_tokens": "7"}
+    assert parse_load(told) == EngineLoad(answered=False)
+
+
+@pytest.mark.parametrize("values", [None, [], "load", 7])
+def test_what_is_no_object_is_no_load(values: object) -> None:
+    with pytest.raises(ValueError, match="JSON object"):
+        parse_load(values)
+
+
+async def test_a_picker_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    assert await PickerAsked(tmp_path).ask() is None
