@@ -40,6 +40,22 @@ COST = metrics.gauge(
     unit="usd_per_hour",
     help="What the placements of the last decision cost.",
 )
+SCALING_DECISIONS = metrics.counter(
+    "skerry_scaling_decisions_total",
+    unit="decisions",
+    help="Decisions of the global loop of autoscaling, by what decided.",
+    labels=("because",),
+)
+SCALING_UNMET = metrics.gauge(
+    "skerry_scaling_unmet_replicas",
+    unit="replicas",
+    help="Replicas that load asks for and no pool has free accelerators for.",
+)
+SCALING_UNMET_COST = metrics.gauge(
+    "skerry_scaling_unmet_usd_per_hour",
+    unit="usd_per_hour",
+    help="What those would cost where they are cheapest.",
+)
 ACTIONS = metrics.counter(
     "skerry_reconcile_actions_total",
     unit="actions",

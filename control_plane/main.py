@@ -311,6 +311,7 @@ def _build_loop(
         judged=registry.judged,
         solver=solver,
         recovery=recovery,
+        loads=registry,
     )
     loop = ReconcileLoop(database, sight, doors, clock, epoch=0)
     wake.target = loop

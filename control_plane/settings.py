@@ -19,6 +19,8 @@ REGION_CHARACTERS_MAX = 63
 LATENCY_MILLISECONDS_MAX = 60_000.0  # a minute: past it seconds were taken for milliseconds
 CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place gone
 SETTLE_SECONDS_MAX = 86_400.0  # a day: past it nothing ever goes back
+# Shorter, and it decides by single requests; longer, and two rounds are silence.
+PERIOD_SECONDS_MIN, PERIOD_SECONDS_MAX = 1.0, 60.0
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
@@ -63,6 +65,15 @@ class SchedulerSettings:
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AutoscaleSettings:
+    """How often the global loop decides; planes that say nothing for a minute are not heard."""
+
+    period_seconds: Annotated[
+        float, Field(ge=PERIOD_SECONDS_MIN, le=PERIOD_SECONDS_MAX, allow_inf_nan=False)
+    ] = 30.0
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ControlPlaneSettings:
     """Addresses are `host:port`; the operator address must be loopback (it is plaintext)."""
 
@@ -75,6 +86,7 @@ class ControlPlaneSettings:
     project: str = DEFAULT_PROJECT
     reconnect_jitter_seconds: float = 2.0
     scheduler: SchedulerSettings = SchedulerSettings()
+    autoscale: AutoscaleSettings = AutoscaleSettings()
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 
@@ -113,6 +125,7 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
         settle_seconds=told.settle_seconds,
         advisory=told.mode == "advisory",
         reserve_fraction=told.reserve_fraction,
+        scaling_period_seconds=settings.autoscale.period_seconds,
         latencies=tuple(
             RegionLatency(
                 client_region=latency.client_region,

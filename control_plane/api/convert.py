@@ -10,8 +10,10 @@ from control_plane.api.granted import placement_name
 from control_plane.api.listing import item_of
 from control_plane.api.pagination import Page
 from control_plane.api.ports import Live, PlannedChange
+from control_plane.api.scaling_explaining import shortage_of
 from control_plane.api.times import time_to_proto
 from control_plane.api.views import FleetView, Message
+from control_plane.autoscale.targets import wanted_of
 from control_plane.reconcile.decision import plan_of
 from control_plane.store.values import (
     ApplyOutcome,
@@ -324,20 +326,25 @@ class _Held:
 def _status_to_proto(
     view: FleetView, stored: StoredDeployment
 ) -> operator_deployment_pb2.DeploymentStatus:
-    name = stored.deployment.name
+    name, scaling = stored.deployment.name, stored.deployment.scaling
+    scaled = view.index.scaled.get(name) if scaling.scales else None
+    short, dollars = shortage_of(scaled)
     mine = view.placements.get(name, ())
     left_out = view.unplaced.get(name, ())
     placed = sum(p.count for p in mine)
     wanted = placed + sum(replicas for _, replicas, _ in left_out)
+    if scaling.scales:
+        wanted = wanted_of(stored.deployment, scaled, wanted)
     return operator_deployment_pb2.DeploymentStatus(
         replicas_placed=placed,
         replicas_ready=view.ready_of.get(name, 0),
-        replicas_wanted=(
-            0 if stored.deleting else max(wanted, stored.deployment.scaling.min_replicas)
-        ),
+        replicas_wanted=0 if stored.deleting else max(wanted, scaling.min_replicas),
         cost_per_hour=sum(view.cost_per_hour(p) for p in mine),
         deleting=stored.deleting,
         pending=[f"{replicas} replicas: {reason}" for _, replicas, reason in left_out],
+        replicas_needed=scaled.wanted if scaled is not None else None,
+        replicas_short=short,
+        short_dollars_per_hour=dollars,
     )
 
 

@@ -18,6 +18,7 @@ from control_plane.api.long_lists import changes_page, plans_page
 from control_plane.api.nodes import nodes_to_proto
 from control_plane.api.plane_explaining import explanation_to_proto, freeze_told
 from control_plane.api.ports import EngineCheck, Live, PlannedChange, Questions, Reconciler
+from control_plane.api.scaling_explaining import check_decisions, scaling_to_proto
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.watch import ChangeWatch
 from control_plane.api.writing import Writing
@@ -38,6 +39,7 @@ from control_plane.store.engine import Database
 from control_plane.store.intents import apply_wanted, preview_wanted
 from control_plane.store.nodes import get_node, list_nodes
 from control_plane.store.plans import get_plan, settle_plan
+from control_plane.store.scalings import list_scaling_records
 from control_plane.store.values import AppliedDeployment
 from control_plane.store.verdicts import list_verdicts
 from skerry.api.operator.v1 import (
@@ -150,6 +152,16 @@ class OperatorService(OperatorServiceServicer):
         history = await self._database.run_read(list_verdicts, name)
         now = self._reconciler
         return explanation_to_proto(plane, name, now.seen, history, now.held_back)
+
+    async def ExplainScaling(self, request: pb.ExplainScalingRequest, context: Any) -> Any:
+        """Return why a deployment has as many replicas as it has, by which decisions."""
+        name = validation.check_full_name(request.name, "deployments")
+        most = check_decisions(request.decisions_max)
+        stored = (await self._view()).stored.get(name)
+        if stored is None:
+            raise NotFound(f"no deployment {name!r}; `skerry get deployments` lists them")
+        records = await self._database.run_read(list_scaling_records, name, most)
+        return scaling_to_proto(stored.deployment, records, self._live.loads())
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
         """Return a page of pools, by their fleet-wide ids; without a shape where terms wait."""

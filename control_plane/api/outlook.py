@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from control_plane.api import answers
 from control_plane.api.ports import PlannedChange
+from control_plane.api.scaling_explaining import shortage_of
 from control_plane.api.times import time_to_proto
 from control_plane.api.views import FleetView
 from control_plane.reconcile.outlook import DeploymentOutlook, outlook
@@ -37,10 +38,13 @@ def planned_deployments(
         starts=starts,
         profiles=view.index.profiles,
     )
-    return [_to_proto(one) for one in outlook(prospect)]
+    return [_to_proto(one, view) for one in outlook(prospect)]
 
 
-def _to_proto(one: DeploymentOutlook) -> placement_pb2.PlannedDeployment:
+def _to_proto(one: DeploymentOutlook, view: FleetView) -> placement_pb2.PlannedDeployment:
+    held = view.index.deployments.get(one.deployment)
+    scales = held is not None and held.scaling.scales
+    short, dollars = shortage_of(view.index.scaled.get(one.deployment) if scales else None)
     return placement_pb2.PlannedDeployment(
         deployment=one.deployment,
         replicas_before=one.replicas_before,
@@ -55,6 +59,8 @@ def _to_proto(one: DeploymentOutlook) -> placement_pb2.PlannedDeployment:
         ready_source=one.ready_source or "",
         throughput_source=one.figures.source if one.figures else "",
         throughputs=_throughputs(one.figures) if one.figures else (),
+        replicas_short=short,
+        short_dollars_per_hour=dollars,
     )
 
 

@@ -11,6 +11,7 @@ from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.survival import Loss
 from scheduler.whatif import Change, WhatIf
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition
@@ -145,6 +146,10 @@ class Live(Protocol):
 
     def pushed(self, plane: str) -> Version | None:
         """Return the version last pushed to a plane by this control plane, None before that."""
+        ...
+
+    def loads(self) -> Mapping[str, LoadReport]:
+        """Return what planes counted last, of those that told it within a minute, by name."""
         ...
 
     def view(self, plane: str) -> LinkSight:

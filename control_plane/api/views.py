@@ -17,6 +17,7 @@ from control_plane.api.ports import Live
 from control_plane.store.engine import Database
 from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import StoredDeployment, StoredPlane, StoredPool
+from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import (
     Observation,
@@ -70,6 +71,7 @@ class StoreIndex:
     lost: frozenset[str]
     granted: Granted
     profiles: Profiles
+    scaled: Mapping[str, Scaled]
     # Another one when what a deployment's message tells beside the deployment itself has moved.
     told: object
     messages: dict[str, Message]
@@ -92,7 +94,8 @@ def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) ->
             by_deployment = held.placements
             if pools is held.pools and store.deployments is held.store.deployments:
                 placed = held.accelerators_placed
-            if pools is held.pools and store.decision is held.store.decision:
+            same_decision = store.decision is held.store.decision
+            if pools is held.pools and same_decision and store.scalings is held.store.scalings:
                 told = held.told
     return StoreIndex(
         store=store,
@@ -113,6 +116,7 @@ def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) ->
             if held and held.store.profiles is store.profiles
             else {entry.value.key: entry.value for entry in store.profiles}
         ),
+        scaled={one.deployment: one for one in store.scalings},
         told=told or object(),
         messages=messages,
     )

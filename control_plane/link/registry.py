@@ -10,6 +10,8 @@ from control_plane.link.convert import digest_in
 from control_plane.link.push import Outbox
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
+from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneReport
 from skerry.plumbing.clock import Clock
@@ -28,6 +30,8 @@ class _PlaneLink:
     reported_at_seconds: float = 0.0  # when the report that is kept came in
     agent_id: str = ""
     outbox: Outbox | None = None  # None: no stream
+    loads: LoadReport | None = None
+    loads_at_seconds: float = 0.0
     nack: str = ""
 
 
@@ -42,6 +46,7 @@ class Registry:
         self._desired: dict[str, tuple[Version, bytes]] = {}
         self._digests: dict[str, bytes] = {}
         self._conditions: Mapping[str, PlaneCondition] = {}
+        self._loaded: set[str] = set()
         self.held = HeldStates(wake, clock)
 
     def begin(self) -> None:
@@ -120,6 +125,27 @@ class Registry:
         if is_new:
             self._wake()
         return is_new
+
+    def take_loads(self, plane: str, loads: LoadReport) -> None:
+        """Keep what a plane counted last; nobody is woken, it is looked at every second."""
+        link = self._planes[plane]
+        link.loads, link.loads_at_seconds = loads, self._clock.monotonic()
+        self._loaded.add(plane)
+
+    def new_loads(self) -> Mapping[str, LoadReport]:
+        """Return what planes counted since this was asked last, the newest of each."""
+        new, self._loaded = self._loaded, set()
+        found = ((plane, self._planes[plane].loads) for plane in sorted(new))
+        return {plane: loads for plane, loads in found if loads is not None}
+
+    def loads(self) -> Mapping[str, LoadReport]:
+        """Return what every plane counted last, of those that told it within a minute."""
+        since = self._clock.monotonic() - FLEET_STALE_SECONDS
+        return {
+            name: link.loads
+            for name, link in sorted(self._planes.items())
+            if link.loads is not None and link.loads_at_seconds >= since
+        }
 
     def acknowledge(self, plane: str, held: Version, digest: bytes = b"") -> None:
         """Note which version a plane holds durably, and its digest."""

@@ -16,11 +16,13 @@ from control_plane.link.session import IllegalTransition, Session, SessionEvent
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
+from skerry.fleet.desired import TAKES_LOADS
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
 from skerry.plumbing.rpc import peer_uri_sans
 from skerry.wire.observations import report_from_proto
+from skerry.wire.scaling import loads_from_proto
 from skerry.wire.supply import version_from_proto
 
 _log = logs.get_logger(__name__)
@@ -143,6 +145,9 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             self._registry.refuse(plane, request.nack.reason)
         elif kind == "held":
             self._registry.held.take(plane, request.held)
+        elif kind == "loads":
+            now = self._clock.monotonic()
+            self._registry.take_loads(plane, loads_from_proto(request.loads, now))
         else:
             raise IllegalTransition(f"{kind} makes no sense on a session that is up")
 
@@ -199,6 +204,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
                 heartbeat_timeout_ms=round(policy.heartbeat_timeout_seconds * 1000),
                 lease_ms=round(policy.lease_seconds * 1000),
                 control_plane=self._name,
+                features=(TAKES_LOADS,),
             )
         )
 

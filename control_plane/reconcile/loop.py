@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from control_plane import instruments
+from control_plane.autoscale.keeper import Autoscaler, LiveLoads
+from control_plane.autoscale.targets import scaled_envelopes
 from control_plane.reconcile.actions import (
     Action,
 )
@@ -129,6 +131,7 @@ class Doors:
     judged: Callable[[Mapping[str, PlaneCondition]], None]
     solver: Solver
     recovery: Recovery | None = None
+    loads: LiveLoads | None = None
 
 
 class ReconcileLoop:
@@ -150,6 +153,9 @@ class ReconcileLoop:
         self._offered: dict[str, Version] = {}
         self._quiet: Inputs | None = None  # of the last turn, if it had nothing to do
         self._woken = asyncio.Event()
+        self._autoscaler: Autoscaler | None = None
+        if doors.loads is not None:
+            self._autoscaler = Autoscaler(database, doors.loads, clock, self._context)
 
     @property
     def epoch(self) -> int:
@@ -160,6 +166,8 @@ class ReconcileLoop:
         """Write under this epoch from now on; 0: no more."""
         self._epoch = epoch
         self._quiet = None  # planes are offered what is stored under every epoch anew
+        if self._autoscaler is not None:
+            self._autoscaler.forget()
 
     @property
     def is_recovering(self) -> bool:
@@ -222,6 +230,7 @@ class ReconcileLoop:
         if self._decided is None and snapshot.is_waiting:
             return  # silence decides nothing: not that of a start,
         snapshot = without_moves(snapshot)  # and not that of a fault of ours
+        snapshot = await self._scale(snapshot, conditions)
         inputs = await aside(snapshot, inputs_of, snapshot, conditions)
         if inputs is not None and inputs == self._quiet and not self._is_retry_due():
             return  # all was decided, stored and told already
@@ -242,12 +251,22 @@ class ReconcileLoop:
                 return  # who came meanwhile holds more than the database knows
         if self._decided is None:
             return
-        snapshot = replace(snapshot, envelopes=self._decided.plan.envelopes)
+        envelopes = scaled_envelopes(self._decided.plan.envelopes, snapshot)
+        snapshot = replace(snapshot, envelopes=envelopes)
         snapshot = await self._roll(snapshot, conditions)
         actions = await aside(snapshot, plan_desired, snapshot, conditions)
         await self._apply(actions)
         await self._push_all(snapshot)
         self._quiet = None if actions else inputs
+
+    async def _scale(
+        self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
+    ) -> Snapshot:
+        """Return the snapshot with the targets that load asks for by now."""
+        if self._autoscaler is None:
+            return snapshot
+        plan = self._decided.plan if self._decided is not None else None
+        return await self._autoscaler.turn(snapshot, conditions, plan)
 
     async def _recovers(self, snapshot: Snapshot) -> bool:
         recovery = self._doors.recovery

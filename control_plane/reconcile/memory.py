@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control_plane.autoscale.targets import demand_of
 from control_plane.reconcile.failback import is_timed
 from control_plane.reconcile.kept import Kept
 from control_plane.reconcile.policy import ReconcilePolicy
@@ -32,6 +33,8 @@ class Fingerprint:
     bars: tuple[PoolBar, ...]
     recovering: tuple[str, ...]
     latencies: tuple[RegionLatency, ...]
+    # What load asks for beyond the floors, by deployment.
+    demanded: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +71,12 @@ def inputs_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> I
         return None
     told = snapshot.demands, snapshot.pools, snapshot.placements, snapshot.desired
     rest = snapshot.cordons, snapshot.profiles, snapshot.digests, snapshot.rollouts
+    # What the global loop decided is the same value until it moves.
     return Inputs(
-        parts=(*told, *rest, snapshot.revisions, snapshot.removed, snapshot.policy),
+        parts=(
+            *(*told, *rest, snapshot.revisions, snapshot.removed, snapshot.scalings),
+            snapshot.policy,
+        ),
         planes=tuple(
             part
             for plane in snapshot.planes
@@ -115,4 +122,14 @@ def fingerprint(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) ->
             if condition.state is PlaneState.RECOVERING
         ),
         latencies=snapshot.policy.latencies,
+        demanded=_demanded(snapshot),
     )
+
+
+def _demanded(snapshot: Snapshot) -> tuple[tuple[str, int], ...]:
+    asked = (
+        (one.deployment, demand_of(one.deployment, snapshot.scaled(one.deployment.name)))
+        for one in snapshot.demands
+        if one.deployment.scaling.scales and not one.deleting
+    )
+    return tuple((one.name, many) for one, many in asked if many > one.scaling.min_replicas)

@@ -7,6 +7,7 @@ its envelopes arrive in the snapshot, and everything follows from them level by 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from control_plane.autoscale.targets import Spares, spares_of, terms_of
 from control_plane.reconcile.actions import (
     Action,
     PushDesired,
@@ -131,6 +132,7 @@ class _Facts:
     here: Mapping[tuple[str, str], tuple[Envelope, ...]]
     serving: Mapping[str, frozenset[str]]
     measured: Measured
+    spares: Spares
     shares: Shares
     peering: Peering
     ends: Mapping[str, tuple[Assignment, ...]]
@@ -163,6 +165,7 @@ def _facts_of(snapshot: Snapshot, granted: Mapping[Key, Envelope], measured: Mea
         here={key: tuple(found) for key, found in here.items()},
         serving=told,
         measured=measured,
+        spares=spares_of(snapshot),
         shares=shares_of(snapshot),
         peering=peering_of(snapshot.planes, told),
         ends=tombstones(snapshot),
@@ -183,6 +186,7 @@ def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
                 deployment=deployment,
                 envelopes=here,
                 candidate=candidate,
+                scaling=terms_of(demand, facts.snapshot, plane.name, here, facts.spares),
                 serving_planes=_serving_planes(facts, plane, name, peers),
                 tombstone=demand.deleting,
                 coefficients=tuple(

@@ -40,6 +40,8 @@ class ReconcilePolicy:
     fail_back: FailBack = FailBack.BEST_SCORE
     # Above this share of silent planes we take the fault to be our own and freeze moves.
     silent_share_max: float = 0.5
+    # How often the global loop of autoscaling decides.
+    scaling_period_seconds: float = 30.0
 
     def grace_seconds(self) -> float:
         """Return how long after a start of the control plane nothing expires."""

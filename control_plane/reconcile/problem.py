@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from control_plane.autoscale.targets import demand_of
 from control_plane.reconcile.failback import adopted, gone_back, kept_out, settling
 from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.supply import supply_of
@@ -31,7 +32,7 @@ def placement_problem(
     demands = tuple(
         DemandedDeployment(
             deployment=with_measured(demand.deployment, snapshot.profiles),
-            replicas=demand.deployment.scaling.min_replicas,
+            replicas=demand_of(demand.deployment, snapshot.scaled(demand.deployment.name)),
             pools=_allowed(demand, snapshot, out),
         )
         for demand in snapshot.demands

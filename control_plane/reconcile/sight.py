@@ -100,6 +100,7 @@ class Sight:
             rollouts=stored.rollouts,
             revisions=stored.rolled.revisions,
             removed=self._removed_of(stored.removals),
+            scalings=stored.scalings,
         )
 
     async def _recall(self, stored: StoreSnapshot) -> None:

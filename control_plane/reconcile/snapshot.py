@@ -4,11 +4,12 @@
 modules take nothing else.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from control_plane.reconcile.policy import ReconcilePolicy
+from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.desired import DesiredState
@@ -128,14 +129,22 @@ class Snapshot:
     rollouts: tuple[Rollout, ...] = ()
     revisions: Revisions = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
+    scalings: tuple[Scaled, ...] = ()
     # Found by name, for fleets in which to look through all for each is thousands by thousands.
     _planes: Mapping[str, PlaneView] = field(init=False, repr=False, compare=False)
     _desired: Mapping[str, DesiredState] = field(init=False, repr=False, compare=False)
+    _scaled: Mapping[str, Scaled] = field(init=False, repr=False, compare=False)
+    _targets: Mapping[tuple[str, str], int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index what is found by name."""
         object.__setattr__(self, "_planes", {plane.name: plane for plane in self.planes})
         object.__setattr__(self, "_desired", {state.plane: state for state in self.desired})
+        scaled = {one.deployment: one for one in self.scalings}
+        scaled |= _told(self.demands, scaled, self.desired)
+        object.__setattr__(self, "_scaled", scaled)
+        targets = {(s.deployment, plane): n for s in scaled.values() for plane, n in s.targets}
+        object.__setattr__(self, "_targets", targets)
 
     @property
     def in_grace(self) -> bool:
@@ -168,9 +177,48 @@ class Snapshot:
         """Return the desired state last stored for a plane."""
         return self._desired.get(plane)
 
+    def scaled(self, deployment: str) -> Scaled | None:
+        """Return what the global loop has decided of a deployment.
+
+        Where a database that was lost has forgotten it, what planes were told.
+        """
+        return self._scaled.get(deployment)
+
+    def fleet_target(self, deployment: str, plane: str) -> int | None:
+        """Return what the global loop decided for a plane, None where the plane decides."""
+        return self._targets.get((deployment, plane))
+
     def plane(self, name: str) -> PlaneView | None:
         """Return a plane by name."""
         return self._planes.get(name)
+
+
+def _told(
+    demands: Iterable[Demand], known: Collection[str], desired: Iterable[DesiredState]
+) -> dict[str, Scaled]:
+    """Return what planes were told of deployments of which no decision is stored."""
+    missing = {
+        demand.deployment.name: demand.deployment.scaling
+        for demand in demands
+        if demand.deployment.scaling.scales and demand.deployment.name not in known
+    }
+    if not missing:
+        return {}
+    targets: dict[str, list[tuple[str, int]]] = {}
+    for state in desired:
+        for one in state.assignments:
+            name = one.deployment.name
+            if name in missing and one.scaling is not None and one.scaling.fleet_target:
+                count = sum(envelope.target for envelope in one.envelopes)
+                targets.setdefault(name, []).append((state.plane, count))
+    found: dict[str, Scaled] = {}
+    for name, mine in targets.items():
+        floor = missing[name].min_replicas
+        demand = min(max(floor, 1, sum(count for _, count in mine)), missing[name].max_replicas)
+        found[name] = Scaled(
+            deployment=name, demand=demand, floor=floor, targets=tuple(sorted(mine)), wanted=demand
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.removals import keep_removal
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.rollouts import forget_rollout
+from control_plane.store.scalings import forget_scaling
 from control_plane.store.values import (
     Answer,
     AppliedDeployment,
@@ -303,6 +304,7 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
     placed = tables.placements
     session.execute(delete(placed).where(placed.c.deployment == name))
     forget_rollout(session, name)
+    forget_scaling(session, name)
     keep_removal(session, write, held.deployment)
     session.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
     effect = Effect(before=_spec(held))

@@ -31,6 +31,7 @@ from control_plane.store.pools import list_pools
 from control_plane.store.prices import Price, list_prices
 from control_plane.store.removals import list_removals
 from control_plane.store.rollouts import all_revisions_of, list_rollouts, revisions_of
+from control_plane.store.scalings import list_scalings
 from control_plane.store.values import (
     Decision,
     StoredDeployment,
@@ -40,6 +41,7 @@ from control_plane.store.values import (
     StoredPool,
     StoredRemoval,
 )
+from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.catalogue import Region, RegisteredModel, Reservation
 from skerry.fleet.cordon import Cordon, Cordons
 from skerry.fleet.deployment import Revision
@@ -90,6 +92,7 @@ class StoreSnapshot:
     base_models: tuple[RegisteredModel, ...]
     rollouts: tuple[Rollout, ...]
     removals: tuple[StoredRemoval, ...] = ()
+    scalings: tuple[Scaled, ...] = ()
     rolled: Rolled
     unlogged: Unlogged
 
@@ -126,11 +129,12 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "base_models": lambda s: tuple(entry.value for entry in list_entries(s, REGISTERED_MODELS)),
     "rollouts": list_rollouts,
     "removals": list_removals,
+    "scalings": list_scalings,
 }
 _PLANE = "plane."  # the kinds of changes that are of one plane, which their subject names
 # Names in one query; where more were written, all planes are read.
 RENEWED_PLANES_MAX = 1_000
-_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals"})
+_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals", "scalings"})
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
@@ -138,7 +142,9 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "changes": frozenset(),
     "cloud": frozenset(),
     "deployment": frozenset({"deployments"}),
-    "deployment.removed": frozenset({"deployments", "placements", "rollouts", "removals"}),
+    "deployment.removed": frozenset(
+        {"deployments", "placements", "rollouts", "removals", "scalings"}
+    ),
     "desired": frozenset({"desired"}),
     "domain": frozenset({"cordons"}),
     "fleet": frozenset(),
@@ -152,6 +158,7 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "region": frozenset({"regions"}),
     "reservation": frozenset({"reservations"}),
     "rollout": frozenset({"rollouts"}),
+    "scaling": frozenset({"scalings"}),
 }
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from control_plane.store.columns import UtcTime, ValueColumn
 from control_plane.store.values import Answer, Decision
+from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
@@ -305,6 +306,25 @@ rollouts = Table(
     Column("deployment", NAME, primary_key=True),
     Column("rollout", ValueColumn(Rollout), nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+)
+
+# What the global loop of autoscaling holds of each deployment, and its last decisions, as many as
+# scalings.py keeps. An older release places `min_replicas` of everything.
+scalings = Table(
+    "scalings",
+    metadata,
+    Column("deployment", NAME, primary_key=True),
+    Column("scaled", ValueColumn(Scaled), nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+scaling_records = Table(
+    "scaling_records",
+    metadata,
+    Column("deployment", NAME, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("record", ValueColumn(FleetRecord), nullable=False),
 )
 
 # How long replicas took to their first answer: the newest 64 of a base model, engine, its

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from skerry.cli.hypotheses import describe
-from skerry.cli.render import Columns, render_table
+from skerry.cli.render import Columns, render_table, shortage
 from skerry.client.questions import Consequences, Explanation, Hypothesis, LossRow
 from skerry.client.rows import (
     LevelRow,
@@ -216,6 +216,7 @@ def _print_deployments(console: "Console", rows: Sequence[PlannedDeploymentRow])
     if found and (same := len(rows) - len(found)):
         console.print(f"  and {same} as before", style="dim")
     told = [line for row in found if (line := describe_readiness(row)) is not None]
+    told += [f"{row.deployment}: {line}" for row in found for line in shortage(row)]
     for line in told[:ROWS_SHOWN_MAX]:
         console.print(f"  {line}", style="dim", markup=False)
 
@@ -224,6 +225,7 @@ def _says_something(row: PlannedDeploymentRow) -> bool:
     return bool(
         row.replicas_before != row.replicas_after
         or row.replicas_unmet
+        or row.replicas_short
         or row.moves
         or row.cost_per_hour_before != row.cost_per_hour_after
         or row.ready_in_seconds is not None

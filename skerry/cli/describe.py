@@ -111,7 +111,7 @@ def _node(client: "OperatorClient", name: str) -> Iterator[Section]:
 
 
 def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
-    from skerry.cli.render import render_yaml
+    from skerry.cli.render import render_yaml, shortage
 
     row = client.get_deployment(name)
     yield Section(
@@ -119,7 +119,7 @@ def _deployment(client: "OperatorClient", name: str) -> Iterator[Section]:
         kind="deployments",
         rows=(row,),
         lines=(
-            *(f"pending: {why}" for why in row.pending),
+            *(f"pending: {why}" for why in (*row.pending, *shortage(row))),
             _routing(row.deployment.routing),
             *_rollout(client, name),
             *_measured(client, row.deployment.revision),

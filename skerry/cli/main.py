@@ -29,6 +29,7 @@ from skerry.cli import (
     questions,
     recover,
     rollout,
+    scaling,
     schedule,
     simulate,
     up,
@@ -95,6 +96,8 @@ app.add_typer(catalogue.regions, name="region")
 app.add_typer(catalogue.prices, name="price")
 app.add_typer(rollout.app, name="rollout")
 questions.explain_app.command("rollout")(rollout.explain_rollout)
+app.add_typer(scaling.app, name="scaling")
+questions.explain_app.command("scaling")(scaling.explain_scaling)
 app.command()(operations.cordon)
 app.command()(operations.uncordon)
 app.command()(operations.drain)

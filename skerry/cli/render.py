@@ -93,7 +93,8 @@ COLUMNS: Mapping[str, Columns] = {
         ("READY", lambda r: f"{r.replicas_ready}/{r.replicas_wanted}"),
         ("PLACED", lambda r: r.replicas_placed),
         ("USD/H", lambda r: f"{r.cost_per_hour:.3f}"),
-        ("PENDING", lambda r: "being deleted" if r.deleting else "; ".join(r.pending)),
+        ("NEEDED", lambda r: "-" if r.replicas_needed is None else r.replicas_needed),
+        ("PENDING", lambda r: "being deleted" if r.deleting else "; ".join(_pending(r))),
     ),
     "placements": (
         ("DEPLOYMENT", lambda r: r.deployment),
@@ -282,3 +283,16 @@ def to_plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     return value
+
+
+def _pending(row: Any) -> tuple[str, ...]:
+    return (*row.pending, *shortage(row))
+
+
+def shortage(row: Any) -> tuple[str, ...]:
+    """Return what load asks for in vain and what it would cost; nothing where all has a place."""
+    if not row.replicas_short:
+        return ()
+    price = row.short_dollars_per_hour
+    dollars = "" if price is None else f" (${price:,.2f} an hour)"
+    return (f"{row.replicas_short} more for its load find no free accelerators{dollars}",)

@@ -157,6 +157,9 @@ class AsyncOperatorClient:
 
     explain = _answered(ask.explain)
     explain_plane = _answered(ask.explain_plane)
+    explain_scaling = _answered(ask.explain_scaling)
+    pause_scaling = _answered(ask.pause_scaling)
+    resume_scaling = _answered(ask.resume_scaling)
     get_freeze = _answered(ask.get_freeze)
     what_if = _answered(ask.what_if)
     survive = _answered(ask.survive)

@@ -17,6 +17,7 @@ from skerry.client import (
     questions,
     recovery,
     rows,
+    scaling,
     verdicts,
 )
 from skerry.client import operator_calls as calls
@@ -243,6 +244,23 @@ def settle_plan(asker: Asker, number: int, *, approved: bool) -> Call[rows.PlanR
 def explain_plane(asker: Asker, plane: str) -> Call[verdicts.PlaneExplanation]:
     """Return why a plane is judged as it is, and what would have to happen for it to be lost."""
     return verdicts.explain_plane(asker.project, plane)
+
+
+def explain_scaling(
+    asker: Asker, deployment: str, decisions: int = 0
+) -> Call[scaling.ScalingExplanation]:
+    """Return why a deployment has as many replicas as it has, with its newest decisions."""
+    return scaling.explain_scaling(asker.project, deployment, decisions)
+
+
+def pause_scaling(asker: Asker, deployment: str) -> Call[rows.DeploymentRow]:
+    """Keep a deployment's number of replicas as it is until it is resumed."""
+    return scaling.pause_scaling(asker.project, deployment, asker.ids.new_id(), paused=True)
+
+
+def resume_scaling(asker: Asker, deployment: str) -> Call[rows.DeploymentRow]:
+    """Let a deployment's number of replicas follow its load again."""
+    return scaling.pause_scaling(asker.project, deployment, asker.ids.new_id(), paused=False)
 
 
 def get_freeze(asker: Asker) -> Call[str]:

@@ -5,6 +5,7 @@ Only `skerry.client.operator_calls` reads answers through it.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -119,6 +120,9 @@ def deployment_row(message: deployment_pb2.Deployment) -> rows.DeploymentRow:
         pending=tuple(message.status.pending),
         etag=message.etag,
         deleting=message.status.deleting,
+        replicas_needed=_optional(message.status, "replicas_needed"),
+        replicas_short=message.status.replicas_short,
+        short_dollars_per_hour=_optional(message.status, "short_dollars_per_hour"),
     )
 
 
@@ -253,10 +257,16 @@ def plan_preview(message: placement_pb2.Plan) -> rows.PlanPreview:
                 ready_source=item.ready_source,
                 throughput_source=item.throughput_source,
                 throughputs=tuple(_throughput_row(one) for one in item.throughputs),
+                replicas_short=item.replicas_short,
+                short_dollars_per_hour=_optional(item, "short_dollars_per_hour"),
             )
             for item in message.deployments
         ),
     )
+
+
+def _optional(message: Any, field: str) -> Any:
+    return getattr(message, field) if message.HasField(field) else None
 
 
 def _throughput_row(message: placement_pb2.PlannedThroughput) -> rows.ThroughputRow:

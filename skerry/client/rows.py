@@ -65,6 +65,10 @@ class DeploymentRow:
     pending: tuple[str, ...]
     etag: str
     deleting: bool = False
+    # What load asks for, None before autoscaling decided; of it, what no pool has room for.
+    replicas_needed: int | None = None
+    replicas_short: int = 0
+    short_dollars_per_hour: float | None = None
 
     @property
     def name(self) -> str:
@@ -294,6 +298,9 @@ class PlannedDeploymentRow:
     ready_source: str = ""
     throughput_source: str = ""
     throughputs: tuple[ThroughputRow, ...] = ()
+    # What load asks for and no pool has room for, and what that would cost an hour.
+    replicas_short: int = 0
+    short_dollars_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,6 +155,11 @@ def decision_from_proto(message: scaling_pb2.ScalingDecision) -> ToldDecision:
     )
 
 
+def reading_to_proto(reading: LoadReading) -> scaling_pb2.LoadReading:
+    """Return the message of what was counted."""
+    return scaling_pb2.LoadReading(**{name: getattr(reading, name) for name in _READING_FIELDS})
+
+
 def need_to_proto(need: Need) -> scaling_pb2.ScalingNeed:
     """Return the message of a need."""
     return scaling_pb2.ScalingNeed(**asdict(need))
@@ -170,11 +175,7 @@ def _load_to_proto(load: DeploymentLoad) -> plane_service_pb2.DeploymentLoad:
     reading = load.reading
     return plane_service_pb2.DeploymentLoad(
         deployment=load.deployment,
-        reading=(
-            scaling_pb2.LoadReading(**{name: getattr(reading, name) for name in _READING_FIELDS})
-            if reading is not None
-            else None
-        ),
+        reading=reading_to_proto(reading) if reading is not None else None,
         decision=decision_to_proto(load.decision) if load.decision is not None else None,
         coefficients=[
             plane_service_pb2.Coefficients(**asdict(one))

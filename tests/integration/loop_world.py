@@ -56,6 +56,7 @@ class Fleet:
         self.alive = set(PLANES)
         self.solver: Solver = InThisProcess()
         self.pools: dict[str, tuple[PoolShape, ...]] = {}  # of planes that report others
+        self.features: tuple[str, ...] = ()
         self.start()
 
     def start(self) -> None:
@@ -69,6 +70,7 @@ class Fleet:
             push=self.push,
             judged=self.registry.judged,
             solver=self.solver,
+            loads=self.registry,
         )
         self.loop = ReconcileLoop(self.database, self.sight, doors, self.clock, epoch=self.epoch)
 
@@ -94,6 +96,7 @@ class Fleet:
             )
             report = replace(
                 report,
+                features=self.features,
                 pools=self.pools.get(plane, report.pools),
                 told_at_seconds=self.clock.monotonic(),
             )

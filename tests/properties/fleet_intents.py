@@ -24,6 +24,7 @@ from skerry.fleet.engine import EngineName, EngineSpec, PrefixCaching, Quantisat
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent, PriceIntent
 from skerry.fleet.pool import CapacityClass, PoolTerms
 from skerry.fleet.routing import Routing, RoutingPolicy
+from skerry.fleet.scaling import FloorSchedule, Strategy
 
 # What YAML readers take for something else, beside whatever else is printable.
 _ODD = st.sampled_from(("1e5", "0o17", "no", "~", "12:30:00", "- a", "a: b", "#", " x ", "'", '"'))
@@ -167,16 +168,38 @@ def _deployments_named(name: str) -> st.SearchStrategy[Deployment]:
 
 def _scalings() -> st.SearchStrategy[Scaling]:
     return st.builds(
-        lambda least, more, window, target: Scaling(
+        lambda least, more, window, target, rest: Scaling(
             min_replicas=least,
             max_replicas=least + more,
             window_seconds=window,
             target_utilization=target,
+            warm_spares=min(rest.pop("warm_spares"), more),
+            **rest,
         ),
         st.integers(0, 9),
         st.integers(1, 9),
-        SECONDS,
+        st.floats(10.0, 3_600.0),
         st.floats(0.1, 1.0),
+        st.fixed_dictionaries(
+            {
+                "warm_spares": st.integers(0, 9),
+                "scale_down_delay_seconds": st.none() | st.floats(0.0, 3_600.0),
+                "max_scale_down_rate": st.none() | st.floats(0.01, 1.0),
+                "strategy": st.sampled_from(Strategy),
+                "paused": st.booleans(),
+                "schedules": st.lists(_schedules(), max_size=3).map(tuple),
+            }
+        ),
+    )
+
+
+def _schedules() -> st.SearchStrategy[FloorSchedule]:
+    return st.builds(
+        FloorSchedule,
+        cron=st.sampled_from(("0 8 * * 1-5", "*/15 9-17 1,15 * *", "59 23 31 12 7")),
+        seconds=st.floats(60.0, 7 * 86_400.0),
+        min_replicas=st.integers(0, 1),
+        time_zone=st.sampled_from(("UTC", "Europe/Berlin", "America/Los_Angeles")),
     )
 
 

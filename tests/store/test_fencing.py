@@ -28,7 +28,9 @@ from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
 from control_plane.store.rollouts import Steer, put_rollouts
+from control_plane.store.scalings import ScalingStep
 from control_plane.store.values import Adoption, StoredLease, Told
+from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
 from skerry.fleet.deployment import BaseModel
@@ -69,6 +71,20 @@ PROPOSAL = Proposal(decision=DECISION, placements=PLACED, summary="demo moves")
 NOTHING = Proposal(decision=DECISION, placements=(), summary="nothing moves")
 
 CANARY = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.CANARY, since=T0)
+
+SCALED = Scaled(deployment="demo", demand=3, floor=1, targets=(("onprem-fra", 3),), wanted=3)
+RECORD = FleetRecord(
+    deployment="demo",
+    decided_at=T0,
+    sentence="3 replicas.",
+    because="need",
+    running=1,
+    total=3,
+    wanted=3,
+    unmet=0,
+    demand=3,
+    floor=1,
+)
 
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -141,6 +157,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         Asked(request_id="request-24", kind="approve recovery", body=""),
     ),
     "put_rollouts": ([(replace(CANARY, stage=Stage.SOAKING), CANARY)],),
+    "put_scalings": ([ScalingStep(scaled=SCALED, before=None, record=RECORD)],),
     "steer_rollout": ("demo", Steer.PAUSE, "request-23"),
 }
 # These take part in a write function's transaction, after its check.

@@ -5,7 +5,8 @@ newest of every plane. `ScalingTerms` come with the desired state.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from skerry.fleet.autoscaling.decision import ScalingDecision
@@ -110,7 +111,12 @@ class LoadReport:
     """The loads of one plane at one time, of each deployment once."""
 
     loads: tuple[DeploymentLoad, ...] = ()
+    _of: Mapping[str, DeploymentLoad] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index what is found by name: a thousand of them are asked for one by one."""
+        object.__setattr__(self, "_of", {one.deployment: one for one in self.loads})
 
     def of(self, deployment: str) -> DeploymentLoad | None:
         """Return what is told of a deployment."""
-        return next((one for one in self.loads if one.deployment == deployment), None)
+        return self._of.get(deployment)

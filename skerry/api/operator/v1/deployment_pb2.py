@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from skerry.api.common.v1 import deployment_pb2 as skerry_dot_api_dot_common_dot_v1_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/operator/v1/deployment.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%skerry/api/common/v1/deployment.proto\"\xf8\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x38\n\x06status\x18\x03 \x01(\x0b\x32(.skerry.api.operator.v1.DeploymentStatus\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x10\x44\x65ploymentStatus\x12\x17\n\x0freplicas_placed\x18\x01 \x01(\x05\x12\x16\n\x0ereplicas_ready\x18\x02 \x01(\x05\x12\x17\n\x0freplicas_wanted\x18\x03 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x04 \x01(\x01\x12\x0f\n\x07pending\x18\x05 \x03(\t\x12\x10\n\x08\x64\x65leting\x18\x06 \x01(\x08\"\x96\x01\n\x12\x44\x65ploymentRevision\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08revision\x18\x02 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/operator/v1/deployment.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%skerry/api/common/v1/deployment.proto\"\xf8\x01\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x38\n\x06status\x18\x03 \x01(\x0b\x32(.skerry.api.operator.v1.DeploymentStatus\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa0\x02\n\x10\x44\x65ploymentStatus\x12\x17\n\x0freplicas_placed\x18\x01 \x01(\x05\x12\x16\n\x0ereplicas_ready\x18\x02 \x01(\x05\x12\x17\n\x0freplicas_wanted\x18\x03 \x01(\x05\x12\x15\n\rcost_per_hour\x18\x04 \x01(\x01\x12\x0f\n\x07pending\x18\x05 \x03(\t\x12\x10\n\x08\x64\x65leting\x18\x06 \x01(\x08\x12\x1c\n\x0freplicas_needed\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\x0ereplicas_short\x18\x08 \x01(\x05\x12#\n\x16short_dollars_per_hour\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_replicas_neededB\x19\n\x17_short_dollars_per_hour\"\x96\x01\n\x12\x44\x65ploymentRevision\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x08revision\x18\x02 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENT']._serialized_start=140
   _globals['_DEPLOYMENT']._serialized_end=388
   _globals['_DEPLOYMENTSTATUS']._serialized_start=391
-  _globals['_DEPLOYMENTSTATUS']._serialized_end=541
-  _globals['_DEPLOYMENTREVISION']._serialized_start=544
-  _globals['_DEPLOYMENTREVISION']._serialized_end=694
+  _globals['_DEPLOYMENTSTATUS']._serialized_end=679
+  _globals['_DEPLOYMENTREVISION']._serialized_start=682
+  _globals['_DEPLOYMENTREVISION']._serialized_end=832
 # @@protoc_insertion_point(module_scope)

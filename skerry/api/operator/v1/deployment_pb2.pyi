@@ -27,20 +27,26 @@ class Deployment(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., status: _Optional[_Union[DeploymentStatus, _Mapping]] = ..., etag: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class DeploymentStatus(_message.Message):
-    __slots__ = ("replicas_placed", "replicas_ready", "replicas_wanted", "cost_per_hour", "pending", "deleting")
+    __slots__ = ("replicas_placed", "replicas_ready", "replicas_wanted", "cost_per_hour", "pending", "deleting", "replicas_needed", "replicas_short", "short_dollars_per_hour")
     REPLICAS_PLACED_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_READY_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_WANTED_FIELD_NUMBER: _ClassVar[int]
     COST_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
     DELETING_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_SHORT_FIELD_NUMBER: _ClassVar[int]
+    SHORT_DOLLARS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     replicas_placed: int
     replicas_ready: int
     replicas_wanted: int
     cost_per_hour: float
     pending: _containers.RepeatedScalarFieldContainer[str]
     deleting: bool
-    def __init__(self, replicas_placed: _Optional[int] = ..., replicas_ready: _Optional[int] = ..., replicas_wanted: _Optional[int] = ..., cost_per_hour: _Optional[float] = ..., pending: _Optional[_Iterable[str]] = ..., deleting: _Optional[bool] = ...) -> None: ...
+    replicas_needed: int
+    replicas_short: int
+    short_dollars_per_hour: float
+    def __init__(self, replicas_placed: _Optional[int] = ..., replicas_ready: _Optional[int] = ..., replicas_wanted: _Optional[int] = ..., cost_per_hour: _Optional[float] = ..., pending: _Optional[_Iterable[str]] = ..., deleting: _Optional[bool] = ..., replicas_needed: _Optional[int] = ..., replicas_short: _Optional[int] = ..., short_dollars_per_hour: _Optional[float] = ...) -> None: ...
 
 class DeploymentRevision(_message.Message):
     __slots__ = ("name", "revision", "create_time", "current")

@@ -10,6 +10,7 @@ from skerry.api.operator.v1 import placement_pb2 as _placement_pb2
 from skerry.api.operator.v1 import plane_pb2 as _plane_pb2
 from skerry.api.operator.v1 import pool_pb2 as _pool_pb2
 from skerry.api.operator.v1 import question_pb2 as _question_pb2
+from skerry.api.operator.v1 import scaling_pb2 as _scaling_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -54,6 +55,14 @@ class ExplainPlaneRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ExplainScalingRequest(_message.Message):
+    __slots__ = ("name", "decisions_max")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_MAX_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    decisions_max: int
+    def __init__(self, name: _Optional[str] = ..., decisions_max: _Optional[int] = ...) -> None: ...
 
 class ListPoolsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")

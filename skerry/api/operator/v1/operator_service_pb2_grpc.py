@@ -12,6 +12,7 @@ from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_
 from skerry.api.operator.v1 import plane_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_plane__pb2
 from skerry.api.operator.v1 import pool_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_pool__pb2
 from skerry.api.operator.v1 import question_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_question__pb2
+from skerry.api.operator.v1 import scaling_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_scaling__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -111,6 +112,11 @@ class OperatorServiceStub:
                 '/skerry.api.operator.v1.OperatorService/UpdateDeployment',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+                _registered_method=True)
+        self.ExplainScaling = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ExplainScaling',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainScalingRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_scaling__pb2.ScalingExplanation.FromString,
                 _registered_method=True)
         self.DeleteDeployment = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/DeleteDeployment',
@@ -303,6 +309,13 @@ class OperatorServiceServicer:
 
     def UpdateDeployment(self, request, context):
         """As apply does, but only what the mask names, and only where it exists unless `allow_missing`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainScaling(self, request, context):
+        """Why a deployment has as many replicas as it has, by which decisions; changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -511,6 +524,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.UpdateDeployment,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.SerializeToString,
+            ),
+            'ExplainScaling': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainScaling,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainScalingRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_scaling__pb2.ScalingExplanation.SerializeToString,
             ),
             'DeleteDeployment': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDeployment,
@@ -991,6 +1009,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/UpdateDeployment',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.UpdateDeploymentRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_deployment__pb2.Deployment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainScaling(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ExplainScaling',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ExplainScalingRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_scaling__pb2.ScalingExplanation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -146,7 +146,7 @@ class PlannedThroughput(_message.Message):
     def __init__(self, accelerator: _Optional[str] = ..., tokens_per_second: _Optional[float] = ..., profile: _Optional[str] = ..., measure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., measured_tokens_per_second: _Optional[float] = ..., load_seconds: _Optional[float] = ...) -> None: ...
 
 class PlannedDeployment(_message.Message):
-    __slots__ = ("deployment", "replicas_before", "replicas_after", "replicas_unmet", "unmet_reason", "cost_per_hour_before", "cost_per_hour_after", "moves", "ready_in_seconds", "ready_basis", "ready_source", "throughput_source", "throughputs")
+    __slots__ = ("deployment", "replicas_before", "replicas_after", "replicas_unmet", "unmet_reason", "cost_per_hour_before", "cost_per_hour_after", "moves", "ready_in_seconds", "ready_basis", "ready_source", "throughput_source", "throughputs", "replicas_short", "short_dollars_per_hour")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_BEFORE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +160,8 @@ class PlannedDeployment(_message.Message):
     READY_SOURCE_FIELD_NUMBER: _ClassVar[int]
     THROUGHPUT_SOURCE_FIELD_NUMBER: _ClassVar[int]
     THROUGHPUTS_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_SHORT_FIELD_NUMBER: _ClassVar[int]
+    SHORT_DOLLARS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     replicas_before: int
     replicas_after: int
@@ -173,7 +175,9 @@ class PlannedDeployment(_message.Message):
     ready_source: str
     throughput_source: str
     throughputs: _containers.RepeatedCompositeFieldContainer[PlannedThroughput]
-    def __init__(self, deployment: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., replicas_unmet: _Optional[int] = ..., unmet_reason: _Optional[str] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., ready_in_seconds: _Optional[float] = ..., ready_basis: _Optional[str] = ..., ready_source: _Optional[str] = ..., throughput_source: _Optional[str] = ..., throughputs: _Optional[_Iterable[_Union[PlannedThroughput, _Mapping]]] = ...) -> None: ...
+    replicas_short: int
+    short_dollars_per_hour: float
+    def __init__(self, deployment: _Optional[str] = ..., replicas_before: _Optional[int] = ..., replicas_after: _Optional[int] = ..., replicas_unmet: _Optional[int] = ..., unmet_reason: _Optional[str] = ..., cost_per_hour_before: _Optional[float] = ..., cost_per_hour_after: _Optional[float] = ..., moves: _Optional[_Iterable[_Union[PlannedMove, _Mapping]]] = ..., ready_in_seconds: _Optional[float] = ..., ready_basis: _Optional[str] = ..., ready_source: _Optional[str] = ..., throughput_source: _Optional[str] = ..., throughputs: _Optional[_Iterable[_Union[PlannedThroughput, _Mapping]]] = ..., replicas_short: _Optional[int] = ..., short_dollars_per_hour: _Optional[float] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("placements", "rejections", "unplaced", "cost_per_hour_before", "cost_per_hour_after", "solver", "solve_seconds", "optimal", "shed", "levels", "prices", "solver_reason", "name", "state", "decide_time", "inputs", "summary", "deployments")

@@ -38,6 +38,7 @@ from scheduler.whatif import Change, what_if
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
@@ -60,6 +61,7 @@ class _Live:
     reports: dict[str, Observation] = field(default_factory=dict)
     nacks: dict[str, str] = field(default_factory=dict)
     versions: dict[str, Version] = field(default_factory=dict)
+    counted: dict[str, LoadReport] = field(default_factory=dict)
 
     def observations(self) -> Mapping[str, Observation]:
         return self.reports
@@ -69,6 +71,9 @@ class _Live:
 
     def pushed(self, plane: str) -> Version | None:
         return self.versions.get(plane)
+
+    def loads(self) -> Mapping[str, LoadReport]:
+        return self.counted
 
     def view(self, plane: str) -> _Link:
         return _Link(nack=self.nacks.get(plane, ""))

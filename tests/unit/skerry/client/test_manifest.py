@@ -125,7 +125,32 @@ def test_all_faults_of_a_file_are_told_in_its_order() -> None:
         ("  scaling: {minReplicas: 5, maxReplicas: 2}\n", "spec.scaling.minReplicas: 5 is above"),
         ("  scaling: {minReplicas: -1}\n", "spec.scaling.minReplicas: must be at least 0"),
         ("  scaling: {window: 60}\n", "spec.scaling.window: must be a time with its unit"),
-        ("  scaling: {window: 0s}\n", "spec.scaling.window: must be above 0"),
+        ("  scaling: {window: 0s}\n", "spec.scaling.window: must be at least 10"),
+        ("  scaling: {window: 2h}\n", "spec.scaling.window: must be at most 3600"),
+        ("  scaling: {scaleDownDelay: 2h}\n", "spec.scaling.scaleDownDelay: must be at most 3600"),
+        ("  scaling: {strategy: guess}\n", "spec.scaling.strategy: must be 'token_work' or"),
+        ("  scaling: {maxScaleDownRate: 1.5}\n", "spec.scaling.maxScaleDownRate: must be at most"),
+        ("  scaling: {warmSpares: 3}\n", "spec.scaling.warmSpares: 3 above minReplicas are more"),
+        ("  scaling: {paused: often}\n", "spec.scaling.paused: must be true or false"),
+        (
+            "  scaling: {schedules: [{cron: x, duration: 1h, minReplicas: 1}]}\n",
+            "spec.scaling.schedules[0].cron: cron 'x' must be five fields",
+        ),
+        (
+            (
+                "  scaling: {schedules: [{cron: '0 8 * * *', timeZone: Mars/Dome, duration: 1h,"
+                " minReplicas: 1}]}\n"
+            ),
+            "spec.scaling.schedules[0].timeZone: no time zone 'Mars/Dome' is known",
+        ),
+        (
+            "  scaling: {schedules: [{cron: '0 8 * * *', duration: 1h, minReplicas: 9}]}\n",
+            "spec.scaling.schedules[0].minReplicas: 9 is above maxReplicas, 1; raise that",
+        ),
+        (
+            "  scaling: {schedules: [{cron: '0 8 * * *', duration: 5s, minReplicas: 1}]}\n",
+            "spec.scaling.schedules[0].duration: must be at least 60",
+        ),
         ("  scaling: {window: -5s}\n", "spec.scaling.window: must be a time with its unit"),
         ("  scaling: {maxReplicas: 1.5}\n", "spec.scaling.maxReplicas: must be a whole number"),
         ("  scaling: {targetUtilization: 1.7}\n", "must be at most 1"),

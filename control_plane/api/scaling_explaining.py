@@ -1,0 +1,91 @@
+"""Why a deployment has as many replicas as it has -> the operator API's messages.
+
+`operator_service.py` calls it; what it says is decided in `control_plane.autoscale` and by planes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from control_plane.api.times import time_to_proto
+from skerry.api.operator.v1 import scaling_pb2
+from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
+from skerry.fleet.autoscaling.told import LoadReport
+from skerry.fleet.deployment import Deployment
+from skerry.plumbing.errors import InvalidInput
+from skerry.wire.scaling import decision_to_proto, need_to_proto, reading_to_proto
+
+DECISIONS_DEFAULT = 120  # an hour of them
+DECISIONS_MAX = 1_440
+
+
+def check_decisions(asked: int) -> int:
+    """Return how many decisions are asked for; InvalidInput for more than are kept."""
+    if not 0 <= asked <= DECISIONS_MAX:
+        raise InvalidInput(f"decisions_max must be 0..{DECISIONS_MAX}", field="decisions_max")
+    return asked or DECISIONS_DEFAULT
+
+
+def scaling_to_proto(
+    deployment: Deployment, records: Sequence[FleetRecord], loads: Mapping[str, LoadReport]
+) -> scaling_pb2.ScalingExplanation:
+    """Return all that there is to say of a deployment's scaling; records the newest first."""
+    scaling = deployment.scaling
+    message = scaling_pb2.ScalingExplanation(
+        deployment=deployment.name,
+        sentence=records[0].sentence if records else _why_none(deployment),
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        strategy=scaling.strategy.value,
+        paused=scaling.paused,
+        decisions=[_decision_to_proto(record) for record in records],
+    )
+    for plane, report in sorted(loads.items()):
+        load = report.of(deployment.name)
+        if load is not None:
+            message.planes.add(
+                plane=plane,
+                decision=decision_to_proto(load.decision) if load.decision else None,
+                reading=reading_to_proto(load.reading) if load.reading else None,
+            )
+    return message
+
+
+def shortage_of(scaled: Scaled | None) -> tuple[int, float | None]:
+    """Return how many replicas load asks for in vain, and what they would cost an hour."""
+    return (0, None) if scaled is None else (scaled.unmet, scaled.unmet_dollars_per_hour)
+
+
+def _why_none(deployment: Deployment) -> str:
+    if not deployment.scaling.scales:
+        many = deployment.scaling.min_replicas
+        return f"min_replicas and max_replicas are both {many}: there is nothing to scale."
+    return "The global loop has not decided yet; it does within a minute of the first placement."
+
+
+def _decision_to_proto(record: FleetRecord) -> scaling_pb2.FleetScalingDecision:
+    return scaling_pb2.FleetScalingDecision(
+        decide_time=time_to_proto(record.decided_at),
+        sentence=record.sentence,
+        because=record.because,
+        running=record.running,
+        total=record.total,
+        wanted=record.wanted,
+        unmet=record.unmet,
+        unmet_dollars_per_hour=record.unmet_dollars_per_hour,
+        demand=record.demand,
+        floor=record.floor,
+        need=need_to_proto(record.need) if record.need is not None else None,
+        highest=record.highest,
+        unheard=record.unheard,
+        shares=[
+            scaling_pb2.ScalingShare(
+                plane=share.plane,
+                running=share.running,
+                floor=share.floor,
+                ceiling=share.ceiling,
+                target=share.target,
+                dollars_per_hour=share.price_per_hour,
+                heard=share.heard,
+            )
+            for share in record.shares
+        ],
+    )

@@ -1,0 +1,312 @@
+"""The rounds of the global loop: what each deployment's load needs, and what is decided for it.
+
+`reconcile.loop` hears planes' loads with it and has it decide every half minute. It remembers loads
+and nothing else: a new leader's is empty, so it holds what its predecessor decided. No I/O.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from control_plane.autoscale.demand import Provision, Wish, provide
+from control_plane.autoscale.shares import Loads, Scene, shares_by_deployment
+from control_plane.reconcile.snapshot import Demand
+from scheduler.problem import PlacementProblem
+from skerry.fleet.autoscaling.decision import Because
+from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy, factors_of
+from skerry.fleet.autoscaling.fleetwide import FleetDecision, FleetScaler, PlaneShare
+from skerry.fleet.autoscaling.local import COLD_START_SECONDS
+from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled, ShareRecord
+from skerry.fleet.autoscaling.told import COLD_START_SECONDS_MAX
+from skerry.fleet.cold_start import ColdStarts, StartKind, estimate
+from skerry.fleet.deployment import Deployment
+from skerry.fleet.placement import Placement
+from skerry.fleet.profile import Profiles, configuration_digest, profile_key
+
+TOLERANCE = 1e-9
+# What planes are told of cold starts moves in steps: each would be another desired state.
+COLD_START_STEP = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a round decided of a deployment, what held before, and the record, None of a repeat."""
+
+    scaled: Scaled
+    before: Scaled | None
+    record: FleetRecord | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a round rests on beside the scene; `problem` is only made where something is short."""
+
+    scene: Scene
+    starts: ColdStarts
+    placed: Sequence[Placement]
+    problem: Callable[[], PlacementProblem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A deployment half decided: before it is known what there is room for."""
+
+    decision: FleetDecision
+    shares: Sequence[PlaneShare]
+    before: Scaled | None
+    targets: tuple[tuple[str, int], ...]
+    cold_start_seconds: float
+    wish: Wish
+
+
+class Rounds:
+    """A `FleetScaler` for each deployment that scales, fed by what planes report."""
+
+    def __init__(self) -> None:
+        """Begin with nothing heard."""
+        self._demands: tuple[Demand, ...] | None = None
+        self._scalers: dict[str, FleetScaler] = {}
+        self._told: dict[str, FleetRecord] = {}
+
+    def forget(self) -> None:
+        """Begin anew, as another term does: what others decided meanwhile was on other grounds."""
+        self._demands = None
+        self._scalers, self._told = {}, {}
+
+    def hear(self, demands: tuple[Demand, ...], loads: Loads) -> None:
+        """Take what planes counted, each reading as of the moment it was heard."""
+        self._follow(demands)
+        for plane, report in loads.items():
+            for load in report.loads:
+                scaler = self._scalers.get(load.deployment)
+                if scaler is not None and load.reading is not None:
+                    scaler.observe(plane, load.reading)
+
+    def decide(self, now: float, basis: Basis) -> tuple[Outcome, ...]:
+        """Return what is decided now of every deployment that scales; `now` as readings have it."""
+        scene = basis.scene
+        self._follow(scene.snapshot.demands)
+        shares = shares_by_deployment(scene)
+        judged = [
+            self._judge(now, demand.deployment, shares[demand.deployment.name], basis)
+            for demand in scene.snapshot.demands
+            if demand.deployment.name in shares
+        ]
+        provided = provide([one.wish for one in judged], basis.problem, basis.placed)
+        return tuple(self._outcome(one, provided, basis) for one in judged)
+
+    def _follow(self, demands: tuple[Demand, ...]) -> None:
+        """Have a scaler for each deployment that scales, with the factors it has now."""
+        if demands is self._demands:
+            return
+        self._demands = demands
+        wanted = {d.deployment.name: d.deployment for d in demands if d.deployment.scaling.scales}
+        for gone in self._scalers.keys() - wanted.keys():
+            del self._scalers[gone]
+            self._told.pop(gone, None)
+        for name, deployment in wanted.items():
+            factors = factors_of(deployment.scaling)
+            held = self._scalers.get(name)
+            if held is None or _is_another_rule(held.factors, factors):
+                self._scalers[name] = FleetScaler(factors)
+            else:
+                held.factors = factors
+
+    def _judge(
+        self, now: float, deployment: Deployment, shares: Sequence[PlaneShare], basis: Basis
+    ) -> _Judged:
+        snapshot = basis.scene.snapshot
+        scaler, before = self._scalers[deployment.name], snapshot.scaled(deployment.name)
+        cold = cold_start_of(deployment, basis.starts, snapshot.profiles, before)
+        decision = scaler.decide(now, snapshot.now, shares, cold or COLD_START_SECONDS)
+        factors, paused = scaler.factors, decision.because is Because.PAUSED
+        floor = max(factors.min_replicas, factors.scheduled_floor(snapshot.now))
+        if paused and before is not None:
+            floor = min(max(before.floor, factors.min_replicas), factors.max_replicas)
+        demand = max(before.demand if before is not None else 0, floor, 1)
+        wanted = _wanted(deployment, decision, shares, basis)
+        return _Judged(
+            decision=decision,
+            shares=shares,
+            before=before,
+            targets=_targets(deployment, decision, shares, before),
+            cold_start_seconds=cold,
+            wish=Wish(
+                deployment=deployment,
+                wanted=min(demand if wanted is None else wanted, factors.max_replicas),
+                floor=floor,
+                ceiling=sum(share.ceiling for share in shares),
+                demand=min(demand, factors.max_replicas),
+                placed=sum(p.count for p in basis.placed if p.deployment == deployment.name),
+            ),
+        )
+
+    def _outcome(self, judged: _Judged, provided: Mapping[str, Provision], basis: Basis) -> Outcome:
+        wish = judged.wish
+        name, found = wish.deployment.name, provided[wish.deployment.name]
+        scaled = Scaled(
+            deployment=name,
+            demand=max(found.demand, wish.floor),
+            floor=wish.floor,
+            targets=judged.targets,
+            wanted=wish.wanted,
+            unmet=found.unmet,
+            unmet_dollars_per_hour=(
+                found.unmet * found.dollars_per_hour if found.dollars_per_hour is not None else None
+            ),
+            cold_start_seconds=judged.cold_start_seconds,
+        )
+        record = _record(judged, scaled, basis)
+        last, self._told[name] = self._told.get(name), record
+        return Outcome(
+            scaled=scaled,
+            before=judged.before,
+            record=None if _is_repeat(record, last) else record,
+        )
+
+
+def cold_start_of(
+    deployment: Deployment, starts: ColdStarts, profiles: Profiles, before: Scaled | None
+) -> float:
+    """Return how long a start takes where it takes longest, 0 where nobody knows.
+
+    It moves in steps of a quarter, and only when it is a whole one from what planes were told.
+    """
+    revision, found = deployment.revision, 0.0
+    for shape in revision.shapes:
+        kind = StartKind(
+            base_model=revision.base_model.uri,
+            engine=revision.engine.name,
+            accelerator=shape.accelerator,
+            configuration=configuration_digest(revision.engine),
+        )
+        told = estimate(kind, starts, profiles.get(profile_key(revision, shape)))
+        found = max(found, told.seconds or 0.0)
+    held = before.cold_start_seconds if before is not None else 0.0
+    if found <= 0.0:
+        return held
+    if held > 0.0 and held / COLD_START_STEP < found < held * COLD_START_STEP:
+        return held
+    step = math.ceil(math.log(max(found, 1.0)) / math.log(COLD_START_STEP) - TOLERANCE)
+    return min(round(COLD_START_STEP**step, 1), COLD_START_SECONDS_MAX)
+
+
+def _is_another_rule(held: ScalingFactors, now: ScalingFactors) -> bool:
+    """Say whether what was remembered is of no use any more; bounds and schedules keep it."""
+    same = (held.strategy, held.window_seconds, held.target_utilization)
+    return same != (now.strategy, now.window_seconds, now.target_utilization)
+
+
+def _targets(
+    deployment: Deployment,
+    decision: FleetDecision,
+    shares: Sequence[PlaneShare],
+    before: Scaled | None,
+) -> tuple[tuple[str, int], ...]:
+    """Return the targets by plane that hold now; without signals those of before do."""
+    if deployment.scaling.strategy is Strategy.CONCURRENCY:
+        return ()  # the published rule knows no sum
+    if decision.need is None:
+        return before.targets if before is not None else ()
+    found, held = [], dict(before.targets if before is not None else ())
+    for share in shares:
+        if share.engine is None or not share.ceiling:
+            continue  # it counts by concurrency there, or has no place there
+        target = decision.targets[share.plane]
+        if share.plane in decision.unheard:  # what it runs may have fallen without our hearing
+            target = min(max(target, held.get(share.plane, 0)), share.ceiling)
+        found.append((share.plane, target))
+    return tuple(sorted(found))
+
+
+def _wanted(
+    deployment: Deployment,
+    decision: FleetDecision,
+    shares: Sequence[PlaneShare],
+    basis: Basis,
+) -> int | None:
+    """Return how many replicas are needed over all planes, None where nothing is known of it."""
+    if decision.because is Because.PAUSED:
+        return None
+    if decision.need is not None:
+        return decision.total + decision.unmet
+    scaling, known, total = deployment.scaling, False, 0
+    for share in shares:
+        report = basis.scene.loads.get(share.plane)
+        load = report.of(deployment.name) if report is not None else None
+        told = load.decision if load is not None else None
+        many = share.running
+        if told is not None and told.concurrency is not None:
+            known = True
+            each = scaling.concurrency_target * scaling.target_utilization
+            many = max(told.target, math.ceil(told.concurrency / each - TOLERANCE))
+        total += many
+    return total if known else None
+
+
+def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
+    decision, wish, targets = judged.decision, judged.wish, dict(scaled.targets)
+    return FleetRecord(
+        deployment=scaled.deployment,
+        decided_at=basis.scene.snapshot.now,
+        sentence=_sentence(judged, scaled),
+        because=decision.because.value,
+        running=decision.running,
+        total=decision.total,
+        wanted=scaled.wanted,
+        unmet=scaled.unmet,
+        demand=scaled.demand,
+        floor=wish.floor,
+        unmet_dollars_per_hour=scaled.unmet_dollars_per_hour,
+        need=decision.need,
+        highest=decision.highest,
+        unheard=decision.unheard,
+        shares=tuple(
+            ShareRecord(
+                plane=share.plane,
+                running=share.running,
+                floor=share.floor,
+                ceiling=share.ceiling,
+                target=targets.get(share.plane),
+                price_per_hour=share.price_per_hour,
+                heard=share.plane not in decision.unheard,
+            )
+            for share in judged.shares
+        ),
+    )
+
+
+def _sentence(judged: _Judged, scaled: Scaled) -> str:
+    decision, wish = judged.decision, judged.wish
+    if decision.need is not None:
+        told = decision.describe().removesuffix(".")
+    else:
+        shares = ", ".join(f"{share.plane} {share.running}" for share in judged.shares)
+        told = f"{decision.running} replicas ({shares or 'none'}) {_why(judged)}"
+    if scaled.demand > max(wish.floor, 1):
+        told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"
+    if scaled.unmet:
+        told += f"; {scaled.unmet} of {scaled.wanted} find no free accelerators"
+        if scaled.unmet_dollars_per_hour is not None:
+            told += f" (they would cost ${scaled.unmet_dollars_per_hour:,.2f} an hour)"
+    return f"{told}."
+
+
+def _why(judged: _Judged) -> str:
+    if judged.decision.because is Because.PAUSED:
+        return "stay as they are: autoscaling is paused"
+    if judged.wish.deployment.scaling.strategy is Strategy.CONCURRENCY:
+        return "are left to each plane, which counts requests in flight"
+    if any(share.engine is not None for share in judged.shares):
+        return "stay as they are: no plane has told its load yet, which takes nothing away"
+    return (
+        "are left to each plane, which counts requests in flight: what tokens cost there was not"
+        " measured (`skerry profile`)"
+    )
+
+
+def _is_repeat(record: FleetRecord, last: FleetRecord | None) -> bool:
+    """Say whether nothing was decided but to go on as before, without anything that was counted."""
+    if last is None or record.need is not None:
+        return False
+    return replace(record, decided_at=last.decided_at) == last

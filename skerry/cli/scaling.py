@@ -1,0 +1,145 @@
+"""`skerry scaling pause|resume NAME` and `skerry explain scaling NAME`: scaling, for people.
+
+An explanation is a sentence, a table and a plot: lines of bars, or a PNG or HTML file.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.questions import check_output
+from skerry.cli.render import Columns, render_json, render_table
+from skerry.cli.session import UsageFault, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from skerry.client.scaling import ScalingExplanation
+    from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
+
+app = typer.Typer(
+    help="Let the number of replicas stay as it is, or follow load again.", no_args_is_help=True
+)
+
+NameArgument = Annotated[str, typer.Argument(help="The deployment.")]
+PLOTS = (".png", ".html")
+ROWS_SHOWN_MAX = 15  # decisions; `-o json` and plots have all that were asked for
+BARS_MAX = 60
+BARS = " ▁▂▃▄▅▆▇█"
+
+_DECISIONS: Columns = (
+    ("WHEN", lambda r: r.decided_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
+    ("RUNNING", lambda r: r.running),
+    ("TARGET", lambda r: r.total),
+    ("NEEDED", lambda r: r.wanted),
+    ("UNMET", lambda r: r.unmet or "-"),
+    ("BUSY", lambda r: f"{r.need.work:.2f}" if r.need else "-"),
+    ("RESERVE", lambda r: f"{r.need.reserve:.2f}" if r.need else "-"),
+    ("QUEUE", lambda r: f"{r.need.queue:.2f}" if r.need else "-"),
+    ("FILL TO", lambda r: f"{r.need.utilization:.0%}" if r.need else "-"),
+    ("BECAUSE", lambda r: r.because),
+)
+_SHARES: Columns = (
+    ("PLANE", lambda r: r.plane),
+    ("RUNNING", lambda r: r.running),
+    ("FLOOR/TARGET/CEILING", lambda r: _bounds(r)),
+    ("USD/H EACH", lambda r: f"{r.price_per_hour:.3f}"),
+    ("HEARD", lambda r: "yes" if r.heard else "no"),
+)
+
+
+@app.command("pause")
+def pause(context: typer.Context, name: NameArgument) -> None:
+    """Keep a deployment's number of replicas as it is, whatever its load; `resume` ends it."""
+    session = session_of(context)
+    with session.operator() as client:
+        row = client.pause_scaling(name)
+    session.console().print(
+        f"{name}: paused at {row.replicas_ready} ready replicas; `skerry scaling resume {name}`"
+    )
+
+
+@app.command("resume")
+def resume(context: typer.Context, name: NameArgument) -> None:
+    """Let a deployment's number of replicas follow its load again."""
+    session = session_of(context)
+    with session.operator() as client:
+        row = client.resume_scaling(name)
+    scaling = row.deployment.scaling
+    told = f"{scaling.min_replicas} to {scaling.max_replicas} replicas"
+    session.console().print(f"{name}: follows its load again, {told}")
+
+
+def explain_scaling(
+    context: typer.Context,
+    name: NameArgument,
+    decisions: Annotated[
+        int, typer.Option("--decisions", help="How many, the newest; 120 are an hour.", min=1)
+    ] = 120,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Write a plot to this .png or .html.")
+    ] = None,
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
+) -> None:
+    """Say why a deployment has as many replicas as it has: a sentence, the decisions, a plot."""
+    check_output(output)
+    if plot is not None and plot.suffix.lower() not in PLOTS:
+        raise UsageFault(f"--plot {plot} must end in {' or '.join(PLOTS)}")
+    session = session_of(context)
+    with session.operator() as client:
+        found = client.explain_scaling(name, decisions)
+    if output == "json":
+        typer.echo(render_json(found))
+    else:
+        print_scaling(session.console(), found)
+    if plot is not None:
+        from skerry.cli.scaling_plot import draw
+
+        draw(plot, found)
+
+
+def print_scaling(console: "Console", found: "ScalingExplanation") -> None:
+    """Print a sentence, what planes say, the newest decisions and a line of bars."""
+    paused = ", paused" if found.paused else ""
+    bounds = f"{found.min_replicas} to {found.max_replicas} replicas by {found.strategy}{paused}"
+    console.print(f"{found.deployment} ({bounds}): {found.sentence}", markup=False)
+    for row in found.planes:
+        told = row.decision.sentence if row.decision is not None else "has not decided yet"
+        console.print(f"  {row.plane}: {told}", markup=False, style="dim")
+    if not found.decisions:
+        return
+    if found.decisions[0].shares:
+        console.print(render_table(_SHARES, found.decisions[0].shares))
+    console.print(render_table(_DECISIONS, found.decisions[:ROWS_SHOWN_MAX]))
+    if (more := len(found.decisions) - ROWS_SHOWN_MAX) > 0:
+        console.print(f"  and {more} before", style="dim")
+    for line in spark_lines(found.decisions):
+        console.print(line, markup=False)
+
+
+def spark_lines(decisions: "Sequence[FleetRecord]") -> tuple[str, ...]:
+    """Return needed and target replicas as bars over time, the newest right; decisions come so."""
+    shown = tuple(reversed(decisions[:BARS_MAX]))
+    if len(shown) < 2:
+        return ()
+    most = max(1, *(max(one.wanted, one.total) for one in shown))
+    since, until = (one.decided_at.astimezone().strftime("%H:%M") for one in (shown[0], shown[-1]))
+    wanted, total = [one.wanted for one in shown], [one.total for one in shown]
+    span = f"({since} to {until}, full is {most})"
+    return (
+        f"needed {_bars(wanted, most)} {wanted[-1]}",
+        f"target {_bars(total, most)} {total[-1]}  {span}",
+    )
+
+
+def _bounds(share: "ShareRecord") -> str:
+    target = "own" if share.target is None else share.target
+    return f"{share.floor}/{target}/{share.ceiling}"
+
+
+def _bars(values: "Sequence[int]", most: int) -> str:
+    top = len(BARS) - 1
+    return "".join(BARS[-(-value * top // most)] for value in values)

@@ -1,0 +1,270 @@
+"""The global loop: up with load, down late, held without signals, short only where nothing fits."""
+
+from dataclasses import replace
+
+import pytest
+
+from control_plane.autoscale.targets import (
+    demand_of,
+    floor_of,
+    lowered_floors,
+    scaled_envelopes,
+    spares_of,
+    terms_of,
+)
+from control_plane.reconcile.plan import plan_desired
+from control_plane.reconcile.snapshot import Demand
+from skerry.fleet.autoscaling.decision import Because
+from skerry.fleet.autoscaling.scaled import Scaled
+from skerry.fleet.autoscaling.told import ScalingTerms, ToldDecision
+from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread, Tolerate
+from skerry.fleet.desired import AUTOSCALING, FEATURES, Assignment, DesiredState
+from skerry.fleet.generation import Version
+from skerry.fleet.placement import Placement
+from skerry.fleet.rollout import Rollout, Stage
+from skerry.fleet.scaling import FloorSchedule, Strategy
+from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot
+from tests.unit.control_plane.autoscale_world import Fleet, scaling_deployment
+
+LOUD = 5.0  # requests a second that keep four replicas busy: six are needed, at 70 %
+
+
+def settled(fleet: Fleet, rates: dict[str, float], rounds: int = 4) -> Scaled:
+    """Return what holds after some rounds of a load that planes obey."""
+    for _ in range(rounds):
+        scaled = fleet.round(rates).scaled
+        fleet.obey()
+    return scaled
+
+
+def test_load_raises_the_target_at_once_within_the_envelope() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    before = settled(fleet, {"fra": 0.1})
+    outcome = fleet.round({"fra": LOUD})
+    assert before.target("fra") == 1
+    assert outcome.scaled != outcome.before
+    assert outcome.scaled.target("fra") == 6  # four busy at 70 %
+    assert outcome.record is not None
+    assert outcome.record.because == Because.NEED
+    assert "4.00 replicas busy" in outcome.record.sentence
+    assert outcome.scaled.demand == 1, "the envelope has the room: nothing is to be placed"
+
+
+def test_a_target_falls_after_the_delay_and_no_sooner() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    high = settled(fleet, {"fra": LOUD}).target("fra")
+    assert high is not None
+    held = [settled(fleet, {"fra": 0.1}, 1).target("fra") for _ in range(9)]
+    assert set(held) == {high}, "300 s"
+    assert (settled(fleet, {"fra": 0.1}, 4).target("fra") or 0) < high
+
+
+def test_a_new_leader_holds_what_its_predecessor_decided() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    before = settled(fleet, {"fra": LOUD})
+    fleet.rounds.forget()
+    assert settled(fleet, {"fra": 0.0}, 9) == replace(before, wanted=before.wanted)
+
+
+def test_silence_of_all_planes_lowers_nothing() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8, "gcp": 8})
+    before = settled(fleet, {"fra": LOUD, "gcp": LOUD})
+    fleet.silent = {"fra", "gcp"}
+    fleet.running = {"fra": 0, "gcp": 0}  # whatever their last words were
+    for _ in range(30):
+        after = fleet.round({}).scaled
+    assert dict(after.targets).keys() == dict(before.targets).keys()
+    assert all((after.target(plane) or 0) >= many for plane, many in before.targets)
+
+
+def test_the_sum_is_not_lowered_while_one_plane_is_silent() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8, "gcp": 8})
+    before = settled(fleet, {"fra": LOUD, "gcp": LOUD})
+    fleet.silent = {"gcp"}
+    for _ in range(20):
+        after = fleet.round({"fra": 0.1}).scaled
+        fleet.obey()
+    assert sum(n for _, n in after.targets) >= sum(n for _, n in before.targets)
+
+
+def test_a_plane_that_cannot_count_keeps_what_it_runs() -> None:
+    fleet = Fleet(scaling_deployment(least=2), {"fra": 8})
+    settled(fleet, {"fra": LOUD})
+    before = fleet.running["fra"]
+    fleet.uncounted = {"fra"}
+    for _ in range(20):
+        fleet.round({})
+        fleet.obey()
+    assert fleet.running["fra"] == before
+
+
+def test_what_no_envelope_has_room_for_is_to_be_placed_where_accelerators_are_free() -> None:
+    fleet = Fleet(scaling_deployment(most=7), {"fra": 4})
+    scaled = settled(fleet, {"fra": LOUD})
+    # `fra` has four accelerators, one of them placed; no other plane has any.
+    assert (scaled.wanted, scaled.target("fra"), scaled.demand) == (6, 4, 4)
+    assert scaled.unmet == 2
+    assert scaled.unmet_dollars_per_hour == pytest.approx(0.2)
+    wider = Fleet(scaling_deployment(most=7), {"fra": 4, "gcp": 0})
+    scaled = settled(wider, {"fra": LOUD})
+    assert (scaled.demand, scaled.unmet) == (6, 0)
+
+
+def test_growth_takes_no_place_of_what_others_are_promised() -> None:
+    other = Demand(deployment=a_deployment("other", replicas=3))
+    also = Placement(deployment="other", pool="fra--cpu", count=3)
+    first = replace(scaling_deployment(most=7), policy=PlacementPolicy(priority=0))
+    fleet = Fleet(first, {"fra": 1}, others=(other,), also=(also,))
+    scaled = settled(fleet, {"fra": LOUD})
+    assert (scaled.demand, scaled.unmet) == (1, 5)
+
+
+def test_paused_stays_whatever_the_load() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    before = settled(fleet, {"fra": LOUD})
+    fleet.deployment = replace(
+        fleet.deployment, scaling=replace(fleet.deployment.scaling, paused=True)
+    )
+    for _ in range(20):
+        outcome = fleet.round({"fra": 0.0})
+    assert replace(outcome.scaled, wanted=before.wanted) == before
+    assert outcome.record is None, "told once"
+
+
+def test_a_schedule_is_a_floor_that_is_placed() -> None:
+    always = FloorSchedule(cron="* * * * *", seconds=120.0, min_replicas=3)
+    fleet = Fleet(scaling_deployment(schedules=(always,)), {"fra": 8})
+    scaled = settled(fleet, {"fra": 0.1})
+    assert (scaled.floor, scaled.demand, scaled.target("fra")) == (3, 3, 3)
+
+
+def test_warm_spares_stand_above_the_need() -> None:
+    bare = settled(Fleet(scaling_deployment(), {"fra": 8}), {"fra": 2.0})
+    spared = settled(Fleet(scaling_deployment(warm_spares=2), {"fra": 8}), {"fra": 2.0})
+    assert (spared.target("fra") or 0) == (bare.target("fra") or 0) + 2
+
+
+def test_spare_replicas_stand_where_they_are_cheapest_and_planes_are_told_their_part() -> None:
+    fleet = Fleet(scaling_deployment(warm_spares=2), {"fra": 4, "gcp": 4})
+    fleet.round({"fra": 0.1})
+    demand = fleet.snapshot.demands[0]
+    snapshot = replace(fleet.snapshot, envelopes=fleet.envelopes)
+    spares = spares_of(snapshot)
+    told = {p: terms_of(demand, snapshot, p, fleet.envelopes, spares) for p in ("fra", "gcp")}
+    assert sum(terms.warm_spares for terms in told.values() if terms is not None) == 2
+
+
+def test_by_concurrency_each_plane_decides_and_what_it_wants_is_placed() -> None:
+    fleet = Fleet(scaling_deployment(strategy=Strategy.CONCURRENCY, most=7), {"fra": 2, "gcp": 0})
+    outcome = fleet.round({"fra": LOUD})
+    assert outcome.scaled.targets == ()
+    told = ToldDecision(
+        decided_at=None,
+        sentence="keep 2.",
+        because="bounds",
+        target=2,
+        ready=2,
+        starting=0,
+        draining=0,
+        floor=1,
+        ceiling=2,
+        concurrency=2.8,
+    )
+    fleet.told = {"fra": told}
+    scaled = fleet.round({"fra": LOUD}).scaled
+    assert (scaled.wanted, scaled.demand, scaled.targets) == (4, 4, ())
+
+
+def test_without_measured_costs_planes_are_left_alone_and_it_says_so() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8}, measured={})
+    outcome = fleet.round({"fra": LOUD})
+    assert outcome.scaled.targets == ()
+    assert outcome.record is not None
+    assert "skerry profile" in outcome.record.sentence
+
+
+def test_one_that_may_be_scaled_to_nothing_keeps_a_place_and_runs_none() -> None:
+    deployment = scaling_deployment(least=0, most=4)
+    assert (demand_of(deployment, None), floor_of(deployment, None)) == (1, 0)
+    fleet = Fleet(deployment, {"fra": 4})
+    (tried,) = scaled_envelopes(fleet.envelopes, fleet.snapshot)
+    assert (tried.floor, tried.target, tried.ceiling) == (1, 1, 4), "until its revision is"
+    done = Rollout(deployment="demo", revision=1, stage=Stage.COMPLETE, since=T0)
+    snapshot = replace(fleet.snapshot, rollouts=(done,))
+    (envelope,) = scaled_envelopes(fleet.envelopes, snapshot)
+    assert (envelope.floor, envelope.target, envelope.ceiling) == (0, 0, 4)
+
+
+def test_what_a_plane_that_is_gone_was_to_run_starts_elsewhere_at_once() -> None:
+    fleet = Fleet(scaling_deployment(most=8), {"fra": 4, "gcp": 4})
+    scaled = settled(fleet, {"fra": LOUD})
+    assert sum(many for _, many in scaled.targets) == 6
+    left = tuple(one for one in fleet.envelopes if one.pool.startswith("gcp"))
+    (envelope,) = scaled_envelopes(left, fleet.snapshot)
+    assert (envelope.target, envelope.ceiling) == (4, 4), "as far as there is room"
+
+
+def test_a_database_that_forgot_decisions_goes_by_what_planes_were_told() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    scaled = settled(fleet, {"fra": LOUD})
+    envelopes = scaled_envelopes(fleet.envelopes, fleet.snapshot)
+    told = Assignment(
+        deployment=fleet.deployment, envelopes=envelopes, scaling=ScalingTerms(fleet_target=True)
+    )
+    state = DesiredState(plane="fra", version=Version(epoch=1, generation=7), assignments=(told,))
+    forgotten = replace(fleet.snapshot, scalings=(), desired=(state,))
+    assert forgotten.fleet_target("demo", "fra") == scaled.target("fra") == 6
+    assert scaled_envelopes(fleet.envelopes, forgotten)[0].target == 6
+
+
+def test_a_fixed_number_is_as_the_scheduler_has_it() -> None:
+    fleet = Fleet(a_deployment(replicas=3), {"fra": 4})
+    assert scaled_envelopes(fleet.envelopes, fleet.snapshot) == fleet.envelopes
+    assert terms_of(fleet.snapshot.demands[0], fleet.snapshot, "fra", fleet.envelopes, {}) is None
+
+
+def test_a_plane_that_knows_no_autoscaling_runs_what_is_placed() -> None:
+    older = tuple(one for one in FEATURES if one != AUTOSCALING)
+    fleet = Fleet(scaling_deployment(least=0, most=4), {"fra": 4})
+    view = a_plane_view("fra", report=a_report("fra", features=older))
+    snapshot = a_snapshot(view, demands=fleet.snapshot.demands)
+    assert scaled_envelopes(fleet.envelopes, snapshot) == fleet.envelopes
+
+
+@pytest.mark.parametrize(
+    ("policy", "floors"),
+    [
+        (PlacementPolicy(), {"a": 1, "b": 0, "c": 0}),
+        (
+            PlacementPolicy(spread=Spread(domain=FailureDomain.REGION, domains_min=3)),
+            {"a": 1, "b": 1, "c": 1},
+        ),
+        (
+            PlacementPolicy(tolerate=Tolerate(domain=FailureDomain.PLANE, keep=0.5)),
+            {"a": 1, "b": 1, "c": 1},
+        ),
+    ],
+)
+def test_floors_out_of_what_is_placed_add_up_and_keep_what_is_spread(
+    policy: PlacementPolicy, floors: dict[str, int]
+) -> None:
+    deployment = replace(scaling_deployment(), policy=policy)
+    assert lowered_floors(deployment, 1, {"a": 3, "b": 2, "c": 1}) == floors
+
+
+def test_planes_are_told_targets_and_terms_in_one_state() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8})
+    settled(fleet, {"fra": LOUD})
+    snapshot = fleet.snapshot
+    snapshot = replace(snapshot, envelopes=scaled_envelopes(fleet.envelopes, snapshot))
+    conditions = {p.name: p.condition for p in snapshot.planes if p.condition is not None}
+    snapshot = replace(
+        snapshot,
+        pools=tuple(replace(p, shape=replace(p.shape, nodes=4)) for p in snapshot.pools),
+    )
+    pushed = [one for one in plan_desired(snapshot, conditions) if hasattr(one, "desired")]
+    (assignment,) = pushed[0].desired.assignments
+    (envelope,) = assignment.envelopes
+    assert (envelope.floor, envelope.target, envelope.ceiling) == (1, 6, 8)
+    assert assignment.scaling is not None
+    assert assignment.scaling.fleet_target
