@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from control_plane.autoscale.shares import Loads
 from control_plane.reconcile.relocation import MoveProposal, Relocation
 from control_plane.reconcile.snapshot import Seen
 from control_plane.store.fencing import WriteContext
@@ -11,7 +12,6 @@ from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.survival import Loss
 from scheduler.whatif import Change, WhatIf
-from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition
@@ -148,7 +148,7 @@ class Live(Protocol):
         """Return the version last pushed to a plane by this control plane, None before that."""
         ...
 
-    def loads(self) -> Mapping[str, LoadReport]:
+    def loads(self) -> Loads:
         """Return what planes counted last, of those that told it within a minute, by name."""
         ...
 

@@ -3,12 +3,12 @@
 `operator_service.py` calls it; what it says is decided in `control_plane.autoscale` and by planes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from control_plane.api.times import time_to_proto
+from control_plane.autoscale.shares import Loads
 from skerry.api.operator.v1 import scaling_pb2
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
-from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.deployment import Deployment
 from skerry.plumbing.errors import InvalidInput
 from skerry.wire.scaling import decision_to_proto, need_to_proto, reading_to_proto
@@ -25,7 +25,7 @@ def check_decisions(asked: int) -> int:
 
 
 def scaling_to_proto(
-    deployment: Deployment, records: Sequence[FleetRecord], loads: Mapping[str, LoadReport]
+    deployment: Deployment, records: Sequence[FleetRecord], loads: Loads
 ) -> scaling_pb2.ScalingExplanation:
     """Return all that there is to say of a deployment's scaling; records the newest first."""
     scaling = deployment.scaling

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from control_plane import instruments
 from control_plane.autoscale.rounds import Basis, Outcome, Rounds
-from control_plane.autoscale.shares import Scene
+from control_plane.autoscale.shares import Loads, Scene
 from control_plane.autoscale.targets import scaled_envelopes
 from control_plane.reconcile.pace import aside
 from control_plane.reconcile.plan import measured_costs
@@ -22,7 +22,6 @@ from control_plane.store.fencing import WriteContext
 from control_plane.store.scalings import ScalingStep, in_batches, put_scalings
 from scheduler.plan import PlacementPlan
 from skerry.fleet.autoscaling.scaled import Scaled
-from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.observation import PlaneCondition
 from skerry.plumbing import logs
@@ -38,10 +37,10 @@ COLD_STARTS_SECONDS = 300.0
 class LiveLoads(Protocol):
     """What planes counted; control_plane.link.registry.Registry is the real one."""
 
-    def new_loads(self) -> Mapping[str, LoadReport]:
+    def new_loads(self) -> Loads:
         """Return what planes counted since this was asked last, the newest of each."""
 
-    def loads(self) -> Mapping[str, LoadReport]:
+    def loads(self) -> Loads:
         """Return what every plane counted last, of those that told it lately."""
 
 

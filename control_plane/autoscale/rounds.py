@@ -77,7 +77,7 @@ class Rounds:
         """Take what planes counted, each reading as of the moment it was heard."""
         self._follow(demands)
         for plane, report in loads.items():
-            for load in report.loads:
+            for load in report.readings().loads:
                 scaler = self._scalers.get(load.deployment)
                 if scaler is not None and load.reading is not None:
                     scaler.observe(plane, load.reading)

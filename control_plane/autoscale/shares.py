@@ -6,6 +6,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from control_plane.autoscale.targets import price_of
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
@@ -19,7 +20,19 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import Pool
 
 Conditions = Mapping[str, PlaneCondition]
-Loads = Mapping[str, LoadReport]  # by plane
+
+
+class Told(Protocol):
+    """What a plane told of its loads; `LoadReport` is one."""
+
+    def of(self, deployment: str) -> DeploymentLoad | None:
+        """Return what is told of a deployment."""
+
+    def readings(self) -> LoadReport:
+        """Return what was counted, perhaps without decisions."""
+
+
+Loads = Mapping[str, Told]  # by plane
 Measured = Mapping[str, tuple[Coefficients, ...]]  # by deployment
 
 

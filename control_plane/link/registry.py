@@ -6,12 +6,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from control_plane.autoscale.shares import Loads, Told
 from control_plane.link.convert import digest_in
 from control_plane.link.push import Outbox
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
-from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneReport
 from skerry.plumbing.clock import Clock
@@ -30,7 +30,7 @@ class _PlaneLink:
     reported_at_seconds: float = 0.0  # when the report that is kept came in
     agent_id: str = ""
     outbox: Outbox | None = None  # None: no stream
-    loads: LoadReport | None = None
+    loads: Told | None = None
     loads_at_seconds: float = 0.0
     nack: str = ""
 
@@ -126,19 +126,19 @@ class Registry:
             self._wake()
         return is_new
 
-    def take_loads(self, plane: str, loads: LoadReport) -> None:
+    def take_loads(self, plane: str, loads: Told) -> None:
         """Keep what a plane counted last; nobody is woken, it is looked at every second."""
         link = self._planes[plane]
         link.loads, link.loads_at_seconds = loads, self._clock.monotonic()
         self._loaded.add(plane)
 
-    def new_loads(self) -> Mapping[str, LoadReport]:
+    def new_loads(self) -> Loads:
         """Return what planes counted since this was asked last, the newest of each."""
         new, self._loaded = self._loaded, set()
         found = ((plane, self._planes[plane].loads) for plane in sorted(new))
         return {plane: loads for plane, loads in found if loads is not None}
 
-    def loads(self) -> Mapping[str, LoadReport]:
+    def loads(self) -> Loads:
         """Return what every plane counted last, of those that told it within a minute."""
         since = self._clock.monotonic() - FLEET_STALE_SECONDS
         return {

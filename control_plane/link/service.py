@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
+from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
@@ -22,7 +23,6 @@ from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
 from skerry.plumbing.rpc import peer_uri_sans
 from skerry.wire.observations import report_from_proto
-from skerry.wire.scaling import loads_from_proto
 from skerry.wire.supply import version_from_proto
 
 _log = logs.get_logger(__name__)
@@ -146,8 +146,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         elif kind == "held":
             self._registry.held.take(plane, request.held)
         elif kind == "loads":
-            now = self._clock.monotonic()
-            self._registry.take_loads(plane, loads_from_proto(request.loads, now))
+            heard = HeardLoads(request.loads, self._clock.monotonic())
+            self._registry.take_loads(plane, heard)
         else:
             raise IllegalTransition(f"{kind} makes no sense on a session that is up")
 

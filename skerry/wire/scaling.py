@@ -119,7 +119,17 @@ def loads_from_proto(message: plane_service_pb2.LoadReport, heard_at: float) -> 
     """
     found: dict[str, DeploymentLoad] = {}
     for one in message.loads[:LOADS_MAX]:
-        found.setdefault(one.deployment, _load_from_proto(one, heard_at))
+        found.setdefault(one.deployment, load_from_proto(one, heard_at))
+    return LoadReport(loads=tuple(found.values()))
+
+
+def readings_from_proto(message: plane_service_pb2.LoadReport, heard_at: float) -> LoadReport:
+    """Return a plane's readings alone, of the deployments that it could count."""
+    found: dict[str, DeploymentLoad] = {}
+    for one in message.loads[:LOADS_MAX]:
+        if one.deployment not in found and one.HasField("reading"):
+            reading = _reading(one.reading, heard_at)
+            found[one.deployment] = DeploymentLoad(deployment=one.deployment, reading=reading)
     return LoadReport(loads=tuple(found.values()))
 
 
@@ -184,7 +194,8 @@ def _load_to_proto(load: DeploymentLoad) -> plane_service_pb2.DeploymentLoad:
     )
 
 
-def _load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) -> DeploymentLoad:
+def load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) -> DeploymentLoad:
+    """Return what a plane told of a deployment, as far as it can be."""
     coefficients = (_coefficients(one) for one in message.coefficients[:COEFFICIENTS_MAX])
     return DeploymentLoad(
         deployment=message.deployment,
@@ -223,4 +234,6 @@ def _number(told: float) -> float:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():  # as nearly all are
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -4,13 +4,14 @@ First the reconcile loop and planes that do as they are told, through hours of v
 loads over a real link.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from control_plane.autoscale.shares import Loads
 from control_plane.store import catalogue, deployments
 from control_plane.store.catalogue import PROFILES
 from control_plane.store.scalings import list_scaling_records, list_scalings
@@ -241,7 +242,7 @@ def told_loads(requests: float) -> messages.ConnectRequest:
     return messages.ConnectRequest(loads=loads_to_proto(LoadReport(loads=(load,))))
 
 
-def reading_of(loads: Mapping[str, LoadReport]) -> LoadReading:
+def reading_of(loads: Loads) -> LoadReading:
     """Return what `fra` counted of `demo`."""
     load = loads["fra"].of("demo")
     assert load is not None

@@ -58,6 +58,37 @@ def test_a_schedule_is_a_floor_for_as_long_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "holds"),
+    [
+        ("2026-07-01 00:29", False),  # summer in Berlin: 02:29
+        ("2026-07-01 00:31", True),
+        ("2026-07-01 01:01", False),
+        ("2026-12-01 01:31", True),  # winter
+        ("2026-12-01 00:31", False),
+        # The night in which clocks show 02:30 twice: half an hour from the first.
+        ("2026-10-25 00:31", True),
+        ("2026-10-25 00:59", True),
+        ("2026-10-25 01:01", False),
+        ("2026-10-25 01:31", False),
+        # The night without 02:30: at 03:30, as far from midnight.
+        ("2026-03-29 01:29", False),
+        ("2026-03-29 01:31", True),
+    ],
+)
+def test_a_schedule_goes_by_the_clocks_of_its_zone(now: str, holds: bool) -> None:
+    night = FloorSchedule(
+        cron="30 2 * * *", seconds=1_800.0, min_replicas=2, time_zone="Europe/Berlin"
+    )
+    assert night.holds(at(now)) is holds
+
+
+def test_a_zone_that_a_machine_does_not_know_counts_as_utc() -> None:
+    mars = FloorSchedule(cron="0 8 * * *", seconds=60.0, min_replicas=2, time_zone="Mars/Dome")
+    assert mars.holds(at("2026-03-02 08:00"))
+    assert not mars.holds(at("2026-03-02 09:00"))
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"min_replicas": 2, "max_replicas": 1},
