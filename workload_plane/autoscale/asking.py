@@ -1,6 +1,7 @@
 """Asks the picker and the replicas' hosts what they count. I/O; what does not answer is unknown."""
 
 import asyncio
+import math
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -10,12 +11,16 @@ import aiohttp
 from skerry.plumbing.errors import Corrupt
 from workload_plane.picker.counts import COUNTERS_BYTES_MAX, Counters, parse_counters
 from workload_plane.picker.wire import COUNTERS_PATH, authz_socket
-from workload_plane.replica_host.load import EngineLoad
+from workload_plane.replica_host.load import BUCKETS_MAX, Buckets, EngineLoad
 from workload_plane.replicas.records import ReplicaRecord
 
 ANSWER_SECONDS_MAX = 1.0  # both are on this host, or one hop away
 ASKED_AT_ONCE_MAX = 64  # a plane of a thousand replicas asks them all within a second
-_FIELDS = tuple(field.name for field in fields(EngineLoad))
+_COUNTS = tuple(
+    field.name
+    for field in fields(EngineLoad)
+    if field.name not in ("answered", "first_token_buckets")
+)
 
 
 class PickerAsked:
@@ -75,9 +80,26 @@ def parse_load(values: object) -> EngineLoad:
     """Return a host's answer; what it does not say, or says wrongly, is not known."""
     if not isinstance(values, dict):
         raise ValueError("a load must be a JSON object")
-    told = {name: values.get(name) for name in _FIELDS if name != "answered"}
-    counts = {name: value if _is_count(value) else None for name, value in told.items()}
-    return EngineLoad(**counts, answered=values.get("answered") is True)
+    counts = {name: values.get(name) for name in _COUNTS}
+    return EngineLoad(
+        **{name: value if _is_count(value) else None for name, value in counts.items()},
+        first_token_buckets=_buckets(values.get("first_token_buckets")),
+        answered=values.get("answered") is True,
+    )
+
+
+def _buckets(value: object) -> Buckets | None:
+    if not isinstance(value, list) or not 0 < len(value) <= BUCKETS_MAX:
+        return None
+    found: list[tuple[float, float]] = []
+    for one in value:
+        if not (isinstance(one, list) and len(one) == 2 and _is_count(one[1])):
+            return None
+        bound = math.inf if one[0] is None else one[0]
+        if bound != math.inf and not _is_count(bound):
+            return None
+        found.append((float(bound), float(one[1])))
+    return tuple(found) if found == sorted(found) and found[-1][0] == math.inf else None
 
 
 def _is_count(value: object) -> bool:

@@ -3,10 +3,11 @@
 Counters begin at 0 again with their process; what is seen for the first time has grown by nothing.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workload_plane.replica_host.load import EngineLoad
+from workload_plane.replica_host.load import Buckets, EngineLoad
 
 
 def grown(before: float | None, now: float | None) -> float:
@@ -32,6 +33,7 @@ class EngineGrowth:
     token_intervals: float
     token_interval_seconds: float
     was_queued: bool = False
+    first_token_buckets: Buckets = ()
 
     @property
     def interval_seconds(self) -> float | None:
@@ -39,6 +41,21 @@ class EngineGrowth:
         if self.token_intervals < 1.0 or self.token_interval_seconds <= 0.0:
             return None
         return self.token_interval_seconds / self.token_intervals
+
+    def first_within(self, seconds: float) -> tuple[float, float] | None:
+        """Return how many first tokens came, and how many of them within so long; None: untold.
+
+        Between two bounds of the histogram they are taken for evenly spread.
+        """
+        if not self.first_token_buckets:
+            return None
+        total, below, before = self.first_token_buckets[-1][1], 0.0, 0.0
+        for bound, count in self.first_token_buckets:
+            if bound >= seconds:
+                part = (seconds - before) / (bound - before) if bound < math.inf else 0.0
+                return total, below + (count - below) * part
+            below, before = count, bound
+        return total, total
 
 
 class EngineCounters:
@@ -73,4 +90,14 @@ def _growth(seconds: float, before: EngineLoad, now: EngineLoad) -> EngineGrowth
         token_intervals=grown(before.token_intervals, now.token_intervals),
         token_interval_seconds=grown(before.token_interval_seconds, now.token_interval_seconds),
         was_queued=bool(before.queued_requests or now.queued_requests),
+        first_token_buckets=_bucket_growth(before.first_token_buckets, now.first_token_buckets),
     )
+
+
+def _bucket_growth(before: Buckets | None, now: Buckets | None) -> Buckets:
+    if before is None or now is None:
+        return ()
+    if [bound for bound, _ in before] != [bound for bound, _ in now] or now[-1][1] < before[-1][1]:
+        return now  # the engine began anew
+    grown_by = ((bound, count - old) for (bound, count), (_, old) in zip(now, before, strict=True))
+    return tuple((bound, max(0.0, count)) for bound, count in grown_by)

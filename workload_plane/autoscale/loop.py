@@ -21,7 +21,7 @@ from skerry.plumbing.tasks import first_of
 from workload_plane.autoscale import instruments
 from workload_plane.autoscale.learning import EngineKind, Learners
 from workload_plane.autoscale.scaler import DeploymentScaler, Moment, mean_engine
-from workload_plane.autoscale.signals import Asked, DeploymentSignals, Readings
+from workload_plane.autoscale.signals import Asked, DeploymentSignals, Goal, Readings
 from workload_plane.autoscale_settings import PERIOD_SECONDS
 from workload_plane.converge.seen import SeenPool
 from workload_plane.gateway.abilities import serves_trtllm
@@ -211,14 +211,15 @@ class AutoscaleLoop:
         """Return what came in since the last look, and let the scaler know."""
         name = one.deployment.name
         scaled = self._scaled.setdefault(name, _Scaled(signals=DeploymentSignals()))
-        tpot = one.deployment.revision.objective.tpot_seconds
+        objective = one.deployment.revision.objective
+        goal = Goal(ttft_seconds=objective.ttft_seconds, tpot_seconds=objective.tpot_seconds)
         if self._parts.picker is None:
-            readings, run = scaled.signals.take_engines(now, seen.loads, tpot), 0
+            readings, run = scaled.signals.take_engines(now, seen.loads, goal), 0
         else:
             counted = counters.deployments.get(name) if counters is not None else None
             run = counters.run if counters is not None else 0
             asked = Asked(run=run, counters=counted) if counted is not None else None
-            readings = scaled.signals.take(now, asked, seen.loads, tpot)
+            readings = scaled.signals.take(now, asked, seen.loads, goal)
         if scaled.scaler is None and one.scaling is not None and one.envelopes:
             scaled.scaler = DeploymentScaler(one)
         if readings is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from skerry.fleet.autoscaling.load import LoadReading
 from workload_plane.autoscale.growth import EngineCounters, EngineGrowth, grown
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
+from workload_plane.picker.picker import TTFT_SECONDS_PER_TOKEN
 from workload_plane.replica_host.load import EngineLoad
 
 # Over how long prompts' real lengths are held against what their bodies were taken for.
@@ -37,6 +38,14 @@ class Readings:
 
     local: LoadReading
     fleet: LoadReading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What users are promised: the time to the first token of a short prompt, and between two."""
+
+    ttft_seconds: float
+    tpot_seconds: float
 
 
 @dataclass(slots=True)
@@ -67,12 +76,12 @@ class DeploymentSignals:
         at: float,
         asked: Asked | None,
         loads: Mapping[str, EngineLoad | None],
-        tpot_seconds: float,
+        goal: Goal,
     ) -> Readings | None:
         """Return the readings of a look; None where nobody can say what came in.
 
         `loads` are of the READY replicas, None of one that did not answer. Of an engine whose
-        tokens take longer than `tpot_seconds` no answer meets the objective.
+        tokens take longer than the goal no answer meets it.
         """
         self.growth = self._engines.take(at, loads)
         self._decay(at)
@@ -82,11 +91,11 @@ class DeploymentSignals:
         tells_output = any(
             one is not None and one.generated_tokens is not None for one in loads.values()
         )
-        self._count(asked, output, tells_output, self._late_share(tpot_seconds))
+        self._count(asked, output, tells_output, goal)
         return self._readings(at, asked.counters, loads)
 
     def take_engines(
-        self, at: float, loads: Mapping[str, EngineLoad | None], tpot_seconds: float
+        self, at: float, loads: Mapping[str, EngineLoad | None], goal: Goal
     ) -> Readings | None:
         """Return the readings of a plane without a picker: what its engines say, as far as all do.
 
@@ -104,8 +113,7 @@ class DeploymentSignals:
         self._users.prompt_tokens += prompts
         self._finished += came
         self._output_tokens += sum(one.generated_tokens for one in self.growth.values())
-        self._judged += came
-        self._good += came * (1.0 - self._late_share(tpot_seconds))
+        self._judge((0.0, 0.0), goal)
         queued = float(sum(one.queued_requests or 0 for one in known))
         mean = self._users.prompt_tokens / self._users.requests if self._users.requests else 0.0
         reading = self._reading(
@@ -116,7 +124,7 @@ class DeploymentSignals:
         )
         return Readings(local=reading, fleet=reading)
 
-    def _count(self, asked: Asked, output: float, tells_output: bool, late: float) -> None:
+    def _count(self, asked: Asked, output: float, tells_output: bool, goal: Goal) -> None:
         before, self._asked = self._asked, asked
         if before is None:
             return
@@ -139,9 +147,24 @@ class DeploymentSignals:
         if tells_output:  # else an answer's length is not known, and not 0
             self._finished += finished
             self._output_tokens += output
-        judged = grown(old.answers.judged, now.answers.judged)
+        streams = grown(old.answers.judged, now.answers.judged)
+        in_time = min(streams, grown(old.answers.good, now.answers.good))
+        self._judge((streams, in_time), goal)
+        self._judged += grown(old.answers.failed, now.answers.failed)
+
+    def _judge(self, streams: tuple[float, float], goal: Goal) -> None:
+        """Count answers, and those in time: by first bytes, by first tokens, and by the others.
+
+        A first byte may come before the first token, and an engine knows nothing of the time in the
+        waiting room: who was late by either was late.
+        """
+        told = [one.first_within(_allowed(one, goal)) for one in self.growth.values()]
+        firsts = [one for one in told if one is not None]
+        tokens = (math.fsum(total for total, _ in firsts), math.fsum(good for _, good in firsts))
+        judged = max(streams[0], tokens[0])
+        shares = [good / total for total, good in (streams, tokens) if total > 0.0]
         self._judged += judged
-        self._good += min(judged, grown(old.answers.good, now.answers.good)) * (1.0 - late)
+        self._good += judged * min(shares, default=1.0) * (1.0 - self._late_share(goal))
 
     def _readings(
         self, at: float, told: DeploymentCounters, loads: Mapping[str, EngineLoad | None]
@@ -195,7 +218,7 @@ class DeploymentSignals:
             return self._real_tokens / self._real
         return self._guessed_tokens / self._guessed if self._guessed >= 1.0 else 0.0
 
-    def _late_share(self, tpot_seconds: float) -> float:
+    def _late_share(self, goal: Goal) -> float:
         """Return the part of the tokens that came from engines too slow for the objective."""
         paces = [
             (one.interval_seconds, one.token_intervals)
@@ -203,7 +226,9 @@ class DeploymentSignals:
             if one.interval_seconds is not None
         ]
         told = sum(tokens for _, tokens in paces)
-        late = sum(tokens for pace, tokens in paces if pace is not None and pace > tpot_seconds)
+        late = sum(
+            tokens for pace, tokens in paces if pace is not None and pace > goal.tpot_seconds
+        )
         return late / told if told else 0.0
 
     def _decay(self, at: float) -> None:
@@ -213,6 +238,12 @@ class DeploymentSignals:
         self._guessed_tokens *= kept
         self._real *= kept
         self._real_tokens *= kept
+
+
+def _allowed(engine: EngineGrowth, goal: Goal) -> float:
+    """Return how long a first token of a prompt of the engine's mean length may take."""
+    prompt = engine.prompt_tokens / engine.first_tokens if engine.first_tokens >= 1.0 else 0.0
+    return goal.ttft_seconds + TTFT_SECONDS_PER_TOKEN * prompt
 
 
 def _went_away(before: Arrivals, now: Arrivals) -> tuple[float, float]:

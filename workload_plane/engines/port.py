@@ -95,6 +95,7 @@ class LoadMetrics:
     # Sum and count of the time to a request's first token, and of that between two tokens of one.
     first_token_seconds: str | None = None
     first_tokens: str | None = None
+    first_token_buckets: str | None = None  # how many of them took so long at most, by `le`
     token_interval_seconds: str | None = None
     token_intervals: str | None = None
 

@@ -140,6 +140,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             kv_used_ratio="sglang:token_usage",
             first_token_seconds="sglang:time_to_first_token_seconds_sum",
             first_tokens="sglang:time_to_first_token_seconds_count",
+            first_token_buckets="sglang:time_to_first_token_seconds_bucket",
             token_interval_seconds="sglang:inter_token_latency_seconds_sum",
             token_intervals="sglang:inter_token_latency_seconds_count",
         ),

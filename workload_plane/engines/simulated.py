@@ -113,6 +113,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
             first_token_seconds="trtllm_time_to_first_token_seconds_sum",
             first_tokens="trtllm_time_to_first_token_seconds_count",
+            first_token_buckets="trtllm_time_to_first_token_seconds_bucket",
             token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
             token_intervals="trtllm_time_per_output_token_seconds_count",
         ),

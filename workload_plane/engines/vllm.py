@@ -154,6 +154,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             kv_used_ratio="vllm:kv_cache_usage_perc",
             first_token_seconds="vllm:time_to_first_token_seconds_sum",
             first_tokens="vllm:time_to_first_token_seconds_count",
+            first_token_buckets="vllm:time_to_first_token_seconds_bucket",
             token_interval_seconds="vllm:inter_token_latency_seconds_sum",
             token_intervals="vllm:inter_token_latency_seconds_count",
         ),

@@ -32,12 +32,16 @@ class Arrivals:
 
 @dataclass(slots=True, kw_only=True)
 class Answers:
-    """What replicas of this plane answered, whoever asked; judged are those with a known first
-    byte, and failures; good met the objective's time to the first token."""
+    """What became of requests that no peer had, whoever asked.
+
+    `judged` are streams whose first byte is known, `good` those where it came in the objective's
+    time; it may be the answer's head, before the first token. `failed` got 429, 5xx or nothing.
+    """
 
     finished: int = 0
     judged: int = 0
     good: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

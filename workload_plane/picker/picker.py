@@ -365,7 +365,7 @@ def _count_answer(ticket: _Ticket, entry: Entry) -> None:
     if entry.status == 0 or (entry.status < 500 and entry.status not in (200, 429)):
         return  # whoever asked went away, or asked for what is not there
     if entry.status != 200:
-        answers.judged += 1
+        answers.failed += 1
         return
     answers.finished += 1
     first = entry.first_byte_ms

@@ -4,12 +4,14 @@
 """
 
 import dataclasses
+import math
 
 from aiohttp import web
 
 from skerry.plumbing import metrics
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.instruments import EngineReadings, show_state
+from workload_plane.replica_host.load import Buckets
 
 _SHUTDOWN_SECONDS = 0.2
 
@@ -31,7 +33,9 @@ async def start_health_http(host: ReplicaHost) -> web.AppRunner:
 
     async def load(_: web.Request) -> web.Response:
         body = {**_state(host), "grpc_requests": len(host.flights)}
-        return web.json_response({**body, **dataclasses.asdict(await host.engine.load())})
+        told = dataclasses.asdict(await host.engine.load())
+        told["first_token_buckets"] = _listed(told["first_token_buckets"])
+        return web.json_response({**body, **told})
 
     application = web.Application()
     application.router.add_get("/health", health)
@@ -41,6 +45,13 @@ async def start_health_http(host: ReplicaHost) -> web.AppRunner:
     await runner.setup()
     await web.TCPSite(runner, host.spec.host, host.spec.health_port).start()
     return runner
+
+
+def _listed(buckets: Buckets | None) -> list[list[float | None]] | None:
+    """Return the buckets in JSON, where the last one has no bound."""
+    if buckets is None:
+        return None
+    return [[None if bound == math.inf else bound, count] for bound, count in buckets]
 
 
 def _state(host: ReplicaHost) -> dict[str, object]:

@@ -2,9 +2,15 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 
 from workload_plane.engines.port import LoadMetrics
+
+# Seconds, and how many took so long at most, the shortest first; the last is all of them.
+Buckets = tuple[tuple[float, float], ...]
+BUCKETS_MAX = 64
+_LE = re.compile(r'[{,]le="([^"]{1,24})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,7 @@ class EngineLoad:
     kv_used_ratio: float | None = None
     first_token_seconds: float | None = None
     first_tokens: int | None = None
+    first_token_buckets: Buckets | None = None
     token_interval_seconds: float | None = None
     token_intervals: int | None = None
     answered: bool = True
@@ -47,6 +54,7 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
     wanted = {name for name in dataclasses.astuple(names) if name is not None}
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
+    buckets: dict[float, float] = {}
     for line in page.splitlines():
         name = line.partition("{")[0].partition(" ")[0]
         if name not in wanted:
@@ -56,6 +64,9 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         try:
             value = float(rest.split()[0])
         except (IndexError, ValueError):
+            continue
+        if name == names.first_token_buckets:
+            _fill(buckets, line, value)
             continue
         sums[name] = sums.get(name, 0.0) + value
         counts[name] = counts.get(name, 0) + 1
@@ -68,6 +79,7 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         kv_used_ratio=_ratio(sums, counts, names.kv_used_ratio),
         first_token_seconds=_seconds(sums, names.first_token_seconds),
         first_tokens=_whole(sums, names.first_tokens),
+        first_token_buckets=_sorted(buckets),
         token_interval_seconds=_seconds(sums, names.token_interval_seconds),
         token_intervals=_whole(sums, names.token_intervals),
     )
@@ -76,6 +88,24 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
 def _whole(sums: dict[str, float], name: str | None) -> int | None:
     value = sums.get(name) if name else None
     return None if value is None or not 0 <= value < 2**63 else int(value)
+
+
+def _fill(buckets: dict[float, float], line: str, value: float) -> None:
+    found = _LE.search(line)
+    try:
+        bound = float(found.group(1)) if found else math.nan
+    except ValueError:
+        return
+    if not math.isnan(bound) and 0.0 <= value < math.inf:
+        buckets[bound] = buckets.get(bound, 0.0) + value
+
+
+def _sorted(buckets: dict[float, float]) -> Buckets | None:
+    """Return the buckets, None where they are no histogram with all in its last one."""
+    found = tuple(sorted(buckets.items()))
+    if not found or len(found) > BUCKETS_MAX or found[-1][0] != math.inf:
+        return None
+    return found
 
 
 def _seconds(sums: dict[str, float], name: str | None) -> float | None:

@@ -1,14 +1,18 @@
 """Counters of a picker and of engines make readings; what nobody counted makes none."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from skerry.fleet.autoscaling.load import LoadReading
 from workload_plane.autoscale.growth import EngineCounters
-from workload_plane.autoscale.signals import Asked, DeploymentSignals, Readings
+from workload_plane.autoscale.signals import Asked, DeploymentSignals, Goal, Readings
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
 from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad
 
 TPOT = 0.05
+GOAL = Goal(ttft_seconds=1.0, tpot_seconds=TPOT)
 
 
 def asked(
@@ -29,7 +33,10 @@ def asked(
         ),
         forwarded=Arrivals(requests=sent),
         answers=Answers(
-            finished=finished, judged=int(more.get("judged", 0)), good=int(more.get("good", 0))
+            finished=finished,
+            judged=int(more.get("judged", 0)),
+            good=int(more.get("good", 0)),
+            failed=int(more.get("failed", 0)),
         ),
         here=int(more.get("here", 0)),
         waiting=int(more.get("waiting", 0)),
@@ -53,7 +60,7 @@ def an_engine(
 
 
 def taken(signals: DeploymentSignals, at: float, told: Asked, *loads: EngineLoad) -> Readings:
-    readings = signals.take(at, told, {f"r{n}": one for n, one in enumerate(loads)}, TPOT)
+    readings = signals.take(at, told, {f"r{n}": one for n, one in enumerate(loads)}, GOAL)
     assert readings is not None
     return readings
 
@@ -125,16 +132,16 @@ def test_an_engine_that_began_again_takes_nothing_away() -> None:
 
 def test_a_picker_or_engines_that_say_nothing_make_no_reading() -> None:
     signals = DeploymentSignals()
-    assert signals.take(0.0, None, {"r0": an_engine()}, TPOT) is None
-    assert signals.take(5.0, asked(), {"r0": None, "r1": None}, TPOT) is None
-    assert signals.take(10.0, asked(), {"r0": None, "r1": an_engine()}, TPOT) is not None
-    assert signals.take(15.0, asked(), {}, TPOT) is not None  # nothing runs: nobody to ask
+    assert signals.take(0.0, None, {"r0": an_engine()}, GOAL) is None
+    assert signals.take(5.0, asked(), {"r0": None, "r1": None}, GOAL) is None
+    assert signals.take(10.0, asked(), {"r0": None, "r1": an_engine()}, GOAL) is not None
+    assert signals.take(15.0, asked(), {}, GOAL) is not None  # nothing runs: nobody to ask
 
 
 def test_what_came_while_the_picker_was_not_heard_is_counted_once_it_is() -> None:
     signals = DeploymentSignals()
     taken(signals, 0.0, asked(requests=10))
-    assert signals.take(5.0, None, {}, TPOT) is None
+    assert signals.take(5.0, None, {}, GOAL) is None
     assert taken(signals, 10.0, asked(requests=30)).local.requests_total == 20.0
 
 
@@ -155,11 +162,50 @@ def test_answers_whose_tokens_come_too_slowly_are_not_good() -> None:
     assert (reading.judged_total, reading.good_total) == (20.0, 5.0)
 
 
+def first_tokens(*counts: float) -> EngineLoad:
+    """Return an engine whose first tokens took up to 0.5, 1.5 and any number of seconds."""
+    bounds = (0.5, 1.5, math.inf)
+    return replace(an_engine(), first_token_buckets=tuple(zip(bounds, counts, strict=True)))
+
+
+def test_a_first_token_is_late_though_the_answers_head_was_early() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(), first_tokens(5, 5, 5))
+    told = asked(20, judged=20, good=20, finished=20)
+    # Of twenty more 4 within 0.5 s and 12 within 1.5 s: 8 within the second that is promised.
+    reading = taken(signals, 5.0, told, first_tokens(9, 17, 25)).local
+    assert (reading.judged_total, reading.good_total) == (20.0, pytest.approx(8.0))
+
+
+def test_a_wait_in_the_room_is_late_though_the_engine_was_early() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked(), first_tokens(0, 0, 0))
+    told = asked(20, judged=10, good=5, finished=20)
+    reading = taken(signals, 5.0, told, first_tokens(20, 20, 20)).local
+    assert (reading.judged_total, reading.good_total) == (20.0, 10.0)
+
+
+def test_who_was_refused_was_not_served_in_time() -> None:
+    signals = DeploymentSignals()
+    taken(signals, 0.0, asked())
+    reading = taken(signals, 5.0, asked(20, judged=10, good=10, failed=3)).local
+    assert (reading.judged_total, reading.good_total) == (13.0, 10.0)
+
+
+def test_first_tokens_of_an_engine_that_began_again_count_from_zero() -> None:
+    counters = EngineCounters()
+    counters.take(0.0, {"r": first_tokens(50, 60, 70)})
+    (growth,) = counters.take(5.0, {"r": first_tokens(2, 4, 4)}).values()
+    assert growth.first_within(0.5) == (4.0, 2.0)
+    assert growth.first_within(60.0) == (4.0, 4.0)
+    assert replace(growth, first_token_buckets=()).first_within(1.0) is None
+
+
 def test_without_a_picker_engines_say_what_came() -> None:
     signals = DeploymentSignals()
-    first = signals.take_engines(0.0, {"r": an_engine()}, TPOT)
+    first = signals.take_engines(0.0, {"r": an_engine()}, GOAL)
     assert first is not None
-    second = signals.take_engines(5.0, {"r": an_engine(900, 0, 100, queued=1)}, TPOT)
+    second = signals.take_engines(5.0, {"r": an_engine(900, 0, 100, queued=1)}, GOAL)
     assert second is not None
     expected = LoadReading(
         at=5.0,
@@ -170,13 +216,11 @@ def test_without_a_picker_engines_say_what_came() -> None:
         in_flight=3.0,
         waiting_requests=1.0,
         waiting_prompt_tokens=90.0,
-        judged_total=10.0,
-        good_total=10.0,
     )
     assert second.local == second.fleet == expected
 
 
 def test_without_a_picker_an_engine_that_does_not_tell_makes_no_reading() -> None:
     signals = DeploymentSignals()
-    assert signals.take_engines(0.0, {"r": UNKNOWN_LOAD}, TPOT) is None
-    assert signals.take_engines(0.0, {"r": None}, TPOT) is None
+    assert signals.take_engines(0.0, {"r": UNKNOWN_LOAD}, GOAL) is None
+    assert signals.take_engines(0.0, {"r": None}, GOAL) is None

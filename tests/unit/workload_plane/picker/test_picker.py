@@ -479,7 +479,7 @@ def test_answers_are_judged_by_their_first_byte_and_failures_are_misses() -> Non
     ends(picker, pick(picker), status=400, first_byte_ms=5, duration_ms=6)
     ends(picker, pick(picker), status=0, first_byte_ms=None)  # whoever asked went away
     answers = picker.deployments["d"].answers
-    assert (answers.finished, answers.judged, answers.good) == (3, 3, 1)
+    assert answers == Answers(finished=3, judged=2, good=1, failed=1)
 
 
 def test_what_a_peer_answered_is_the_peers_to_judge() -> None:

@@ -1,6 +1,7 @@
 """A replica's files and states: what is written is what is read, and only legal states follow."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -212,13 +213,16 @@ def test_times_of_tokens_are_sums_and_counts_of_the_engines_histograms() -> None
     names = LoadMetrics(
         first_token_seconds="e:ttft_sum",
         first_tokens="e:ttft_count",
+        first_token_buckets="e:ttft_bucket",
         token_interval_seconds="e:itl_sum",
         token_intervals="e:itl_count",
     )
     page = (
-        'e:ttft_bucket{le="1"} 3\ne:ttft_sum{m="a b"} 1.5\ne:ttft_count{m="a b"} 3\n'
+        'e:ttft_bucket{m="a",le="1.0"} 2\ne:ttft_bucket{m="b",le="1.0"} 1\n'
+        'e:ttft_bucket{le="+Inf"} 3\ne:ttft_sum{m="a b"} 1.5\ne:ttft_count{m="a b"} 3\n'
         "e:itl_sum NaN\ne:itl_count 90\n"
     )
     load = parse_load(page, names)
     assert (load.first_token_seconds, load.first_tokens) == (1.5, 3)
     assert (load.token_interval_seconds, load.token_intervals) == (None, 90)
+    assert load.first_token_buckets == ((1.0, 3.0), (math.inf, 3.0))
