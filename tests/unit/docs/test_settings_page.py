@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from control_plane.settings import (
+    AutoscaleSettings,
     ControlPlaneSettings,
     RegionLatencySettings,
     SchedulerSettings,
@@ -19,6 +20,7 @@ from workload_plane.settings import NODE_NAMES, OPTIONAL, REQUIRED, GatewaySetti
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
 SECTIONS = {
+    "autoscale": AutoscaleSettings,
     "tls": TlsSettings,
     "scheduler": SchedulerSettings,
     "scheduler.region_latencies[]": RegionLatencySettings,
@@ -44,6 +46,7 @@ def plane_names() -> Iterator[str]:
         "tls": ["tls.ca", "tls.certificate", "tls.key"],
         "relay": [f"relay.{name}" for name in _fields(RelaySettings)],
         "ray": [f"ray.{name}" for name in RAY_KEYS],
+        "autoscale": ["autoscale.period_seconds"],
         "model_cache": [f"model_cache.{name}" for name in _fields(CacheSettings)],
     }
     for name in (*REQUIRED, *OPTIONAL):
