@@ -126,7 +126,7 @@ def _draw_png(path: Path, found: "ScalingExplanation", shown: "Sequence[FleetRec
     from matplotlib.dates import date2num
 
     figure, axes = plt.subplots(figsize=(10.0, 4.0))
-    moments = date2num([one.decided_at for one in shown])
+    moments = date2num([one.decided_at for one in shown])  # type: ignore[no-untyped-call]
     axes.xaxis_date()
     for line in LINES:
         values = [line.value(one) for one in shown]
