@@ -48,13 +48,14 @@ _UNHEALTHY_THRESHOLD = 2
 _HTTP_IDLE_SECONDS = 4.0
 # A host that lost its power or its network sends no reset: probes find it after 5 + 3 × 2 s where
 # all that was sent had arrived. What had not is sent again for 15 minutes unless the kernel is told
-# a bound; it ends both within 8 s, and what waited is retried. (`close_connections_on_host_health_failure` does nothing for HTTP: what
-# waits for a stopped process is freed when skerry-replica kills it, or at the deadline.)
+# a bound; it ends both within 8 s, and what waited is retried.
+# (`close_connections_on_host_health_failure` does nothing for HTTP: what waits for a stopped
+# process is freed when skerry-replica kills it, or at the deadline.)
 _KEEPALIVE = {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}
 _UNANSWERED = {
     "description": "TCP_USER_TIMEOUT",
     "level": socket.IPPROTO_TCP,
-    "name": 18,  # Linux's; Python's socket module has it on Linux alone, and files are made anywhere
+    "name": 18,  # Linux's; Python has the name on Linux alone, and files are made anywhere
     "int_value": 8_000,  # ms
     "state": "STATE_PREBIND",
 }
