@@ -79,6 +79,12 @@ class Plane:
         return max(state.planes, 1 + len(state.peers))
 
     @property
+    def deployments(self) -> int:
+        """Return how many deployments it was told of."""
+        state = self._holder.state
+        return 0 if isinstance(state, Unknown) else len(state.assignments)
+
+    @property
     def generation(self) -> int:
         """Return the generation held."""
         return self._holder.version.generation
@@ -221,6 +227,7 @@ class Fleet:
             "late": len(self.seen.late),
             "offers": sum(p.offers for p in self.planes) - self.seen.offers_before,
             "held": {plane.name: [plane.generation, plane.held_at] for plane in self.planes},
+            "deployments_min": min(plane.deployments for plane in self.planes),
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
             "errors": sorted({c.last_error for c in self.clients if c.last_error})[:5],
         }

@@ -110,7 +110,9 @@ class Agent:
             self._software,
             self._hosting.supply(),
         )
-        return replace(report, gateway_faults=self._feed.faults, held_digest=self._holder.digest)
+        holder = self._holder
+        told = replace(report, held_digest=holder.digest, seen=holder.seen)
+        return replace(told, gateway_faults=self._feed.faults)
 
     async def stored(self) -> bytes:
         """Return the desired state as it is on disk, empty when there is none to be read."""

@@ -30,12 +30,28 @@ Revisions = Mapping[str, Mapping[int, Revision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a plane said of a peer in this run, which it does not call serving: ages in seconds.
+
+    `served_seconds` since it was heard last while it did, `denied_seconds` since the word that it
+    does so no more: both None where it never did. `unreachable_seconds` since it first called the
+    peer unreachable, None while it does not, infinite where it may have been so for any time.
+    """
+
+    served_seconds: float | None = None
+    denied_seconds: float | None = None
+    unreachable_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkView:
     """What the link knows of a plane in this run of the control plane.
 
     `silent_seconds` is measured on the monotonic clock since the last message, or since the start
     of this control plane when none came; `report` None means not heard, never "empty".
     `report_age_seconds` is how long ago it came in, None where that is not known.
+    `unready_seconds` is for how long its reports have named no READY replica, None while one does;
+    `told` is what it said before of peers that it does not call serving, by peer.
     """
 
     connected: bool
@@ -43,6 +59,8 @@ class LinkView:
     report: PlaneReport | None = None
     report_age_seconds: float | None = None
     nack: str = ""
+    unready_seconds: float | None = None
+    told: Mapping[str, Told] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +76,7 @@ class PlaneView:
     # Known pools that its reports have left out without a break, and for how many seconds.
     missing: tuple[tuple[str, float], ...] = ()
     # Of a plane that was not heard in this run: when it was heard last, as far as that is stored.
+    # By our wall clock: the store keeps how long ago that was by the database's.
     heard_at: datetime | None = None
 
     @property
@@ -122,12 +141,16 @@ class Snapshot:
     placements: tuple[Placement, ...] = ()
     envelopes: tuple[Envelope, ...] = ()
     desired: tuple[DesiredState, ...] = ()
+    # The same as they are stored, by plane; empty where nothing was told but a generation.
+    payloads: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
     cordons: tuple[Cordon, ...] = ()
     profiles: Profiles = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
     rollouts: tuple[Rollout, ...] = ()
     revisions: Revisions = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
+    # Which store and which words of planes it was made of; `sight.py` knows what it is.
+    mark: object = field(default=None, repr=False, compare=False)
     # Found by name, for fleets in which to look through all for each is thousands by thousands.
     _planes: Mapping[str, PlaneView] = field(init=False, repr=False, compare=False)
     _desired: Mapping[str, DesiredState] = field(init=False, repr=False, compare=False)
