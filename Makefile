@@ -29,7 +29,7 @@ soak: $(READY) ## an hour without a control plane, 1,000 pauses of a leader, 10,
 	  code=$$?; PYTHONPATH=. $(BIN)/python tools/gen_reliability.py && exit $$code
 
 test-ray: $(READY) ## Ray under a plane, with its parts killed; 20 minutes, two nodes on this host
-	@$(BIN)/python -m pytest -s -m "ray or ray_faults"
+	@SKERRY_RAY_RESULTS=$(CURDIR)/benchmarks/results/ray.json $(BIN)/python -m pytest -s -m "ray or ray_faults"
 
 test-unit: $(READY) ## the pure tests, under 30 seconds
 	@SKERRY_PROPERTY_EXAMPLES=$${SKERRY_PROPERTY_EXAMPLES:-8} $(BIN)/python -m pytest -n 2 --dist worksteal \

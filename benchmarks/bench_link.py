@@ -227,6 +227,7 @@ class Planes:
             "late": sum(one["late"] for one in told),
             "offers": sum(one["offers"] for one in told),
             "held": {name: held for one in told for name, held in one["held"].items()},
+            "deployments_min": min(one["deployments_min"] for one in told),
             "cpu_seconds": sum(one["cpu_seconds"] for one in told),
             "errors": sorted({error for one in told for error in one["errors"]}),
         }
@@ -392,8 +393,9 @@ class Run:
         joined = max(told["linked_at"]) - began
         for name in DEPLOYMENTS:
             await self.operator.apply(a_deployment(name, REPLICAS))
-        held = lambda told: all(g for g, _ in told["held"].values())  # noqa: E731
-        await until(self.planes, held, JOIN_SECONDS_MAX, "first states")
+        # Before that the solver may still be at it, and nothing would be steady.
+        every = lambda told: told["deployments_min"] == len(DEPLOYMENTS)  # noqa: E731
+        await until(self.planes, every, JOIN_SECONDS_MAX, "first states")
         told = await quiet(self.planes)
         self.figures["join"] = {
             "linked_s": round(joined, 2),

@@ -228,6 +228,9 @@ class _Beside:
     def view(self, plane: str) -> Any:
         return _NO_LINK
 
+    def loads(self) -> Mapping[str, Any]:
+        return {}
+
 
 @dataclass(frozen=True)
 class _Link:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.link.service import plane_uri
+from skerry.fleet.autoscaling.load import LoadReading
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import FEATURES, DesiredState
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.node import Node
@@ -41,6 +43,7 @@ from workload_plane.link.session import SessionState
 
 CLOCK = SystemClock()
 LOOK_SECONDS = 0.1
+COUNTED_EVERY_LOOKS = 5  # the agent's loop: every 5 s, and the link looks every second
 LATE_SECONDS = 0.5
 POOLS = ("a", "b")
 NODES = 4
@@ -69,6 +72,8 @@ class Plane:
         self._holder.load()
         self.offers = 0
         self.held_at = 0.0
+        self._asked = 0
+        self._loads = LoadReport()
 
     @property
     def planes(self) -> int:
@@ -77,6 +82,12 @@ class Plane:
         if isinstance(state, Unknown):
             return self._planes
         return max(state.planes, 1 + len(state.peers))
+
+    @property
+    def deployments(self) -> int:
+        """Return how many deployments it was told of."""
+        state = self._holder.state
+        return 0 if isinstance(state, Unknown) else len(state.assignments)
 
     @property
     def generation(self) -> int:
@@ -100,6 +111,28 @@ class Plane:
             software="skerry (benchmark)",
             nodes=self._nodes,
         )
+
+    def loads(self) -> LoadReport:
+        """Return counters that grow as those of a busy plane do, new ones every few looks."""
+        state = self._holder.state
+        if not isinstance(state, Unknown) and self._asked % COUNTED_EVERY_LOOKS == 0:
+            count = float(self._asked)
+            reading = LoadReading(
+                at=count,
+                requests_total=count,
+                prompt_tokens_total=500.0 * count,
+                finished_total=count,
+                output_tokens_total=200.0 * count,
+                in_flight=1.0,
+            )
+            self._loads = LoadReport(
+                loads=tuple(
+                    DeploymentLoad(deployment=one.deployment.name, reading=reading)
+                    for one in state.assignments
+                )
+            )
+        self._asked += 1
+        return self._loads
 
     async def stored(self) -> bytes:
         """Return nothing: nobody asks, for the database is whole."""
@@ -221,6 +254,7 @@ class Fleet:
             "late": len(self.seen.late),
             "offers": sum(p.offers for p in self.planes) - self.seen.offers_before,
             "held": {plane.name: [plane.generation, plane.held_at] for plane in self.planes},
+            "deployments_min": min(plane.deployments for plane in self.planes),
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
             "errors": sorted({c.last_error for c in self.clients if c.last_error})[:5],
         }

@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import gc
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import grpc
 from aiohttp import web
 
+from control_plane import cycles
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
 from control_plane.api.http_gateway import HttpGateway
@@ -51,6 +51,7 @@ from control_plane.settings import ControlPlaneSettings, load_settings, policy_o
 from control_plane.store import schema
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import Addresses
+from control_plane.store.reads import StoreReads
 from control_plane.upkeep import LeaseFlush, StartFlush, Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
@@ -101,6 +102,7 @@ class _Works:
     registry: Registry
     recovery: Recovery
     sight: Sight
+    reads: StoreReads
     solvers: tuple[SolverProcess, SolverProcess]
 
 
@@ -162,12 +164,12 @@ async def _serve(works: _Works, stop: asyncio.Event) -> End:
         # What is imported and built by now stays. A full collection that walks it too held up the
         # loop for up to 185 ms while a million accelerators were planned; without it 36 ms were
         # the worst.
-        gc.collect()
-        gc.freeze()
+        cycles.keep()
         await run_until_stopped(
             _stand_by_and_lead(works, ports),
             works.candidacy.tell(),
             ports.service.views.keep_fresh(),
+            cycles.look_for_ever(works.clock),
             stop=stop,
         )
     except ExceptionGroup as group:
@@ -200,8 +202,9 @@ async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
     upkeep = Upkeep(database=database, clock=clock, epoch=epoch, changes_kept=kept)
     leases = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=reports)
     starts = StartFlush(database=database, clock=clock, epoch=epoch, reports=reports)
+    decides = (works.loop.run(), ports.watch_links())
     async with asyncio.TaskGroup() as group:
-        for work in (*_kept(works), works.loop.run(), upkeep.run(), leases.run(), starts.run()):
+        for work in (*_kept(works), *decides, upkeep.run(), leases.run(), starts.run()):
             group.create_task(work)
 
 
@@ -249,8 +252,8 @@ def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
     # wait for them.
     solver = SolverProcess()
     asked = SolverProcess(ProcessLimits(seconds_max=QUESTION_SECONDS_MAX))
-    known = (tenure, DatabaseSight())
-    sight, loop, registry, recovery = _build_loop(settings, database, clock, known, solver)
+    known, reads = (tenure, DatabaseSight()), StoreReads(database, clock)
+    sight, loop, registry, recovery = _build_loop(settings, reads, clock, known, solver)
     candidate = Candidate(
         name=settings.name,
         addresses=Addresses(
@@ -273,6 +276,7 @@ def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
         registry=registry,
         recovery=recovery,
         sight=sight,
+        reads=reads,
         solvers=(solver, asked),
     )
 
@@ -287,14 +291,14 @@ def software_version() -> str:
 
 def _build_loop(
     settings: ControlPlaneSettings,
-    database: Database,
+    reads: StoreReads,
     clock: Clock,
     known: tuple[Tenure, DatabaseSight],
     solver: SolverProcess,
 ) -> tuple[Sight, ReconcileLoop, Registry, Recovery]:
     """Tie loop and registry: each wakes or reads the other."""
     tenure, outages = known
-    wake = _Wake()
+    database, wake = reads.database, _Wake()
     registry = Registry(clock, wake)
 
     def push(plane: str, version: Version, payload: bytes) -> None:
@@ -304,6 +308,7 @@ def _build_loop(
         registry.push(plane, version, payload)
 
     sight = Sight(database, registry, clock, policy_of(settings), decode_desired, outages=outages)
+    sight.share(reads)
     recovery = Recovery(database, registry.held, clock)
     doors = Doors(
         encode=encode_desired,
@@ -336,6 +341,7 @@ class _Ports:
         self._works = works
         self._operator: grpc.aio.Server | None = None
         self._link: grpc.aio.Server | None = None
+        self._planes: PlaneLink | None = None
         self._http: web.AppRunner | None = None
         sight, loop, asked = works.sight, works.loop, works.solvers[1]
         self.service = OperatorService(
@@ -346,10 +352,12 @@ class _Ports:
             questions=FleetQuestions(sight, lambda: loop.decided, asked, works.clock),
             check_engine=_engine_faults,
         )
+        self.service.views.share(works.reads)
 
     async def open(self) -> None:
         """Listen; on the link for planes, or to tell them where the leader is."""
         works = self._works
+        await self.service.views.warm()  # before the port: nobody's call waits for it
         self._operator = await self._serve_operator()
         await self.open_link(works.tenure.epoch)
         application = http_application(
@@ -363,13 +371,19 @@ class _Ports:
         works = self._works
         if self._link is not None:
             await self._link.stop(0)  # a standby's: it holds no plane
-        link: plane_service_pb2_grpc.PlaneLinkServiceServicer = StandbyLink(
-            works.tenure.refuse_plane
-        )
         if epoch:
             policy, name = policy_of(works.settings), works.settings.name
             link = PlaneLink(works.registry, policy, works.clock, name=name, epoch=epoch)
-        self._link = await _serve_link(link, works.standing, works.settings)
+            self._planes = link
+            self._link = await _serve_link(link, works.standing, works.settings)
+        else:
+            standby = StandbyLink(works.tenure.refuse_plane)
+            self._link = await _serve_link(standby, works.standing, works.settings)
+
+    async def watch_links(self) -> None:
+        """Judge the silences of linked planes, for ever; once the link is open as the leader's."""
+        assert self._planes is not None, "a leader's link is open"
+        await self._planes.watch()
 
     async def close(self) -> None:
         """Close what was opened; calls under way get a moment."""

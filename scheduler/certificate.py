@@ -4,13 +4,15 @@
 cost level. The relaxation is read from the very model that CP-SAT solves, so it is never another.
 """
 
+# Annotations name modules that are imported later.
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ortools.linear_solver import pywraplp
-from ortools.sat.python import cp_model
+from scheduler.modelling import cp_model, pywraplp
 
 # CP-SAT writes "no bound" as the ends of 64 bits.
 UNBOUNDED = 2**61

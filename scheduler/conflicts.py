@@ -4,16 +4,18 @@
 deployment; the core that CP-SAT names is shrunk by leaving out one family after the other.
 """
 
+# Annotations name modules that are imported later.
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ortools.sat.python import cp_model
-
 from scheduler.feasibility import bars_by_pool, latency_table, nothing_new, too_far
 from scheduler.grid import SPOT_UNITS, Counts, Grid, Want, cost_microdollars, ratio
 from scheduler.levels import moves_of
+from scheduler.modelling import cp_model
 from skerry.fleet.deployment import ResourceShape
 from skerry.fleet.packing import Load, fits, nodes_of_replica
 from skerry.fleet.pool import CapacityClass, Pool, resides
@@ -46,7 +48,7 @@ class Family(StrEnum):
 class _Model:
     """One deployment on every pool of its kinds; a family's rows hold while its literal does."""
 
-    cp: cp_model.CpModel = field(default_factory=cp_model.CpModel)
+    cp: cp_model.CpModel = field(default_factory=lambda: cp_model.CpModel())
     count: dict[str, cp_model.IntVar] = field(default_factory=dict)
     literal: dict[Family, cp_model.IntVar] = field(default_factory=dict)
 

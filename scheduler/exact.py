@@ -4,15 +4,16 @@
 worker, a fixed seed and deterministic time: the same grid gives the same counts.
 """
 
+# Annotations name modules that are imported later.
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any
-
-from ortools.sat.python import cp_model
+from typing import TYPE_CHECKING, Any
 
 from scheduler.certificate import Relaxer
 from scheduler.grid import MIB, SPOT_UNITS, Counts, Grid, Want, packs, totals_suffice
@@ -32,6 +33,7 @@ from scheduler.levels import (
     unmet_of,
     unmet_weight,
 )
+from scheduler.modelling import cp_model
 from skerry.fleet.deployment import PRIORITY_CLASSES
 from skerry.fleet.packing import nodes_of_replica
 
@@ -59,7 +61,8 @@ TIE_TIME_SHARE = 0.2
 
 ROUNDING = 1e-6  # a float of the relaxation this near to a whole number is one
 
-Expression = cp_model.LinearExpr
+if TYPE_CHECKING:
+    Expression = cp_model.LinearExpr
 Valued = Callable[[Counts], int]
 
 
@@ -81,7 +84,7 @@ class Model:
     """The model under construction; `hints` say each variable's value for given counts."""
 
     grid: Grid
-    cp: cp_model.CpModel = field(default_factory=cp_model.CpModel)
+    cp: cp_model.CpModel = field(default_factory=lambda: cp_model.CpModel())
     count: list[cp_model.IntVar] = field(default_factory=list)
     started: dict[int, Expression] = field(default_factory=dict)
     opened: list[cp_model.IntVar] = field(default_factory=list)

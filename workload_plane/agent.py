@@ -117,7 +117,9 @@ class Agent:
             self._software,
             self._hosting.supply(),
         )
-        return replace(report, gateway_faults=self._feed.faults, held_digest=self._holder.digest)
+        holder = self._holder
+        told = replace(report, held_digest=holder.digest, seen=holder.seen)
+        return replace(told, gateway_faults=self._feed.faults)
 
     def loads(self) -> LoadReport:
         """Return what came in for deployments that scale, and what was decided for them."""

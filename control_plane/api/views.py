@@ -15,7 +15,8 @@ from typing import Any
 from control_plane.api.granted import Granted, index_granted
 from control_plane.api.ports import Live
 from control_plane.store.engine import Database
-from control_plane.store.snapshot import StoreSnapshot, renew
+from control_plane.store.reads import StoreReads
+from control_plane.store.snapshot import StoreSnapshot
 from control_plane.store.values import StoredDeployment, StoredPlane, StoredPool
 from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.deployment import Deployment
@@ -293,12 +294,17 @@ class FleetViews:
         self._database = database
         self._live = live
         self._clock = clock
+        self._reads = StoreReads(database, clock)
         self._reading = asyncio.Lock()
         self._index: StoreIndex | None = None
         self._commits = -1
         self._read_at = self._made_at = 0.0
         self._ready = ReadyCounts()
         self._view: FleetView | None = None
+
+    def share(self, reads: StoreReads) -> None:
+        """Read the store from now on together with whoever else looks at the whole of it."""
+        self._reads = reads
 
     async def now(self) -> FleetView:
         """Return the fleet as it is: own commits at once, the rest within a second."""
@@ -308,9 +314,19 @@ class FleetViews:
             async with self._reading:
                 # Whoever read while this caller waited may have read what it needs.
                 if self._index is None or self._is_behind(commits, moment):
-                    await self._read()
+                    await self._take(commits, moment - STORE_SECONDS_MAX)
         assert self._index is not None, "it was read"
         return self._look(self._index)
+
+    async def warm(self) -> None:
+        """Read the store before anybody asks: of thousands of planes it takes seconds.
+
+        Where it cannot be read yet, callers are told so.
+        """
+        try:
+            await self.now()
+        except Exception as error:  # as below
+            _log.warning("views.not-read", error=repr(error))
 
     async def keep_fresh(self) -> None:
         """Read what others committed before a caller has to wait for it, for ever."""
@@ -318,22 +334,26 @@ class FleetViews:
             await self._clock.sleep(STORE_SECONDS)
             try:
                 async with self._reading:
-                    if self._clock.monotonic() - self._read_at >= STORE_SECONDS:
-                        await self._read()
+                    over = self._clock.monotonic() - STORE_SECONDS
+                    if self._read_at <= over:
+                        await self._take(self._database.commits, over)
             except Exception as error:  # a row that cannot be read must not end who leads
                 _log.warning("views.not-read", error=repr(error))
 
     def _is_behind(self, commits: int, moment: float) -> bool:
         return self._commits < commits or moment - self._read_at >= STORE_SECONDS_MAX
 
-    async def _read(self) -> None:
-        commits, moment, now = self._database.commits, self._clock.monotonic(), self._clock.now()
-        held = self._index
-        store = await self._database.run_read(renew, held.store if held else None)
+    async def _take(self, commits: int, over: float) -> None:
+        """Put a read in place that has so many commits and began after `over`."""
+        held, now = self._index, self._clock.now()
+        read = self._reads.held  # the reconcile loop's, if it has just looked
+        if read is None or read.commits < commits or read.began_at <= over:
+            read = await self._reads.newest()
+        store = read.store
         if held is None or store is not held.store or store.prices or store.reservations:
             # On another thread than the store's: both the loop and the store have callers.
             self._index = await asyncio.to_thread(index_store, store, now, held)
-        self._commits, self._read_at = commits, moment
+        self._commits, self._read_at = read.commits, read.began_at
 
     def _look(self, index: StoreIndex) -> FleetView:
         moment, view = self._clock.monotonic(), self._view

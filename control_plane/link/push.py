@@ -11,7 +11,8 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: tuple[Version, bytes] | None = None
         self._newest = NEVER
-        self._filled = asyncio.Event()
+        # Of who takes, while nothing waits: an event each would be a kilobyte of each plane.
+        self._taker: asyncio.Future[None] | None = None
 
     def put(self, version: Version, payload: bytes) -> bool:
         """Offer a state; return False when it is not newer than the last one put."""
@@ -19,14 +20,18 @@ class Outbox:
             return False
         self._newest = version
         self._waiting = (version, payload)
-        self._filled.set()
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
         return True
 
     async def take(self) -> tuple[Version, bytes]:
         """Wait for the newest state that was not sent yet."""
-        await self._filled.wait()
-        waiting = self._waiting
-        assert waiting is not None, "filled without a state"
-        self._waiting = None
-        self._filled.clear()
+        assert self._taker is None, "one takes"
+        while self._waiting is None:
+            self._taker = asyncio.get_running_loop().create_future()
+            try:
+                await self._taker
+            finally:
+                self._taker = None
+        waiting, self._waiting = self._waiting, None
         return waiting

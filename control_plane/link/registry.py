@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from control_plane.autoscale.shares import Loads, Told
 from control_plane.link.convert import digest_in
 from control_plane.link.push import Outbox
+from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
@@ -25,9 +26,10 @@ RENEWED_SECONDS = 5.0
 @dataclass(slots=True)
 class _PlaneLink:
     heard_at_seconds: float
+    heard_before_seconds: float = 0.0  # the message before that one
     renewed_at_seconds: float = 0.0
-    observation: Observation | None = None
     reported_at_seconds: float = 0.0  # when the report that is kept came in
+    said: Said = field(default_factory=Said)  # what its reports before that one said
     agent_id: str = ""
     outbox: Outbox | None = None  # None: no stream
     loads: Told | None = None
@@ -43,6 +45,9 @@ class Registry:
         self._wake = wake
         self._started_at_seconds = clock.monotonic()
         self._planes: dict[str, _PlaneLink] = {}
+        self._observed: dict[str, Observation] = {}
+        self._is_in_order = True  # by name: what was observed
+        self._news = 0
         self._desired: dict[str, tuple[Version, bytes]] = {}
         self._digests: dict[str, bytes] = {}
         self._conditions: Mapping[str, PlaneCondition] = {}
@@ -57,6 +62,11 @@ class Registry:
     def since_start_seconds(self) -> float:
         """Return how long this control plane has listened to planes."""
         return self._clock.monotonic() - self._started_at_seconds
+
+    @property
+    def news(self) -> int:
+        """Return a number that rises with whatever a plane's judgement may rest on but time."""
+        return self._news
 
     @property
     def planes(self) -> int:
@@ -76,6 +86,7 @@ class Registry:
             )
         outbox = Outbox()
         link.agent_id, link.outbox, link.nack = agent_id, outbox, ""
+        self._news += 1  # heard again, though its report may say nothing new
         self.hear(name)
         self.observe(report)
         self._offer(name, link)
@@ -86,15 +97,23 @@ class Registry:
         link = self._planes.get(plane)
         if link is not None and link.outbox is outbox:
             link.outbox = None
-            self._wake()
+            self._stir()
+
+    def _stir(self) -> None:
+        self._news += 1
+        self._wake()
 
     def hear(self, plane: str) -> None:
         """Note that the plane said something now."""
         link, now = self._planes[plane], self._clock.monotonic()
-        link.heard_at_seconds = now
-        if now - link.renewed_at_seconds >= RENEWED_SECONDS and link.observation is not None:
+        if now - link.heard_at_seconds > SILENT_SECONDS:
+            link.said = link.said.after_silence(now)
+        link.heard_before_seconds, link.heard_at_seconds = link.heard_at_seconds, now
+        if now - link.renewed_at_seconds < RENEWED_SECONDS:
+            return
+        if (known := self._observed.get(plane)) is not None:
             link.renewed_at_seconds = now
-            link.observation = replace(link.observation, received_at=self._clock.now())
+            self._observed[plane] = Observation(report=known.report, received_at=self._clock.now())
 
     def heard_at(self, plane: str) -> float:
         """Return when the plane said something last."""
@@ -106,24 +125,29 @@ class Registry:
 
     def fell_silent(self) -> None:
         """Have a plane judged that was not heard in time."""
-        self._wake()
+        self._stir()
 
     def observe(self, report: PlaneReport) -> None:
         """Keep a plane's newest report and wake the loop when it says anything new."""
-        link = self._planes[report.identity.name]
+        name, now = report.identity.name, self._clock.monotonic()
+        link, known = self._planes[name], self._observed.get(name)
         if self._keep(link, report):
-            link.reported_at_seconds = self._clock.monotonic()
+            link.reported_at_seconds = now
+            before = known.report if known is not None else None
+            link.said = link.said.then(before, report, link.heard_before_seconds, now)
 
     def _keep(self, link: _PlaneLink, report: PlaneReport) -> bool:
         """Keep a report and say whether it says anything new, for which the loop is woken."""
-        known = link.observation
+        name = report.identity.name
+        known = self._observed.get(name)
         is_new = known is None or known.report != report
         # The value of before while nothing is new: whoever compares reports sees it at a glance.
         kept = report if known is None or is_new else known.report
         link.renewed_at_seconds = self._clock.monotonic()
-        link.observation = Observation(report=kept, received_at=self._clock.now())
+        self._is_in_order = self._is_in_order and known is not None
+        self._observed[name] = Observation(report=kept, received_at=self._clock.now())
         if is_new:
-            self._wake()
+            self._stir()
         return is_new
 
     def take_loads(self, plane: str, loads: Told) -> None:
@@ -151,18 +175,25 @@ class Registry:
         """Note which version a plane holds durably, and its digest."""
         link = self._planes[plane]
         link.nack = ""
-        if link.observation is not None:
+        known = self._observed.get(plane)
+        if known is not None:
             # Not a word of its own: the rest of the report is as old as it was.
-            told = replace(link.observation.report, held=held, held_digest=digest)
-            self._keep(link, told)
+            self._keep(link, replace(known.report, held=held, held_digest=digest))
 
     def refuse(self, plane: str, reason: str) -> None:
         """Note why a plane refused what was pushed."""
         self._planes[plane].nack = reason
-        self._wake()
+        self._stir()
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:
-        """Send a plane its newest desired state, now or when it connects; not what it holds."""
+        """Send a plane its newest desired state, now or when it connects; not what it holds.
+
+        Told again it is only kept: as the very bytes that the store's snapshot has, megabytes are
+        held once.
+        """
+        if self.pushed(plane) == version:
+            self._desired[plane] = (version, payload)
+            return
         self._desired[plane] = (version, payload)
         self._digests.pop(plane, None)
         link = self._planes.get(plane)
@@ -182,7 +213,8 @@ class Registry:
         The store never gives a generation twice, so an older leader could only repeat it; that
         there is a newer one, Welcome has told.
         """
-        report = link.observation.report if link.observation else None
+        known = self._observed.get(plane)
+        report = known.report if known else None
         if report is None or report.held.generation != version.generation:
             return False
         if not report.held_digest:  # a plane of an older release does not tell
@@ -209,23 +241,39 @@ class Registry:
         link = self._planes.get(plane)
         if link is None:
             return LinkView(connected=False, silent_seconds=self.since_start_seconds)
+        return self._viewed(plane, link, self._clock.monotonic())
+
+    def views(self) -> dict[str, LinkView]:
+        """Return what is known of the link of every plane heard in this run, by name, in order."""
+        now = self._clock.monotonic()
+        self._put_in_order()
+        return {plane: self._viewed(plane, self._planes[plane], now) for plane in self._observed}
+
+    def _viewed(self, plane: str, link: _PlaneLink, now: float) -> LinkView:
+        known = self._observed.get(plane)
         return LinkView(
             connected=link.outbox is not None,
-            silent_seconds=self._clock.monotonic() - link.heard_at_seconds,
-            report=link.observation.report if link.observation else None,
-            report_age_seconds=self._clock.monotonic() - link.reported_at_seconds,
+            silent_seconds=now - link.heard_at_seconds,
+            report=known.report if known else None,
+            report_age_seconds=now - link.reported_at_seconds,
             nack=link.nack,
+            unready_seconds=link.said.unready_seconds(now),
+            told=link.said.told(now),
         )
 
     def reports(self) -> tuple[PlaneReport, ...]:
         """Return the newest report of every plane heard in this run."""
-        known = (link.observation for link in self._planes.values())
-        return tuple(observation.report for observation in known if observation is not None)
+        return tuple(observation.report for observation in self._observed.values())
 
     def observations(self) -> Mapping[str, Observation]:
-        """Return the newest observation of every plane heard in this run, by name."""
-        return {
-            name: link.observation
-            for name, link in sorted(self._planes.items())
-            if link.observation is not None
-        }
+        """Return the newest observation of every plane heard in this run, by name, in order.
+
+        As it is until the next message comes in: whoever waits in between copies it.
+        """
+        self._put_in_order()
+        return self._observed
+
+    def _put_in_order(self) -> None:
+        if not self._is_in_order:
+            self._observed = dict(sorted(self._observed.items()))
+            self._is_in_order = True

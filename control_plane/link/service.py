@@ -14,6 +14,7 @@ from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
+from control_plane.link.silence import SilenceWatch
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
@@ -28,7 +29,6 @@ from skerry.wire.supply import version_from_proto
 _log = logs.get_logger(__name__)
 
 HELLO_SECONDS_MAX = 5.0  # a stream that says nothing is not a plane
-JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
 def plane_uri(project: str, plane: str) -> str:
@@ -50,12 +50,35 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self._door = Door()
         self._greeting = 0
         self._terms = (0, policy)  # for so many planes
+        self._silence = SilenceWatch(registry, self._policy_now, clock)
 
     async def Connect(
         self, request_iterator: AsyncIterator[messages.ConnectRequest], context: Any
     ) -> None:
         """Serve one plane's stream until either side ends it or falls silent."""
         requests = aiter(request_iterator)
+        stream = await self._opened(requests, context)
+        try:
+            await self._serve(stream, requests)
+        except asyncio.CancelledError:
+            stream.raise_why()
+            raise
+        finally:
+            stream.is_over = True
+            self._registry.close(stream.plane, stream.outbox)
+            _log.info("plane.disconnected", plane=stream.plane)
+
+    async def watch(self) -> None:
+        """Judge silences and end the streams of silent planes, for ever; beside the server."""
+        await self._silence.run()
+
+    async def _opened(
+        self, requests: AsyncIterator[messages.ConnectRequest], context: Any
+    ) -> "_Stream":
+        """Return the stream of a plane that said Hello.
+
+        Apart from what goes on for as long as the stream: nothing of the Hello is held then.
+        """
         self._greeting += 1
         try:
             hello = await self._hello(requests)
@@ -69,13 +92,9 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         plane, policy = report.identity.name, self._policy_now()
         outbox = self._registry.open(report, hello.agent_id, policy.heartbeat_timeout_seconds)
         _log.info("plane.connected", plane=plane, held=report.held, agent=hello.agent_id)
-        stream = _Stream(plane=plane, context=context, told=_told(hello.observed))
+        stream = _Stream(plane=plane, outbox=outbox, context=context, told=_told(hello.observed))
         stream.session.on(SessionEvent.HELLO)
-        try:
-            await self._serve(stream, requests, outbox, policy)
-        finally:
-            self._registry.close(plane, outbox)
-            _log.info("plane.disconnected", plane=plane)
+        return stream
 
     async def _hello(self, requests: AsyncIterator[messages.ConnectRequest]) -> messages.Hello:
         """Return the Hello of a plane that is let in; Exhausted tells it when to come back."""
@@ -97,19 +116,14 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self,
         stream: "_Stream",
         requests: AsyncIterator[messages.ConnectRequest],
-        outbox: Outbox,
-        policy: ReconcilePolicy,
     ) -> None:
-        await stream.send(self._welcome(policy))
+        await stream.send(self._welcome(self._policy_now()))
+        self._silence.add(stream)
         try:
             async with asyncio.TaskGroup() as group:
-                beside = (
-                    group.create_task(self._push(stream, outbox)),
-                    group.create_task(self._watch(stream.plane, outbox)),
-                )
+                pushing = group.create_task(self._push(stream))
                 await self._listen(stream, requests)
-                for task in beside:
-                    task.cancel()
+                pushing.cancel()
         except ExceptionGroup as found:
             _raise_first(found)
 
@@ -164,31 +178,11 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         stream.told = told
         self._registry.observe(report)
 
-    async def _push(self, stream: "_Stream", outbox: Outbox) -> None:
+    async def _push(self, stream: "_Stream") -> None:
         while True:
-            version, payload = await outbox.take()
+            version, payload = await stream.outbox.take()
             stream.session.on(SessionEvent.PUSH)
             await stream.send(messages.ConnectResponse(desired=message_of(payload, version)))
-
-    async def _watch(self, plane: str, outbox: Outbox) -> None:
-        """Have a silent plane judged as soon as it is one; end the stream with its lease.
-
-        Wakes once a timeout and not once a heartbeat: thousands of planes have such a watch.
-        """
-        told_of = -1.0
-        while self._registry.is_of(plane, outbox):
-            policy, heard_at = self._policy_now(), self._registry.heard_at(plane)
-            late_at = heard_at + policy.heartbeat_timeout_seconds + JUST_AFTER_SECONDS
-            over_at = heard_at + policy.lease_seconds + JUST_AFTER_SECONDS
-            now = self._clock.monotonic()
-            if now >= over_at:
-                raise Unavailable(f"nothing was heard for {policy.lease_seconds:g} s: lease over")
-            if now >= late_at and told_of != heard_at:
-                told_of = heard_at
-                _log.warning("plane.silent", plane=plane)
-                self._registry.fell_silent()
-            await self._clock.sleep((late_at if now < late_at else over_at) - now)
-        raise Unavailable("the plane has another stream by now")
 
     def _policy_now(self) -> ReconcilePolicy:
         planes = self._registry.planes
@@ -212,9 +206,13 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
 class _Stream:
     """One plane's stream: what was said last, and one message at a time out."""
 
-    def __init__(self, *, plane: str, context: Any, told: bytes) -> None:
+    def __init__(self, *, plane: str, outbox: Outbox, context: Any, told: bytes) -> None:
         self.plane = plane
+        self.outbox = outbox
         self.session = Session()
+        self.is_over = False
+        self._task = asyncio.current_task()
+        self._why: SkerryError | None = None
         self.told = told  # of the report that was turned into values last
         self._context = context
         self._sending = asyncio.Lock()  # gRPC takes one message at a time
@@ -222,6 +220,18 @@ class _Stream:
     async def send(self, response: messages.ConnectResponse) -> None:
         async with self._sending:
             await self._context.write(response)
+
+    def end(self, why: SkerryError) -> None:
+        """End the stream and say why; nothing when it has ended already."""
+        if not self.is_over and self._why is None and self._task is not None:
+            self._why = why
+            self._task.cancel()
+
+    def raise_why(self) -> None:
+        """Raise why the stream was ended here, if it was: as a timeout does with its own end."""
+        if self._why is not None and self._task is not None:
+            self._task.uncancel()
+            raise self._why from None
 
 
 def _told(observed: messages.Observed) -> bytes:

@@ -13,7 +13,8 @@ from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.shares import Shares, shares_of
 from control_plane.reconcile.snapshot import Snapshot, ready
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.names import SEPARATOR
+from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.fleet.placement import Envelope
 
 Key = tuple[str, str]  # deployment, pool
@@ -49,7 +50,7 @@ def grant_envelopes(
     )
     left = strays(snapshot, held.keys() | wanted.keys())
     granted: dict[Key, Envelope] = {}
-    for key in sorted(held.keys() | wanted.keys() | left):
+    for key in sorted(held.keys() | wanted.keys() | left.keys()):
         deployment, pool = key
         condition = conditions.get(planes.get(pool, ""))
         if deployment not in deployments or condition is None or _is_lost(condition):
@@ -57,11 +58,16 @@ def grant_envelopes(
         new = allowed.get(key) or _nothing(key)
         old = held.get(key)
         if key in left:
-            # The plane fell back to older words, and takes no newer ones that do not name it.
-            if _is_heard(condition) and _is_replaced(
-                snapshot, deployments[deployment], wanted, conditions, shares
-            ):
-                granted[key] = _nothing(key)
+            # The plane fell back to older words, or its own are not known: it takes none that do
+            # not name what runs there, not even those by which the replacement starts.
+            if not _is_heard(condition):
+                continue
+            stays = left[key]
+            if deployment in deleting:
+                stays = 0
+            elif _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares):
+                stays = holding.stays(key, stays, 0)
+            granted[key] = _with_more(_nothing(key), stays)
         elif not _is_heard(condition):
             granted[key] = old or _nothing(key)
         elif deployment in deleting:
@@ -69,12 +75,12 @@ def grant_envelopes(
         elif old is None or new.target >= old.target:
             granted[key] = _nothing(key) if new.ceiling and holding.must_wait(key) else new
         elif _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares):
-            granted[key] = _with_more(new, holding.stays(key, new.target))
+            granted[key] = _with_more(new, holding.stays(key, old.target, new.target))
         else:  # its replicas stay for now; the room above them is given back at once
             room = min(_room_above(old), _room_above(new))
             granted[key] = replace(old, ceiling=old.target + room)
     bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
-    return _within_capacity(bounded, held, snapshot, deployments, shares)
+    return _within_capacity(bounded, _kept(bounded, held, left, snapshot), snapshot, shares)
 
 
 def _is_lost(condition: PlaneCondition) -> bool:
@@ -170,7 +176,8 @@ def _within_maximum(
             more = min(max(0, _room_above(granted[key]) - before[key]), max(0, free))
             free -= more
             ceiling = granted[key].target + room[key] + more
-            result[key] = replace(granted[key], ceiling=ceiling)
+            if ceiling != granted[key].ceiling:
+                result[key] = replace(granted[key], ceiling=ceiling)
     return result
 
 
@@ -178,32 +185,55 @@ def _room_above(envelope: Envelope | None) -> int:
     return envelope.ceiling - envelope.target if envelope else 0
 
 
-def _within_capacity(
+def _kept(
     granted: Mapping[Key, Envelope],
     held: Mapping[Key, Envelope],
+    left: Mapping[Key, int],
     snapshot: Snapshot,
-    deployments: Mapping[str, Deployment],
-    shares: Shares,
+) -> dict[Key, int]:
+    """Return how many replicas of each grant keep their place: as far as it was granted before.
+
+    Where something else runs than was granted, no more of what was granted than runs.
+    """
+    crowded = {pool for _, pool in left}
+    kept: dict[Key, int] = {}
+    for key, envelope in granted.items():
+        kept[key] = min(envelope.ceiling, held[key].ceiling) if key in held else 0
+        if key[1] in crowded:
+            kept[key] = min(envelope.ceiling, left[key] if key in left else _live(key, snapshot))
+    return kept
+
+
+def _live(key: Key, snapshot: Snapshot) -> int:
+    plane = snapshot.plane(key[1].partition(SEPARATOR)[0])
+    replicas = plane.replicas(*key) if plane is not None else ()
+    return sum(one.state in (ReplicaState.STARTING, ReplicaState.READY) for one in replicas)
+
+
+def _within_capacity(
+    granted: Mapping[Key, Envelope], kept: Mapping[Key, int], snapshot: Snapshot, shares: Shares
 ) -> dict[Key, Envelope]:
     """Clamp what grows so that a pool's grants never exceed its accelerators.
 
-    What is already held keeps its place first; growth takes what is left, in order of names.
+    What is kept has its place first; growth takes what is left, in order of names.
     """
     pools = {pool.name: pool for pool in snapshot.pools}
+    deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
     free = {name: pool.shape.accelerators for name, pool in pools.items()}
+    sizes = {
+        key: shares.size(deployments[key[0]], pools[key[1]].shape.accelerator) for key in granted
+    }
     result: dict[Key, Envelope] = {}
-
-    def size(key: Key) -> int:
-        return shares.size(deployments[key[0]], pools[key[1]].shape.accelerator)
-
+    for key, count in kept.items():
+        free[key[1]] -= count * sizes[key]
     for key, envelope in granted.items():
-        kept = min(envelope.ceiling, held[key].ceiling) if key in held else 0
-        free[key[1]] -= kept * size(key)
-    for key, envelope in granted.items():
-        kept = min(envelope.ceiling, held[key].ceiling) if key in held else 0
-        room = max(0, free[key[1]] // size(key))
-        ceiling = kept + min(envelope.ceiling - kept, room)
-        free[key[1]] -= (ceiling - kept) * size(key)
+        room = max(0, free[key[1]] // sizes[key])
+        more = min(envelope.ceiling - kept[key], room)
+        free[key[1]] -= more * sizes[key]
+        ceiling = kept[key] + more
+        if ceiling == envelope.ceiling:
+            result[key] = envelope
+            continue
         result[key] = replace(
             envelope,
             floor=min(envelope.floor, ceiling),

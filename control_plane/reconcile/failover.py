@@ -13,6 +13,7 @@ from control_plane.reconcile.testimony import (
     hear_witnesses,
     is_fresh,
     is_lost,
+    silence_of,
     testify,
 )
 from skerry.fleet.desired import DesiredState
@@ -47,7 +48,7 @@ class Freeze:
 def judge(snapshot: Snapshot) -> dict[str, PlaneCondition]:
     """Return the condition of every plane, by name; `since` moves only when the state does."""
     usual = _usual(snapshot) if len(snapshot.planes) > PLANES_TOLD_MAX else {}
-    judged = weigh(snapshot, but=usual)
+    judged = weigh(snapshot, but=usual) if len(usual) < len(snapshot.planes) else {}
     return {plane.name: usual.get(plane.name) or judged[plane.name][0] for plane in snapshot.planes}
 
 
@@ -157,6 +158,10 @@ def _largest_group(moments: Iterable[tuple[float, str]], within: float) -> tuple
 def _silence(plane: PlaneView, snapshot: Snapshot) -> float:
     """Return for how long a plane has been silent, also before a start of ours."""
     condition = plane.condition
+    if plane.link.report is not None or plane.heard_at is not None:
+        return silence_of(plane, snapshot.now)
+    # Nothing is stored of when it was heard last, but since when it was judged silent; that is by
+    # the clock of whoever led then.
     if condition is None or condition.state not in (PlaneState.SUSPECT, PlaneState.DISCONNECTED):
         return plane.link.silent_seconds
     return max(plane.link.silent_seconds, (snapshot.now - condition.since).total_seconds())

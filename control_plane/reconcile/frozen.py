@@ -7,7 +7,7 @@ stays placed, whatever else is decided; on the planes that are heard operators' 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from control_plane.reconcile.failover import is_frozen
+from control_plane.reconcile.failover import Freeze, freeze_of, is_frozen
 from control_plane.reconcile.kept import Kept, left_in_place
 from control_plane.reconcile.snapshot import Snapshot
 from scheduler.plan import PlacementPlan
@@ -17,9 +17,12 @@ from skerry.fleet.placement import counts_of
 WHY = "its plane is silent while moves are frozen"
 
 
-def without_moves(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot under whose policy nothing moves while moves are frozen."""
-    if not is_frozen(snapshot):
+def without_moves(snapshot: Snapshot, freeze: Freeze | None = None) -> Snapshot:
+    """Return the snapshot under whose policy nothing moves while moves are frozen.
+
+    `freeze` is the snapshot's own, where it is known already.
+    """
+    if not (freeze or freeze_of(snapshot)).frozen:
         return snapshot
     return replace(snapshot, policy=replace(snapshot.policy, moves_max=0))
 

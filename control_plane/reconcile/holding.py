@@ -52,16 +52,15 @@ class Holding:
             }
         )
 
-    def stays(self, key: Key, target: int) -> int:
-        """Return how many more than `target` stay of what the plane holds.
+    def stays(self, key: Key, held: int, target: int) -> int:
+        """Return how many more than `target` stay of the `held` that the plane has.
 
         They were to leave for a place that is lost by now: without another one they go on serving,
         as far as residency and its rivals allow it and the plan gives the room to nobody else.
         """
         name, pool = key
         lacking = self._lacking[name]
-        held = self.held.get(key)
-        if lacking <= 0 or held is None or pool not in self.pools:
+        if lacking <= 0 or not held or pool not in self.pools:
             return 0
         zones = self.deployments[name].policy.residency_zones
         if not resides(self.pools[pool].plane.residency_zones, zones) or self._is_rivalled(key):
@@ -70,7 +69,7 @@ class Holding:
         view = self.snapshot.plane(self._plane(pool))
         replicas = view.replicas(name, pool) if view is not None else ()
         serving = sum(one.state is ReplicaState.READY for one in replicas)
-        room = min(held.target, serving) - target
+        room = min(held, serving) - target
         count = max(0, min(lacking, room, free // self._size(name, pool)))
         self._lacking[name] -= count
         self._taken[pool] += count * self._size(name, pool)

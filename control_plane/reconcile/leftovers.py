@@ -71,8 +71,10 @@ def tombstones(snapshot: Snapshot) -> Mapping[str, tuple[Assignment, ...]]:
     return found
 
 
-def strays(snapshot: Snapshot, known: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+def strays(snapshot: Snapshot, known: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], int]:
     """Return the (deployment, pool) that run though they are not `known`: neither told nor wanted.
+
+    With how many of them serve or start.
 
     Of wanted deployments at revisions they had, and never where the plane holds more than the
     database knows.
@@ -81,7 +83,7 @@ def strays(snapshot: Snapshot, known: Collection[tuple[str, str]]) -> frozenset[
         one.deployment.name: max(one.asked_revision, one.deployment.revision.number)
         for one in snapshot.demands
     }
-    found: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], int] = {}
     for plane in snapshot.planes:
         report = plane.link.report
         if report is None or not _knows_no_more(snapshot, plane):
@@ -91,17 +93,20 @@ def strays(snapshot: Snapshot, known: Collection[tuple[str, str]]) -> frozenset[
             key = one.deployment, one.pool
             if key in known or one.state is ReplicaState.FAILED or key[0] not in newest:
                 continue
-            (found if one.revision <= newest[key[0]] else later).add(key)
-        found -= later
-    return frozenset(found)
+            if one.revision > newest[key[0]]:
+                later.add(key)
+            found[key] = found.get(key, 0) + (one.state is not ReplicaState.DRAINING)
+        for key in later:
+            found.pop(key, None)
+    return found
 
 
 def _knows_no_more(snapshot: Snapshot, plane: PlaneView) -> bool:
-    """Say whether a plane that is heard holds nothing newer than what it was told last."""
+    """Say whether a plane that is heard has seen nothing newer than what it was told last."""
     report, stored = plane.link.report, snapshot.desired_of(plane.name)
     if report is None or stored is None:
         return False
-    return report.held.generation <= stored.version.generation
+    return report.generation_seen <= stored.version.generation
 
 
 def _nobodys(snapshot: Snapshot) -> Mapping[str, Removed]:

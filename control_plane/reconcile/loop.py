@@ -37,6 +37,8 @@ from control_plane.reconcile.memory import (
     fingerprint,
     inputs_of,
     is_answered,
+    is_at_rest,
+    told_of,
 )
 from control_plane.reconcile.pace import aside, rest_after, share_evenly
 from control_plane.reconcile.plan import plan_conditions, plan_desired
@@ -56,7 +58,7 @@ from control_plane.reconcile.relocation import (
     with_reason,
 )
 from control_plane.reconcile.rollout import plan_rollouts
-from control_plane.reconcile.sight import Sight
+from control_plane.reconcile.sight import Mark, Sight
 from control_plane.reconcile.snapshot import Demand, Seen, Snapshot
 from control_plane.reconcile.storing import batches, store_action, store_together
 from control_plane.reconcile.summary import summarise
@@ -64,7 +66,7 @@ from control_plane.reconcile.supply import supply_of
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext, leading_epoch
 from control_plane.store.moves import put_moved
-from control_plane.store.plans import Proposal, list_applied, put_in_force
+from control_plane.store.plans import Basis, Proposal, list_applied, put_decided
 from control_plane.store.requests import Asked
 from control_plane.store.rollouts import in_batches, put_rollouts
 from control_plane.store.verdicts import record_freeze
@@ -85,11 +87,16 @@ from skerry.plumbing.tasks import first_of
 _log = logs.get_logger(__name__)
 
 TICK_SECONDS = 1.0  # leases lapse without anybody telling us
+# A large fleet in which nothing moves is looked at whole no more often: for what nobody told us of,
+# and for prices and reservations, which begin and end by themselves.
+REST_SECONDS_MAX = 10.0
 # A plan that fell back and left something without a place is no last word: a solver that was late
 # or died may do better. Without this what it left waited for the next change of the fleet.
 RETRY_SECONDS = 10.0
 ACTOR = "control-plane:reconcile"
 _MOVED_ON = "the fleet has changed since the move was made; look again and repeat it"
+_ROLLOUTS = {state: instruments.ROLLOUTS.labels(state) for state in STATES}
+_PLANES = {state: instruments.PLANES.labels(state.value) for state in PlaneState}
 WAITS = "plans wait for an operator's approval; `skerry get plans` shows them"
 
 
@@ -123,6 +130,14 @@ class Recovery(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Rest:
+    """A turn that found nothing to do; what it looked at, and until when it answers for others."""
+
+    mark: Mark
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
     """What the loop reaches outside: desired states encoded and pushed, judgements, the solver."""
 
@@ -150,8 +165,10 @@ class ReconcileLoop:
         self._moved: tuple[Moved, ...] | None = None  # None: not read from the store yet
         self._freeze = ""
         self._seen: Seen | None = None
-        self._offered: dict[str, Version] = {}
+        self._offered: dict[str, tuple[Version, bytes]] = {}
         self._quiet: Inputs | None = None  # of the last turn, if it had nothing to do
+        self._told: Inputs | None = None  # by which nothing more was to be told
+        self._rest: _Rest | None = None
         self._woken = asyncio.Event()
         self._autoscaler: Autoscaler | None = None
         if doors.loads is not None:
@@ -165,7 +182,8 @@ class ReconcileLoop:
     def lead(self, epoch: int) -> None:
         """Write under this epoch from now on; 0: no more."""
         self._epoch = epoch
-        self._quiet = None  # planes are offered what is stored under every epoch anew
+        # Planes are offered what is stored under every epoch anew.
+        self._quiet = self._rest = self._told = None
         if self._autoscaler is not None:
             self._autoscaler.forget()
 
@@ -218,21 +236,27 @@ class ReconcileLoop:
 
     async def turn(self) -> None:
         """Do one turn: judge planes, place if anything it depends on moved, push what changed."""
+        if await self._rests():
+            return  # it would see what the last one saw
         snapshot = await self._sight.look()
         conditions = await aside(snapshot, judge, snapshot)
         self._seen = Seen(snapshot=snapshot, conditions=conditions)
         self._doors.judged(conditions)
         _count_planes(conditions)
-        await self._apply(await aside(snapshot, plan_conditions, snapshot, conditions))
-        await self._raise_freeze(freeze_of(snapshot))
+        judged = await aside(snapshot, plan_conditions, snapshot, conditions)
+        await self._apply(judged)
+        freeze = await aside(snapshot, freeze_of, snapshot)
+        await self._raise_freeze(freeze)
         if await self._recovers(snapshot):
             return  # what the database has forgotten must not be decided against
         if self._decided is None and snapshot.is_waiting:
             return  # silence decides nothing: not that of a start,
-        snapshot = without_moves(snapshot)  # and not that of a fault of ours
+        snapshot = without_moves(snapshot, freeze)  # and not that of a fault of ours
         snapshot = await self._scale(snapshot, conditions)
         inputs = await aside(snapshot, inputs_of, snapshot, conditions)
         if inputs is not None and inputs == self._quiet and not self._is_retry_due():
+            if not judged and not freeze.frozen:
+                self._begin_rest(snapshot)
             return  # all was decided, stored and told already
         self._quiet = None
         budget = await self._budget(snapshot)
@@ -254,10 +278,30 @@ class ReconcileLoop:
         envelopes = scaled_envelopes(self._decided.plan.envelopes, snapshot)
         snapshot = replace(snapshot, envelopes=envelopes)
         snapshot = await self._roll(snapshot, conditions)
+        told = await aside(snapshot, told_of, snapshot, conditions)
+        if told == self._told:
+            self._quiet = inputs
+            return  # while a rollout waits, thousands of planes are not to be told what they know
+        self._told = None
         actions = await aside(snapshot, plan_desired, snapshot, conditions)
         await self._apply(actions)
         await self._push_all(snapshot)
-        self._quiet = None if actions else inputs
+        self._quiet, self._told = (None, None) if actions else (inputs, told)
+
+    async def _rests(self) -> bool:
+        """Say whether the last turn had nothing to do, and nothing has moved since."""
+        rest, self._rest = self._rest, None
+        if rest is None or self._is_retry_due() or self._clock.monotonic() >= rest.until:
+            return False
+        if not rest.mark.is_same(await self._sight.mark()):
+            return False
+        self._rest = rest
+        return True
+
+    def _begin_rest(self, snapshot: Snapshot) -> None:
+        if isinstance(snapshot.mark, Mark) and is_at_rest(snapshot):
+            until = self._clock.monotonic() + REST_SECONDS_MAX
+            self._rest = _Rest(mark=snapshot.mark, until=until)
 
     async def _scale(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]
@@ -418,10 +462,10 @@ class ReconcileLoop:
         told = _proposal(plan, seconds, snapshot, kept)
         told = replace(told, decision=replace(told.decision, moves=moves))
         changed, waits = await self._database.run(
-            put_in_force,
+            put_decided,
             self._context(),
             told,
-            snapshot.placements,
+            Basis(placements=snapshot.placements, cordons=snapshot.cordons),
             digest_of(seen, snapshot.policy),
             held,
         )
@@ -462,22 +506,30 @@ class ReconcileLoop:
 
     async def _push_all(self, snapshot: Snapshot) -> None:
         """Offer every plane its stored state once in this term; the link sends what is not held."""
-        new: list[tuple[Version, DesiredState]] = []
+        for plane, version, payload in await aside(snapshot, self._to_offer, snapshot):
+            self._offer(plane, version, payload)
+
+    def _to_offer(self, snapshot: Snapshot) -> list[tuple[str, Version, bytes]]:
+        """Return what was not offered yet, or is held in other bytes than the store's own.
+
+        Those of thousands of planes are megabytes, which the link, the store's snapshot and this
+        loop hold once.
+        """
+        found = []
         for state in snapshot.desired:
             version = Version(epoch=self._epoch, generation=state.version.generation)
+            payload = snapshot.payloads[state.plane]
+            offered, told = self._offered.get(state.plane, (NEVER, b""))
             # Without features it was never told anything yet.
-            if state.required_features and self._offered.get(state.plane, NEVER) < version:
-                new.append((version, state))
-        payloads = await aside(snapshot, self._encoded, new)
-        for (version, state), payload in zip(new, payloads, strict=True):
-            self._offer(state.plane, version, payload)
-
-    def _encoded(self, states: list[tuple[Version, DesiredState]]) -> list[bytes]:
-        return [self._doors.encode(state)[0] for _, state in states]
+            if state.required_features and (
+                offered < version or (offered == version and told is not payload)
+            ):
+                found.append((state.plane, version, payload))
+        return found
 
     def _offer(self, plane: str, version: Version, payload: bytes) -> None:
         self._doors.push(plane, version, payload)
-        self._offered[plane] = version
+        self._offered[plane] = version, payload
 
     async def _apply(self, actions: tuple[Action, ...]) -> None:
         for batch in batches(actions):
@@ -528,11 +580,11 @@ def _proposal(
 
 def _count_rollouts(rollouts: Iterable[Rollout]) -> None:
     states = Counter(rollout.state for rollout in rollouts)
-    for state in STATES:
-        instruments.ROLLOUTS.labels(state).set(states[state])
+    for state, gauge in _ROLLOUTS.items():
+        gauge.set(states[state])
 
 
 def _count_planes(conditions: Mapping[str, PlaneCondition]) -> None:
     states = Counter(condition.state for condition in conditions.values())
-    for state in PlaneState:
-        instruments.PLANES.labels(state.value).set(states[state])
+    for state, gauge in _PLANES.items():
+        gauge.set(states[state])

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from control_plane.autoscale.targets import demand_of
 from control_plane.reconcile.failback import is_timed
 from control_plane.reconcile.kept import Kept
+from control_plane.reconcile.pace import LARGE_PLANES
 from control_plane.reconcile.policy import ReconcilePolicy
-from control_plane.reconcile.snapshot import Snapshot
+from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from control_plane.reconcile.supply import supply_of
+from control_plane.reconcile.testimony import is_fresh, is_lost
 from scheduler.plan import PlacementPlan
 from scheduler.problem import PoolBar, RegionLatency
 from skerry.fleet.deployment import Deployment
@@ -22,6 +24,10 @@ from skerry.fleet.placement import counts_of
 from skerry.fleet.pool import Pool
 from skerry.fleet.profile import with_measured
 from skerry.fleet.rollout import Stage
+
+# A plane that has been silent for so long is judged by what others say of it, no more by time: all
+# that is counted in seconds of a silence is less.
+SILENT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +75,25 @@ def inputs_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> I
     under_way = any(rollout.stage not in at_rest for rollout in snapshot.rollouts)
     if under_way or any(is_timed(one, snapshot) for one in conditions.values()):
         return None
-    told = snapshot.demands, snapshot.pools, snapshot.placements, snapshot.desired
+    return _inputs(snapshot, conditions, (snapshot.placements, snapshot.policy))
+
+
+def told_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> Inputs:
+    """Return what planes are told by once all is placed; no time changes that, nor what is placed.
+
+    It is the plan's envelopes and the rollouts that say how much of that is told.
+    """
+    return _inputs(snapshot, conditions, (snapshot.envelopes,))
+
+
+def _inputs(
+    snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], more: tuple[object, ...]
+) -> Inputs:
+    told = snapshot.demands, snapshot.pools, snapshot.desired, snapshot.revisions, snapshot.removed
     rest = snapshot.cordons, snapshot.profiles, snapshot.digests, snapshot.rollouts
     # What the global loop decided is the same value until it moves.
     return Inputs(
-        parts=(
-            *(*told, *rest, snapshot.revisions, snapshot.removed, snapshot.scalings),
-            snapshot.policy,
-        ),
+        parts=(*told, *rest, snapshot.scalings, *more),
         planes=tuple(
             part
             for plane in snapshot.planes
@@ -87,6 +104,27 @@ def inputs_of(snapshot: Snapshot, conditions: Mapping[str, PlaneCondition]) -> I
         ),
         states=tuple(conditions[plane.name].state for plane in snapshot.planes),
     )
+
+
+def is_at_rest(snapshot: Snapshot) -> bool:
+    """Say whether a turn that found nothing to do need not be repeated until something moves.
+
+    Of a large fleet only: to look at thousands of planes each second for what cannot have come to
+    pass takes a tenth of a core.
+    """
+    if len(snapshot.planes) < LARGE_PLANES or snapshot.in_grace or snapshot.is_young:
+        return False
+    lease_seconds = snapshot.policy.lease_seconds
+    return all(
+        _stays(plane, snapshot) and all(seconds >= lease_seconds for _, seconds in plane.missing)
+        for plane in snapshot.planes
+    )
+
+
+def _stays(plane: PlaneView, snapshot: Snapshot) -> bool:
+    """Say whether a plane is judged as it is until it says something, or others do."""
+    silent_for_good = not plane.link.connected and plane.link.silent_seconds > SILENT_SECONDS
+    return is_fresh(plane, snapshot) or is_lost(plane) or silent_for_good
 
 
 def digest_of(seen: Fingerprint, policy: ReconcilePolicy) -> str:

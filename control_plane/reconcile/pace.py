@@ -21,8 +21,9 @@ LARGE_PAIRS = 10_000
 # however often planes report something new.
 REST = 3.0
 REST_SECONDS_MAX = 3.0  # what a plane that fell silent is judged later at most
-# While planes return after a start of ours there is little to decide and much to listen to.
-REST_WAITING_SECONDS = 10.0
+# While planes return after a start of ours there is little to decide and much to listen to: turns
+# take a tenth of a core.
+REST_WAITING, REST_WAITING_SECONDS = 9.0, 10.0
 # A thread that decides hands over after this; with Python's own 5 ms whoever answers heartbeats and
 # operators waited that long at each of the several times that a call needs the interpreter.
 SWITCH_SECONDS = 0.0005
@@ -40,8 +41,18 @@ async def aside(
     **kwargs: Arguments.kwargs,
 ) -> Result:
     """Return the function's result; of a large fleet from a thread, while the loop goes on."""
-    pairs = len(snapshot.planes) * len(snapshot.demands)
-    if len(snapshot.planes) < LARGE_PLANES and pairs < LARGE_PAIRS:
+    return await beside(len(snapshot.planes), len(snapshot.demands), function, *args, **kwargs)
+
+
+async def beside(
+    planes: int,
+    deployments: int,
+    function: Callable[Arguments, Result],
+    *args: Arguments.args,
+    **kwargs: Arguments.kwargs,
+) -> Result:
+    """Do as `aside` does, for a fleet of so many planes and deployments."""
+    if planes < LARGE_PLANES and planes * deployments < LARGE_PAIRS:
         return function(*args, **kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)
 
@@ -50,4 +61,6 @@ def rest_after(snapshot: Snapshot | None, seconds: float) -> float:
     """Return how long nothing is decided after a turn that took so many seconds."""
     if snapshot is None or len(snapshot.planes) < LARGE_PLANES:
         return 0.0
-    return min(REST * seconds, REST_WAITING_SECONDS if snapshot.is_waiting else REST_SECONDS_MAX)
+    if snapshot.is_waiting:
+        return min(REST_WAITING * seconds, REST_WAITING_SECONDS)
+    return min(REST * seconds, REST_SECONDS_MAX)

@@ -5,7 +5,7 @@ its envelopes arrive in the snapshot, and everything follows from them level by 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from control_plane.autoscale.targets import Spares, spares_of, terms_of
 from control_plane.reconcile.actions import (
@@ -99,9 +99,9 @@ def plan_desired(snapshot: Snapshot, conditions: Conditions) -> tuple[Action, ..
             continue
         stored = snapshot.desired_of(plane.name)
         generation = stored.version.generation if stored else 0
-        held = plane.link.report.held.generation if plane.link.report else 0
-        if held > generation:
-            actions.append(RaiseGeneration(plane=plane.name, at_least=held))
+        seen = plane.link.report.generation_seen if plane.link.report else 0
+        if seen > generation:
+            actions.append(RaiseGeneration(plane=plane.name, at_least=seen))
             continue
         wanted = _desired_state(facts, plane)
         if stored is None or not _same_content(stored, wanted):
@@ -242,7 +242,13 @@ def _node_cordons(snapshot: Snapshot, plane: PlaneView) -> tuple[NodeCordon, ...
 
 
 def _same_content(stored: DesiredState, wanted: DesiredState) -> bool:
-    return replace(stored, version=wanted.version) == wanted
+    return stored is wanted or _content_of(stored) == _content_of(wanted)
+
+
+def _content_of(state: DesiredState) -> tuple[object, ...]:
+    """Return all of it but the version; what differs most often first."""
+    told = state.assignments, state.peers, state.required_features
+    return (*told, state.node_cordons, state.planes, state.plane)
 
 
 def _serving_planes(

@@ -10,6 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from control_plane.reconcile.rollout_facts import Conditions, Facts, PlaneFacts, facts_of
+from control_plane.reconcile.rollout_falls import (
+    fell,
+    silent_in_soak,
+    with_falls,
+    with_given_up,
+    with_received,
+)
 from control_plane.reconcile.rollout_waits import (
     left_of,
     names_of,
@@ -76,9 +83,9 @@ def _not_ahead(before: Rollout | None, now: datetime) -> Rollout | None:
         return None
     since = before.since and min(before.since, now)
     started_at = before.started_at and min(before.started_at, now)
-    if (since, started_at) == (before.since, before.started_at):
-        return before
-    return replace(before, since=since, started_at=started_at)
+    away_at = before.away_at and min(before.away_at, now)
+    received = tuple((plane, min(at, now)) for plane, at in before.received)
+    return replace(before, since=since, started_at=started_at, away_at=away_at, received=received)
 
 
 def _next(before: Rollout | None, facts: Facts) -> Rollout:
@@ -90,16 +97,19 @@ def _next(before: Rollout | None, facts: Facts) -> Rollout:
         return _watched(before, facts)
     if before.stage is Stage.ROLLED_BACK or before.halt is Halt.OPERATOR:
         return before
+    if before.halt is Halt.FAILURE and (before.fells_planes or before.stage is not Stage.FIRST):
+        return before
+    before = with_falls(before, facts)
+    if before.fells_planes:
+        return fell(before if before.stage is Stage.FIRST else _released(before, facts))
     if before.stage is Stage.FIRST:
         return _first(before, facts)
-    if before.halt is Halt.FAILURE:
-        return before
     if failing := _failing(before, facts):
         return _failed(before, facts, f"its replicas fail on {failing.name}", failing)
     if away := _held_up(before, facts):
         return _held(before, facts, away)
     if before.halt is Halt.AWAY:
-        return resumed(before, facts.now)
+        return replace(resumed(before, facts.now), away_at=before.away_at)
     return _STEPS[before.stage](before, facts)
 
 
@@ -142,6 +152,9 @@ def _superseded(before: Rollout, facts: Facts) -> Rollout:
         released=False,
         kept=(),
         broken=tuple(one for one in before.broken if one != asked),
+        away_at=None,
+        received=(),
+        fallen=(),
     )
     if before.stage is Stage.FIRST:
         return replace(fresh, stage=Stage.FIRST)
@@ -187,7 +200,10 @@ def _first(before: Rollout, facts: Facts) -> Rollout:
         return _complete(before, facts, "")
     plane = facts.plane(before.plane)
     if plane is None or not plane.targets.get(before.pool) or _is_given_up(plane, before, now):
-        chosen = _choose(before, facts)
+        left = with_given_up(before, facts)
+        if left.fells_planes:
+            return fell(left)
+        chosen = _choose(left, facts)
         if chosen is None or (chosen.plane, chosen.pool) == (before.plane, before.pool):
             return before
         return replace(chosen, halt=Halt.NONE, reason="", started_at=now)
@@ -273,7 +289,7 @@ def _rolling(before: Rollout, facts: Facts) -> Rollout:
             told = f"{under_way.name} was not at it within {bound:.0f} s"
             return _failed(before, facts, told, under_way)
         return before
-    at_it = replace(before, done=tuple(sorted({*before.done, before.plane} - {""})), plane="")
+    at_it = with_received(before, facts)
     if short_of(at_it, facts):
         return at_it
     left = [one for one in left_of(at_it, facts) if one.is_connected]
@@ -322,7 +338,7 @@ def _choose(before: Rollout, facts: Facts) -> Rollout | None:
     if not places:
         return None
     _, plane_name, pool, beside = min(places)
-    return replace(before, plane=plane_name, pool=pool, beside=beside)
+    return replace(before, plane=plane_name, pool=pool, beside=beside, away_at=None)
 
 
 def _fits_beside(before: Rollout, facts: Facts, plane: PlaneFacts, pool: str) -> bool:
@@ -356,19 +372,22 @@ def _failing(before: Rollout, facts: Facts) -> PlaneFacts | None:
 def _held_up(before: Rollout, facts: Facts) -> str:
     """Return which planes hold the rollout up, empty when none does.
 
-    The one under way, while it is not known what became of it. And a lost one until what it held
-    serves elsewhere; then it is waited for no more. The plane under way is short of replicas by the
-    rollout itself, and where nothing serves the new revision may be what mends it. Others that are
-    away keep what they run, and have their turn once they are heard.
+    The one under way, while it is not known what became of it; so is one that just came to be done,
+    where nobody sees it serve. And a lost one until what it held serves elsewhere; then it is
+    waited for no more. The plane under way is short of replicas by the rollout itself, and where
+    nothing serves the new revision may be what mends it. Others that are away keep what they run,
+    and have their turn once they are heard.
     """
     under_way = facts.plane(before.plane) if before.plane else None
     if under_way is not None and under_way.is_away:
         is_tried = before.stage in (Stage.CANARY, Stage.SOAKING)
         is_there = bool(under_way.targets.get(before.pool)) if is_tried else True
         # What one replica is tried by is waited for: tried elsewhere it might harm another plane.
-        is_late = not is_tried and _is_over(under_way.since, AWAY_SECONDS_MAX, facts.now)
+        is_late = not is_tried and _is_over(before.away_at, AWAY_SECONDS_MAX, facts.now)
         if is_there and not is_late:
             return f"{under_way.name}, which is under way, is {under_way.state.value}"
+    if silent := silent_in_soak(before, facts, AWAY_SECONDS_MAX):
+        return f"{names_of(silent)} fell silent with it in its soak, and is judged first"
     lost = [one for one in facts.planes if one.state is PlaneState.LOST and one.target]
     others = [one for one in facts.planes if one.is_connected and one.name != before.plane]
     serves = any(one.ready(before.stable) for one in facts.planes if one.is_connected)
@@ -421,6 +440,9 @@ def _complete(before: Rollout, facts: Facts, reason: str) -> Rollout:
         elsewhere=(),
         released=False,
         kept=(),
+        away_at=None,
+        received=(),
+        fallen=(),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from control_plane.reconcile.failover import is_held
+from control_plane.reconcile.failover import is_frozen, is_held
 from control_plane.reconcile.snapshot import Demand, PlaneView, Snapshot
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.desired import ROLLOUTS, Assignment, DesiredState
@@ -18,8 +18,8 @@ class PlaneFacts:
     """One plane's part in a deployment: what it is to hold (`targets`, by pool) and what it shows.
 
     `told` is the revision it was last told, 0 when it was told of no replica. `settled`: it holds
-    what it was last told. `free` accelerators are those of each pool that no replica holds. It is
-    in its state `since` then.
+    what it was last told; `refused` is why it took that up not, as it said. `free` accelerators are
+    those of each pool that no replica holds. It is in its state `since` then.
     """
 
     name: str
@@ -31,6 +31,7 @@ class PlaneFacts:
     targets: Mapping[str, int]
     replicas: tuple[ObservedReplica, ...]
     free: Mapping[str, int]
+    refused: str = ""
 
     @property
     def is_connected(self) -> bool:
@@ -99,6 +100,8 @@ class Facts:
     known: Mapping[int, Revision]
     planes: tuple[PlaneFacts, ...]
     kinds: Mapping[str, str]  # accelerator by pool
+    # Silence says nothing of planes: we were away, or so many are silent that moves are frozen.
+    silence_is_ours: bool = False
 
     def plane(self, name: str) -> PlaneFacts | None:
         """Return a plane's part, None where it has none."""
@@ -132,7 +135,7 @@ def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
     order = {plane.name: number for number, plane in enumerate(snapshot.planes)}
     kinds = {pool.name: pool.shape.accelerator for pool in snapshot.pools}
     homes = {pool.name: pool.plane.name for pool in snapshot.pools}
-    free = _free(snapshot)
+    free, ours = _free(snapshot), snapshot.in_grace or is_frozen(snapshot)
     found = []
     for demand in snapshot.demands:
         if demand.deleting:
@@ -162,6 +165,7 @@ def facts_of(snapshot: Snapshot, conditions: Conditions) -> tuple[Facts, ...]:
                 known=known,
                 planes=tuple(part for part in parts if part is not None),
                 kinds=kinds,
+                silence_is_ours=ours,
             )
         )
     return tuple(found)
@@ -242,6 +246,7 @@ def _part(
         targets=dict(granted if state is PlaneState.LOST else targets),
         replicas=replicas if state is not PlaneState.LOST else (),
         free=free,
+        refused=plane.link.nack,
     )
 
 

@@ -19,6 +19,8 @@ def with_reason(rollout: Rollout, facts: Facts) -> Rollout:
     if rollout.halt is not Halt.NONE or rollout.stage not in (*UNDER_WAY, Stage.FIRST):
         return rollout
     told = _why(rollout, facts)
+    if rollout.fallen:
+        told += f"; {', '.join(rollout.fallen)} went down with it, and another one would halt it"
     own = {*rollout.done, rollout.plane}
     away = [one for one in left_of(rollout, facts) if one.is_away and one.name not in own]
     if away and rollout.stage is not Stage.FIRST:
@@ -82,16 +84,54 @@ def _why_tried(rollout: Rollout, facts: Facts) -> str:
         return f"{plane.name} is {plane.state.value}"
     there = plane.of(rollout.revision)
     if not there:
-        return f"{plane.name} has not started it yet: it takes up what it was told, or lacks room"
+        return _why_not_begun(plane, rollout, facts)
     if any(one.state in (ReplicaState.STARTING, ReplicaState.READY) for one in there):
         return f"it starts on {plane.name}"
     return f"it failed on {plane.name} and is to start there again"
 
 
+def _why_not_begun(plane: PlaneFacts, rollout: Rollout, facts: Facts) -> str:
+    """Return why nothing of the revision starts there, by what the plane said and shows."""
+    lacking = _why_refused(plane) if plane.refused else _why_full(plane, rollout, facts)
+    return (
+        lacking
+        or f"{plane.name} is to start it; `waits` in its agent.json says so if it cannot yet"
+    )
+
+
+def _why_full(plane: PlaneFacts, rollout: Rollout, facts: Facts) -> str:
+    """Return what the plane lacks to start one more, empty where it has room or makes some."""
+    moving = (ReplicaState.STARTING, ReplicaState.DRAINING)
+    if not plane.settled or any(one.state in moving for one in plane.replicas):
+        return ""
+    known = facts.known.get(rollout.revision)
+    for pool in (rollout.pool,) if rollout.pool else plane.targets:
+        shape = known.shape_on(facts.kinds.get(pool, "")) if known is not None else None
+        if shape is not None and plane.free.get(pool, 0) < shape.accelerators:
+            return (
+                f"{plane.name} has no room for it: a replica takes {shape.accelerators} of {pool},"
+                " of which fewer are free; `waits` in its agent.json says whether one that serves"
+                " may go"
+            )
+    return ""
+
+
+def _why_refused(plane: PlaneFacts) -> str:
+    return f"{plane.name} refuses what it is told: {plane.refused}"
+
+
 def _why_rolling(rollout: Rollout, facts: Facts) -> str:
     if rollout.plane:
-        return f"{rollout.plane} replaces its replicas"
+        plane = facts.plane(rollout.plane)
+        if plane is not None and plane.is_connected and plane.refused:
+            return _why_refused(plane)
+        # Else the plane ends one that serves for it, which takes a moment.
+        is_stuck = facts.deployment.rollout.max_unavailable == 0
+        full = _why_full(plane, rollout, facts) if plane is not None and is_stuck else ""
+        return full or f"{rollout.plane} replaces its replicas"
     if short := short_of(rollout, facts):
+        if refused := next((one for one in short if one.refused), None):
+            return f"others follow once {refused.name} has its replicas: {_why_refused(refused)}"
         return f"others follow once {names_of(short)} has all its replicas READY"
     if any(one.is_connected for one in left_of(rollout, facts)):
         return "the next plane follows"

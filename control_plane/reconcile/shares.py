@@ -5,7 +5,7 @@ a deployment every plane runs its present revision.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from control_plane.reconcile.snapshot import Snapshot
 from skerry.fleet.deployment import Deployment, Revision
@@ -24,6 +24,10 @@ class Shares:
 
     rollouts: Mapping[str, Rollout]
     snapshot: Snapshot
+    # By name and number: thousands of planes are told the same of a deployment.
+    _at: dict[tuple[str, int], Deployment] = field(default_factory=dict, init=False, repr=False)
+    # By name and kind of accelerator.
+    _sizes: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
 
     def of(self, deployment: Deployment, plane: str) -> Share:
         """Return what the plane may run of the deployment."""
@@ -42,16 +46,25 @@ class Shares:
         self, deployment: Deployment, plane: str, here: tuple[Envelope, ...]
     ) -> tuple[Deployment, Candidate | None]:
         """Return the deployment as the plane is told of it, and what it is to try beside."""
-        digests = self.snapshot.digests
         share = self.of(deployment, plane)
-        base = self.revision(deployment, share.revision)
-        told = with_digests(replace(deployment, revision=base), digests)
+        told = self._told_at(deployment, share.revision)
         pools = {envelope.pool for envelope in here if envelope.target > 0}
         counts = tuple((pool, count) for pool, count in share.replicas if pool in pools)
         if not counts or not self._understands(plane):
             return told, None
-        new = replace(deployment, revision=self.revision(deployment, share.candidate))
-        return told, Candidate(revision=with_digests(new, digests).revision, replicas=counts)
+        new = self._told_at(deployment, share.candidate)
+        return told, Candidate(revision=new.revision, replicas=counts)
+
+    def _told_at(self, deployment: Deployment, number: int) -> Deployment:
+        """Return the deployment at one of its revisions, with the contents that it must have."""
+        key = deployment.name, number
+        if key not in self._at:
+            revision = self.revision(deployment, number)
+            at = deployment
+            if revision is not deployment.revision:
+                at = replace(deployment, revision=revision)
+            self._at[key] = with_digests(at, self.snapshot.digests)
+        return self._at[key]
 
     def _understands(self, plane: str) -> bool:
         view, stored = self.snapshot.plane(plane), self.snapshot.desired_of(plane)
@@ -61,6 +74,12 @@ class Shares:
 
     def size(self, deployment: Deployment, kind: str) -> int:
         """Return the accelerators of the largest replica that may run of it on that kind."""
+        key = deployment.name, kind
+        if key not in self._sizes:
+            self._sizes[key] = self._size(deployment, kind)
+        return self._sizes[key]
+
+    def _size(self, deployment: Deployment, kind: str) -> int:
         rollout = self.rollouts.get(deployment.name)
         numbers = rollout.revisions if rollout is not None else frozenset[int]()
         found = [deployment.revision, *(self.revision(deployment, one) for one in numbers)]

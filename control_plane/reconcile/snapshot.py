@@ -31,12 +31,28 @@ Revisions = Mapping[str, Mapping[int, Revision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a plane said of a peer in this run, which it does not call serving: ages in seconds.
+
+    `served_seconds` since it was heard last while it did, `denied_seconds` since the word that it
+    does so no more: both None where it never did. `unreachable_seconds` since it first called the
+    peer unreachable, None while it does not, infinite where it may have been so for any time.
+    """
+
+    served_seconds: float | None = None
+    denied_seconds: float | None = None
+    unreachable_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkView:
     """What the link knows of a plane in this run of the control plane.
 
     `silent_seconds` is measured on the monotonic clock since the last message, or since the start
     of this control plane when none came; `report` None means not heard, never "empty".
     `report_age_seconds` is how long ago it came in, None where that is not known.
+    `unready_seconds` is for how long its reports have named no READY replica, None while one does;
+    `told` is what it said before of peers that it does not call serving, by peer.
     """
 
     connected: bool
@@ -44,6 +60,8 @@ class LinkView:
     report: PlaneReport | None = None
     report_age_seconds: float | None = None
     nack: str = ""
+    unready_seconds: float | None = None
+    told: Mapping[str, Told] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +77,7 @@ class PlaneView:
     # Known pools that its reports have left out without a break, and for how many seconds.
     missing: tuple[tuple[str, float], ...] = ()
     # Of a plane that was not heard in this run: when it was heard last, as far as that is stored.
+    # By our wall clock: the store keeps how long ago that was by the database's.
     heard_at: datetime | None = None
 
     @property
@@ -123,6 +142,8 @@ class Snapshot:
     placements: tuple[Placement, ...] = ()
     envelopes: tuple[Envelope, ...] = ()
     desired: tuple[DesiredState, ...] = ()
+    # The same as they are stored, by plane; empty where nothing was told but a generation.
+    payloads: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
     cordons: tuple[Cordon, ...] = ()
     profiles: Profiles = field(default_factory=dict)
     digests: Digests = field(default_factory=dict)
@@ -130,6 +151,8 @@ class Snapshot:
     revisions: Revisions = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
     scalings: tuple[Scaled, ...] = ()
+    # Which store and which words of planes it was made of; `sight.py` knows what it is.
+    mark: object = field(default=None, repr=False, compare=False)
     # Found by name, for fleets in which to look through all for each is thousands by thousands.
     _planes: Mapping[str, PlaneView] = field(init=False, repr=False, compare=False)
     _desired: Mapping[str, DesiredState] = field(init=False, repr=False, compare=False)

@@ -1,16 +1,17 @@
 """What other planes say of one that is silent, and which of it counts. Pure.
 
 A witness is another plane's gateway. It counts against a plane when it saw replicas serve there
-until about when we heard the plane last: ages are compared, each by the clock of who measured it,
-for a path that was cut long before tells nothing of a plane that only loses its link to us.
+until about when the plane itself told us last that they do: ages are compared, each by the clock of
+who measured it, for a path that was cut long before tells nothing of a plane that only loses its
+link to us.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from control_plane.reconcile.policy import ReconcilePolicy
-from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from control_plane.reconcile.snapshot import LinkView, PlaneView, Snapshot, Told
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneState
 
 # Larger fleets are asked of one another only while some plane is silent: each plane speaks of all.
@@ -20,11 +21,29 @@ PLANES_TOLD_MAX = 100
 # that each wait a second for an answer, and an agent that looks twice a second.
 SIGHT_SECONDS = 4.0
 
+# A gateway calls every peer unreachable until its first checks have ended: agents of this release
+# wait for them themselves.
+DENIED_SECONDS_MIN = 5.0
+# A plane whose gateway answers, and whose replicas ended before it fell silent, may be starting
+# them: it is given as long as a rollout gives a replica (`rollout.READY_SECONDS_MIN`).
+RETURN_SECONDS = 600.0
+
 NEVER_SERVED = "it never saw replicas serve there"
 BLIND = "it sees none of the planes that are heard here: it is cut off itself"
-NO_AGE = "it does not tell how long ago it saw replicas serve there, being of an older release"
+NO_AGE = (
+    "it does not tell how long ago it saw replicas serve there, being of an older release, and was"
+    " not heard to see them before"
+)
+JUST_DENIED = "it is of an older release, and its gateway may only have started anew"
 LONG_BEFORE = "it saw replicas serve there for the last time long before the plane was heard last"
+LONG_BEFORE_END = (
+    "it saw replicas serve there for the last time long before the plane itself told of none"
+)
 OTHERS_LATER = "another one saw replicas serve there long after it did"
+SIGHT_LOST = "it lost sight of the plane at another time than its replicas ended or it was silent"
+MAY_RETURN = (
+    "its replicas ended before it fell silent, but its gateway answers: they may yet come back"
+)
 
 # A witness that we do not hear ourselves cannot testify: its report may be of another hour. Nor can
 # one that sees none of the planes that we do hear: it is cut off itself.
@@ -39,6 +58,8 @@ class Testimony:
     asked: tuple[str, ...]  # every plane that is not lost, of which some may not testify
     # What the witnesses' own monotonic clocks show now; not of those that do not tell.
     clocks: Mapping[str, float]
+    # What they said before of planes that they do not call serving, by when we heard it.
+    told: Mapping[str, Mapping[str, Told]]
     # Of a large fleet, in which each plane looks at few others: who looks at a plane, by plane.
     about: Mapping[str, tuple[str, ...]] | None = None
 
@@ -63,7 +84,7 @@ def hear_witnesses(snapshot: Snapshot) -> Testimony:
     fresh = {plane.name: plane for plane in snapshot.planes if is_fresh(plane, snapshot)}
     if len(fresh) == len(snapshot.planes) > PLANES_TOLD_MAX:
         # Nobody is judged by it.
-        return Testimony(views={}, blind=frozenset(), asked=asked, clocks={})
+        return Testimony(views={}, blind=frozenset(), asked=asked, clocks={}, told={})
     views = {
         name: {view.plane: view for view in plane.link.report.peers}
         for name, plane in fresh.items()
@@ -82,6 +103,7 @@ def hear_witnesses(snapshot: Snapshot) -> Testimony:
         blind=blind,
         asked=asked,
         clocks=_clocks(fresh.values()),
+        told={name: plane.link.told for name, plane in fresh.items()},
         about=None if about is None else {name: tuple(found) for name, found in about.items()},
     )
 
@@ -89,66 +111,137 @@ def hear_witnesses(snapshot: Snapshot) -> Testimony:
 def testify(testimony: Testimony, plane: PlaneView, snapshot: Snapshot) -> tuple[PeerView, ...]:
     """Return what each witness says of a plane, and why it does not count where it does not."""
     witnesses = testimony.of(plane.name)
-    ages = {witness: _age(testimony, witness, plane.name) for witness in witnesses}
+    sights = {witness: _sight(testimony, witness, plane.name) for witness in witnesses}
     # Whoever saw it serve last, whatever it sees now, shows that what others saw was no loss.
-    newest = min((age for age in ages.values() if age is not None), default=0.0)
-    together = together_seconds(snapshot.policy)
-    ends = _Ends(
-        longest=silence_of(plane, snapshot.now) + together, newest=newest, together=together
+    newest = min((one.age for one in sights.values() if one), default=0.0)
+    end = _End(
+        silence=silence_of(plane, snapshot.now),
+        unready=_unready(plane.link),
+        newest=newest,
+        together=together_seconds(snapshot.policy),
     )
-    return tuple(
-        _told(testimony, witness, plane.name, ages[witness], ends) for witness in witnesses
-    )
+    found = []
+    for witness in witnesses:
+        told = testimony.views.get(witness, {}).get(plane.name)
+        if told is None:
+            found.append(PeerView(plane=witness, verdict=PeerVerdict.UNKNOWN))
+            continue
+        view = _dated(told, sights[witness], snapshot.now)
+        why = ""
+        if view.is_gone:
+            why = BLIND if witness in testimony.blind else _discounted(view, sights[witness], end)
+        elif view.verdict is PeerVerdict.UNREACHABLE:
+            why = NEVER_SERVED if witness in testimony.clocks else NO_AGE
+        # Readings of its clock mean nothing to anybody else.
+        found.append(
+            PeerView(
+                plane=witness,
+                verdict=view.verdict,
+                since=view.since,
+                served_until=view.served_until,
+                discounted=why,
+            )
+        )
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ends:
-    """How long ago replicas may have been seen last by who counts; in seconds."""
+class _End:
+    """What we know of a silent plane's end by our own ears; in seconds, as all ages here.
 
-    longest: float  # since the plane was heard last, and a little more
-    newest: float  # since any witness saw them
+    `unready` is None where its last report names READY replicas; `newest` is since any witness saw
+    some; `together` is how far apart what is seen of one loss may be.
+    """
+
+    silence: float
+    unready: float | None
+    newest: float
     together: float
 
+    @property
+    def last_told(self) -> float:
+        """Return since when it has not told of READY replicas."""
+        return self.silence if self.unready is None else max(self.silence, self.unready)
 
-def _told(
-    testimony: Testimony, witness: str, subject: str, age: float | None, ends: _Ends
-) -> PeerView:
-    """Return what a witness says of the subject; UNKNOWN when it says nothing."""
-    told = testimony.views.get(witness, {}).get(subject)
-    if told is None:
-        return PeerView(plane=witness, verdict=PeerVerdict.UNKNOWN)
-    why = ""
-    if told.is_gone:
-        why = BLIND if witness in testimony.blind else _discounted(age, ends)
-    elif told.verdict is PeerVerdict.UNREACHABLE:
-        why = NEVER_SERVED
-    # Readings of its clock mean nothing to anybody else.
-    return replace(told, plane=witness, served_until_seconds=None, discounted=why)
+    def is_at(self, age: float | None) -> bool:
+        """Say whether that was about when it fell silent, or when its replicas ended before."""
+        moments = (self.silence, self.last_told)
+        return age is not None and any(abs(age - one) <= self.together for one in moments)
 
 
-def _age(testimony: Testimony, witness: str, subject: str) -> float | None:
-    """Return for how long the witness has not seen the subject serve; None: it does not tell."""
-    told, clock = testimony.views.get(witness, {}).get(subject), testimony.clocks.get(witness)
-    until = told.served_until_seconds if told is not None else None
-    if until is None or clock is None or until > clock:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sight:
+    """How long ago a witness saw replicas serve, for all that is known.
+
+    `denied` is for how long it says that it does so no more, where it tells no age itself, and
+    `unreachable` for how long it was heard to call the plane so, None where it does not.
+    """
+
+    age: float
+    denied: float | None = None
+    unreachable: float | None = None
+
+
+def _sight(testimony: Testimony, witness: str, subject: str) -> _Sight | None:
+    """Return when the witness saw the subject serve last; None: nobody can tell.
+
+    By its own monotonic clock. A witness of an older release tells none: it saw the subject serve
+    for as long as it was heard to say so.
+    """
+    view = testimony.views.get(witness, {}).get(subject)
+    told = testimony.told.get(witness, {}).get(subject, Told())
+    clock = testimony.clocks.get(witness)
+    if clock is None:
+        served, denied = told.served_seconds, told.denied_seconds
+        if served is None or denied is None:
+            return None
+        return _Sight(age=served, denied=denied, unreachable=told.unreachable_seconds)
+    until = view.served_until_seconds if view is not None else None
+    if until is None or until > clock:
         return None
-    return clock - until
+    return _Sight(age=clock - until, unreachable=told.unreachable_seconds)
 
 
-def _discounted(age: float | None, ends: _Ends) -> str:
-    """Return why a witness that sees the plane gone for so long does not count, or nothing."""
-    if age is None:
+def _dated(view: PeerView, sight: _Sight | None, now: datetime) -> PeerView:
+    """Return the view with when it saw replicas serve last, where only we know of that."""
+    gone = (PeerVerdict.REACHABLE, PeerVerdict.UNREACHABLE)
+    if sight is None or sight.denied is None or view.verdict not in gone:
+        return view
+    return replace(view, served_until=now - timedelta(seconds=sight.age))
+
+
+def _discounted(view: PeerView, sight: _Sight | None, end: _End) -> str:
+    """Return why a view of a plane that is gone does not count, or nothing."""
+    if sight is None:
         return NO_AGE
-    if age > ends.longest:
-        return LONG_BEFORE
-    return OTHERS_LATER if age > ends.newest + ends.together else ""
+    if sight.denied is not None and sight.denied < DENIED_SECONDS_MIN:
+        return JUST_DENIED
+    age = sight.age
+    if age > end.last_told + end.together:
+        return LONG_BEFORE if end.unready is None else LONG_BEFORE_END
+    if age > end.newest + end.together:
+        return OTHERS_LATER
+    if age <= end.silence + end.together:
+        return ""
+    # Its replicas had ended, by its own word, before it fell silent: is it gone by now as well?
+    if view.verdict is PeerVerdict.REACHABLE:
+        return MAY_RETURN if end.silence <= RETURN_SECONDS else ""
+    return "" if end.is_at(sight.unreachable) else SIGHT_LOST
+
+
+def _unready(link: LinkView) -> float | None:
+    """Return for how long a plane has told of no READY replica, None where it does, or is unheard.
+
+    Counted from the first report that names none: what served before it came is not known.
+    """
+    return None if link.report is None else link.unready_seconds
 
 
 def silence_of(plane: PlaneView, now: datetime) -> float:
     """Return for how long a plane has been silent, also before a start of ours.
 
-    What is stored of that is of a wall clock: it is asked only of planes that were not heard since,
-    and which views count against a plane is all that it decides.
+    What is stored of that is of the database's clock, told by ours: it is asked only of planes that
+    were not heard since.
     """
     if plane.link.report is not None or plane.heard_at is None:
         return plane.link.silent_seconds

@@ -80,7 +80,8 @@ def _revisions(name: str, truth: Truth, told: Mapping[str, Told]) -> tuple[Revis
 
 def _plane(sight: PlaneSight, told: Mapping[str, Told]) -> AdoptedPlane:
     answer = told.get(sight.plane)
-    generation = max(sight.held.generation, sight.known.generation)
+    # Above what it held and lost as well: it takes up nothing older than that.
+    generation = max(sight.seen.generation, sight.known.generation)
     version = Version(epoch=sight.held.epoch, generation=generation)
     if answer is None or answer.state is None or sight.held.generation < sight.known.generation:
         return AdoptedPlane(plane=sight.plane, version=version)

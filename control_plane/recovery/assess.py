@@ -74,11 +74,15 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneSight:
-    """What was heard of a plane in this run; versions are NEVER where there is none."""
+    """What was heard of a plane in this run; versions are NEVER where there is none.
+
+    `seen` is the highest that it ever held: above `held` where its newest copy was damaged.
+    """
 
     plane: str
     heard: bool
     held: Version
+    seen: Version
     known: Version
     replicas: int
     is_ahead: bool
@@ -129,23 +133,25 @@ def is_ahead(report: PlaneReport | None, known: Version, epoch: int) -> bool:
     """Say whether a plane holds, or heard a leader of, more than the database can know of."""
     if report is None:
         return False
-    return report.held.generation > known.generation or epoch_seen(report) > epoch
+    return report.generation_seen > known.generation or epoch_seen(report) > epoch
 
 
 def epoch_seen(report: PlaneReport) -> int:
-    """Return the highest epoch that a plane holds or was welcomed under."""
-    return max(report.held.epoch, report.newest_epoch)
+    """Return the highest epoch that a plane holds, held and lost, or was welcomed under."""
+    return max(report.held.epoch, report.seen.epoch, report.newest_epoch)
 
 
 def assess(facts: Facts) -> Assessment:
     """Return how the database compares with what planes hold and told."""
     snapshot = facts.snapshot
-    known = {state.plane: state.version for state in snapshot.desired}
-    sights = tuple(_sight(plane, known.get(plane.name, NEVER), facts) for plane in snapshot.planes)
+    if not facts.mark and not any(
+        is_ahead(plane.link.report, _known(snapshot, plane), facts.epoch)
+        for plane in snapshot.planes
+    ):
+        return Assessment()
+    sights = tuple(_sight(plane, _known(snapshot, plane), facts) for plane in snapshot.planes)
     ahead = [sight for sight in sights if sight.is_ahead]
     reason = facts.mark or _reason(ahead)
-    if not reason:
-        return Assessment()
     told = {
         sight.plane: state
         for sight in ahead
@@ -215,6 +221,7 @@ def _sight(plane: PlaneView, known: Version, facts: Facts) -> PlaneSight:
         plane=plane.name,
         heard=report is not None,
         held=report.held if report else NEVER,
+        seen=max(report.held, report.seen) if report else NEVER,
         known=known,
         replicas=len(report.replicas) if report else 0,
         is_ahead=ahead,
@@ -222,15 +229,24 @@ def _sight(plane: PlaneView, known: Version, facts: Facts) -> PlaneSight:
     )
 
 
+def _known(snapshot: Snapshot, plane: PlaneView) -> Version:
+    stored = snapshot.desired_of(plane.name)
+    return stored.version if stored is not None else NEVER
+
+
 def _reason(ahead: list[PlaneSight]) -> str:
-    if not ahead:
-        return ""
-    first = max(ahead, key=lambda sight: (sight.held, sight.plane))
+    first = max(ahead, key=lambda sight: (sight.seen, sight.plane))
     more = f" and {len(ahead) - 1} more planes do" if len(ahead) > 1 else ""
     return (
-        f"plane {first.plane} holds version {first.held}, the database knows {first.known} of it"
+        f"plane {first.plane} {_had(first)}, the database knows {first.known} of it"
         f"{more}: the database is lost or an older backup"
     )
+
+
+def _had(sight: PlaneSight) -> str:
+    if sight.seen > sight.held:
+        return f"lost version {sight.seen} to damage and holds {sight.held}"
+    return f"holds version {sight.held}"
 
 
 def _told(facts: Facts, plane: str) -> DesiredState | None:
@@ -300,7 +316,7 @@ def _plane_differences(ahead: list[PlaneSight], facts: Facts) -> list[Difference
             Difference(
                 subject=f"planes/{sight.plane}",
                 resolution=Resolution.ADOPT,
-                message=f"it holds version {sight.held}, the database knows {sight.known}",
+                message=f"it {_had(sight)}, the database knows {sight.known}",
                 outcome=outcome,
             )
         )
@@ -494,7 +510,7 @@ def _epoch_floor(snapshot: Snapshot, ahead: list[PlaneSight], epoch: int) -> int
     if any(seen[name] > epoch for name in behind):
         return max(seen.values())
     # As high as ours, and not by us: theirs is of a leader that the database has forgotten.
-    if any(sight.held.epoch == epoch for sight in ahead):
+    if any(sight.seen.epoch == epoch for sight in ahead):
         return epoch
     return 0
 

@@ -82,7 +82,6 @@ class _Look:
 
     facts: Facts
     found: Assessment
-    quarantined: tuple[Quarantined, ...]
     etag: str
 
 
@@ -157,11 +156,13 @@ class Recovery:
         if look is None:
             return RecoveryStatus(found=Assessment())
         if self._since is None:
-            return RecoveryStatus(found=Assessment(), quarantined=look.quarantined)
+            # Asked for by people: each turn would look through all replicas of the fleet for it.
+            quarantined = quarantined_in(look.facts.snapshot)
+            return RecoveryStatus(found=Assessment(), quarantined=quarantined)
         floor = look.found.epoch_floor
         return RecoveryStatus(
             found=look.found,
-            quarantined=look.quarantined,
+            quarantined=look.found.quarantined,
             since=self._since,
             next_epoch=epoch_before_next(look.facts.epoch, floor) + 1 if floor else 0,
             etag=look.etag,
@@ -226,9 +227,7 @@ def _looked(snapshot: Snapshot, epoch: int, told: dict[str, Told], mark: str) ->
             told[plane.name] = Told(plane=plane.name, state=None)
     facts = Facts(snapshot=snapshot, epoch=epoch, told=told, mark=mark)
     found = assess(facts)
-    if not found.is_recovering:
-        return _Look(facts=facts, found=found, quarantined=quarantined_in(snapshot), etag="")
-    return _Look(facts=facts, found=found, quarantined=found.quarantined, etag=_etag(found))
+    return _Look(facts=facts, found=found, etag=_etag(found) if found.is_recovering else "")
 
 
 def _etag(found: Assessment) -> str:

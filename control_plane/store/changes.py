@@ -4,7 +4,7 @@ Each record is chained to the one before (`chain`). Old ones may be forgotten; t
 which number on there still are some.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -41,6 +41,16 @@ class Effect:
 NO_EFFECT = Effect()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One of several changes that are recorded together."""
+
+    kind: str
+    subject: str
+    summary: str
+    effect: Effect = NO_EFFECT
+
+
 def append_change(
     session: Session,
     write: WriteContext,
@@ -50,30 +60,41 @@ def append_change(
     effect: Effect = NO_EFFECT,
 ) -> int:
     """Record a change and return its number; call it last, for it locks the counter."""
+    told = Entry(kind=kind, subject=subject, summary=summary, effect=effect)
+    return append_changes(session, write, (told,))
+
+
+def append_changes(session: Session, write: WriteContext, entries: Sequence[Entry]) -> int:
+    """Record changes in their order and return the last one's number; call it last, as above.
+
+    In as many statements as one change takes: thousands of planes may be judged at once.
+    """
     check_epoch(session, write.epoch)
+    assert entries, "there is no number of no change"
     counter = tables.change_counter
-    counted = update(counter).values(sequence=counter.c.sequence + 1)
+    counted = update(counter).values(sequence=counter.c.sequence + len(entries))
     row = session.execute(counted.returning(counter.c.sequence, counter.c.digest)).one()
-    change = Change(
-        sequence=row.sequence,
-        time=write.now,
-        actor=write.actor,
-        kind=kind,
-        subject=subject,
-        summary=summary[:SUMMARY_CHARACTERS_MAX],
-        epoch=write.epoch,
-        project=write.project,
-        reason=write.reason[:REASON_CHARACTERS_MAX],
-        before=effect.before,
-        after=effect.after,
-    )
-    digest = digest_of_change(change, row.digest)
-    values = {name: getattr(change, name) for name in _FIELDS}
-    session.execute(
-        insert(tables.changes).values(**values, previous_digest=row.digest, digest=digest)
-    )
+    digest, rows = row.digest, []
+    for sequence, told in enumerate(entries, row.sequence - len(entries) + 1):
+        change = Change(
+            sequence=sequence,
+            time=write.now,
+            actor=write.actor,
+            kind=told.kind,
+            subject=told.subject,
+            summary=told.summary[:SUMMARY_CHARACTERS_MAX],
+            epoch=write.epoch,
+            project=write.project,
+            reason=write.reason[:REASON_CHARACTERS_MAX],
+            before=told.effect.before,
+            after=told.effect.after,
+        )
+        values = {name: getattr(change, name) for name in _FIELDS}
+        previous, digest = digest, digest_of_change(change, digest)
+        rows.append({**values, "previous_digest": previous, "digest": digest})
+    session.execute(insert(tables.changes), rows)
     session.execute(update(counter).values(digest=digest))
-    return change.sequence
+    return int(row.sequence)
 
 
 def get_change(session: Session, sequence: int) -> Change:

@@ -1,20 +1,20 @@
 """Planes as they last reported themselves, and how the control plane judges them."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.changes import Effect, append_change
+from control_plane.store.changes import Effect, Entry, append_change, append_changes
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.nodes import record_nodes
 from control_plane.store.requests import Asked, answered, keep_told
 from control_plane.store.values import StoredPlane
-from control_plane.store.verdicts import keep_verdict
+from control_plane.store.verdicts import keep_verdicts
 from skerry.fleet.names import DEFAULT_PROJECT, full_name, pool_name
 from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.pool import PoolShape
@@ -72,18 +72,61 @@ def set_condition(
     StaleGeneration unless its state is `before`, the one it was judged from: an operator declared
     it lost meanwhile.
     """
+    told = Judged(plane=plane, condition=condition, before=before, verdict=verdict)
+    return set_conditions(session, write, (told,)) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One of several judgements that are kept together, as `set_condition` has them."""
+
+    plane: str
+    condition: PlaneCondition
+    before: PlaneState | None
+    verdict: Verdict | None = None
+
+
+def set_conditions(session: Session, write: WriteContext, judged: Sequence[Judged]) -> int:
+    """Keep how planes, each told once, are judged, all or none; return how many were new.
+
+    In a few statements, however many they are: of thousands that fall silent or come back at once
+    each took a millisecond.
+    """
     check_epoch(session, write.epoch)
-    held = _find(session, plane)
-    if held is None:
-        raise NotFound(f"plane {plane!r} has not reported yet; `skerry get planes` lists them")
-    if held.condition == condition:
+    table = tables.planes
+    names = [one.plane for one in judged]
+    query = select(table.c.name, table.c.condition).where(table.c.name.in_(names))
+    rows = session.execute(query.order_by(table.c.name).with_for_update())
+    held: dict[str, PlaneCondition | None] = {row.name: row.condition for row in rows}
+    new = [one for one in judged if _is_new(one, held)]
+    if new:
+        _judge(session, write, new, held)
+    return len(new)
+
+
+def _is_new(one: Judged, held: Mapping[str, PlaneCondition | None]) -> bool:
+    if one.plane not in held:
+        raise NotFound(f"plane {one.plane!r} has not reported yet; `skerry get planes` lists them")
+    condition = held[one.plane]
+    if condition == one.condition:
         return False
-    if (held.condition.state if held.condition else None) is not before:
-        raise StaleGeneration(f"plane {plane!r} was judged otherwise meanwhile; look again")
-    _judge(session, write, held, condition)
-    if verdict is not None:
-        keep_verdict(session, write, plane, verdict)
+    if (condition.state if condition else None) is not one.before:
+        raise StaleGeneration(f"plane {one.plane!r} was judged otherwise meanwhile; look again")
     return True
+
+
+def _entry(one: Judged, held: PlaneCondition | None) -> Entry | None:
+    """Return the change that the log tells; None where the state is the one of before."""
+    condition = one.condition
+    if held is not None and held.state is condition.state:
+        return None
+    before = _CONDITION.dump_python(held, mode="json") if held else None
+    return Entry(
+        kind=f"plane.{condition.state.value}",
+        subject=_subject(one.plane),
+        summary=condition.reason,
+        effect=Effect(before=before, after=_CONDITION.dump_python(condition, mode="json")),
+    )
 
 
 def declare_lost(session: Session, write: WriteContext, names: Sequence[str], asked: Asked) -> bool:
@@ -108,40 +151,53 @@ def declare_lost(session: Session, write: WriteContext, names: Sequence[str], as
         if state is not PlaneState.LOST:
             declared.append(held)
     keep_told(session, write, asked)
-    for held in declared:
-        why = f": {write.reason}" if write.reason else ""
-        condition = PlaneCondition(
-            state=PlaneState.LOST,
-            since=write.now,
-            reason=f"declared lost by {write.actor}{why}",
-            witnesses=held.condition.witnesses if held.condition else (),
-            declared=True,
-            displaced=held.condition.displaced if held.condition else (),
-        )
-        _judge(session, write, held, condition)
-        verdict = Verdict(
-            judged_at=write.now,
-            state=condition.state,
-            before=held.condition.state if held.condition else None,
-            reason=condition.reason,
-            witnesses=condition.witnesses,
-            declared=True,
-        )
-        keep_verdict(session, write, held.identity.name, verdict)
+    if declared:
+        judged = [_declared(write, held) for held in declared]
+        _judge(session, write, judged, {held.identity.name: held.condition for held in declared})
     return True
 
 
+def _declared(write: WriteContext, held: StoredPlane) -> Judged:
+    """Return the judgement of a plane that an operator declares lost."""
+    why = f": {write.reason}" if write.reason else ""
+    before = held.condition.state if held.condition else None
+    condition = PlaneCondition(
+        state=PlaneState.LOST,
+        since=write.now,
+        reason=f"declared lost by {write.actor}{why}",
+        witnesses=held.condition.witnesses if held.condition else (),
+        declared=True,
+        displaced=held.condition.displaced if held.condition else (),
+    )
+    verdict = Verdict(
+        judged_at=write.now,
+        state=condition.state,
+        before=before,
+        reason=condition.reason,
+        witnesses=condition.witnesses,
+        declared=True,
+    )
+    return Judged(plane=held.identity.name, condition=condition, before=before, verdict=verdict)
+
+
 def _judge(
-    session: Session, write: WriteContext, held: StoredPlane, condition: PlaneCondition
+    session: Session,
+    write: WriteContext,
+    judged: Sequence[Judged],
+    held: Mapping[str, PlaneCondition | None],
 ) -> None:
-    plane, table = held.identity.name, tables.planes
-    judged = update(table).where(table.c.name == plane)
-    session.execute(judged.values(condition=condition, updated_at=write.now))
-    if held.condition is None or held.condition.state is not condition.state:
-        kind = f"plane.{condition.state.value}"
-        before = _CONDITION.dump_python(held.condition, mode="json") if held.condition else None
-        effect = Effect(before=before, after=_CONDITION.dump_python(condition, mode="json"))
-        append_change(session, write, kind, _subject(plane), condition.reason, effect)
+    """Write judgements of planes whose conditions were `held`, their verdicts, and the log."""
+    table = tables.planes
+    renewed = update(table).where(table.c.name == bindparam("of"))
+    renewed = renewed.values(condition=bindparam("now", type_=table.c.condition.type))
+    # Of the connection: a session takes such an update for one of mapped classes.
+    session.connection().execute(
+        renewed.values(updated_at=write.now),
+        [{"of": one.plane, "now": one.condition} for one in judged],
+    )
+    keep_verdicts(session, write, {one.plane: one.verdict for one in judged if one.verdict})
+    if entries := [entry for one in judged if (entry := _entry(one, held[one.plane]))]:
+        append_changes(session, write, entries)
 
 
 def list_planes(session: Session, names: Collection[str] | None = None) -> tuple[StoredPlane, ...]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
+from control_plane.store.cordons import list_cordons
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.placements import (
     list_placements,
@@ -18,6 +19,7 @@ from control_plane.store.placements import (
 )
 from control_plane.store.requests import digest_of, earlier_answer, keep_answer
 from control_plane.store.values import Answer, Decision, PlanState, StoredPlan
+from skerry.fleet.cordon import Cordon
 from skerry.fleet.names import full_name
 from skerry.fleet.placement import Placement, counts_of
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
@@ -34,6 +36,31 @@ class Proposal:
     decision: Decision
     placements: tuple[Placement, ...]
     summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a plan was made from that others may change while it is made."""
+
+    placements: Sequence[Placement]
+    cordons: Sequence[Cordon]
+
+
+def put_decided(
+    session: Session,
+    write: WriteContext,
+    told: Proposal,
+    basis: Basis,
+    inputs: str,
+    held: Proposal | None,
+) -> tuple[bool, int | None]:
+    """Put a plan in force as `put_in_force` does, StaleGeneration also where cordons changed.
+
+    A plan that empties what is drained no more would move what serves, and count as no move.
+    """
+    if list_cordons(session) != tuple(basis.cordons):
+        raise StaleGeneration("a cordon was changed while the plan was made; look again")
+    return put_in_force(session, write, told, basis.placements, inputs, held)
 
 
 def put_in_force(

@@ -3,7 +3,9 @@
 `planes` keeps one with every new state; the API shows them.
 """
 
-from sqlalchemy import delete, func, insert, select
+from collections.abc import Mapping
+
+from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
@@ -21,15 +23,35 @@ def keep_verdict(session: Session, write: WriteContext, plane: str, verdict: Ver
 
     Beside the plane's condition, in its transaction: the change log tells the state.
     """
+    return keep_verdicts(session, write, {plane: verdict})[plane]
+
+
+def keep_verdicts(
+    session: Session, write: WriteContext, verdicts: Mapping[str, Verdict]
+) -> Mapping[str, int]:
+    """Keep a verdict each of several planes, as `keep_verdict` does; return numbers by plane."""
     check_epoch(session, write.epoch)
+    if not verdicts:
+        return {}
     table = tables.verdicts
-    newest = select(func.max(table.c.number)).where(table.c.plane == plane)
-    number = int(session.execute(newest).scalar() or 0) + 1
-    row = {"plane": plane, "number": number, "judged_at": write.now, "verdict": verdict}
-    session.execute(insert(table).values(row))
-    old = delete(table).where(table.c.plane == plane, table.c.number <= number - VERDICTS_KEPT)
-    session.execute(old)
-    return number
+    newest = select(table.c.plane, func.max(table.c.number)).where(table.c.plane.in_(verdicts))
+    rows = session.execute(newest.group_by(table.c.plane)).all()
+    held: dict[str, int] = {row[0]: row[1] for row in rows}
+    numbers = {plane: held.get(plane, 0) + 1 for plane in verdicts}
+    new = [
+        {"plane": plane, "number": numbers[plane], "judged_at": write.now, "verdict": verdict}
+        for plane, verdict in verdicts.items()
+    ]
+    session.execute(insert(table), new)
+    over = [
+        {"of": plane, "up_to": number - VERDICTS_KEPT}
+        for plane, number in numbers.items()
+        if number > VERDICTS_KEPT
+    ]
+    if over:
+        old = (table.c.plane == bindparam("of")) & (table.c.number <= bindparam("up_to"))
+        session.connection().execute(delete(table).where(old), over)
+    return numbers
 
 
 def list_verdicts(session: Session, plane: str) -> tuple[Verdict, ...]:

@@ -104,6 +104,8 @@ class Cordons:
 
     def of_pool(self, pool: Pool) -> Cordon | None:
         """Return the cordon that a pool lies in; of several one that drains, then the smallest."""
+        if not self._of:
+            return None
         names = ((Scope.POOL, pool.name), *names_of(pool.plane).items())
         found = [self._of[name] for name in names if name in self._of]
         return next((cordon for cordon in found if cordon.draining), next(iter(found), None))

@@ -113,7 +113,10 @@ class Revision:
 
     def shape_on(self, accelerator: str) -> ResourceShape | None:
         """Return what one replica takes on that accelerator kind; None when it cannot run there."""
-        return next((s for s in self.shapes if s.accelerator == accelerator), None)
+        for shape in self.shapes:
+            if shape.accelerator == accelerator:
+                return shape
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

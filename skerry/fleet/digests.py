@@ -19,6 +19,8 @@ def with_digests(deployment: Deployment, digests: Digests) -> Deployment:
 
     A URI that already asks for a content stays as it is.
     """
+    if not digests:
+        return deployment
     revision = deployment.revision
     engine, model = revision.engine, revision.base_model
     asked = replace(model, uri=_asking(model.uri, digests))

@@ -8,8 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 
 ADAPTERS_MAX = 64  # one replica; more adapters than that are loaded at run time, not at the start
+ASKED_MAX = 1_024  # engines of which an answer is remembered; fleets have dozens
 DRAFT_LENGTHS_MAX = 16  # steps of a schedule; an engine captures graphs for each
 LORA_RANK_DEFAULT = 16  # what vLLM and most adapters have
 GRAPH_SIZES_MAX = 256  # each captured size costs start-up time and accelerator memory
@@ -289,6 +291,7 @@ class EngineSpec:
         return self.parallelism.accelerators * servers
 
 
+@lru_cache(maxsize=ASKED_MAX)
 def is_of_first_release(spec: EngineSpec) -> bool:
     """Say whether a plane of the first release understands every field that is set.
 

@@ -104,6 +104,8 @@ class PlaneReport:
 
     `gateway_faults` are what is wrong with its gateway, in words; `held_digest` is of what it
     holds, without the version; `newest_epoch` is the highest under which it was ever welcomed.
+    `seen` is the highest version that it ever made durable, which it may hold no more; NEVER where
+    it does not tell.
     `told_at_seconds` is when it said so by its monotonic clock, None where it does not tell: two
     reports that differ in nothing else say the same.
     """
@@ -121,6 +123,12 @@ class PlaneReport:
     held_digest: bytes = b""
     newest_epoch: int = 0
     told_at_seconds: float | None = field(default=None, compare=False)
+    seen: Version = NEVER
+
+    @property
+    def generation_seen(self) -> int:
+        """Return the highest generation that it holds, or held and lost."""
+        return max(self.held.generation, self.seen.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

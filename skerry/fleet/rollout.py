@@ -13,6 +13,8 @@ READY_SECONDS_MAX = 86_400.0
 SURGE_MAX = 1_000  # replicas of one plane; above the largest pool that is rolled at once
 BROKEN_KEPT_MAX = 16  # revisions remembered as broken, the newest
 REASON_CHARACTERS_MAX = 500
+# Of planes that went down in the soak of one revision: one may be chance, and the rest is spared.
+FALLEN_MAX = 2
 
 
 class OnFailure(StrEnum):
@@ -82,7 +84,10 @@ class Rollout:
     run `revision` only, `elsewhere` those (plane, revision) that an earlier rollout had reached.
     Halted because a plane is away it has `released` its surge: `kept` are the (pool, replicas) of
     the plane under way that stay at `revision`. `started_at` is when the first replica was seen to
-    start, or what is broken to serve again; `pid` is the first replica's engine.
+    start, or what is broken to serve again; `pid` is the first replica's engine. The plane under
+    way is away since `away_at`, None while it is heard. `received` are planes that came to be done,
+    and when, as far as they may be in their soak; `fallen` those that were lost in it, or while
+    they were under way.
     """
 
     deployment: str
@@ -102,16 +107,24 @@ class Rollout:
     released: bool = False
     kept: tuple[tuple[str, int], ...] = ()
     broken: tuple[int, ...] = field(default=())
+    away_at: datetime | None = None
+    received: tuple[tuple[str, datetime], ...] = ()
+    fallen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.broken) <= BROKEN_KEPT_MAX
+
+    @property
+    def fells_planes(self) -> bool:
+        """Say whether so many planes went down with the revision that no other is to get it."""
+        return len(self.fallen) >= FALLEN_MAX
 
     @property
     def state(self) -> str:
         """Return the stage in one word for people: `paused` or `broken` where it halts."""
         if self.halt is Halt.NONE:
             return self.stage.value
-        if self.halt is Halt.FAILURE and self.stage in (Stage.FIRST, Stage.COMPLETE):
+        if self.halt is Halt.FAILURE and (self.fells_planes or self.stage not in UNDER_WAY):
             return "broken"
         return "paused"
 
@@ -163,7 +176,10 @@ def paused(rollout: Rollout, reason: str) -> Rollout:
 
 
 def resumed(rollout: Rollout, now: datetime) -> Rollout:
-    """Return the rollout going on again; times count anew, and a rolled back one begins again."""
+    """Return the rollout going on again; times count anew, and a rolled back one begins again.
+
+    So do planes that go down with it, where it was halted for those that did.
+    """
     again = replace(
         rollout,
         halt=Halt.NONE,
@@ -173,12 +189,16 @@ def resumed(rollout: Rollout, now: datetime) -> Rollout:
         pid=0,
         released=False,
         kept=(),
+        away_at=None,
+        fallen=() if rollout.fells_planes else rollout.fallen,
     )
     if rollout.stage is Stage.SOAKING:
         return replace(again, stage=Stage.CANARY)  # READY, it soaks at once, for its whole time
     if rollout.stage is Stage.ROLLED_BACK:
         broken = tuple(one for one in rollout.broken if one != rollout.revision)
-        return replace(again, stage=Stage.CANARY, plane="", pool="", done=(), broken=broken)
+        return replace(
+            again, stage=Stage.CANARY, plane="", pool="", done=(), broken=broken, received=()
+        )
     return again
 
 
@@ -200,4 +220,7 @@ def rolled_back(rollout: Rollout, reason: str, now: datetime) -> Rollout:
         released=False,
         kept=(),
         broken=(*others, rollout.revision)[-BROKEN_KEPT_MAX:],
+        away_at=None,
+        received=(),
+        fallen=(),
     )

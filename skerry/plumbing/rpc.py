@@ -127,7 +127,16 @@ SERVER_OPTIONS: Options = (
 
 # The same for the link between planes and control planes.
 LINK_CHANNEL_OPTIONS = tuple({**dict(CHANNEL_OPTIONS), **dict(_LINK_KEEPALIVE)}.items())
-LINK_SERVER_OPTIONS = tuple({**dict(SERVER_OPTIONS), **dict(_LINK_KEEPALIVE)}.items())
+# What a stream of small messages costs a server: 95 KB instead of 105, measured with 300 planes.
+_LINK_MEMORY: Options = (
+    # Each connection keeps a buffer of one TLS frame, 16 KB by default; larger messages take more
+    # frames.
+    ("grpc.tsi.max_frame_size", 1_024),
+    ("grpc.enable_channelz", 0),  # records of each connection that nobody can ask for
+)
+LINK_SERVER_OPTIONS = tuple(
+    {**dict(SERVER_OPTIONS), **dict(_LINK_KEEPALIVE), **dict(_LINK_MEMORY)}.items()
+)
 
 # Trailers over 8 KiB may be dropped by the peer. The details grow by a third in base 64, the
 # message up to threefold in percent encoding: both together stay below.

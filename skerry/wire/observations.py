@@ -142,6 +142,7 @@ def report_to_proto(report: PlaneReport) -> plane_service_pb2.Observed:
         held_digest=report.held_digest,
         newest_epoch=report.newest_epoch,
         told_seconds=report.told_at_seconds,
+        seen=version_to_proto(report.seen),
     )
 
 
@@ -163,6 +164,7 @@ def report_from_proto(
         held_digest=message.held_digest,
         newest_epoch=max(0, message.newest_epoch),
         told_at_seconds=_reading(message, "told_seconds"),
+        seen=version_from_proto(message.seen),
         features=features,
         software=software,
     )

@@ -39,7 +39,7 @@ from skerry.fleet.routing import Routing
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ids import SystemIds
-from skerry.plumbing.processes import ProcessRecord, is_alive, signal_process
+from skerry.plumbing.processes import ProcessRecord, is_alive, record_of, signal_process
 from workload_plane.gateway.status import GatewayStatus, read_status
 from workload_plane.replicas.records import ReplicaRecord, read_records
 
@@ -129,6 +129,11 @@ class FaultFleet:
         """Stop a process with SIGSTOP; `mend` lets it go on."""
         self._stopped.append(record)
         signal_process(record, signal.SIGSTOP)
+
+    def kill_for_good(self, record: ProcessRecord) -> None:
+        """End a process, and have nobody start it again before `mend`."""
+        self.stop(record_of(read_fleet(self.directory.fleet)["supervisor_pid"]))
+        self.kill([record])
 
     def go_on(self) -> None:
         """Let everything that was stopped go on."""

@@ -9,7 +9,7 @@ import pytest
 
 from skerry.cli.supervisor.restarts import Role
 from skerry.client.gateways import Cause, RequestKind
-from skerry.plumbing.processes import signal_process
+from skerry.plumbing.processes import is_alive, signal_process, wait_until_gone
 from tests.faults.fleet import CLOCK, FaultFleet, replica_processes
 from tests.faults.load import Load, Through, under_load
 from tests.faults.promises import (
@@ -169,6 +169,56 @@ async def test_an_engine_that_hangs_gets_nothing_new_and_frees_who_waits(
     assert watch.last_new <= PATIENCE * NOTHING_NEW_SECONDS_MAX, watch
     assert watch.freed is not None, watch
     assert watch.freed <= PATIENCE * FREED_SECONDS_MAX, watch
+
+
+@full
+async def test_an_engine_that_hangs_while_the_agent_is_dead_frees_who_waits(
+    shared_fleet: FaultFleet,
+) -> None:
+    fleet = shared_fleet
+    scenario = Scenario(
+        number=14,
+        text="the agent killed and kept dead, an engine of its plane stopped (SIGSTOP)",
+        promise=f"{NONE_BROKEN}; nothing new after 2 s, freed within 10 s; the engine is replaced",
+    )
+    await ready(fleet)
+    agent, victim = fleet.part(fleet.home, Role.AGENT), fleet.replicas(fleet.home)[0]
+    engine, host = victim.engine_process, victim.host_process
+    assert engine is not None
+    assert host is not None
+    watch, before = ReplicaWatch(fleet, victim), await fleet.continuations()
+    fleet.kill_for_good(agent)
+    await wait_until_gone(agent)
+
+    async def fault(load: Load) -> None:
+        fleet.stop(engine)
+        # The next engine is behind the same ports, and is given requests as soon as it is well.
+        await watch.keep(load, 12.0, lambda: watch.freed is not None and not is_alive(engine))
+        await CLOCK.sleep(3.0)
+        assert not fleet.has_part(fleet.home, Role.AGENT), "what is measured is a plane without one"
+
+    found = await under_load(fleet, fault, seconds=18)
+    record(
+        scenario,
+        found,
+        fleet,
+        nothing_new_seconds=watch.last_new,
+        freed_seconds=watch.freed or -1.0,
+        continued=await fleet.continuations() - before,
+    )
+    nothing_noticed(found)
+    assert watch.last_new <= PATIENCE * NOTHING_NEW_SECONDS_MAX, watch
+    assert watch.freed is not None, watch
+    assert watch.freed <= PATIENCE * FREED_SECONDS_MAX, watch
+    await fleet.mend()
+
+    async def is_replaced() -> bool:
+        known = {one.name: one for one in fleet.replicas(fleet.home)}
+        now = known[victim.name]
+        assert now.host_process == host, "the replica's own host replaced its engine"
+        return now.engine_process not in (None, engine)
+
+    await fleet.until("the next agent knows the next engine", is_replaced)
 
 
 @full

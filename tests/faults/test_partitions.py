@@ -38,6 +38,8 @@ DETECTED_SECONDS_MAX = 4.0
 TOLD_SECONDS_MAX = 7.0
 CONVERGED_SECONDS_MAX = 10.0
 SPILLOVER_SECONDS_MAX = 3.0
+# Envoy's admin is inside the plane's network; its agent tells what Envoy knows up to so much later.
+SAID_SECONDS_MAX = 1.0
 DECIDED_SECONDS_MAX = 20.0
 
 
@@ -132,7 +134,7 @@ async def test_planes_that_cannot_reach_each_other_stop_sending_each_other_reque
         text="two planes cut off from each other, both heard by the control plane",
         promise=(
             f"{NONE_FAILED}; a stream that the other plane was answering is cut, unless it is"
-            " continued; 0 moves; no longer counted on within 3 s"
+            " continued; 0 moves; no longer counted on within 3 s, told within 4"
         ),
         control_plane=True,
     )
@@ -158,7 +160,7 @@ async def test_planes_that_cannot_reach_each_other_stop_sending_each_other_reque
     assert found.broken <= found.under_way, found
     assert all("reset" in error for error in found.errors), found
     assert (seen.moves, seen.states) == (0, {"connected"})
-    assert unreachable <= PATIENCE * SPILLOVER_SECONDS_MAX, unreachable
+    assert unreachable <= PATIENCE * (SPILLOVER_SECONDS_MAX + SAID_SECONDS_MAX), unreachable
 
 
 async def test_a_plane_that_nobody_reaches_is_replaced(networked: NetworkFleet) -> None:

@@ -1,6 +1,7 @@
 """Looks at one replica through Envoy's own counts: when it last got a request, when it had none."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,12 @@ class ReplicaWatch:
     last_new: float = 0.0
     freed: float | None = None
 
-    async def keep(self, load: Load, seconds: float) -> None:
-        """Look twenty times a second for so long."""
+    async def keep(
+        self, load: Load, seconds: float, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Look twenty times a second for so long, or until it is over."""
         before = await self._counts()
-        while load.since_fault() < seconds:
+        while load.since_fault() < seconds and not is_over():
             await CLOCK.sleep(_LOOK_SECONDS)
             now = await self._counts()
             if now is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from tests.integration.gateway_world import (
     CLOCK,
@@ -21,6 +22,7 @@ from tests.integration.gateway_world import (
     a_model,
     a_world,
     eventually,
+    generate,
     string_field,
 )
 from workload_plane.gateway import listeners, resources
@@ -38,6 +40,13 @@ HEADERS_FRAME, RST_FRAME, SETTINGS_FRAME, GOAWAY_FRAME = 1, 3, 4, 7
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with a_fleet(tmp_path) as fleet:
+        yield fleet
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Yield one for the tests that change nothing."""
+    async with a_fleet(tmp_path_factory.mktemp("shared")) as fleet:
         yield fleet
 
 
@@ -132,6 +141,69 @@ async def test_a_broken_body_is_refused_and_the_error_is_short(
     assert world.engines["a1"].requests == []
     assert headers["x-request-id"]
     await others_are_answered(world)
+
+
+LORA = {"lora_name": "x", "lora_int_id": 1, "lora_path": "/etc"}
+REFUSED_FIELDS: list[tuple[dict[str, Any] | bytes, str | None, str]] = [
+    ({"n": 10**6}, "n", "out_of_range"),
+    ({"n": 129}, "n", "out_of_range"),
+    ({"n": "1000"}, "n", "out_of_range"),
+    ({"n": 1, "best_of": 1_000_000, "n_cmpl": 2}, "n", "out_of_range"),
+    ({"best_of": 1e18}, "n", "out_of_range"),
+    ({"max_tokens": 10**12}, "max_tokens", "out_of_range"),
+    ({"max_tokens": 2**31}, "max_tokens", "out_of_range"),
+    ({"max_tokens": 5, "max_completion_tokens": 1e300}, "max_tokens", "out_of_range"),
+    ({"max_output_tokens": 2**62, "n": 2}, "max_tokens", "out_of_range"),
+    ({"lora_request": LORA}, "lora_request", "unsupported_field"),
+    ({"lora_request": {"lora_name": "x", "lora_int_id": 1}}, "lora_request", "unsupported_field"),
+    ({"lora_path": "/etc"}, "lora_request", "unsupported_field"),
+    ({"lora_path": "a\nb"}, "lora_request", "unsupported_field"),
+    (
+        b'{"model":"m1","lora_\\u0072equest":{"l\\u006fra_name":"x"}}',
+        "lora_request",
+        "unsupported_field",
+    ),
+    (b'{"model":"m1","n":1,"n":1000}', "n", "out_of_range"),
+    ({"disaggregated_params": {"request_type": "context_only"}}, None, "unsupported_field"),
+    ({"kv_transfer_params": {"do_remote_prefill": True}}, None, "unsupported_field"),
+    ({"bootstrap_host": "10.0.0.1", "bootstrap_port": 1}, None, "unsupported_field"),
+]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("fields", "param", "code"), REFUSED_FIELDS)
+async def test_what_asks_for_too_much_or_names_a_path_reaches_no_engine(
+    shared: World, fields: dict[str, Any] | bytes, param: str | None, code: str
+) -> None:
+    world = shared
+    before = len(world.engines["a1"].requests)
+    body = fields if isinstance(fields, bytes) else json.dumps({"model": "m1", **fields}).encode()
+    for path in ("chat/completions", "completions", "embeddings", "responses"):
+        url = f"{world.planes['a'].url}/v1/{path}"
+        headers = {"content-type": "application/json"}
+        async with world.client.post(url, data=body, headers=headers) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["code"], error["param"]) == (400, code, param)
+            assert response.headers["x-request-id"]
+    assert len(world.engines["a1"].requests) == before
+    await others_are_answered(world)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_looks_like_it_and_is_not_is_passed_on(shared: World) -> None:
+    for fields in (
+        {"n": 128},
+        {"n": 1, "best_of": 2, "n_cmpl": 3},
+        {"n": None, "max_tokens": None, "lora_request": None, "lora_path": None},
+        {"n": -1, "max_tokens": -1},
+        {"max_tokens": 1_000_000, "max_completion_tokens": 131_072},
+        {"max_tokens": 999_000_000},
+        {"n": "many", "max_tokens": "all"},
+        {"messages": [{"role": "user", "content": '"lora_request": {"n": 1000000}'}]},
+        {"metadata": {"lora_path": "/etc", "n": 1_000_000}},
+        {"temperature": 1000, "seed": 10**12},
+    ):
+        assert await shared.chat("a", **fields) == (200, {"engine": "a1", "model": "m1"}), fields
 
 
 async def test_slow_senders_of_headers_are_cut_after_ten_seconds_and_disturb_nobody(
@@ -279,12 +351,18 @@ async def test_a_gateway_whose_memory_is_at_its_limit_refuses_and_can_still_be_l
         plane = world.planes["a"]
         plane.topology = replace(plane.topology, models=(a_model("1", engine),))
         await world.settled("a", await plane.publish())
+        url = f"{plane.url}/v1/chat/completions"
 
         async def refused() -> bool:
-            url = f"{plane.url}/v1/chat/completions"
             async with world.client.post(url, json={"model": "m1"}) as response:
-                # Envoy's words: it marks this answer with nothing that ours could be put by.
-                return (response.status, await response.text()) == (503, "envoy overloaded")
+                return response.status == 503
 
         await eventually(refused)
+        async with world.client.post(url, json={"model": "m1"}) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["code"]) == (503, "gateway_overloaded")
+            assert response.headers["retry-after"] == "1"
+        with pytest.raises(grpc.aio.AioRpcError) as status:
+            await generate(world, "a", "m1")
+        assert status.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await world.status("a") is not None  # its admin page answers all the same

@@ -32,6 +32,7 @@ from tests.integration.gateway_world import (
     generate,
     listening_port,
     peer_request,
+    string_field,
 )
 from workload_plane.gateway import routes
 from workload_plane.gateway.envoy import envoy_argv
@@ -455,13 +456,16 @@ async def test_nobody_waits_for_a_front_that_hangs(
     async with a_fleet(tmp_path) as world:
         world.engines["front"].may_answer.clear()
         started = CLOCK.monotonic()
-        calls = [
-            generate(world, "a", "", path)
-            for path in (GENERATE, HEALTH_CHECK, "/openengine.v1.Control/GetLoad")
-        ]
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
+        late = {
+            GENERATE: grpc.StatusCode.UNAVAILABLE,
+            HEALTH_CHECK: grpc.StatusCode.DEADLINE_EXCEEDED,
+            "/openengine.v1.Control/GetLoad": grpc.StatusCode.DEADLINE_EXCEEDED,
+        }
+        calls = [generate(world, "a", "", path) for path in late]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for answer, status in zip(answers, late.values(), strict=True):
             assert isinstance(answer, grpc.aio.AioRpcError)
-            assert answer.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert answer.code() is status
         assert CLOCK.monotonic() - started < 8.0  # the callers' own bound is ten seconds
 
         async def is_left_out() -> bool:
@@ -472,3 +476,22 @@ async def test_nobody_waits_for_a_front_that_hangs(
         with pytest.raises(grpc.aio.AioRpcError, match="no healthy upstream"):
             await generate(world, "a", "", "/openengine.v1.Control/GetLoad")
         assert await generate(world, "a", "m1") == "a1"
+
+
+@pytest.mark.parametrize("seconds", [None, 20.0])
+async def test_what_bounds_the_fronts_answers_bounds_no_stream_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float | None
+) -> None:
+    """A message's route is the front's before its model is read: its bound must not stay."""
+    monkeypatch.setattr(routes, "FRONT_SECONDS_MAX", 1.0)
+    async with a_fleet(tmp_path) as world:
+        engine = world.engines["a1"]
+        engine.may_generate.clear()
+        port = world.planes["a"].topology.listen.public_port
+        async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+            method: Any = channel.unary_stream(GENERATE)
+            call = method(string_field(2, "m1"), timeout=seconds)
+            await engine.generating.wait()
+            await CLOCK.sleep(2.5)
+            engine.may_generate.set()
+            assert [answer async for answer in call] == [string_field(1, "a1")]

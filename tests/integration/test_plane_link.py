@@ -29,6 +29,7 @@ from skerry.plumbing.rpc import (
     secure_channel,
     server_credentials,
 )
+from skerry.plumbing.tasks import beside
 from skerry.wire.observations import report_to_proto
 from skerry.wire.supply import version_to_proto
 from tests.builders import a_report
@@ -91,7 +92,8 @@ async def a_bench(directory: Path, policy: ReconcilePolicy = USUAL) -> AsyncIter
     bench.address = f"127.0.0.1:{port}"
     await server.start()
     try:
-        yield bench
+        async with beside(link.watch()):
+            yield bench
     finally:
         await server.stop(None)
 

@@ -20,6 +20,7 @@ from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.processes import is_alive
 from tests.integration import agent_world
 from tests.integration.agent_world import AgentWorld, a_deployment, a_desired
+from tests.integration.ray_record import keep
 from tests.integration.ray_world import NODES, SHAPE, ray_settings
 from workload_plane.replicas.ray.own_nodes import OwnNodes, end_own_nodes, read_processes
 
@@ -145,7 +146,7 @@ async def test_a_dead_head_costs_no_request_and_no_replica(
             users = [group.create_task(_use(world, session, load)) for _ in range(USERS)]
             killed_at = world.clock.monotonic()
             cluster.kill_head()
-            await _watch(world, cluster, killed_at)
+            told, gone = await _watch(world, cluster, killed_at)
             assert world.replicas() == before
             await cluster.start()
             await world.until(lambda: not world.status()["runtime"]["stopped"])
@@ -155,15 +156,23 @@ async def test_a_dead_head_costs_no_request_and_no_replica(
             assert set(before) <= set(after)
             for user in users:
                 user.cancel()
-    print(
-        f"\nhead killed: {load.asked} requests, {len(load.failures)} failed, slowest"
-        f" {load.slowest_seconds:.2f} s; Ray back after {back:.0f} s"
+    keep(
+        f"head killed and left dead for {WATCH_SECONDS:.0f} s under load",
+        requests=load.asked,
+        failed=len(load.failures),
+        slowest_request_seconds=load.slowest_seconds,
+        told_seconds=told,
+        last_raylet_gone_seconds=gone,
+        ray_back_seconds=back,
     )
     assert load.failures == [], world.log[-6000:]
 
 
-async def _watch(world: AgentWorld, cluster: OtherCluster, killed_at: float) -> None:
-    """See the plane through the outage: it says so, and what is wanted more has to wait."""
+async def _watch(world: AgentWorld, cluster: OtherCluster, killed_at: float) -> tuple[float, float]:
+    """See the plane through the outage: it says so, and what is wanted more has to wait.
+
+    Returns the seconds until it was told and until the last raylet had ended.
+    """
     await world.until(lambda: "does not answer" in world.status()["runtime"]["stopped"])
     told = world.clock.monotonic() - killed_at
     await world.link.pushes.put(a_desired(2, 6, a_deployment()))
@@ -175,4 +184,4 @@ async def _watch(world: AgentWorld, cluster: OtherCluster, killed_at: float) -> 
             raylets_gone = age
         await world.clock.sleep(0.5)
     assert raylets_gone is not None, "Ray's own processes live on without a head"
-    print(f"\ntold after {told:.1f} s; the last raylet ended after {raylets_gone:.0f} s")
+    return told, raylets_gone

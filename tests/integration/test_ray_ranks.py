@@ -17,6 +17,7 @@ import pytest_asyncio
 from skerry.fleet.engine import EngineName, EngineSpec, Parallelism
 from skerry.plumbing.errors import Exhausted
 from skerry.plumbing.processes import is_alive
+from tests.integration.ray_record import keep
 from tests.integration.ray_world import NODES, POOL, RayWorld, ray_settings
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.ray.own_nodes import read_processes
@@ -159,7 +160,8 @@ async def test_a_replica_over_nodes_dies_with_the_head_and_serves_once_it_is_bac
     async with asyncio.timeout(HEAD_LOST_SECONDS_MAX):
         while await _answers(before):
             await world.clock.sleep(0.2)
-    print(f"\nit ended {world.clock.monotonic() - killed_at:.0f} s after the head")
+    ended = world.clock.monotonic() - killed_at
+    keep("head killed under a replica over two nodes", replica_ended_seconds=ended)
     await world.open(runtime)
     one = await _only(runtime)
     if not one.alive:  # its host gave up meanwhile: the plane would start another one

@@ -14,6 +14,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Exhausted, Unavailable
 from skerry.plumbing.ports import is_listening
 from skerry.plumbing.processes import is_alive, record_of
+from tests.integration.ray_record import keep
 from tests.integration.ray_world import POOL, RayWorld, ray_settings, stand_in_command
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.ray.own_nodes import HUNG_SECONDS_MAX, read_processes
@@ -211,7 +212,7 @@ async def test_a_head_that_hangs_on_is_started_again_and_costs_no_replica(
             await world.clock.sleep(1.0)
     await world.open(runtime)
     back = world.clock.monotonic() - stopped_at
-    print(f"\nhead stopped: told after {told:.0f} s, another one serves after {back:.0f} s")
+    keep("the agent's own head stopped", told_seconds=told, another_serves_seconds=back)
     assert (await _only(runtime)).record.pid == record.pid
     with pytest.raises(Exhausted, match="n1"):  # held again, in the new head's books
         await runtime.start(_order("cccccc", "n1"))

@@ -102,6 +102,7 @@ async def test_a_leader_that_takes_over_reads_what_the_one_before_it_heard(tmp_p
     )
     await write.flush()
     fleet.registry._planes.clear()
+    fleet.registry._observed.clear()
     fleet.registry.begin()
     snapshot = await standby.look()
     heard = {plane.name: plane.heard_at for plane in snapshot.planes}

@@ -21,7 +21,15 @@ from scheduler.solve import solve
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
-from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot, a_view
+from tests.builders import (
+    T0,
+    a_deployment,
+    a_plane_view,
+    a_replica,
+    a_report,
+    a_snapshot,
+    a_view,
+)
 
 NAMES = tuple("abcdef")
 PARTITIONS = 1_000
@@ -169,9 +177,10 @@ def test_a_thousand_cuts_of_our_own_uplink_lose_nothing() -> None:
 def cut_long_before(draw: st.DrawFn) -> Snapshot:
     """Return a fleet in which one plane only loses its link to us, and then is silent for a while.
 
-    No witness has seen it serve since long before that. Who tells how long ago tells it by a
-    monotonic clock of its own, whose wall clock may show anything; a report may be old. We may have
-    begun after the plane was heard last, and have stored when that was.
+    It told of a READY replica to the end, as far as it was heard in this run at all. No witness has
+    seen it serve since long before that. Who tells how long ago tells it by a monotonic clock of
+    its own, whose wall clock may show anything; a report may be old. We may have begun after the
+    plane was heard last, and have stored when that was.
     """
     silent_seconds = draw(st.floats(8.1, 300.0))
     policy = ReconcilePolicy()
@@ -191,7 +200,8 @@ def cut_long_before(draw: st.DrawFn) -> Snapshot:
         report = a_report(name, peers=(told, *others))
         view = a_plane_view(name, report=report)
         views.append(replace(view, link=replace(view.link, report_age_seconds=reported)))
-    silent = a_plane_view(NAMES[0], connected=False, silent_seconds=silent_seconds)
+    serves = a_report(NAMES[0], replicas=(a_replica("demo", f"{NAMES[0]}--cpu"),))
+    silent = a_plane_view(NAMES[0], connected=False, silent_seconds=silent_seconds, report=serves)
     if draw(st.booleans()):
         heard = draw(st.one_of(st.none(), st.floats(-1e6, silent_seconds)))
         silent = replace(

@@ -126,6 +126,7 @@ class SimLink:
         self.control_planes: tuple[str, ...] = ()
         self.agent_id = ""
         self._epoch = 0
+        self._random = self._timeline.noise(f"{process.name}/link")
         self._forget()
 
     @property
@@ -188,7 +189,7 @@ class SimLink:
             self.epoch_seen = self.newest_epoch
         else:
             self._turn += 1
-        delay = link.reconnect_delay(self._attempt, self._timeline.random.random(), 4)
+        delay = link.reconnect_delay(self._attempt, self._random.random(), 4)
         self._attempt += 1
         self._process.after(delay, self._connect)
 

@@ -19,6 +19,7 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import resides
 from tests.simulation.breaches import (
     RACE_SECONDS,
+    SURELY_SECONDS,
     Desires,
     fail,
 )
@@ -40,10 +41,14 @@ from workload_plane.converge.seen import SeenReplica
 
 
 class I1PoolsAreNeverOverfull:
-    """Replicas never take more than a node has, nor one that is gone; nor may grants."""
+    """Replicas never take more than a node has, nor one that is gone; nor may grants.
+
+    A turn that began before a report of fewer nodes goes by what was known then.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._known: dict[str, tuple[float, int, int]] = {}  # since when, so many, and before
         world.store.watchers.append(self.stored)
         for plane in world.planes.values():
             plane.on_action.append(self.acted)
@@ -66,23 +71,34 @@ class I1PoolsAreNeverOverfull:
 
     def stored(self, entry: Entry, told: object) -> None:
         """Look at what planes may run after each grant."""
+        if entry.kind == "plane.reported":
+            self._reported(entry.subject)
         if entry.kind != "desired.stored":
             return
         before, after = cast(Desires, told)
         plane = self.world.planes[entry.subject]
         stored = self.world.store.rows.planes.get(entry.subject)
         known = sum(shape.accelerators for shape in stored.pools) if stored else 0
+        since, _, earlier = self._known.get(entry.subject, (0.0, 0, 0))
+        if self.world.now - since < SURELY_SECONDS:
+            known = max(known, earlier)
         room = max(known, len(plane.nodes))  # a node may be gone that nobody told of yet
         granted = sum(e.ceiling for e in after.envelopes or ())
         held = sum(e.ceiling for e in before.envelopes or ()) if before else 0
         if granted > max(room, held):
             fail(self.world, "I1", f"{entry.subject} is granted {granted} of {room} accelerators")
 
+    def _reported(self, plane: str) -> None:
+        pools = self.world.store.rows.planes[plane].pools
+        known = sum(shape.accelerators for shape in pools)
+        self._known[plane] = (self.world.now, known, self._known.get(plane, (0.0, 0, 0))[1])
+
 
 class I2PlanesNeverGoBack:
     """A plane never takes up an epoch or a generation below the highest it durably had.
 
-    A disk that lied about it lost it: then it is what the disk still tells.
+    It is kept beside the state, alone; a disk that lied about both lost it: then it is what the
+    disk still tells.
     """
 
     def __init__(self, world: World) -> None:
@@ -93,9 +109,12 @@ class I2PlanesNeverGoBack:
             plane.holder.on_load.append(partial(self.loaded, plane))
 
     def loaded(self, plane: SimPlane) -> None:
-        """Go by what a torn disk still tells."""
-        if plane.name in self.world.torn:
-            self.seen[plane.name] = plane.holder.seen
+        """Go by what a torn disk still tells, where it lost the version as well."""
+        seen = plane.holder.seen
+        if plane.name in self.world.unseen:
+            self.seen[plane.name] = seen
+        elif seen < self.seen.get(plane.name, NEVER):
+            fail(self.world, "I2", f"{plane.name} knows {seen} only, had {self.seen[plane.name]}")
 
     def accepted(self, state: DesiredState) -> None:
         """Compare with the highest version so far."""
@@ -147,7 +166,7 @@ class I7DiskHoldsWhatWasAcknowledged:
     def accepted(self, state: DesiredState) -> None:
         """Remember it; the file is whole again."""
         self.newest[state.plane] = state.version
-        self.world.torn.discard(state.plane)
+        self.world.whole(state.plane)
 
     def loaded(self, plane: SimPlane) -> None:
         """Compare with what was stored."""
@@ -167,16 +186,24 @@ class I7DiskHoldsWhatWasAcknowledged:
 class I10EnvelopesBound:
     """A plane never starts beyond its envelope; all disks together never allow beyond the maximum.
 
-    A plane that was taken for lost may overshoot by its own ceiling until it is reconciled, and an
-    operator's smaller maximum takes effect with the next pushes.
+    A plane that was taken for lost may overshoot by its own ceiling until it took up what it is
+    told once it is back, and an operator's smaller maximum takes effect with the next pushes.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._excused_at = -RACE_SECONDS
+        self._given_away: set[str] = set()  # planes whose share others have by now
+        world.store.watchers.append(self.stored)
         for plane in world.planes.values():
             plane.on_action.append(self.acted)
-            plane.holder.on_accept.append(lambda state: self.accepted())
+            plane.holder.on_accept.append(self.accepted)
+
+    def stored(self, entry: Entry, told: object) -> None:
+        """Remember whose share is given away."""
+        del told
+        if entry.kind == "plane.lost":
+            self._given_away.add(entry.subject)
 
     def acted(self, plane: SimPlane, action: Action) -> None:
         """Compare each start with the envelope on the disk."""
@@ -196,11 +223,15 @@ class I10EnvelopesBound:
                 self.world, "I10", f"{plane.name} runs {len(live)} of {action.deployment} of {most}"
             )
 
-    def accepted(self) -> None:
+    def accepted(self, state: DesiredState) -> None:
         """Add up the room above the targets on all disks."""
         world = self.world
         conditions = world.conditions()
-        if any(c.state in (PlaneState.RECOVERING, PlaneState.LOST) for c in conditions.values()):
+        condition = conditions.get(state.plane)
+        if condition is not None and condition.state is not PlaneState.LOST:
+            self._given_away.discard(state.plane)
+        away = any(c.state in (PlaneState.RECOVERING, PlaneState.LOST) for c in conditions.values())
+        if away or self._given_away:
             self._excused_at = world.now
         if world.now - self._excused_at < RACE_SECONDS or world.torn:
             return
@@ -210,9 +241,9 @@ class I10EnvelopesBound:
                 continue
             room = 0
             for plane in world.planes.values():
-                state = plane.holder.state
-                if not isinstance(state, Unknown):
-                    envelope = state.envelope(name, plane.pool)
+                there = plane.holder.state
+                if not isinstance(there, Unknown):
+                    envelope = there.envelope(name, plane.pool)
                     room += envelope.ceiling - envelope.target if envelope else 0
             if room > scaling.max_replicas - scaling.min_replicas:
                 fail(world, "I10", f"{name}: room for {room} more replicas on the planes' disks")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from random import Random
 from typing import cast
 
 from control_plane.leading import term as terms
@@ -37,7 +38,7 @@ from tests.simulation.network import End, Stream
 from tests.simulation.store import SimStore, StoreDoor
 from tests.simulation.timeline import Pause, Process, SimClock, Timeline, Turns
 
-QUICK = SolveLimits(searches=False)
+QUICK = SolveLimits(searches=False, explained_max=0)  # nobody reads the ways out
 EXACT = SolveLimits(deterministic_time_max=0.02, explained_max=1)
 SOLVE_SECONDS = (0.02, 0.4)
 # A turn that found nothing to do is not repeated each second: a simulated minute would cost twice
@@ -73,13 +74,13 @@ def _pushed(payload: bytes, version: Version) -> bytes:
 class SimSolver:
     """The solver's process: it takes its time and then says what the scheduler says."""
 
-    def __init__(self, timeline: Timeline, limits: SolveLimits) -> None:
-        self._timeline = timeline
+    def __init__(self, random: Random, limits: SolveLimits) -> None:
+        self._random = random
         self._limits = limits
 
     async def solve(self, problem: PlacementProblem) -> PlacementPlan:
         """Return the plan."""
-        await Pause(self._timeline.random.uniform(*SOLVE_SECONDS))
+        await Pause(self._random.uniform(*SOLVE_SECONDS))
         # Why something runs where it does is told to people and changes no plan.
         current = tuple(replace(placement, reason="") for placement in problem.current)
         return _solved(replace(problem, now=T0, current=current), self._limits)
@@ -129,6 +130,7 @@ class SimControlPlane:
         self.limits = QUICK
         self.failures: list[BaseException] = []  # turns that ended in what nobody foresaw
         self._timeline = timeline
+        self._random = timeline.noise(name)
         self._store = store
         self._policy = policy
 
@@ -136,7 +138,7 @@ class SimControlPlane:
         """Start the process; it stands by at first."""
         self.process.start()
         self.reign = None
-        self.process.after(self._timeline.random.uniform(0.0, 0.3), self._keep_leadership)
+        self.process.after(self._random.uniform(0.0, 0.3), self._keep_leadership)
 
     def crash(self) -> None:
         """End the process with all that it remembers."""
@@ -153,7 +155,7 @@ class SimControlPlane:
     def _keep_leadership(self) -> None:
         asked_at = self._timeline.now
         # The answer of the database takes a while, and comes to whoever we are by then.
-        wait = self._timeline.random.uniform(0.001, 0.05)
+        wait = self._random.uniform(0.001, 0.05)
         if self.reign is None:
             taken = None if self._store.down else self._store.hold_leadership(self.name, 0)
             if taken is not None:
@@ -184,7 +186,7 @@ class SimControlPlane:
 
     def _lead(self, epoch: int, asked_at: float) -> None:
         registry, outages = Registry(self.clock, self._wake), DatabaseSight()
-        own = StoreDoor(self._store)
+        own = StoreDoor(self._store, self._timeline.noise(f"{self.name}/database"))
         door = cast(Database, own)
         recovery = Recovery(door, registry.held, self.clock)
         recovery._lock = cast(asyncio.Lock, Turns())
@@ -193,7 +195,7 @@ class SimControlPlane:
             encode=self._encode,
             push=self._push,
             judged=registry.judged,
-            solver=SimSolver(self._timeline, self.limits),
+            solver=SimSolver(self._random, self.limits),
             recovery=recovery,
         )
         loop = ReconcileLoop(door, sight, doors, self.clock, epoch=epoch)
@@ -235,7 +237,7 @@ class SimControlPlane:
         if reign is not None:
             reign.loop.wake()
             if not reign.turning:
-                self._turn_in(self._timeline.random.uniform(*WAKE_SECONDS))
+                self._turn_in(self._random.uniform(*WAKE_SECONDS))
 
     def _turn_in(self, seconds: float) -> None:
         reign = self.reign
@@ -269,7 +271,7 @@ class SimControlPlane:
             quiet = error is None and written == len(self._store.journal) and self._hears_all()
             pause = IDLE_SECONDS if quiet else TICK_SECONDS
             if woken:
-                pause = self._timeline.random.uniform(*WAKE_SECONDS)
+                pause = self._random.uniform(*WAKE_SECONDS)
             self._turn_in(pause)
 
         self.process.spawn(reign.loop.turn(), ended)
@@ -397,7 +399,7 @@ class SimControlPlane:
     def _flush(self, link: Link) -> None:
         """Send what the outbox holds; the product's task does so once it is filled."""
         outbox = link.outbox
-        if outbox is None or not link.end.open or not outbox._filled.is_set():
+        if outbox is None or not link.end.open or outbox._waiting is None:
             return
         version, payload = _taken(outbox)
         self._advance(link, SessionEvent.PUSH)

@@ -26,6 +26,8 @@ from tests.simulation.store import Backup, Entry
 from tests.simulation.world import World
 from workload_plane.converge.actions import Action
 
+HEARD_SECONDS = 2.0  # since a plane said anything: a heartbeat is a second, and may be late
+
 
 class I3I6OldStaysUntilNewIsReady:
     """Nobody is told to end replicas while too few of the deployment are ready elsewhere.
@@ -140,6 +142,7 @@ class I8AbsenceDecidesNothing:
         self.world = world
         self.blind_at: dict[tuple[str, str], float] = {}  # witness, subject: saw nothing serve
         self.saw_at: dict[tuple[str, str], float] = {}  # saw something serve
+        self.served_at: dict[str, float] = {}  # something, while the leader heard it
         world.store.watchers.append(self.stored)
         for plane in world.planes.values():
             plane.holder.on_accept.append(partial(self.accepted, plane))
@@ -149,7 +152,11 @@ class I8AbsenceDecidesNothing:
     def _look(self) -> None:
         """Note who could see whom serve, independently of anybody's report."""
         world = self.world
+        reign = world.leader.reign if world.leader is not None else None
+        heard_at = reign.heard_at if reign is not None else {}
         for plane in world.planes.values():
+            if plane.serves and world.now - heard_at.get(plane.name, -1e9) <= HEARD_SECONDS:
+                self.served_at[plane.name] = world.now
             for other in plane.others:
                 if not (plane.powered and plane.sees(other) and other.serves):
                     self.blind_at[plane.name, other.name] = world.now
@@ -180,7 +187,9 @@ class I8AbsenceDecidesNothing:
         heard_at = leader.reign.heard_at.get(entry.subject)
         if heard_at is None:
             return  # in no time of this leader's: only what is stored tells when
-        begin = heard_at - policy.lease_seconds - SIGHT_SECONDS - SURELY_SECONDS
+        # Its replicas may have ended before it fell silent, which it told of itself.
+        served_at = min(heard_at, self.served_at.get(entry.subject, -1e9))
+        begin = served_at - policy.lease_seconds - SIGHT_SECONDS - SURELY_SECONDS
         saw = [n for n in others if self.saw_at.get((n, entry.subject), -1e9) >= begin]
         if len(saw) < min(policy.witnesses_min, len(others)):
             fail(world, "I8", f"{entry.subject} is lost, and only {saw} saw it serve till then")
@@ -293,12 +302,19 @@ class I12NothingOlderIsTold:
     """What a plane is told is above all that it durably had, also by a database that forgot.
 
     So nothing is decided either while a plane that the leader's last look showed holds more than
-    the database knows.
+    the database knows. What became durable after its plane was greeted is told in a moment.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._took_at: dict[str, float] = {}
         world.store.watchers.append(self.stored)
+        for plane in world.planes.values():
+            plane.holder.on_accept.append(self.accepted)
+
+    def accepted(self, state: DesiredState) -> None:
+        """Remember when a plane took up its newest state."""
+        self._took_at[state.plane] = self.world.now
 
     def stored(self, entry: Entry, told: object) -> None:
         """Compare with what the disks of linked planes hold."""
@@ -309,17 +325,18 @@ class I12NothingOlderIsTold:
             return
         desired, looked_at = world.store.rows.desired, leader.reign.door.looked_at
         for name, link in leader.reign.links.items():
-            holder = world.planes[name].holder
-            # What only a torn copy named, the plane itself knows no more.
-            seen = holder.seen if holder.fault is None else holder.version
+            seen = world.planes[name].holder.seen
             stored = desired.get(name)
             known = stored.version if stored else NEVER
             if name == entry.subject:
                 before = cast(Desires, told)[0]
                 known = before.version if before else NEVER
-            if link.since < looked_at and seen.generation > known.generation:
+            took_at = self._took_at.get(name, -RACE_SECONDS)
+            if link.since >= looked_at or took_at >= max(link.since, looked_at - RACE_SECONDS):
+                continue
+            if seen.generation > known.generation:
                 fail(world, "I12", f"{entry.kind} {entry.subject} while {name} holds {seen}")
-            if link.since < looked_at and seen.epoch > entry.epoch:
+            if seen.epoch > entry.epoch:
                 fail(world, "I12", f"{entry.kind} {entry.subject} while {name} has seen {seen}")
 
 

@@ -4,11 +4,11 @@
 so that a crash may come between any two of them.
 """
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import cast
 
 from skerry.fleet.desired import DesiredState
@@ -19,8 +19,16 @@ from workload_plane.desired_state import file as desired_file
 from workload_plane.desired_state import format as desired_format
 
 NAME = "desired_state"
-PREVIOUS = f"{NAME}.prev"
-BOTH_TORN = 0.3  # of disks that lie
+PREVIOUS, SEEN = f"{NAME}.prev", f"{NAME}.seen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Damage of one copy: torn off, or one bit flipped, `at` a fraction of its length."""
+
+    copy: str
+    at: float
+    torn: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class SimPath:
 class SimDisk:
     """What is on the disk, what of it a power cut would take back, and how slow it is."""
 
-    def __init__(self, random: random.Random) -> None:
+    def __init__(self, random: Random) -> None:
         self._random = random
         self.files: dict[str, bytes] = {}
         self._unsynced: dict[str, bytes] | None = None  # as it was before the last rename
@@ -80,6 +88,7 @@ class SimDisk:
     def _rename(
         self, process: Process, data: bytes, version: Version, done: Callable[[], None]
     ) -> None:
+        self.files[SEEN] = desired_format.encode_seen(version)
         self._unsynced = dict(self.files)
         newest = self.files.get(NAME)
         if newest is not None and _is_whole(newest):
@@ -99,20 +108,20 @@ class SimDisk:
             self.files = self._unsynced
         self._unsynced = None
 
-    def damage(self) -> str:
-        """Tear or flip a copy: a disk that lied when it said that it had synced."""
-        names = sorted(self.files)
-        if not names:
-            return "nothing there"
-        chosen = names if self._random.random() < BOTH_TORN else [NAME] if NAME in names else names
-        for name in chosen:
-            data = self.files[name]
-            at = self._random.randrange(len(data))
-            if self._random.random() < 0.6:
-                self.files[name] = data[:at]
-            else:
-                self.files[name] = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        return " and ".join(chosen)
+    def damage(self, cuts: Iterable[Cut]) -> list[str]:
+        """Tear or flip copies that are there: a disk that lied when it said that it had synced.
+
+        Returns which of them are damaged now.
+        """
+        done = []
+        for cut in cuts:
+            data = self.files.get(cut.copy)
+            if data:
+                at = min(int(cut.at * len(data)), len(data) - 1)
+                rest = b"" if cut.torn else bytes([data[at] ^ 1]) + data[at + 1 :]
+                self.files[cut.copy] = data[:at] + rest
+                done.append(cut.copy)
+        return done
 
 
 @lru_cache(maxsize=4_000)

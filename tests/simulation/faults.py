@@ -1,75 +1,41 @@
-"""What breaks in a simulated world, when, and how it heals; all from the seed.
+"""What breaks in a simulated world, and how it heals: each by its particulars, nothing by chance.
 
-Each seed breaks a few kinds of things only: all at once would hide what two of them do together.
+chances.py chooses them for a seed; a kept schedule has them written down. What cannot break at
+that moment, because it is broken already, does nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from skerry.fleet.desired import FEATURES
 from skerry.fleet.observation import ReplicaState
-from tests.simulation.control import SimControlPlane
+from tests.simulation.disk import Cut
 from tests.simulation.network import drop_process
 from tests.simulation.plane import SimPlane
 from tests.simulation.store import Backup, Rows
 from tests.simulation.world import CONTROL_PLANES, World
-
-KINDS_MIN, KINDS_MAX = 2, 6
-PERIOD_SECONDS = (2.0, 9.0)  # between two faults
-BACKUP_SECONDS = (3.0, 10.0)
-BRIEF, LONG = (0.5, 6.0), (4.0, 26.0)
 
 Heal = Callable[[], None]
 
 
 @dataclass(slots=True)
 class Faults:
-    """Breaks things until `end` and mends each after its time; `calm` mends all that is left."""
+    """Breaks things and mends each after its time; `calm` mends all that is left."""
 
     world: World
-    end: float
-    kinds: tuple[str, ...] = ()
     backups: list[Backup] = field(default_factory=list)
     _open: dict[str, Heal] = field(default_factory=dict)
 
-    def begin(self) -> None:
-        """Choose what breaks in this world, and start."""
-        random = self.world.random
-        number = random.randint(KINDS_MIN, KINDS_MAX)
-        chosen = random.sample(sorted(FAULTS), number)
-        self.kinds = (*chosen, *(kind for kind in self.kinds if kind not in chosen))
-        self.world.note("faults", " ".join(self.kinds))
-        for plane in self.world.planes.values():
-            plane.fragile = "agent-crash" in self.kinds
-        if "older-backup" in self.kinds:
-            self._back_up()
-        self._next()
+    def happen(self, what: str, told: Mapping[str, Any]) -> None:
+        """Let one of FAULTS happen now."""
+        FAULTS[what](self, **told)
 
-    def _back_up(self) -> None:
-        """Keep copies of the database as it is now and then."""
-        world = self.world
-        if not world.store.down:
-            self.backups.append(world.store.backup())
-        if world.now < self.end:
-            world.timeline.after(world.random.uniform(*BACKUP_SECONDS), self._back_up)
-
-    def _next(self) -> None:
-        world = self.world
-        world.timeline.after(world.random.uniform(*PERIOD_SECONDS), self._strike)
-
-    def _strike(self) -> None:
-        if self.world.now >= self.end:
-            return
-        kind = self.world.random.choice(self.kinds)
-        (FAULTS | ASKED)[kind](self)
-        self._next()
-
-    def breaks(self, what: str, heal: Heal, seconds: tuple[float, float]) -> None:
+    def breaks(self, what: str, heal: Heal, seconds: float) -> None:
         """Note that something is broken, and mend it later."""
-        world = self.world
         self._open[what] = heal
-        world.note("breaks", what)
-        world.timeline.after(world.random.uniform(*seconds), lambda: self._mend(what, heal))
+        self.world.note("breaks", what)
+        self.world.timeline.after(seconds, lambda: self._mend(what, heal))
 
     def is_broken(self, what: str) -> bool:
         """Say whether that is broken now."""
@@ -84,201 +50,143 @@ class Faults:
     def calm(self) -> None:
         """Mend everything."""
         for plane in self.world.planes.values():
-            plane.fragile = False
+            plane.is_killed = lambda place: False
         for what, heal in list(self._open.items()):
             self._mend(what, heal)
         self.world.network.calm()
 
-    def plane(self) -> SimPlane:
-        """Choose a plane."""
-        return self.world.planes[self.world.random.choice(sorted(self.world.planes))]
 
-    def control(self) -> SimControlPlane:
-        """Choose a control plane, mostly the one that leads."""
-        leader = self.world.leader
-        if leader is not None and self.world.random.random() < 0.7:
-            return leader
-        return self.world.controls[self.world.random.choice(CONTROL_PLANES)]
-
-    def cut(self, what: str, ways: list[tuple[str, str]], seconds: tuple[float, float]) -> None:
-        """Cut paths that are whole now."""
-        cut = self.world.network.cut
-        fresh = [way for way in ways if way not in cut]
-        if not fresh or self.is_broken(what):
-            return
-        cut.update(fresh)
-        self.breaks(what, lambda: cut.difference_update(fresh), seconds)
+def _agent_crash(faults: Faults, plane: str, seconds: float) -> None:
+    there = faults.world.planes[plane]
+    if there.agent.runs and not faults.is_broken(f"agent {plane} hangs"):
+        there.crash()
+        drop_process(faults.world.network, there.agent)
+        faults.breaks(f"agent {plane} is dead", there.revive, seconds)
 
 
-def _agent_crash(faults: Faults) -> None:
-    plane = faults.plane()
-    if plane.agent.runs and not faults.is_broken(f"agent {plane.name} hangs"):
-        plane.crash()
-        drop_process(faults.world.network, plane.agent)
-        faults.breaks(f"agent {plane.name} is dead", plane.revive, LONG)
+def _killed_between(faults: Faults, plane: str, place: int) -> None:
+    """Kill the agent before that action of the next plan that has so many."""
+    there = faults.world.planes[plane]
+
+    def is_killed(asked: int) -> bool:
+        if asked != place:
+            return False
+        there.is_killed = lambda place: False
+        return True
+
+    there.is_killed = is_killed
 
 
-def _agent_pause(faults: Faults) -> None:
-    plane = faults.plane()
-    if plane.agent.runs:
-        plane.agent.pause()
-        faults.breaks(f"agent {plane.name} hangs", plane.agent.resume, LONG)
+def _agent_pause(faults: Faults, plane: str, seconds: float) -> None:
+    agent = faults.world.planes[plane].agent
+    if agent.runs:
+        agent.pause()
+        faults.breaks(f"agent {plane} hangs", agent.resume, seconds)
 
 
-def _control_crash(faults: Faults) -> None:
-    control = faults.control()
-    if control.process.runs:
-        control.crash()
-        drop_process(faults.world.network, control.process)
-        faults.breaks(f"{control.name} is dead", control.start, LONG)
+def _control_crash(faults: Faults, control: str, seconds: float) -> None:
+    there = faults.world.controls[control]
+    if there.process.runs:
+        there.crash()
+        drop_process(faults.world.network, there.process)
+        faults.breaks(f"{control} is dead", there.start, seconds)
 
 
-def _control_pause(faults: Faults) -> None:
-    control = faults.control()
-    if control.process.runs:
-        control.process.pause()
-        faults.breaks(f"{control.name} hangs", control.process.resume, LONG)
+def _control_pause(faults: Faults, control: str, seconds: float) -> None:
+    process = faults.world.controls[control].process
+    if process.runs:
+        process.pause()
+        faults.breaks(f"{control} hangs", process.resume, seconds)
 
 
-def _power(faults: Faults) -> None:
-    plane = faults.plane()
-    down = sum(not other.powered for other in faults.world.planes.values())
-    if plane.powered and not down:
+def _power_loss(faults: Faults, planes: Sequence[str], what: str, seconds: float) -> None:
+    """A plane, or a cloud or a region with all of its planes."""
+    group: list[SimPlane] = [faults.world.planes[name] for name in planes]
+    if not all(plane.powered for plane in group):
+        return
+    for plane in group:
         plane.cut_power()
-        faults.breaks(f"{plane.name} has no power", plane.restore_power, (6.0, 40.0))
+        drop_process(faults.world.network, plane.agent)
+
+    def mend() -> None:
+        for plane in group:
+            plane.restore_power()
+
+    faults.breaks(what, mend, seconds)
 
 
-def _partition(faults: Faults) -> None:
-    plane = faults.plane()
-    ways = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
-    faults.cut(f"{plane.name} and the control planes", ways, LONG)
+def _cut(faults: Faults, what: str, ways: Iterable[Sequence[str]], seconds: float) -> None:
+    """Cut paths that are whole now: (sender, receiver) each."""
+    cut = faults.world.network.cut
+    fresh = [(way[0], way[1]) for way in ways if (way[0], way[1]) not in cut]
+    if not fresh or faults.is_broken(what):
+        return
+    cut.update(fresh)
+    faults.breaks(what, lambda: cut.difference_update(fresh), seconds)
 
 
-def _one_way(faults: Faults) -> None:
-    plane, random = faults.plane(), faults.world.random
-    ways = [
-        (plane.name, name) if random.random() < 0.5 else (name, plane.name)
-        for name in CONTROL_PLANES
-    ]
-    faults.cut(f"one way between {plane.name} and the control planes", ways, LONG)
-
-
-def _uplink(faults: Faults) -> None:
-    ways = [
-        way
-        for name in CONTROL_PLANES
-        for plane in faults.world.planes
-        for way in ((plane, name), (name, plane))
-    ]
-    faults.cut("the control planes' uplink", ways, LONG)
-
-
-def _peers(faults: Faults) -> None:
-    one, other = faults.plane(), faults.plane()
-    if one is not other:
-        ways = [(one.gateway, other.gateway)]
-        if faults.world.random.random() < 0.5:
-            ways.append((other.gateway, one.gateway))
-        faults.cut(f"gateways {one.name} and {other.name}", ways, LONG)
-
-
-def _isolation(faults: Faults) -> None:
-    """A plane that serves its users and is seen by nobody else."""
-    plane = faults.plane()
-    ways = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
-    for other in plane.others:
-        ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
-    faults.cut(f"{plane.name} from everything", ways, LONG)
-
-
-def _stale_views(faults: Faults) -> None:
-    """A plane that no peer has seen for a while, and that then loses its link to us as well."""
-    plane = faults.plane()
-    ways: list[tuple[str, str]] = []
-    for other in plane.others:
-        ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
-    faults.cut(f"gateway {plane.name} from its peers", ways, (35.0, 50.0))
-    link = [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
-
-    def cut() -> None:
-        if faults.world.now < faults.end:
-            faults.cut(f"{plane.name} and the control planes", link, (12.0, 20.0))
-
-    faults.world.timeline.after(faults.world.random.uniform(16.0, 22.0), cut)
-
-
-def _majority(faults: Faults) -> None:
-    """More than half of the planes at once, from everything: a fault of the world's or of ours?"""
-    world = faults.world
-    names = world.random.sample(sorted(world.planes), len(world.planes) // 2 + 1)
-    ways: list[tuple[str, str]] = []
-    for plane in (world.planes[name] for name in names):
-        ways += [way for c in CONTROL_PLANES for way in ((plane.name, c), (c, plane.name))]
-        for other in plane.others:
-            ways += [(plane.gateway, other.gateway), (other.gateway, plane.gateway)]
-    faults.cut(f"{', '.join(sorted(names))} from everything", ways, (8.0, 26.0))
-
-
-def _replica(faults: Faults) -> None:
-    plane = faults.plane()
-    live = [r.name for r in plane.replicas.values() if r.state is not ReplicaState.FAILED]
-    if live and plane.powered:
-        name = faults.world.random.choice(sorted(live))
+def _replica_end(faults: Faults, plane: str, luck: float) -> None:
+    """End one of a plane's replicas: `luck` says how far down their names it is."""
+    there = faults.world.planes[plane]
+    replicas = there.replicas.values()
+    live = sorted(r.name for r in replicas if r.state is not ReplicaState.FAILED)
+    if live and there.powered:
+        name = live[int(luck * len(live))]
         faults.world.note("breaks", f"replica {name}")
-        plane.end_replica(name, "it crashed")
+        there.end_replica(name, "it crashed")
 
 
-def _node(faults: Faults) -> None:
-    plane = faults.plane()
-    if plane.powered and not plane.lost_nodes:
-        node = faults.world.random.choice(plane.nodes)
-        plane.lose_node(node)
-        faults.breaks(f"node {node} of {plane.name}", lambda: plane.regain_node(node), (8.0, 40.0))
+def _node_loss(faults: Faults, plane: str, node: str, seconds: float) -> None:
+    there = faults.world.planes[plane]
+    if there.powered and not there.lost_nodes:
+        there.lose_node(node)
+        faults.breaks(f"node {node} of {plane}", lambda: there.regain_node(node), seconds)
 
 
-def _slow_disk(faults: Faults) -> None:
-    plane, random = faults.plane(), faults.world.random
-    disk = plane.disk
+def _slow_disk(faults: Faults, plane: str, sync_seconds: float, seconds: float) -> None:
+    disk = faults.world.planes[plane].disk
     if disk.sync_seconds < 1.0:
 
         def mend() -> None:
             disk.sync_seconds = 0.01
 
-        disk.sync_seconds = random.uniform(1.0, 8.0)
-        faults.breaks(f"{plane.name}'s disk takes {disk.sync_seconds:.1f} s", mend, LONG)
+        disk.sync_seconds = sync_seconds
+        faults.breaks(f"{plane}'s disk takes {sync_seconds:.1f} s", mend, seconds)
 
 
-def _full_disk(faults: Faults) -> None:
-    plane = faults.plane()
-    disk = plane.disk
+def _full_disk(faults: Faults, plane: str, seconds: float) -> None:
+    disk = faults.world.planes[plane].disk
     if not disk.full:
 
         def mend() -> None:
             disk.full = False
 
         disk.full = True
-        faults.breaks(f"{plane.name}'s disk is full", mend, LONG)
+        faults.breaks(f"{plane}'s disk is full", mend, seconds)
 
 
-def _torn(faults: Faults) -> None:
+def _torn_file(
+    faults: Faults, plane: str, cuts: Iterable[Mapping[str, Any]], seconds: float
+) -> None:
     """A power cut of an agent's machine alone, with a disk that had lied."""
-    plane = faults.plane()
-    if plane.agent.runs:
-        plane.crash()
-        drop_process(faults.world.network, plane.agent)
-        faults.world.note("breaks", f"{plane.name}: {plane.disk.damage()} torn")
-        faults.world.damaged(plane)
-        faults.breaks(f"agent {plane.name} is dead", plane.revive, BRIEF)
+    there = faults.world.planes[plane]
+    if there.agent.runs:
+        there.crash()
+        drop_process(faults.world.network, there.agent)
+        done = there.disk.damage([Cut(**cut) for cut in cuts])
+        faults.world.note("breaks", f"{plane}: {' and '.join(done) or 'nothing there'} torn")
+        faults.world.damaged(there, done)
+        faults.breaks(f"agent {plane} is dead", there.revive, seconds)
 
 
-def _clock(faults: Faults) -> None:
-    random = faults.world.random
-    clock = faults.control().clock if random.random() < 0.7 else faults.plane().clock
-    clock.skew_seconds = random.choice((-3600.0, -300.0, 7.0, 3600.0, 86400.0))
-    faults.world.note("breaks", f"a clock jumps {clock.skew_seconds:+.0f} s")
+def _clock_jump(faults: Faults, process: str, skew_seconds: float) -> None:
+    world = faults.world
+    there = world.controls.get(process) or world.planes[process]
+    there.clock.skew_seconds = skew_seconds
+    world.note("breaks", f"a clock jumps {skew_seconds:+.0f} s")
 
 
-def _database(faults: Faults) -> None:
+def _database_down(faults: Faults, seconds: float) -> None:
     store = faults.world.store
     if not store.down:
 
@@ -286,57 +194,44 @@ def _database(faults: Faults) -> None:
             store.down = False
 
         store.down = True
-        faults.breaks("the database is away", mend, (1.0, 14.0))
+        faults.breaks("the database is away", mend, seconds)
 
 
-def _restore(faults: Faults, backup: Backup, because: str) -> None:
+def _backup(faults: Faults) -> None:
+    """Keep a copy of the database."""
+    if not faults.world.store.down:
+        faults.backups.append(faults.world.store.backup())
+
+
+def _older_backup(faults: Faults, newest: int, because: str, seconds: Sequence[float]) -> None:
+    """Restored by `skerry restore`, which marks it, or by other means, which do not.
+
+    `newest`: the how manyth, counted back from the newest.
+    """
+    if faults.backups:
+        backup = faults.backups[-min(newest, len(faults.backups))]
+        _restore(faults, backup, because, seconds)
+
+
+def _lost_database(faults: Faults, seconds: Sequence[float]) -> None:
+    _restore(faults, Backup(at=0.0, rows=Rows()), "", seconds)
+
+
+def _restore(faults: Faults, backup: Backup, because: str, seconds: Sequence[float]) -> None:
     """Put another database in its place; every control plane is stopped for that."""
     world = faults.world
-    for name in CONTROL_PLANES:
+    for name, away in zip(CONTROL_PLANES, seconds, strict=True):
         control = world.controls[name]
         if control.process.alive:
             control.crash()
             drop_process(world.network, control.process)
-            faults.breaks(f"{name} is dead", control.start, BRIEF)
+            faults.breaks(f"{name} is dead", control.start, away)
     world.store.restore(backup, because)
     age = f"of {backup.at:.1f} s" if backup.at else "with nothing in it"
     world.note("breaks", f"the database is one {age}")
 
 
-def _older_backup(faults: Faults) -> None:
-    """Restored by `skerry restore`, which marks it, or by other means, which do not."""
-    if faults.backups:
-        because = faults.world.random.choice(("it was restored from a backup", ""))
-        _restore(faults, faults.world.random.choice(faults.backups[-3:]), because)
-
-
-def _lost_database(faults: Faults) -> None:
-    _restore(faults, Backup(at=0.0, rows=Rows()), "")
-
-
-def _region(faults: Faults) -> None:
-    """A cloud or a region goes with all of its planes."""
-    world = faults.world
-    planes = list(world.planes.values())
-    if not all(plane.powered for plane in planes):
-        return
-    chosen = faults.plane().identity
-    if world.random.random() < 0.5:
-        what, group = chosen.cloud, [p for p in planes if p.identity.cloud == chosen.cloud]
-    else:
-        what, group = chosen.region, [p for p in planes if p.identity.region == chosen.region]
-    for plane in group:
-        plane.cut_power()
-        drop_process(world.network, plane.agent)
-
-    def mend() -> None:
-        for plane in group:
-            plane.restore_power()
-
-    faults.breaks(f"{what} is gone: {' '.join(plane.name for plane in group)}", mend, (6.0, 40.0))
-
-
-def _harsh(faults: Faults) -> None:
+def _harsh_network(faults: Faults, seconds: float) -> None:
     network = faults.world.network
     if not network.harsh:
 
@@ -344,51 +239,44 @@ def _harsh(faults: Faults) -> None:
             network.harsh = False
 
         network.harsh = True
-        faults.breaks("the network is harsh", mend, LONG)
+        faults.breaks("the network is harsh", mend, seconds)
 
 
-def _old_release(faults: Faults) -> None:
-    """A plane of a release that knows less, until it is upgraded."""
-    plane = faults.plane()
-    what = f"{plane.name} is of an old release"
-    if not plane.agent.runs or faults.is_broken(what):
+def _old_release(faults: Faults, plane: str, features: int, seconds: float) -> None:
+    """A plane of a release that knows the first so many features, until it is upgraded."""
+    there = faults.world.planes[plane]
+    what = f"{plane} is of an old release"
+    if not there.agent.runs or faults.is_broken(what):
         return
 
-    def run_with(features: tuple[str, ...]) -> None:
-        plane.crash()
-        drop_process(faults.world.network, plane.agent)
-        plane.holder.features = features
-        plane.revive()
+    def run_with(known: tuple[str, ...]) -> None:
+        there.crash()
+        drop_process(faults.world.network, there.agent)
+        there.holder.features = known
+        there.revive()
 
-    known = faults.world.random.choice((FEATURES[:3], FEATURES[:2]))
-    run_with(known)
-    faults.breaks(what, lambda: run_with(FEATURES), LONG)
+    run_with(FEATURES[:features])
+    faults.breaks(what, lambda: run_with(FEATURES), seconds)
 
 
-FAULTS: dict[str, Callable[[Faults], None]] = {
+FAULTS: dict[str, Callable[..., None]] = {
     "agent-crash": _agent_crash,
     "agent-pause": _agent_pause,
-    "clock-jump": _clock,
+    "backup": _backup,
+    "clock-jump": _clock_jump,
     "control-crash": _control_crash,
     "control-pause": _control_pause,
-    "database-down": _database,
+    "cut": _cut,
+    "database-down": _database_down,
     "full-disk": _full_disk,
-    "harsh-network": _harsh,
-    "isolation": _isolation,
+    "harsh-network": _harsh_network,
+    "killed-between": _killed_between,
     "lost-database": _lost_database,
-    "majority": _majority,
-    "node-loss": _node,
+    "node-loss": _node_loss,
     "old-release": _old_release,
     "older-backup": _older_backup,
-    "one-way": _one_way,
-    "partition": _partition,
-    "peer-partition": _peers,
-    "power-loss": _power,
-    "region-loss": _region,
-    "replica-end": _replica,
+    "power-loss": _power_loss,
+    "replica-end": _replica_end,
     "slow-disk": _slow_disk,
-    "torn-file": _torn,
-    "uplink": _uplink,
+    "torn-file": _torn_file,
 }
-# Only where a run asks for them: the seeds that are kept choose from the others.
-ASKED: dict[str, Callable[[Faults], None]] = {"stale-views": _stale_views}

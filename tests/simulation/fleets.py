@@ -87,20 +87,21 @@ def residing(name: str, replicas: int, zone: str) -> Deployment:
     return a_deployment(name, replicas=replicas, policy=policy, rollout=PACE)
 
 
-FLEETS = (
-    Fleet(
+# By name, for kept schedules name theirs: one that is changed gets another name.
+FLEETS = {
+    "four, crowded": Fleet(
         planes=(_AWS, _FRA, _GCP, _OCI),
         deployments=(spread_over("demo", 5, 8, 3), anywhere("side", 2)),
     ),
-    Fleet(
+    "four, residing": Fleet(
         planes=(_AWS, _FRA, _GCP, _OCI),
         deployments=(spread_over("demo", 4, 6, 2), residing("home", 3, "eu")),
     ),
-    Fleet(
+    "three": Fleet(
         planes=(_AWS, _FRA, _GCP),
         deployments=(spread_over("demo", 3, 5, 2), residing("home", 2, "eu")),
     ),
-    Fleet(
+    "five, apart": Fleet(
         planes=(_AWS, _AZR, _FRA, _GCP, _OCI),
         deployments=(
             spread_over("demo", 4, 6, 3, priority=0),
@@ -108,10 +109,10 @@ FLEETS = (
             apart_from("solo", 2, "side"),
         ),
     ),
-    Fleet(
+    "two": Fleet(
         planes=(_FRA, _GCP),
         deployments=(spread_over("demo", 3, 4, 2),),
     ),
-)
+}
 # Made by an operator in the middle of a run, and deleted again.
 GUEST = anywhere("guest", 1)

@@ -7,6 +7,7 @@ lost, doubled or overtaken, and a stream to which that happened is reset after a
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 from tests.simulation.messages import Desired
 from tests.simulation.timeline import Process, Timeline
@@ -18,13 +19,20 @@ RESET_SECONDS = (2.0, 8.0)
 PUSH_WORSE = 6.0
 SLOW, LOST, DOUBLED, OVERTAKEN = 0.02, 0.01, 0.02, 0.03
 
+Way = tuple[str, str]  # sender, receiver
+
+
+def both_ways(one: str, other: str) -> list[Way]:
+    """Return the paths between two, there and back."""
+    return [(one, other), (other, one)]
+
 
 @dataclass(slots=True)
 class Network:
     """Which paths are cut, by the names of both ends, and how bad the rest is."""
 
     timeline: Timeline
-    cut: set[tuple[str, str]] = field(default_factory=set)
+    cut: set[Way] = field(default_factory=set)
     harsh: bool = False
     streams: list["Stream"] = field(default_factory=list)
 
@@ -32,9 +40,8 @@ class Network:
         """Say whether a message gets through now."""
         return (sender, receiver) not in self.cut
 
-    def delay(self) -> float:
+    def delay(self, random: Random) -> float:
         """Return how long a message takes now."""
-        random = self.timeline.random
         if self.harsh and random.random() < SLOW:
             return random.uniform(0.0, SLOW_SECONDS_MAX)
         return random.uniform(0.001, DELAY_SECONDS_MAX)
@@ -67,13 +74,14 @@ class Stream:
         self.client = End(process=client, life=client.life)
         self.server = End(process=server, life=server.life)
         self.damaged = False
+        self._random = network.timeline.noise(f"{client.name} to {server.name}")
         network.streams.append(self)
 
     def send(self, sender: End, message: object) -> None:
         """Send to the other end; order is kept unless the network is harsh."""
         receiver = self.server if sender is self.client else self.client
-        network, random = self._network, self._network.timeline.random
-        delay = network.delay()
+        network, random = self._network, self._random
+        delay = network.delay(random)
         if network.harsh:
             luck = random.random()
             if isinstance(message, Desired):
@@ -130,7 +138,9 @@ class Stream:
         end.open = False
         other = self.server if end is self.client else self.client
         if self._network.carries(end.process.name, other.process.name):
-            self._network.timeline.after(self._network.delay(), lambda: self._end(other))
+            self._network.timeline.after(
+                self._network.delay(self._random), lambda: self._end(other)
+            )
         self._forget()
 
     def reset(self) -> None:
@@ -154,8 +164,8 @@ class Stream:
     def _damage(self) -> None:
         if not self.damaged:
             self.damaged = True
-            timeline = self._network.timeline
-            timeline.after(timeline.random.uniform(*RESET_SECONDS), self.reset)
+            seconds = self._random.uniform(*RESET_SECONDS)
+            self._network.timeline.after(seconds, self.reset)
 
     def _forget(self) -> None:
         if not (self.client.open or self.server.open) and self in self._network.streams:

@@ -1,45 +1,34 @@
 """Operators of the simulated world: what they change, through a control plane that may be deposed.
 
 Every call has a request id, and an answer that is lost has the same call repeated, as the client
-does.
+does. What is asked for, chances.py or a kept schedule says.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from random import Random
+from typing import Any
 
 from control_plane.recovery.run import READ_ONLY
 from control_plane.store.fencing import WriteContext
 from control_plane.store.requests import Asked
 from skerry.fleet.cordon import Cordon, Part, Scope
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.names import pool_name
-from skerry.fleet.observation import PlaneState
 from skerry.fleet.pool import PoolTerms
-from skerry.fleet.rollout import Halt, Stage
+from skerry.fleet.rollout import Halt, Rollout, Stage
 from skerry.plumbing.errors import Infeasible, NotFound, SkerryError
 from tests.builders import T0
 from tests.simulation.control import Reign
-from tests.simulation.fleets import (
-    GUEST,
-    HANG,
-    PRICES,
-    SOAK,
-    START,
-    poison_of,
-    revised,
-    scaled,
-)
-from tests.simulation.plane import NODES
+from tests.simulation.fleets import GUEST, PRICES, poison_of, revised, scaled
 from tests.simulation.world import World, pool_of
 
-PERIOD_SECONDS = (3.0, 14.0)
 LOOK_SECONDS = (1.0, 3.0)
 APPROVE_SECONDS = (4.0, 15.0)  # so long a recovery waits for people
 REPEATS_MAX = 6
 REPEAT_SECONDS = (0.2, 4.0)
 ANSWER_LOST = 0.3
-POISONED = 0.4  # of new revisions
 ACTOR = "people/ada"
 
 Effect = Callable[[WriteContext], str]
@@ -47,61 +36,56 @@ Effect = Callable[[WriteContext], str]
 
 @dataclass(slots=True)
 class Operators:
-    """Change things until `end`; `settle` undoes what would keep the fleet from its order."""
+    """Change what they are told to; `settle` undoes what would keep the fleet from its order."""
 
     world: World
-    end: float
-    kinds: tuple[str, ...] = ()  # of faults in this world
     is_settled: bool = False
-    _serial: int = 0
+    _asked: Counter[str] = field(default_factory=Counter)  # calls, by kind
     _recovering: tuple[Reign | None, float] = (None, 0.0)  # who, since when
-    scales: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def happen(self, what: str, told: Mapping[str, Any]) -> None:
+        """Ask for one of CHANGES now."""
+        CHANGES[what](self, **told)
+
+    @property
+    def _random(self) -> Random:
+        return self.world.timeline.noise("people")
 
     def begin(self) -> None:
-        """Start."""
-        world = self.world
-        world.timeline.after(world.random.uniform(*PERIOD_SECONDS), self._next)
-        if not self._serial:
-            self._look_after()
+        """Begin to look after what waits for people, whatever else they do."""
+        random, world = self._random, self.world
+        world.timeline.after(random.uniform(*LOOK_SECONDS), self.begin)
+        self._look_after(random)
 
-    def _look_after(self) -> None:
-        """Approve a recovery that waits for people, and go on with rollouts that it halted."""
-        world, random = self.world, self.world.random
-        leader = world.leader
-        world.timeline.after(random.uniform(*LOOK_SECONDS), self._look_after)
+    def _look_after(self, random: Random) -> None:
+        """Approve a recovery that waits for people, and go on with rollouts that do."""
+        world, leader = self.world, self.world.leader
         if leader is None or leader.reign is None or not leader.process.runs or world.store.down:
             return
         reign = leader.reign
         write = WriteContext(epoch=reign.term.epoch, actor=ACTOR, now=leader.clock.now())
         if not reign.recovery.is_under_way:
             for name, rollout in world.store.rows.rollouts.items():
-                if rollout.halt is Halt.OPERATOR:
+                if _waits_for_people(rollout):
                     self.ask("resume", name, partial(_resume, world, name))
             return
         if self._recovering[0] is not reign:
             self._recovering = (reign, world.now)
         if world.now - self._recovering[1] > random.uniform(*APPROVE_SECONDS):
-            self._serial += 1
-            request_id = f"{world.seed}-{self._serial}"
-            asked = Asked(request_id=request_id, kind="approve", body="recovery")
+            asked = self._named("approve", "recovery")
             world.note("people", "approve the recovery")
             leader.process.spawn(reign.recovery.approve(write, asked, ""), lambda error: None)
 
-    def _next(self) -> None:
-        if self.world.now >= self.end:
-            return
-        change = self.world.random.choice(CHANGES)
-        change(self)
-        self.begin()
-
     def ask(self, kind: str, body: str, effect: Effect) -> None:
         """Make a call, and repeat it while its answer does not come."""
-        self._serial += 1
-        asked = Asked(request_id=f"{self.world.seed}-{self._serial}", kind=kind, body=body)
-        self._call(asked, effect, 0)
+        self._call(self._named(kind, body), effect, 0)
+
+    def _named(self, kind: str, body: str) -> Asked:
+        self._asked[kind] += 1
+        return Asked(request_id=f"{kind} {self._asked[kind]}", kind=kind, body=body)
 
     def _call(self, asked: Asked, effect: Effect, attempt: int) -> None:
-        world, random = self.world, self.world.random
+        world, random = self.world, self.world.timeline.noise(asked.request_id)
         leading = [c for c in world.controls.values() if c.process.runs and c.reign is not None]
         answered = False
         if leading and not world.store.down:
@@ -157,117 +141,94 @@ class Operators:
             return revised(asked, store.numbered(name))
         revision = held.deployment.revision
         went_back = rollout is not None and rollout.stage is Stage.ROLLED_BACK
-        if poison_of(revision.engine) and not (went_back and self.world.random.random() < 0.7):
+        if poison_of(revision.engine) and not (went_back and self._random.random() < 0.7):
             return revised(asked, store.numbered(name))
         return replace(asked, revision=revision)
 
 
-def _prices(people: Operators) -> None:
+def _prices(people: Operators, prices: Mapping[str, float]) -> None:
+    """New prices, by plane."""
     world = people.world
-    prices = list(PRICES[: len(world.planes)])
-    world.random.shuffle(prices)
-    told = dict(zip(sorted(world.planes), prices, strict=True))
 
     def effect(_: WriteContext) -> str:
-        for plane, price in told.items():
+        for plane, price in prices.items():
             terms = PoolTerms(price_per_accelerator_hour=price)
             world.store.rows.terms[pool_of(plane)] = terms
         return "prices"
 
-    people.ask("set-terms", str(prices), effect)
+    people.ask("set-terms", str(dict(prices)), effect)
 
 
-def _scale(people: Operators) -> None:
+def _scale(people: Operators, deployment: str, least: int, most: int) -> None:
     world = people.world
-    wanted = world.random.choice(world.fleet.deployments)
-    least = wanted.scaling.min_replicas + world.random.choice((-1, 0, 1))
-    most = max(least, wanted.scaling.max_replicas + world.random.choice((-1, 0, 1)))
 
     def effect(_: WriteContext) -> str:
-        held = wanted_of(world, wanted.name)
-        world.changed(wanted.name)
-        return world.store.put_deployment(scaled(held, max(1, least), max(1, most)))
+        held = wanted_of(world, deployment)
+        world.changed(deployment)
+        return world.store.put_deployment(scaled(held, least, most))
 
-    people.ask("apply", f"{wanted.name} {least}..{most}", effect)
+    people.ask("apply", f"{deployment} {least}..{most}", effect)
 
 
-def _guest(people: Operators) -> None:
+def _guest(people: Operators, deletes: bool) -> None:
+    """Make a deployment for a while, or delete it."""
     world = people.world
-    there = GUEST.name in world.store.rows.deployments
 
     def effect(_: WriteContext) -> str:
         world.changed(GUEST.name)
         held = world.store.rows.deployments.get(GUEST.name)
         if held is not None:
-            return world.store.put_deployment(held.deployment, deleting=there or held.deleting)
-        if there:
+            deleting = deletes or held.deleting
+            return world.store.put_deployment(held.deployment, deleting=deleting)
+        if deletes:
             raise NotFound(f"deployment {GUEST.name!r} does not exist")
         number = world.store.numbered(GUEST.name)
         return world.store.put_deployment(revised(GUEST, number))
 
-    people.ask("delete" if there else "apply", GUEST.name, effect)
+    people.ask("delete" if deletes else "apply", GUEST.name, effect)
 
 
-def _cordon(people: Operators) -> None:
-    world, random = people.world, people.world.random
-    plane = random.choice(sorted(world.planes))
-    scope = random.choice((Scope.PLANE, Scope.POOL, Scope.NODE))
-    name = {
-        Scope.PLANE: plane,
-        Scope.POOL: pool_of(plane),
-        Scope.NODE: pool_name(plane, f"n{random.randrange(NODES)}"),
-    }[scope]
-    draining = random.random() < 0.7
-    cordons = world.store.rows.cordons
-    if len(cordons) >= 2:
-        name = min(cordons)
-        scope = cordons[name].part.scope
-    lift = name in cordons
+def _cordon(people: Operators, scope: str, name: str, draining: bool, lifts: bool) -> None:
+    store = people.world.store
 
     def effect(_: WriteContext) -> str:
-        cordon = Cordon(
-            part=Part(scope=scope, name=name), actor=ACTOR, reason="", since=T0, draining=draining
-        )
-        if lift:
-            world.store.rows.cordons.pop(name, None)
+        part = Part(scope=Scope(scope), name=name)
+        cordon = Cordon(part=part, actor=ACTOR, reason="", since=T0, draining=draining)
+        if lifts:
+            store.rows.cordons.pop(name, None)
         else:
-            world.store.rows.cordons[name] = cordon
+            store.rows.cordons[name] = cordon
         return name
 
-    kind = "uncordon" if lift else "drain" if draining else "cordon"
-    people.ask(kind, f"{scope.value}/{name}", effect)
+    kind = "uncordon" if lifts else "drain" if draining else "cordon"
+    people.ask(kind, f"{scope}/{name}", effect)
 
 
-def _failover(people: Operators) -> None:
+def _failover(people: Operators, plane: str) -> None:
+    store = people.world.store
+    people.ask("failover", plane, lambda write: store.declare_lost(write, plane))
+
+
+def _revise(people: Operators, deployment: str, poison: str) -> None:
+    """A new revision, good or one that fails as `poison` says."""
     world = people.world
-    away = [
-        name
-        for name, condition in sorted(world.conditions().items())
-        if condition.state in (PlaneState.SUSPECT, PlaneState.DISCONNECTED)
-    ]
-    if away:
-        plane = world.random.choice(away)
-        people.ask("failover", plane, lambda write: world.store.declare_lost(write, plane))
-
-
-def _revise(people: Operators) -> None:
-    """A new revision; now and then one that fails, of a deployment that has an earlier one."""
-    world, random = people.world, people.world.random
-    wanted = random.choice(world.fleet.deployments)
-    rollout = world.store.rows.rollouts.get(wanted.name)
-    fails = rollout is not None and rollout.stable and random.random() < POISONED
-    poison = random.choice((START, HANG, SOAK)) if fails else ""
 
     def effect(_: WriteContext) -> str:
-        held, number = wanted_of(world, wanted.name), world.store.numbered(wanted.name)
+        held, number = wanted_of(world, deployment), world.store.numbered(deployment)
         return world.store.put_deployment(revised(held, number, poison))
 
-    people.ask("revise", f"{wanted.name} {poison or 'good'}", effect)
+    people.ask("revise", f"{deployment} {poison or 'good'}", effect)
+
+
+def _waits_for_people(rollout: Rollout) -> bool:
+    """Say whether a recovery halted it, or planes that went down while they got the revision."""
+    halted_by_falls = rollout.halt is Halt.FAILURE and rollout.fells_planes
+    return rollout.halt is Halt.OPERATOR or halted_by_falls
 
 
 def _resume(world: World, name: str, write: WriteContext) -> str:
     rollout = world.store.rows.rollouts.get(name)
-    if rollout is None or rollout.halt is not Halt.OPERATOR:
+    if rollout is None or not _waits_for_people(rollout):
         raise Infeasible(f"the rollout of {name!r} does not wait for anybody")
     return world.store.resume_rollout(write, name)
 
@@ -282,4 +243,11 @@ def wanted_of(world: World, name: str) -> Deployment:
     return held.deployment
 
 
-CHANGES = (_prices, _scale, _guest, _cordon, _cordon, _failover, _revise, _revise)
+CHANGES: dict[str, Callable[..., None]] = {
+    "cordon": _cordon,
+    "failover": _failover,
+    "guest": _guest,
+    "prices": _prices,
+    "revise": _revise,
+    "scale": _scale,
+}

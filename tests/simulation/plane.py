@@ -41,6 +41,9 @@ from workload_plane.converge.seen import (
 from workload_plane.gateway.status import GatewayStatus, PeerHealth
 from workload_plane.gateway.witness import Look, Memory, remember, views_of
 
+SERVES = PeerHealth(reachable=True, serving=True)
+ANSWERS = PeerHealth(reachable=True, serving=False)
+SILENT = PeerHealth(reachable=False, serving=False)
 TICK_SECONDS = 1.0  # as the convergence loop's
 IDLE_SECONDS = 4.0  # nothing to do and nothing that time alone would change
 PROBE_SECONDS = 1.0  # of a peer's gateway; two that fail alike change the verdict
@@ -49,7 +52,6 @@ NODES = 4
 EVERY_NODE = tuple(f"n{number}" for number in range(NODES))
 START_SECONDS = (1.5, 5.0)
 SOAKS_SECONDS = 0.7  # so long a replica serves that ends while it soaks
-KILLED_BETWEEN = 0.004  # two actions of one plan
 IN_FLIGHT_SECONDS = 3.0  # of the longest request
 
 
@@ -84,11 +86,12 @@ class SimPlane:
         self.identity = identity
         self.name = identity.name
         self.powered = True
-        self.fragile = False  # may be killed in the middle of a plan
+        # Whether the agent is killed before it does an action of a plan, by the action's place.
+        self.is_killed: Callable[[int], bool] = lambda place: False
         self.agent = Process(timeline, identity.name)
         self.gateway = gateway_name(identity.name)
         self.clock = SimClock(timeline)
-        self.disk = SimDisk(timeline.random)
+        self.disk = SimDisk(timeline.noise(f"{identity.name}/disk"))
         self.holder = SimHolder(identity.name, self.agent, self.disk)
         self.link = SimLink(self.agent, self.holder, self.report, self.running, dial)
         self.replicas: dict[str, SeenReplica] = {}
@@ -99,6 +102,7 @@ class SimPlane:
         self.on_action: list[Callable[[SimPlane, Action], None]] = []
         self.on_end: Callable[[SimPlane, str], None] = lambda plane, deployment: None
         self._timeline = timeline
+        self._random = timeline.noise(identity.name)
         self._network = network
         self._ready_at: dict[str, float] = {}
         self._poison: dict[str, str] = {}  # how a replica is going to fail, by its name
@@ -163,6 +167,7 @@ class SimPlane:
             replicas=replicas,
             held_digest=self.holder.digest,
             newest_epoch=self.link.newest_epoch,
+            seen=self.holder.seen,
             peers=views_of(self._sighted),
             features=self.holder.features,
             nodes=tuple(_node(node, ready=node in self.nodes) for node in EVERY_NODE),
@@ -284,8 +289,8 @@ class SimPlane:
             backoffs=tuple(self._backoffs.values()),
         )
         actions = converge.plan(self.holder.state, observed, now)
-        for action in actions:
-            if self.fragile and self._timeline.random.random() < KILLED_BETWEEN:
+        for place, action in enumerate(actions):
+            if self.is_killed(place):
                 # The rest of the plan is for the next life.
                 self.agent.kill()
                 self._timeline.after(2.0, self.revive)
@@ -326,7 +331,7 @@ class SimPlane:
                     self.replicas[name] = replace(replica, in_flight=left)
 
     def _apply(self, action: Action, observed: Observed, now: float) -> None:
-        random = self._timeline.random
+        random = self._random
         match action:
             case StartReplica():
                 self._serial += 1
@@ -393,14 +398,14 @@ class SimPlane:
             self._probe()
             self.agent.after(PROBE_SECONDS, probe)
 
-        self.agent.after(self._timeline.random.uniform(0.0, PROBE_SECONDS), probe)
+        self.agent.after(self._random.uniform(0.0, PROBE_SECONDS), probe)
 
     def _probe(self) -> None:
         state = self.holder.state
         known = set() if isinstance(state, Unknown) else {peer.plane for peer in state.peers}
         for other in self.others:
             reached = other.powered and self.sees(other)
-            seen = PeerHealth(reachable=reached, serving=reached and other.serves)
+            seen = (SERVES if other.serves else ANSWERS) if reached else SILENT
             if self._probed.get(other.name) == seen and self.peers.get(other.name) != seen:
                 self.peers[other.name] = seen
             self._probed[other.name] = seen

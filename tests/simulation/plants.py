@@ -12,11 +12,12 @@ import pytest
 from control_plane.reconcile import classify, envelopes, failover, loop, rollout, shares, testimony
 from control_plane.reconcile.actions import PushDesired
 from control_plane.reconcile.snapshot import Snapshot
+from control_plane.recovery import assess
 from control_plane.store import fencing, requests
 from scheduler import arrays, check, conflicts, feasibility
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import UNKNOWN, PlaneState, ReplicaState
+from skerry.fleet.observation import UNKNOWN, PlaneReport, PlaneState, ReplicaState
 from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
@@ -39,12 +40,18 @@ class Plant:
     """One bug: what it is called, how it is planted, and which invariant finds it, watched alone.
 
     `kinds` of faults come on top of those that each seed chooses: they are where it would bite.
+    `seed` is the one that found it last, and is tried first.
     """
 
     name: str
     put: Callable[[Patch], None]
     found_by: str
     kinds: tuple[str, ...] = ()
+    seed: int = 1
+
+    def seeds(self) -> list[int]:
+        """Return the seeds within which it must be found, in the order in which they are tried."""
+        return sorted(range(1, SEEDS_MAX + 1), key=lambda seed: seed != self.seed)
 
 
 def no_fence(patch: Patch) -> None:
@@ -80,7 +87,7 @@ def empty_list_obeyed(patch: Patch) -> None:
 
     def renew(store: SimStore, *args: object) -> Any:
         found = whole(store, *args)
-        if store.timeline.now > 15.0 and store.timeline.random.random() < 0.05:
+        if store.timeline.now > 15.0 and store.timeline.noise("empty reads").random() < 0.05:
             return replace(found, deployments=(), placements=())
         return found
 
@@ -266,6 +273,21 @@ def second_look_asks_nobody(patch: Patch) -> None:
     patch.setattr(loop.ReconcileLoop, "_recovers", recovers)
 
 
+def forgets_what_was_torn(patch: Patch) -> None:
+    """What a plane had seen and lost to damage is not heard."""
+    patch.setattr(PlaneReport, "generation_seen", property(lambda r: r.held.generation))
+    patch.setattr(assess, "epoch_seen", lambda r: max(r.held.epoch, r.newest_epoch))
+
+
+def highest_not_kept_alone(patch: Patch) -> None:
+    """A plane's highest version goes with its newest copy."""
+
+    def decode(data: bytes) -> Version:
+        raise Corrupt("not kept")
+
+    patch.setattr(desired_file, "decode_seen", decode)
+
+
 def everywhere_at_once(patch: Patch) -> None:
     """Every plane is told the new revision as soon as there is one."""
     patch.setattr(shares, "share_of", lambda rollout, plane: Share(revision=rollout.revision))
@@ -281,39 +303,49 @@ def first_not_waited_for(patch: Patch) -> None:
 
 PLANTS = (
     Plant("no fence", no_fence, "I4", ("control-pause",)),
-    Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",)),
-    Plant("old dropped before new ready", dropped_before_ready, "I3"),
-    Plant("starting counts as ready", starting_counts_as_ready, "I3"),
-    Plant("empty list obeyed", empty_list_obeyed, "I8"),
-    Plant("no leadership grace", no_leadership_grace, "I8", ("control-crash", "isolation")),
-    Plant("witness ignored", witness_ignored, "I8"),
-    Plant("stale views count", stale_views_count, "I8", ("stale-views",)),
-    Plant("freeze ignored", freeze_ignored, "I9", ("majority",)),
+    Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",), seed=3),
+    Plant("old dropped before new ready", dropped_before_ready, "I3", seed=12),
+    Plant("starting counts as ready", starting_counts_as_ready, "I3", seed=12),
+    Plant("empty list obeyed", empty_list_obeyed, "I8", seed=7),
+    Plant("no leadership grace", no_leadership_grace, "I8", ("control-crash", "isolation"), seed=6),
+    Plant("witness ignored", witness_ignored, "I8", seed=4),
+    Plant("stale views count", stale_views_count, "I8", ("stale-views",), seed=25),
+    Plant("freeze ignored", freeze_ignored, "I9", ("majority",), seed=14),
     Plant("ceiling overrun", ceiling_overrun, "I10"),
-    Plant("residency skipped in emergency", residency_skipped_in_emergency, "I5"),
+    Plant("residency skipped in emergency", residency_skipped_in_emergency, "I5", seed=3),
     Plant("effect doubled by a repeat", effect_doubled_by_repeat, "I11"),
-    Plant("drain ignores min_available", drain_ignores_min_available, "I3"),
+    Plant("drain ignores min_available", drain_ignores_min_available, "I3", seed=11),
     Plant("torn file is empty", torn_file_is_empty, "I7", ("torn-file",)),
     Plant(
         "envelope of a plane that is away given away",
         away_is_given_away,
         "I10",
         ("partition",),
+        seed=18,
     ),
-    Plant("move budget ignored", move_budget_ignored, "I9"),
+    Plant("move budget ignored", move_budget_ignored, "I9", seed=50),
     Plant("silence unnoticed", silence_unnoticed, "I14", ("one-way", "partition")),
     Plant("a node's place taken twice", place_taken_twice, "I1"),
-    Plant("grants beyond the pool", grants_beyond_the_pool, "I1"),
+    Plant("grants beyond the pool", grants_beyond_the_pool, "I1", seed=61),
     Plant("pushed and not stored", pushed_and_not_stored, "I13"),
     Plant("scaled to zero by itself", scaled_to_zero, "I16"),
-    Plant("recovery not asked", recovery_not_asked, "I12", ("older-backup",)),
+    Plant("recovery not asked", recovery_not_asked, "I12", ("older-backup",), seed=8),
     Plant(
         "second look does not ask the recovery",
         second_look_asks_nobody,
         "I12",
         ("lost-database", "older-backup", "agent-pause"),
+        seed=82,
     ),
-    Plant("new revision everywhere at once", everywhere_at_once, "G7"),
+    Plant(
+        "what was torn is forgotten",
+        forgets_what_was_torn,
+        "I12",
+        ("torn-file", "older-backup"),
+        seed=44,
+    ),
+    Plant("highest version not kept alone", highest_not_kept_alone, "I2", ("torn-file",), seed=11),
+    Plant("new revision everywhere at once", everywhere_at_once, "G7", seed=25),
     Plant("first replica is not waited for", first_not_waited_for, "G7"),
     Plant("unknown is nothing", unknown_is_nothing, "I8", ("torn-file",)),
 )

@@ -1,42 +1,58 @@
-"""One seed from its beginning to its end: faults, calm, order (I14); and many of them.
+"""One world from its beginning to its end: faults, calm, order (I14); and many of them.
 
 `python -m tests.simulation.run` is `make sim`: many seeds on all cores, or one with its history.
-The same seed does the same (I15), whatever process runs it.
+The same seed does the same (I15), whatever process runs it, and so does its schedule once written.
 """
 
 import argparse
 import gc
+import json
 import logging
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from random import Random
+from typing import Any
 
 from skerry.fleet.observation import PlaneState, Unknown
 from skerry.fleet.rollout import Halt, Stage
 from tests.simulation.breaches import Broken, fail
+from tests.simulation.chances import Chances
 from tests.simulation.checkers import watch
-from tests.simulation.faults import Faults
+from tests.simulation.faults import FAULTS, Faults
 from tests.simulation.operators import Operators
+from tests.simulation.schedule import (
+    Happening,
+    Schedule,
+    Setting,
+    from_json,
+    setting_of,
+    to_json,
+)
 from tests.simulation.world import World
 
 SETTLE_SECONDS = 9.0
-FAULTS_SECONDS = (18.0, 36.0)
-LONG_FAULTS_SECONDS = 120.0
-LONG_EVERY = 50  # one seed in so many breaks things for longer
 CONVERGE_SECONDS = 60.0  # I14: in order by then
 WAITS_SECONDS_MAX = 60.0  # a minute's budget of moves may be used up when the faults end
 QUIET_SECONDS = 7.0  # and then nobody acts
 LOOK_SECONDS = 1.0
 
 
+KEPT = Path(__file__).parent / "seeds"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a seed came to."""
+    """What a seed, or a schedule that was kept, came to; with all that happened."""
 
     seed: int
+    schedule: Schedule
     broken: str
     trace: str
     events: int
@@ -45,24 +61,61 @@ class Result:
     tail: tuple[str, ...]
 
 
+# Has things happen to a world until its end; returns what happened, filled as it does.
+Begin = Callable[[World, Faults, Operators, float], list[Happening]]
+
+
 def run(seed: int, kinds: tuple[str, ...] = (), only: str = "") -> Result:
-    """Run a world to its end, or to what broke; `kinds` of faults come on top of the seed's own.
+    """Run a seed's world to its end, or to what broke; `kinds` of faults come on top of its own.
 
     With `only`, nothing but that invariant is watched.
     """
+
+    def begin(world: World, faults: Faults, operators: Operators, end: float) -> list[Happening]:
+        chances = Chances(world, faults, operators, Random(f"{seed}/chances"), end, kinds)
+        chances.begin()
+        return chances.done
+
+    return _run(setting_of(seed), begin, only)
+
+
+def replay(schedule: Schedule, only: str = "") -> Result:
+    """Run a world to which happens what was written down, whatever a seed would choose by now."""
+
+    def begin(world: World, faults: Faults, operators: Operators, _: float) -> list[Happening]:
+        for one in schedule.happenings:
+            part = faults if one.what in FAULTS else operators
+            world.timeline.at(one.at, partial(part.happen, one.what, one.told))
+        return list(schedule.happenings)
+
+    return _run(schedule.setting, begin, only)
+
+
+@lru_cache(maxsize=1)
+def _set_aside() -> None:
+    """Have no collection look through modules and what else is there for good: 10 ms a seed."""
+    gc.collect()
+    gc.freeze()
+
+
+def _run(setting: Setting, begin: Begin, only: str) -> Result:
+    _set_aside()
     gc.disable()
     logging.disable(logging.CRITICAL)
-    world = World(seed)
+    world = World(setting)
     broken, converged = "", 0.0
     try:
-        converged = _live(world, kinds, only)
+        watch(world, only)
+        _pass(world, SETTLE_SECONDS)
+        converged = _live(world, begin, only)
     except Broken as error:
         broken = str(error)
     finally:
         gc.enable()
         logging.disable(logging.NOTSET)
     return Result(
-        seed=seed,
+        seed=setting.noise,
+        schedule=Schedule(setting=setting, happenings=tuple(world.happened)),
         broken=broken,
         trace=world.trace,
         events=world.timeline.events,
@@ -72,14 +125,10 @@ def run(seed: int, kinds: tuple[str, ...] = (), only: str = "") -> Result:
     )
 
 
-def _live(world: World, kinds: tuple[str, ...], only: str = "") -> float:
-    watch(world, only)
-    _pass(world, SETTLE_SECONDS)
-    long = world.seed % LONG_EVERY == 0
-    seconds = LONG_FAULTS_SECONDS if long else world.random.uniform(*FAULTS_SECONDS)
-    faults = Faults(world, end=world.now + seconds, kinds=kinds)
-    faults.begin()
-    operators = Operators(world, end=world.now + seconds, kinds=faults.kinds)
+def _live(world: World, begin: Begin, only: str) -> float:
+    seconds = world.setting.seconds
+    faults, operators = Faults(world), Operators(world)
+    world.happened = begin(world, faults, operators, world.now + seconds)
     operators.begin()
     _pass(world, seconds)
     faults.calm()
@@ -175,16 +224,44 @@ def unfinished(world: World) -> str:
     return ""
 
 
+def kept_in(path: Path) -> Schedule:
+    """Return the schedule that a file keeps."""
+    return from_json(json.loads(path.read_text(encoding="utf-8"))["schedule"])
+
+
 def replay_command(seed: int) -> str:
     """Return the one command that shows what the seed does."""
     return f"SKERRY_SEED={seed} make sim"
 
 
-def _replay(seed: int) -> int:
-    result = run(seed)
+def _shown(result: Result, what: str) -> int:
     print("\n".join(result.tail))
-    print(f"seed {seed}: {result.broken or 'nothing broke'}")
+    print(f"{what}: {result.broken or 'nothing broke'}")
     return 1 if result.broken else 0
+
+
+def keep(result: Result, name: str, found: str, unmended: str = "") -> Path:
+    """Write down for ever what happened; `held_by` is to be named in the file by hand."""
+    path = KEPT / f"{name}.json"
+    kept = {
+        "found": found or result.broken,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",  # noqa: TID251 (of the day, for people)
+        "held_by": "",
+        "unmended": unmended,
+        "schedule": to_json(result.schedule),
+    }
+    with path.open("x", encoding="utf-8") as file:  # one that is there is another one's
+        file.write(_lines(kept))
+    return path
+
+
+def _lines(kept: dict[str, Any]) -> str:
+    """Return it as JSON with a line for each happening."""
+    schedule = kept["schedule"]
+    happenings = ",\n".join(f"    {json.dumps(one)}" for one in schedule["happenings"])
+    short = kept | {"schedule": schedule | {"happenings": []}}
+    text = json.dumps(short, indent=1)
+    return text.replace('"happenings": []', f'"happenings": [\n{happenings}\n  ]') + "\n"
 
 
 def _many(begin: int, count: int, cores: int) -> Iterator[Result]:
@@ -203,9 +280,17 @@ def main() -> int:
     parser.add_argument("--begin", type=int, default=1)
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=None, help="this one alone, with its history")
+    parser.add_argument("--keep", default="", metavar="FOUND", help="and its schedule for ever")
+    parser.add_argument("--kept", type=Path, default=None, help="replay a schedule that was kept")
     asked = parser.parse_args()
+    if asked.kept is not None:
+        return _shown(replay(kept_in(asked.kept)), str(asked.kept))
     if asked.seed is not None:
-        return _replay(asked.seed)
+        result = run(asked.seed)
+        if asked.keep:
+            path = keep(result, f"{asked.seed:06}", asked.keep)
+            print(f"kept in {path}: name its mend, and in `held_by` the test that holds it")
+        return _shown(result, f"seed {asked.seed}")
     began = time.perf_counter()
     broken: list[Result] = []
     events, simulated = 0, 0.0

@@ -7,8 +7,9 @@ remembered by the product's own code in a real SQLite.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
+from random import Random
 from typing import Any, cast
 
 from sqlalchemy import create_engine, delete, insert, select
@@ -28,7 +29,7 @@ from control_plane.reconcile.actions import (
 from control_plane.reconcile.storing import Encode
 from control_plane.store import fencing, requests, tables
 from control_plane.store.fencing import WriteContext
-from control_plane.store.plans import Proposal
+from control_plane.store.plans import Basis, Proposal
 from control_plane.store.recovery import epoch_before_next
 from control_plane.store.requests import Asked
 from control_plane.store.snapshot import Rolled, StoreSnapshot, Unlogged
@@ -162,7 +163,12 @@ class SimStore:
     def fence(self, write: WriteContext) -> None:
         """Refuse a deposed leader's write; raises StaleGeneration."""
         self.touch()
-        fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
+        self._check(write)
+
+    def _check(self, write: WriteContext) -> None:
+        """Ask the product's own fence about whoever does not lead; who does always passes it."""
+        if write.epoch != self.rows.epoch:
+            fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
 
     def touch(self) -> None:
         """Have the next look read everything anew."""
@@ -221,12 +227,21 @@ class SimStore:
 
     def flush_leases(self, write: WriteContext, leases: Sequence[StoredLease]) -> None:
         """Keep when planes were heard; no change of the log, and nothing that a look reads."""
-        fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
-        self.rows.leases.update({lease.plane: lease for lease in leases})
+        self._check(write)
+        ahead = self._ahead(write.now)
+        told = (replace(lease, heard_at=lease.heard_at + ahead) for lease in leases)
+        self.rows.leases.update({lease.plane: lease for lease in told})
 
-    def list_leases(self) -> dict[str, StoredLease]:
-        """Return when planes were heard last, by plane."""
-        return dict(self.rows.leases)
+    def list_leases(self, now: datetime) -> dict[str, StoredLease]:
+        """Return when planes were heard last, by plane, as told by a clock that shows `now`."""
+        ahead = self._ahead(now)
+        return {
+            n: replace(one, heard_at=one.heard_at - ahead) for n, one in self.rows.leases.items()
+        }
+
+    def _ahead(self, now: datetime) -> timedelta:
+        """Return how far the database's clock, which nobody sets, is ahead of one that shows so."""
+        return T0 + timedelta(seconds=self.timeline.now) - now
 
     # What reconciliation writes
 
@@ -265,6 +280,19 @@ class SimStore:
         if condition.state is not before:  # only a new state is a change in the log
             self.note(write, f"plane.{condition.state.value}", plane, condition)
         return True
+
+    def put_decided(
+        self,
+        write: WriteContext,
+        told: Proposal,
+        basis: Basis,
+        inputs: str,
+        held: Proposal | None,
+    ) -> tuple[bool, int | None]:
+        """Put a plan in force unless cordons were changed meanwhile, or placements."""
+        if set(self.rows.cordons.values()) != set(basis.cordons):
+            raise StaleGeneration("a cordon was changed while the plan was made")
+        return self.put_in_force(write, told, basis.placements, inputs, held)
 
     def put_in_force(
         self,
@@ -543,8 +571,9 @@ class SimStore:
 class StoreDoor:
     """One control plane's way to the database: slow at times, shut while the database is down."""
 
-    def __init__(self, store: SimStore) -> None:
+    def __init__(self, store: SimStore, random: Random) -> None:
         self._store = store
+        self._random = random
         self.looked_at = -1.0  # when the whole of it was read last
 
     async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
@@ -562,7 +591,7 @@ class StoreDoor:
         return getattr(self._store, function.__name__)(*args)
 
     async def _wait(self) -> None:
-        random = self._store.timeline.random
+        random = self._random
         most = SLOW_SECONDS_MAX if random.random() < 0.03 else LATENCY_SECONDS_MAX
         await Pause(random.uniform(0.0, most))
         if self._store.down:

@@ -45,17 +45,28 @@ class Turns:
 class Timeline:
     """Events in the order of their times, ties in the order in which they were made."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, noise: int) -> None:
         self.now = 0.0
-        self.random = random.Random(seed)
         self.events = 0
+        self._seed = noise
+        self._noises: dict[str, random.Random] = {}
         self._queue: list[tuple[float, int, Act]] = []
         self._order = 0
 
+    def noise(self, whose: str) -> random.Random:
+        """Return the chances of one part of the world: what others do moves none of its own."""
+        if whose not in self._noises:
+            self._noises[whose] = random.Random(f"{self._seed}/{whose}")
+        return self._noises[whose]
+
     def after(self, seconds: float, act: Act) -> None:
         """Have something happen later."""
+        self.at(self.now + seconds, act)
+
+    def at(self, moment: float, act: Act) -> None:
+        """Have something happen at that moment."""
         self._order += 1
-        heapq.heappush(self._queue, (self.now + seconds, self._order, act))
+        heapq.heappush(self._queue, (moment, self._order, act))
 
     def step(self, until: float) -> bool:
         """Let the next event happen; False when there is none before `until`."""

@@ -1,41 +1,38 @@
-"""A seeded world: two control planes, their planes, and all that breaks, in virtual time.
+"""A simulated world: two control planes, their planes, and all that may break, in virtual time.
 
-Faults and operators come from the seed; checkers.py watches. What decides is the product's own;
-what is simulated is the rest: processes, links, disks, health checks, the database.
+What happens to it schedule.py says; checkers.py watches. What decides is the product's own; what
+is simulated is the rest: processes, links, disks, health checks, the database.
 """
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.pool import PoolTerms
 from tests.simulation.agent import dialler
 from tests.simulation.control import EXACT, SimControlPlane
+from tests.simulation.disk import SEEN
 from tests.simulation.fleets import FLEETS, PRICES
 from tests.simulation.network import Network
 from tests.simulation.plane import POOL, SimPlane
+from tests.simulation.schedule import Happening, Setting
 from tests.simulation.store import Entry, SimStore
 from tests.simulation.timeline import Process, Timeline
 from workload_plane.converge.actions import Action
 
 CONTROL_PLANES = ("cp0", "cp1")
 TAIL_LINES = 160
-# One more whenever a seed makes another world than before, so that nobody takes a kept seed of an
-# earlier number for what was found then.
-WORLDS = 2
-EXACT_EVERY = 25  # in so many seeds one has the exact solver, which costs as much as the rest
 
 
 class World:
     """Everything there is, and its history."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.timeline = timeline = Timeline(seed)
-        self.random = timeline.random
-        self.fleet = self.random.choice(FLEETS)
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.timeline = timeline = Timeline(setting.noise)
+        self.fleet = FLEETS[setting.fleet]
         self.network = Network(timeline)
         self.store = SimStore(timeline)
         # A minute's settling and twenty moves are for days; a world lasts a minute.
@@ -49,12 +46,14 @@ class World:
             identity.name: SimPlane(identity, timeline, self.network, dial)
             for identity in self.fleet.planes
         }
+        self.happened: list[Happening] = []  # faults and what operators asked for
         self.acts = 0
         self.broken = ""  # what a checker found first
         self.changed_at: dict[str, float] = {}  # of a deployment, by an operator
         self.least_before: dict[str, tuple[float, int]] = {}  # when asked for, and before that
         self.ends: list[tuple[float, str, str]] = []  # when, on which plane, of which deployment
         self.torn: set[str] = set()  # planes whose newest copy was damaged since it was written
+        self.unseen: set[str] = set()  # those of them whose highest version was, which is alone
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._trace = hashlib.sha256()
         self.store.watchers.append(self._stored)
@@ -72,9 +71,8 @@ class World:
             plane.boot()
         for deployment in self.fleet.deployments:
             self.store.put_deployment(deployment)
-        exact = self.seed % EXACT_EVERY == 0
         for control in self.controls.values():
-            if exact:
+            if self.setting.exact:
                 control.limits = EXACT
             control.start()
 
@@ -115,9 +113,16 @@ class World:
         at, before = self.least_before.get(deployment, (-60.0, least))
         self.least_before[deployment] = (self.now, min(least, before if self.now - at < 9.0 else 9))
 
-    def damaged(self, plane: SimPlane) -> None:
+    def damaged(self, plane: SimPlane, copies: Iterable[str]) -> None:
         """Remember that a plane's disk lost what it had promised."""
         self.torn.add(plane.name)
+        if SEEN in copies:
+            self.unseen.add(plane.name)
+
+    def whole(self, plane: str) -> None:
+        """Remember that a plane's disk has written all of it anew."""
+        self.torn.discard(plane)
+        self.unseen.discard(plane)
 
     def ended_since(self, plane: str, deployment: str, moment: float) -> int:
         """Return how many of its replicas ended there by a fault since then."""

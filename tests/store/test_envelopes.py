@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.store import tables
 from control_plane.store.desired import (
-    ONE_BY_ONE_MAX,
+    NAMED_AT_ONCE,
     get_desired,
     list_desired,
     put_desired,
@@ -99,11 +99,11 @@ def test_what_tells_no_envelopes_has_no_rows(database: Database, write: WriteCon
         assert list_desired(session)["fra"].envelopes is None
 
 
-@pytest.mark.parametrize("moved", [1, ONE_BY_ONE_MAX + 1])
+@pytest.mark.parametrize("moved", [1, NAMED_AT_ONCE + 1])
 def test_only_what_was_told_anew_is_read_again(
     database: Database, write: WriteContext, moved: int
 ) -> None:
-    planes = [f"p{number:03}" for number in range(ONE_BY_ONE_MAX + 2)]
+    planes = [f"p{number:03}" for number in range(NAMED_AT_ONCE + 2)]
     with database.write() as session:
         for plane in planes:
             put_desired(session, write, plane, telling(granted("demo", plane)), 0)

@@ -15,14 +15,16 @@ from sqlalchemy import select
 import control_plane.store
 from control_plane.store import tables
 from control_plane.store.catalogue import ACCELERATOR_KINDS, Merge, OnlyIf, create_entry
+from control_plane.store.changes import Entry
 from control_plane.store.cold_starts import SightedStart
 from control_plane.store.deployments import AskedUpdate, apply_deployment, mark_deleting
+from control_plane.store.desired import Telling
 from control_plane.store.engine import Database
 from control_plane.store.intents import Wanted, WantedIntent
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
-from control_plane.store.planes import record_report
-from control_plane.store.plans import Proposal, put_in_force
+from control_plane.store.planes import Judged, record_report
+from control_plane.store.plans import Basis, Proposal, put_in_force
 from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.removals import keep_removal
@@ -70,6 +72,9 @@ PLACED = (Placement(deployment="demo", pool="p", count=1),)
 PROPOSAL = Proposal(decision=DECISION, placements=PLACED, summary="demo moves")
 NOTHING = Proposal(decision=DECISION, placements=(), summary="nothing moves")
 
+JUDGED = Judged(
+    plane="onprem-fra", condition=PlaneCondition(state=PlaneState.LOST, since=T0), before=None
+)
 CANARY = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.CANARY, since=T0)
 
 SCALED = Scaled(deployment="demo", demand=3, floor=1, targets=(("onprem-fra", 3),), wanted=3)
@@ -89,6 +94,7 @@ RECORD = FleetRecord(
 # What each write function is called with, after the session and the write context.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
+    "append_changes": ((Entry(kind="kind", subject="subject", summary="summary"),),),
     "apply_deployment": (a_deployment("other"), "", "request-1"),
     "apply_deployments": ((a_deployment("other"), a_deployment("third")), "request-10"),
     "apply_wanted": (
@@ -120,6 +126,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         "request-14",
     ),
     "delete_entry": (ACCELERATOR_KINDS, "a100", "", "request-6"),
+    "put_decided": (PROPOSAL, Basis(placements=(), cordons=()), "other inputs", None),
     "put_in_force": (PROPOSAL, (), "other inputs", None),
     "settle_plan": (1, True, "request-8"),
     "rollback_deployment": ("demo", 1, "", "request-9"),
@@ -139,8 +146,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "forget_removals": (("before",),),
     "record_report": (replace(REPORT, identity=an_identity("gcp-x"), pools=()),),
     "keep_verdict": ("onprem-fra", Verdict(judged_at=T0, state=PlaneState.SUSPECT)),
+    "keep_verdicts": ({"onprem-fra": Verdict(judged_at=T0, state=PlaneState.SUSPECT)},),
     "record_freeze": (True, "3 of 5 planes fell silent at once"),
     "set_condition": ("onprem-fra", PlaneCondition(state=PlaneState.LOST, since=T0), None),
+    "set_conditions": ((JUDGED,),),
     "update_terms": (
         AskedTerms(pool="onprem-fra--cpu", text="cordoned"),
         lambda held: replace(held, cordoned=True),
@@ -150,6 +159,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "replace_placements": ((Placement(deployment="demo", pool="p", count=1),), "why"),
     "record_decision": (DECISION,),
     "put_desired": ("onprem-fra", TOLD, 0),
+    "put_every_desired": ((Telling(plane="onprem-fra", told=TOLD, expected_generation=0),),),
     "raise_generation": ("onprem-fra", 7),
     "put_held": ("onprem-fra", TOLD, Version(epoch=1, generation=7)),
     "end_recovery": (

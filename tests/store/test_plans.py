@@ -7,13 +7,23 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.store import plans
+from control_plane.store.cordons import list_cordons, set_cordon
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from control_plane.store.placements import Decision, list_placements
-from control_plane.store.plans import Proposal, get_plan, list_plans, put_in_force, settle_plan
+from control_plane.store.plans import (
+    Basis,
+    Proposal,
+    get_plan,
+    list_plans,
+    put_decided,
+    put_in_force,
+    settle_plan,
+)
 from control_plane.store.values import PlanState, StoredPlan
+from skerry.fleet.cordon import CordonState, Part, Scope
 from skerry.fleet.placement import Placement
-from skerry.plumbing.errors import InvalidInput
+from skerry.plumbing.errors import InvalidInput, StaleGeneration
 
 DECISION = Decision(
     cost_per_hour=1.5,
@@ -122,3 +132,19 @@ def test_a_plan_is_held_however_the_one_before_was_written(
     hold(2)
     with database.read() as session:
         assert get_plan(session, 2).state is PlanState.HELD
+
+
+def test_a_plan_for_a_drain_that_was_lifted_meanwhile_is_refused(
+    database: Database, write: WriteContext
+) -> None:
+    """It would move what serves, and count as no move."""
+    part = Part(scope=Scope.PLANE, name="fra")
+    with database.write() as session:
+        set_cordon(session, write, part, CordonState.DRAINING, "")
+        basis = Basis(placements=(), cordons=list_cordons(session))
+        set_cordon(session, write, part, CordonState.OPEN, "")
+    with database.write() as session, pytest.raises(StaleGeneration, match="look again"):
+        put_decided(session, write, moving(2), basis, "inputs", None)
+    with database.write() as session:
+        basis = Basis(placements=(), cordons=list_cordons(session))
+        assert put_decided(session, write, moving(2), basis, "inputs", None)[0]

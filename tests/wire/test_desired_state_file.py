@@ -32,13 +32,14 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.fleet.scaling import FloorSchedule, Strategy
 from skerry.wire.desired import desired_to_proto
-from workload_plane.desired_state.format import decode, encode
+from workload_plane.desired_state.format import decode, decode_seen, encode, encode_seen
 
 GOLDEN = Path(__file__).with_name("desired-state.format-1.skerry")
 NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.skerry")
 COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
 ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
 SCALING = Path(__file__).with_name("desired-state.format-1-scaling.skerry")
+SEEN = Path(__file__).with_name("desired-state.seen-1.skerry")
 
 STATE = DesiredState(
     plane="onprem-fra",
@@ -218,7 +219,7 @@ def golden() -> bytes:
 
 def test_every_golden_file_is_checked() -> None:
     there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
-    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING)
+    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING, SEEN)
     assert there == {path.name for path in every}
 
 
@@ -263,3 +264,9 @@ def test_format_1_is_still_what_is_written(golden: bytes) -> None:
     payload = decode(golden).payload
     assert encode(payload, STATE.version) == golden
     assert desired_to_proto(STATE).SerializeToString(deterministic=True) == payload
+
+
+def test_the_highest_version_that_is_kept_alone_is_read_as_it_was_written_first() -> None:
+    highest = Version(epoch=3, generation=41)
+    assert decode_seen(SEEN.read_bytes()) == highest
+    assert encode_seen(highest) == SEEN.read_bytes()

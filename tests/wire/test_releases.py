@@ -68,7 +68,7 @@ def test_an_older_planes_messages_are_understood(release: str) -> None:
         ("chat", 2, "ready")
     ]
     # What a release does not tell is unknown here, and is taken for nothing that was said.
-    assert (report.held_digest, report.newest_epoch) == (b"", 0)
+    assert (report.held_digest, report.newest_epoch, report.seen) == (b"", 0, NEVER)
     assert TELLS_HELD not in report.features
     observed = messages.ConnectRequest.FromString(told["plane.observed"]).observed
     assert report_from_proto(observed, report.features, report.software) == report
@@ -130,6 +130,7 @@ def test_an_older_control_plane_reads_what_today_s_plane_reports(release: str) -
         held=Version(epoch=3, generation=41),
         held_digest=b"\x01" * 32,
         newest_epoch=4,
+        seen=Version(epoch=3, generation=42),
         replicas=(a_replica(),),
         features=FEATURES,
     )

@@ -33,16 +33,15 @@ class Condition(Enum):
 
 
 def classify(replica: SeenReplica, now: float) -> Condition:
-    """Return what the replica is to the plan; the first row that fits wins."""
-    draining = replica.state is ReplicaState.DRAINING
-    rows = (
-        (replica.busy or not replica.known, Condition.BUSY),
-        (replica.state is ReplicaState.FAILED, Condition.FAILED),
-        (draining and (not replica.alive or _is_drained(replica, now)), Condition.DRAINED),
-        (draining, Condition.DRAINING),
-        (bool(why_ended(replica, now)), Condition.ENDED),
-    )
-    return next((condition for holds, condition in rows if holds), Condition.LIVE)
+    """Return what the replica is to the plan; the first that fits wins."""
+    if replica.busy or not replica.known:
+        return Condition.BUSY
+    if replica.state is ReplicaState.FAILED:
+        return Condition.FAILED
+    if replica.state is ReplicaState.DRAINING:
+        is_over = not replica.alive or _is_drained(replica, now)
+        return Condition.DRAINED if is_over else Condition.DRAINING
+    return Condition.ENDED if why_ended(replica, now) else Condition.LIVE
 
 
 def why_ended(replica: SeenReplica, now: float) -> str:

@@ -125,6 +125,14 @@ class _Turn:
         """Say whether the replica is on a node that is to be emptied."""
         return not self.draining.isdisjoint(replica.nodes)
 
+    def leaving(self, pool: str, but: str) -> list[SeenReplica]:
+        """Return the replicas of the pool that are about to end, but for one deployment's."""
+        return [
+            one
+            for one in self.observed.replicas
+            if one.pool == pool and one.deployment != but and one.state is ReplicaState.DRAINING
+        ]
+
 
 def _turn(desired: DesiredState, observed: Observed, now: float) -> _Turn:
     here = {node for pool in observed.pools for node in pool.nodes}
@@ -331,7 +339,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
         turn.waits.append(_model_wait(grant, reason, wanted, places))
         places = []
     elif wanted and not places:
-        made = _make_room(grant, side, retired, room)
+        made = _make_room(grant, side, retired, turn)
         actions += made
         if not made and not retired and not side.draining:
             _wait(grant, side, turn, _why_no_room(grant, side, room))
@@ -428,7 +436,7 @@ def _allowed_by_backoff(grant: _Grant, turn: _Turn, side: _Side, new: Sequence[S
 
 
 def _make_room(
-    grant: _Grant, side: _Side, retired: Sequence[SeenReplica], room: PoolRoom
+    grant: _Grant, side: _Side, retired: Sequence[SeenReplica], turn: _Turn
 ) -> list[Action]:
     # A full pool has no place for the surge. One old replica goes first, or the new revision
     # would never come; peers take its requests meanwhile. For a node that is to be emptied nobody
@@ -438,9 +446,16 @@ def _make_room(
     )
     if starting + side.beginning + len(retired) + side.draining >= grant.unavailable:
         return []
+    room = turn.rooms[grant.pool.name]
+    leaving = turn.leaving(grant.pool.name, but=grant.deployment)
+    if room.in_the_way(grant.shape, leaving) is not None:
+        return []  # others leave already
     goes = room.in_the_way(grant.shape, _superseded(grant, side))
     if goes is None:
         return []
+    there = (*side.new, *side.old, *side.beside)
+    if all(one is goes for one in there) and grant.whole > grant.unavailable:
+        return []  # the last one there, though it only starts: too many are away already
     # What failed and what is missing is away as well.
     if goes.is_serving and _serving(side, retired) - 1 < grant.whole - grant.unavailable:
         return []

@@ -20,6 +20,7 @@ from skerry.wire.desired import desired_from_proto
 
 FORMAT = 1
 MAGIC = "skerry-desired-state"
+SEEN_MAGIC = "skerry-highest-version"
 HEADER_BYTES_MAX = 1024  # a header is about 200 bytes; a longer first line is not ours
 # As `encode` writes it, for a header that is no JSON any more.
 _VERSION = re.compile(rb'"epoch": (\d{1,18}), "format": \d+, "generation": (\d{1,18}), ')
@@ -62,6 +63,30 @@ def decode(data: bytes) -> StoredDesired:
     return stored
 
 
+def encode_seen(version: Version) -> bytes:
+    """Return the content of the file that keeps the highest version alone."""
+    header = {
+        "magic": SEEN_MAGIC,
+        "epoch": version.epoch,
+        "generation": version.generation,
+        "sha256": _digest_of(version),
+    }
+    return json.dumps(header, sort_keys=True).encode() + b"\n"
+
+
+def decode_seen(data: bytes) -> Version:
+    """Return the version that such a file keeps; raises Corrupt when it is torn or altered."""
+    header, rest = _split(data, SEEN_MAGIC)
+    version = _version_of(header)
+    if rest or header.get("sha256") != _digest_of(version):
+        raise Corrupt("altered: the checksum does not match")
+    return version
+
+
+def _digest_of(version: Version) -> str:
+    return hashlib.sha256(f"{SEEN_MAGIC} {version}".encode()).hexdigest()
+
+
 def parse(payload: bytes) -> StoredDesired:
     """Return the value of a message's bytes; raises Corrupt when they are no desired state."""
     try:
@@ -95,7 +120,7 @@ def version_in(data: bytes) -> Version:
     return Version(epoch=int(told[1]), generation=int(told[2])) if told else NEVER
 
 
-def _split(data: bytes) -> tuple[dict[str, object], bytes]:
+def _split(data: bytes, magic: str = MAGIC) -> tuple[dict[str, object], bytes]:
     line, newline, payload = data.partition(b"\n")
     if not newline or len(line) > HEADER_BYTES_MAX:
         raise Corrupt("no header line")
@@ -103,7 +128,7 @@ def _split(data: bytes) -> tuple[dict[str, object], bytes]:
         header = json.loads(line)
     except ValueError:
         raise Corrupt("the header is not JSON") from None
-    if not isinstance(header, dict) or header.get("magic") != MAGIC:
+    if not isinstance(header, dict) or header.get("magic") != magic:
         raise Corrupt("not a desired-state file")
     return header, payload
 

@@ -46,6 +46,10 @@ _THREADS_DEFAULT = 1
 _BATCH_TOKENS_DEFAULT = 512
 # A small file listens in 0.1 s; a 40 GB one is read from a cold disk at 200 MB/s.
 _STARTUP_SECONDS_MAX = 300.0
+# It reads one batch of prompts in a turn. Whatever takes longer than this pace and the bound that a
+# gateway has on pauses is stuck: in a grammar, or in 100,000 words to choose from.
+_TOKENS_PER_SECOND_MIN = 4.0
+_TURN_SECONDS_MIN = 30.0
 # Its own exit takes 1.3 s at worst.
 _KILL_AFTER_SECONDS = 3.0
 
@@ -119,6 +123,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     """Return how llama.cpp is started; its configuration is one JSON file."""
     options = option_values(spec.options, OPTIONS)
     cache = spec.prefix_caching
+    batch_tokens = int(spec.batching.tokens_max or options.get("batch-size", _BATCH_TOKENS_DEFAULT))
     config = {
         "model_path": launch.model_path,
         "served_name": launch.served_name,
@@ -127,8 +132,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         "slots": spec.concurrent_requests,
         "context_tokens": spec.context_tokens,
         "threads": options.get("threads", _THREADS_DEFAULT),
-        "batch_tokens": spec.batching.tokens_max
-        or options.get("batch-size", _BATCH_TOKENS_DEFAULT),
+        "batch_tokens": batch_tokens,
         "gpu_layers": options.get("n-gpu-layers", -1 if launch.accelerators else 0),
         "kv_cache_type": spec.quantisation.kv_cache or "f16",
         "prefix_caching": cache.enabled,
@@ -140,6 +144,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         dialect=Dialect.LLAMACPP,
         startup_seconds_max=_STARTUP_SECONDS_MAX,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),
+        turn_seconds_max=max(_TURN_SECONDS_MIN, batch_tokens / _TOKENS_PER_SECOND_MIN),
         load_metrics=LoadMetrics(
             running_requests="llamacpp:requests_processing",
             queued_requests="llamacpp:requests_deferred",

@@ -123,7 +123,8 @@ class EngineLaunch:
     launch's config_dir, content), written before the start; `environment` is added to the host's
     own. `model_is_file` says that the base model is one file of this machine, so that its absence
     can be told before the start. `health_path` and `metrics_path` are empty where there is no HTTP:
-    there `own_port` is where the engine serves gRPC of its own, on LOOPBACK.
+    there `own_port` is where the engine serves gRPC of its own, on LOOPBACK. `turn_seconds_max` is
+    how long its metrics page may wait for a turn of its work, None where it does not wait for any.
     """
 
     argv: tuple[str, ...]
@@ -138,6 +139,7 @@ class EngineLaunch:
     model_is_file: bool = False
     workers: tuple[EngineProcess, ...] = ()
     own_port: int | None = None
+    turn_seconds_max: float | None = None
 
     def processes(self, http_port: int) -> tuple[EngineProcess, ...]:
         """Return every process of the replica, in the order in which they are started."""

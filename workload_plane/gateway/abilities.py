@@ -50,6 +50,11 @@ def adapter_names(revision: Revision, engine: EngineName) -> tuple[str, ...]:
     return ()
 
 
+def is_fragile(engine: EngineName) -> bool:
+    """Return whether a request of a few hundred kilobytes can hang or end the engine."""
+    return engine is EngineName.LLAMACPP
+
+
 def ignores_tools(revision: Revision, engine: EngineName) -> bool:
     """Return whether the engine would answer a request with tools as if it had none."""
     # The others refuse tools by themselves when no parser for them is set.

@@ -34,6 +34,8 @@ class GrpcCode(IntEnum):
 # After how long a client without a ready replica is told to come again.
 _RETRY_AFTER_SECONDS = 1
 _TRAILER_FILTER = "envoy.filters.http.header_mutation"
+# Envoy's word for why, where it refuses before it looks at anything of a request.
+_MEMORY_DETAILS = "overload"
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
 _REPLICA = "%UPSTREAM_HOST_NAME%"
 _QUEUE_MS = "%COMMON_DURATION(DS_RX_END:US_TX_BEG:ms)%"
@@ -161,6 +163,7 @@ def local_replies() -> Json:
             _reply(_unread(), bad_http),
             *(_reply(_status_is(status), body) for status, body in faults.items()),
             _reply(_flagged("OM", "DO"), overloaded, retry_after),
+            _reply(_out_of_memory(), overloaded, retry_after),
             _reply(_flagged("UH", "NC"), none_ready, retry_after),
             _reply(_flagged("UT", "SI"), late),
             _reply(_flagged(*LOSSES), lost, retry_after, told_lost),
@@ -192,6 +195,18 @@ def _reply(condition: Json, body: Json, *headers: Json) -> Json:
 
 def _flagged(*flags: str) -> Json:
     return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _out_of_memory() -> Json:
+    """Return what holds of a request refused at the limit of memory; no flag marks it."""
+    expression = f"response.code_details == '{_MEMORY_DETAILS}'"
+    return {
+        "extension_filter": extension(
+            "envoy.access_loggers.extension_filters.cel",
+            "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            expression=expression,
+        )
+    }
 
 
 def _unread() -> Json:

@@ -6,6 +6,7 @@ the peers' listener uses, so that a forwarded request is never forwarded again).
 carries no traffic: its health check is this plane's witness.
 """
 
+import socket
 from collections.abc import Sequence
 
 from workload_plane.gateway.picking import picker_cluster, steered, waiting_room
@@ -45,10 +46,19 @@ _HEALTH_TIMEOUT_SECONDS = 1.0
 _UNHEALTHY_THRESHOLD = 2
 # Engines close idle connections after 5-10 s; ours must go first, or a request meets the close.
 _HTTP_IDLE_SECONDS = 4.0
-# A host that lost its power or its network sends no reset: probes find it after 5 + 3 × 2 s and
-# what waited is retried. (`close_connections_on_host_health_failure` does nothing for HTTP: what
-# waits for a stopped process is freed when skerry-replica kills it, or at the deadline.)
+# A host that lost its power or its network sends no reset: probes find it after 5 + 3 × 2 s where
+# all that was sent had arrived. What had not is sent again for 15 minutes unless the kernel is told
+# a bound; it ends both within 8 s, and what waited is retried.
+# (`close_connections_on_host_health_failure` does nothing for HTTP: what waits for a stopped
+# process is freed when skerry-replica kills it, or at the deadline.)
 _KEEPALIVE = {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}
+_UNANSWERED = {
+    "description": "TCP_USER_TIMEOUT",
+    "level": socket.IPPROTO_TCP,
+    "name": 18,  # Linux's; Python has the name on Linux alone, and files are made anywhere
+    "int_value": 8_000,  # ms
+    "state": "STATE_PREBIND",
+}
 # skerry-replica keeps idle connections; a minute saves handshakes with peers.
 _GRPC_IDLE_SECONDS = 60.0
 # Engines queue and refuse by themselves; Envoy's 1,024 would refuse long before they do.
@@ -200,6 +210,7 @@ def _connection_settings(is_grpc: bool) -> Json:
     return {
         "connect_timeout": duration(_CONNECT_SECONDS),
         "upstream_connection_options": {"tcp_keepalive": _KEEPALIVE},
+        "upstream_bind_config": {"socket_options": [_UNANSWERED]},
         "circuit_breakers": {
             "thresholds": [
                 {

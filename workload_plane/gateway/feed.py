@@ -32,6 +32,7 @@ from workload_plane.gateway.condition import (
 )
 from workload_plane.gateway.consistent import keep_unexplained, replica_names
 from workload_plane.gateway.distances import PeerDistances, PeerPlace
+from workload_plane.gateway.fitting import fitted, has_log_cluster, is_logged
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
 from workload_plane.gateway.known_before import (
     addresses_by_name,
@@ -107,6 +108,7 @@ class GatewayFeed:
         # As last published, also by a run before.
         self._peer_addresses: dict[str, str] = {}
         self._own_address: str | None = None
+        self._is_logged = True
         self._distances = PeerDistances(changed, clock)
         self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock)
         self._rewriting = Rewriting(settings.gateway_dir)
@@ -136,6 +138,7 @@ class GatewayFeed:
     async def _remember(self, root: Path) -> None:
         """Take the addresses that the gateway uses already, for names that do not resolve now."""
         published = await asyncio.to_thread(files.load_published, root)
+        self._is_logged = is_logged(published)
         if published is not None:
             self._peer_addresses = peer_addresses(published)
             self._own_address = own_address(published)
@@ -268,6 +271,7 @@ class GatewayFeed:
             topology = build_topology(
                 self._settings, desired, replicas, hosts, self._distances.seconds
             )
+            topology = await self._fitted(topology)
             await self._write_endpoints(build_endpoints(self._settings, desired, replicas))
             await self._write_relay(build_relay_file(self._settings, desired, replicas))
             fault = ""
@@ -280,6 +284,15 @@ class GatewayFeed:
         if fault and fault != self.fault:
             _log.error("gateway.not-published", error=fault)
         self.fault = fault
+
+    async def _fitted(self, topology: GatewayTopology) -> GatewayTopology:
+        """Return what of it the Envoy that runs can take up, and the next one that is started."""
+        directory = self._settings.gateway_dir
+        return fitted(
+            topology,
+            await asyncio.to_thread(files.load_bootstrap, directory),
+            runs_with_log=has_log_cluster(self._status, self._is_logged),
+        )
 
     async def _publish_topology(
         self,
@@ -302,6 +315,7 @@ class GatewayFeed:
             if topology != self._published:  # else what Envoy lacks, it lacks since before
                 self._published_at = self._clock.monotonic()
             self._published = topology
+            self._is_logged = topology.picks
             self._peer_addresses = {peer.plane: peer.host for peer in topology.peers}
             _log.info("gateway.published", changed=",".join(self._result.changed), again=again)
         return topology, "; ".join(faults)

@@ -79,6 +79,17 @@ def adopt_bootstrap(gateway_dir: Path) -> None:
     path.touch()
 
 
+def load_bootstrap(gateway_dir: Path) -> Json | None:
+    """Return what the next Envoy starts from: None before there is one, {} where it is torn."""
+    try:
+        bootstrap = json.loads((gateway_dir / BOOTSTRAP).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return bootstrap if isinstance(bootstrap, dict) else {}
+
+
 def load_published(gateway_dir: Path) -> Snapshot | None:
     """Return what was last published, file by file the newest good copy; None before the first."""
     listeners, clusters = _newest(gateway_dir, LISTENERS), _newest(gateway_dir, CLUSTERS)

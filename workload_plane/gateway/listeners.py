@@ -8,6 +8,7 @@ import base64
 
 from workload_plane.gateway.answers import header, local_replies, telling_trailers
 from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
+from workload_plane.gateway.fields import field_rules, field_states
 from workload_plane.gateway.picking import (
     access_log,
     asking_filters,
@@ -217,7 +218,7 @@ def _forwarded_headers() -> Json:
 
 
 def _json_fields() -> Json:
-    """Return the filter that reads `model` and `stream` from a JSON body."""
+    """Return the filter that reads `model`, `stream` and what is refused from a JSON body."""
     model: Json = {
         "selectors": [{"key": "model"}],
         "on_present": {"metadata_namespace": JSON_METADATA, "key": "model"},
@@ -240,7 +241,7 @@ def _json_fields() -> Json:
         JSON_METADATA,
         f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata",
         request_rules={
-            "rules": [model, stream],
+            "rules": [model, stream, *field_rules()],
             "allow_content_types_regex": {"regex": "(?i)application/json.*"},
             "allow_empty_content_type": True,
         },
@@ -278,7 +279,8 @@ def _route_again() -> Json:
                     "text_format_source": {"inline_string": model},
                 },
                 "skip_if_empty": True,
-            }
+            },
+            *field_states(),
         ],
         clear_route_cache=True,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from skerry.plumbing.errors import InvalidInput
 from workload_plane.gateway import files
 from workload_plane.gateway.consistent import check_references, check_shrink
+from workload_plane.gateway.fitting import fitted
 from workload_plane.gateway.order import plan_steps
 from workload_plane.gateway.resources import Snapshot, build_bootstrap, build_snapshot
 from workload_plane.gateway.topology import GatewayTopology
@@ -61,7 +62,7 @@ def ensure_initial(
     if files.load_published(root) is not None:
         files.write_bootstrap(root, build_bootstrap(topology, str(root)))
         return restored
-    empty = initial_topology(topology)
+    empty = fitted(initial_topology(topology), files.load_bootstrap(root))
     result = _write(empty, root, None, _checked_snapshot(empty, root, descriptor_set))
     return (*restored, *result.changed)
 

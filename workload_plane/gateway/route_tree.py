@@ -33,8 +33,11 @@ _PRINTED = re.compile(r"[A-Za-z0-9 ._:/@+-]+")
 Names = Callable[[Json], Sequence[str]]
 
 
-def public_tree(routes: Sequence[Json]) -> Json:
-    """Return the routes as fields of a virtual host: by path, then by the model in the body."""
+def public_tree(routes: Sequence[Json], faults: Sequence[tuple[Json, Json]] = ()) -> Json:
+    """Return the routes as fields of a virtual host: by path, then by the model in the body.
+
+    `faults` are answers to OpenAI requests whatever their model is, each with its predicate.
+    """
     openai = [route for route in routes if _takes_openai(route["match"])]
     generate = [route for route in routes if _takes_path(route["match"], GENERATE_PATH)]
     others = [
@@ -46,6 +49,13 @@ def public_tree(routes: Sequence[Json]) -> Json:
     by_json = _tree(_state(), _branches(openai, _in_json, [_not_text()]), _list(unnamed))
     is_openai = [_is(":method", {"exact": "POST"}), _is(":path", _regex(OPENAI_PATHS))]
     steps = [
+        *(
+            {
+                "predicate": {"and_matcher": {"predicate": [found, *is_openai]}},
+                "on_match": _list([to]),
+            }
+            for found, to in faults
+        ),
         {"predicate": {"and_matcher": {"predicate": is_openai}}, "on_match": by_json},
         {
             "predicate": _is(":path", _regex(re.escape(GENERATE_PATH))),

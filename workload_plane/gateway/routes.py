@@ -17,6 +17,7 @@ from workload_plane.gateway.answers import (
     telling_headers,
 )
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
+from workload_plane.gateway.fields import field_faults
 from workload_plane.gateway.models_list import model_list, served_here
 from workload_plane.gateway.picking import (
     asked,
@@ -26,7 +27,7 @@ from workload_plane.gateway.picking import (
     not_asked,
     sent_on,
 )
-from workload_plane.gateway.refusals import refuse_tools
+from workload_plane.gateway.refusals import refuse
 from workload_plane.gateway.relaying import (
     INNER_ROUTES,
     is_relayed,
@@ -78,7 +79,6 @@ _CLIENT_IDLE_SLACK_SECONDS = 30.0
 # What the front answers in one piece: its replicas have 2 s, the rest is for a busy machine.
 FRONT_SECONDS_MAX = 10.0
 _ANSWERED_AT_ONCE: tuple[Json, ...] = (
-    {"path": GENERATE_PATH},
     {"path": "/grpc.health.v1.Health/Check"},
     {"prefix": "/openengine.v1.Control/"},
 )
@@ -165,13 +165,20 @@ def _table(name: str, routes: list[Json], topology: GatewayTopology) -> Json:
             {
                 "name": name,
                 "domains": ["*"],
-                **(peer_tree(routes) if name == PEER_ROUTES else public_tree(routes)),
+                **_tree(name, routes),
                 "typed_per_filter_config": not_asked() if picks else {},
                 # The plane that answered first stays; the forwarding gateway does not overwrite.
                 "response_headers_to_add": [header(PLANE_HEADER, plane, "ADD_IF_ABSENT")],
             }
         ],
     )
+
+
+def _tree(name: str, routes: list[Json]) -> Json:
+    if name == PEER_ROUTES:
+        return peer_tree(routes)
+    # What the relay asks with came through the public table before.
+    return public_tree(routes, field_faults() if name == PUBLIC_ROUTES else ())
 
 
 def _model_routes(
@@ -218,9 +225,10 @@ def _model_routes(
         }
         for number, (match, action) in enumerate(matches)
     ]
-    if model.refuses_tools:
+    if model.refuses_tools or model.guarded:
+        tools = _no_tools(model) if model.refuses_tools else None
         for route in (route for route in routes if "safe_regex" in route["match"]):
-            route["typed_per_filter_config"] |= refuse_tools(_no_tools(model))
+            route["typed_per_filter_config"] |= refuse(tools, guards=model.guarded)
     return [*_lacking(model, body_model, post), *routes]
 
 
@@ -337,7 +345,11 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     most = duration(FRONT_SECONDS_MAX)
     bounds = {"max_stream_duration": most, "grpc_timeout_header_max": most}
     asked = {**watch, "max_stream_duration": bounds}
+    # Every Generate has this route until its model is read. A bound on streams would be written
+    # into its deadline header there, and stay with it: all were cut after ten seconds.
+    unknown = {"cluster": FRONT, "timeout": most, "idle_timeout": duration(0)}
     return [
+        {"match": {"path": GENERATE_PATH, "grpc": {}}, "route": unknown},
         *({"match": {**match, "grpc": {}}, "route": asked} for match in _ANSWERED_AT_ONCE),
         {"match": {"prefix": "/", "grpc": {}}, "route": watch},
     ]

@@ -14,6 +14,7 @@ from skerry.fleet.pool import resides
 from workload_plane.gateway.abilities import (
     adapter_names,
     ignores_tools,
+    is_fragile,
     lacking_paths,
     serves_trtllm,
 )
@@ -216,6 +217,7 @@ def _model(
         peers=peers,
         listed=may_start or bool(peers) or any(_is_of(one, deployment.name) for one in live),
         refuses_tools=ignores_tools(revision, engine),
+        guarded=is_fragile(engine),
         adapters=adapter_names(revision, engine),
         lacks=lacking_paths(engine),
         serves_trtllm=serves_trtllm(revision, engine),

@@ -110,7 +110,8 @@ class ServedModel:
 
     `peers` are plane names, residency already applied. `ttft_bound_seconds` is the time to the
     first token at the deployment's longest context, `total_deadline_seconds` bounds an answer
-    that is not streamed. `refuses_tools`: its engine would ignore a request's tools. `adapters`
+    that is not streamed. `refuses_tools`: its engine would ignore a request's tools; `guarded`: it
+    could hang or end over one that is nested too deep or asks for too much. `adapters`
     are further values of `model` that its engine takes; `lacks` names the paths below /v1/ that
     its engine has not; `serves_trtllm`: its replicas have `trtllm.TrtllmService` and nothing else.
     `listed`: a replica here or at a peer serves it, or this plane may start one. `priority` 0 is
@@ -127,6 +128,7 @@ class ServedModel:
     replicas: tuple[LocalReplica, ...] = ()
     peers: tuple[str, ...] = ()
     refuses_tools: bool = False
+    guarded: bool = False
     adapters: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     serves_trtllm: bool = False

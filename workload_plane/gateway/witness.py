@@ -5,7 +5,7 @@ memory is the agent's own: after its restart it has seen nobody serve, and testi
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from skerry.fleet.observation import PeerVerdict, PeerView
@@ -73,7 +73,7 @@ def _after(before: Sighted | None, peer: str, seen: PeerVerdict, look: Look) -> 
     serves = seen is PeerVerdict.SERVING
     served = look if serves else before.served
     if seen is before.view.verdict:
-        return replace(before, answered=answered, served=served)
+        return Sighted(view=before.view, answered=answered, served=served)
     until = None if serves else served
     view = PeerView(
         plane=peer,

@@ -109,13 +109,17 @@ def heartbeat_sent(pulse: Pulse, now: float) -> Pulse:
 
 def heard(pulse: Pulse, now: float, echoed: int | None = None) -> Pulse:
     """Return the pulse after any message of the peer's; `echoed` when it was a heartbeat."""
-    pulse = replace(pulse, heard_at=now)
     if echoed is None or echoed <= pulse.echoed:
-        return pulse
+        return replace(pulse, heard_at=now)
     # What was sent after the echoed one waits from now at the earliest: one late echo is no
     # silence, and a silent direction echoes nothing at all.
     waiting = now if echoed < pulse.sent else None
-    return replace(pulse, echoed=min(echoed, pulse.sent), unanswered_since=waiting)
+    return Pulse(
+        heard_at=now,
+        sent=pulse.sent,
+        echoed=min(echoed, pulse.sent),
+        unanswered_since=waiting,
+    )
 
 
 class Judgement(Enum):

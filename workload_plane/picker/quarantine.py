@@ -1,7 +1,8 @@
 """Requests that engines die of: found by what was lost with them, and refused for a while.
 
 PURE; `authz` asks before it picks, `picker` tells what the access log says. A request is known by
-a hash of its whole body; one whose body is not seen whole is never refused.
+a hash of its whole body; one whose body is not seen whole is never refused. What an engine has
+answered whole a moment ago is most likely a bystander: many ask it, and a host died under them.
 """
 
 import hashlib
@@ -12,6 +13,12 @@ from dataclasses import dataclass
 LOSSES_MAX = 2
 # A loss at the same address within it is the same death: engines take longer to come back.
 SAME_DEATH_SECONDS = 1.0
+# Losses of a request that was answered so lately are one, wherever its copies were, if they come
+# within so short a time of each other: a host, or all of a plane's engines, went at once.
+GOOD_SECONDS = 60.0
+ONE_LOSS_SECONDS = 5.0
+# 2 MB; at 1,000 different requests a second it reaches back 10 s, for what is asked often a minute.
+ANSWERED_MAX = 10_000
 # Who was with a poison request on both engines is refused as well: not for longer than it takes
 # people to look. What is lost again after that was no bystander.
 REFUSED_SECONDS = 300.0
@@ -37,6 +44,7 @@ class Quarantine:
     def __init__(self) -> None:
         """Begin with none."""
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
+        self._answered: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many requests are remembered."""
@@ -62,9 +70,13 @@ class Quarantine:
         while len(self._suspects) > SUSPECTS_MAX:
             self._suspects.popitem(last=False)
         known.deaths = [one for one in known.deaths if now - one[1] < REMEMBERED_SECONDS]
+        good = self._is_good(fingerprint, now)
         for address in addresses:
             if not any(
-                address == other and now - at < SAME_DEATH_SECONDS for other, at in known.deaths
+                now - at < ONE_LOSS_SECONDS
+                if good
+                else address == other and now - at < SAME_DEATH_SECONDS
+                for other, at in known.deaths
             ):
                 known.deaths.append((address, now))
         del known.deaths[:-LOSSES_MAX]
@@ -78,12 +90,19 @@ class Quarantine:
         return True
 
     def answered(self, fingerprint: bytes, now: float) -> None:
-        """Take in that an engine answered the request whole: it kills none.
-
-        One that is refused stays so: the answer is to an earlier copy of it.
-        """
-        if self._suspects and fingerprint and not self.refuses(fingerprint, now):
+        """Take in that an engine answered the request whole: it kills none."""
+        if not fingerprint:
+            return
+        self._answered[fingerprint] = now
+        self._answered.move_to_end(fingerprint)
+        if len(self._answered) > ANSWERED_MAX:
+            self._answered.popitem(last=False)
+        if self._suspects:
             self._suspects.pop(fingerprint, None)
+
+    def _is_good(self, fingerprint: bytes, now: float) -> bool:
+        answered_at = self._answered.get(fingerprint)
+        return answered_at is not None and now - answered_at < GOOD_SECONDS
 
     def expire(self, now: float) -> None:
         """Forget what was lost too long ago."""

@@ -49,6 +49,10 @@ class EngineAsked(Protocol):
         """Return how busy the engine is now, unknown where it does not tell."""
         ...
 
+    async def turns(self, seconds_max: float) -> bool:
+        """Return whether the engine ends a turn of its work within so long."""
+        ...
+
 
 class EngineClient:
     """Speaks HTTP with one engine on this machine; use it as an async context manager."""
@@ -120,6 +124,20 @@ class EngineClient:
     async def load(self) -> EngineLoad:
         """Return how busy the engine is now, unknown where it does not tell."""
         return (await self.look())[1]
+
+    async def turns(self, seconds_max: float) -> bool:
+        """Return whether the engine ends a turn of its work within so long.
+
+        Only of one whose metrics page waits for that; one that is not there is not late.
+        """
+        try:
+            async with asyncio.timeout(seconds_max):
+                async with self._open.get(self._base + self._launch.metrics_path) as response:
+                    await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            # Both of aiohttp's own timeouts are of connections, and no turn.
+            return isinstance(error, aiohttp.ClientError) or not isinstance(error, TimeoutError)
+        return True
 
     async def look(self) -> tuple[str, EngineLoad]:
         """Return the metrics page and how busy the engine is by it, unknown where there is none."""

@@ -17,6 +17,7 @@ from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.instruments import RESTARTS
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.restarts import ends_that_count, next_restart
+from workload_plane.replica_host.stuck import until_stuck
 
 _log = logs.get_logger(__name__)
 
@@ -100,6 +101,11 @@ class EngineKeeper:
             why = f"it was ready and has not been healthy for {seconds:.0f} s"
             failures.append((why, False))
 
+        async def is_stuck() -> None:
+            seconds = await until_stuck(self._host)
+            why = f"it says that it is healthy and has ended nothing for {seconds:.0f} s"
+            failures.append((why, False))
+
         async def completes() -> None:
             try:
                 if await self._engine.complete(self._host.clock):
@@ -111,7 +117,7 @@ class EngineKeeper:
             await asyncio.Event().wait()  # nothing to complete: the others tell
 
         while not failures:
-            await first_of(ends(), is_late(), hangs(), completes())
+            await first_of(ends(), is_late(), hangs(), is_stuck(), completes())
         return failures[0]
 
     async def _until_hung(self) -> float:

@@ -96,6 +96,10 @@ class OpenEngineClient:
             cached_prompt_tokens=self._counted["cached"],
         )
 
+    async def turns(self, seconds_max: float) -> bool:
+        """Return True: its health is answered by what works."""
+        return True
+
     def count(self, usage: generation_pb2.Usage) -> None:
         """Add what the engine counted for one answer."""
         self._counted["prompt"] += usage.prompt_tokens

@@ -54,6 +54,10 @@ class TrtllmClient:
         """Return no page, which such an engine has not, and how busy it is."""
         return "", await self.load()
 
+    async def turns(self, seconds_max: float) -> bool:
+        """Return True: nothing of it waits for a turn of its work."""
+        return True
+
     async def load(self) -> EngineLoad:
         """Return what passed through here: the service has no word for it, and no other way in."""
         running = min(self._working, self._slots)

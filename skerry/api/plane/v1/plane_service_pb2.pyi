@@ -81,7 +81,7 @@ class Heartbeat(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class Observed(_message.Message):
-    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults", "held_digest", "newest_epoch", "told_seconds")
+    __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults", "held_digest", "newest_epoch", "told_seconds", "seen")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,7 @@ class Observed(_message.Message):
     HELD_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NEWEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     TOLD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     identity: _supply_pb2.PlaneIdentity
     pools: _containers.RepeatedCompositeFieldContainer[_supply_pb2.PoolShape]
     gateway: _supply_pb2.GatewayAddresses
@@ -104,7 +105,8 @@ class Observed(_message.Message):
     held_digest: bytes
     newest_epoch: int
     told_seconds: float
-    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ..., told_seconds: _Optional[float] = ...) -> None: ...
+    seen: _supply_pb2.Version
+    def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ..., told_seconds: _Optional[float] = ..., seen: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
     __slots__ = ("loads",)

@@ -13,7 +13,9 @@ from control_plane.api.views import STORE_SECONDS, STORE_SECONDS_MAX, FleetViews
 from control_plane.store.deployments import apply_deployment
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
+from control_plane.store.reads import StoreReads
 from skerry.fleet.observation import Observation, ReplicaState
+from skerry.plumbing.errors import Unavailable
 from tests.builders import a_deployment, a_replica, a_report
 from tests.fakes.clock import START, FakeClock
 
@@ -29,6 +31,7 @@ class _Live:
 @dataclass
 class _Fleet:
     views: FleetViews
+    live: Any
     database: Database
     elsewhere: Database
     write: WriteContext
@@ -55,7 +58,7 @@ async def seen(tmp_path: Path, empty_store: Path) -> AsyncIterator[_Fleet]:
         epoch = take_leadership(session, "cp-1", START)
     write = WriteContext(epoch=epoch, actor="user:ana", now=START)
     live: Any = _Live()
-    yield _Fleet(FleetViews(database, live, clock), database, elsewhere, write, clock)
+    yield _Fleet(FleetViews(database, live, clock), live, database, elsewhere, write, clock)
     database.close()
     elsewhere.close()
 
@@ -97,6 +100,28 @@ async def test_a_store_that_is_away_does_not_end_the_looking(seen: _Fleet) -> No
         await seen.clock.wait_for_sleepers(1)
         assert not fresh.done()
         fresh.cancel()
+
+
+async def test_what_the_reconcile_loop_has_read_is_not_read_again(seen: _Fleet) -> None:
+    reads = StoreReads(seen.database, seen.clock)
+    views = FleetViews(seen.database, seen.live, seen.clock)
+    views.share(reads)
+    await views.now()
+    await seen.apply("a")
+    looked = await reads.newest()  # as a turn does
+    view = await views.now()
+    assert (view.store, reads.held) == (looked.store, looked)
+    assert list(view.stored) == ["a"]
+    seen.clock.advance(STORE_SECONDS_MAX)
+    await views.now()
+    assert reads.held is not looked
+
+
+async def test_a_store_that_cannot_be_read_at_the_start_ends_nothing(seen: _Fleet) -> None:
+    seen.database.close()
+    await seen.views.warm()
+    with pytest.raises(Unavailable):
+        await seen.views.now()
 
 
 async def test_a_crowd_after_a_commit_reads_once(seen: _Fleet) -> None:

@@ -12,10 +12,19 @@ from control_plane.reconcile.plan import plan_desired
 from control_plane.reconcile.snapshot import Removed, Snapshot
 from control_plane.recovery.assess import quarantined_in
 from skerry.fleet.desired import Assignment, DesiredState
-from skerry.fleet.generation import Version
+from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneReport, ReplicaState
 from skerry.fleet.placement import Envelope
-from tests.builders import T0, a_demand, a_deployment, a_plane_view, a_replica, a_report, a_snapshot
+from tests.builders import (
+    T0,
+    a_demand,
+    a_deployment,
+    a_plane_view,
+    a_replica,
+    a_report,
+    a_shape,
+    a_snapshot,
+)
 
 GUEST = a_deployment("guest")
 REMOVED = Removed(deployment=GUEST, last_revision=2, removed_at=T0)
@@ -130,12 +139,24 @@ def zeroed(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 def test_a_pool_that_a_wanted_deployment_was_moved_from_before_is_named_again() -> None:
     """Used again elsewhere, a name says nothing of the pool that an older state has it on."""
+    idle = (a_demand(a_deployment(replicas=0)),)
     stray = a_guest(deployment="demo", revision=1)
-    assert zeroed(a_fleet(stray)) == [("demo", "fra--cpu")]
+    assert zeroed(replace(a_fleet(stray), demands=idle)) == [("demo", "fra--cpu")]
     later = a_guest(deployment="demo", revision=2)
-    assert zeroed(a_fleet(later)) == [], "no revision of which anything is known"
+    later_fleet = replace(a_fleet(later), demands=idle)
+    assert zeroed(later_fleet) == [], "no revision of which anything is known"
     ahead = replace(stray, held=Version(epoch=1, generation=8))
-    assert zeroed(a_fleet(ahead)) == []
+    assert zeroed(replace(a_fleet(ahead), demands=idle)) == []
+
+
+def granted(snapshot: Snapshot) -> dict[tuple[str, str], int]:
+    """How many replicas `fra` is told to run, by deployment and pool."""
+    [state] = [one for one in pushed(snapshot) if one.plane == "fra"]
+    return {(e.deployment, e.pool): e.target for e in state.envelopes}
+
+
+def wanted_at(pool: str, count: int = 1, deployment: str = "demo") -> Envelope:
+    return Envelope(deployment=deployment, pool=pool, floor=count, target=count, ceiling=count)
 
 
 def test_what_serves_there_stays_while_it_does_not_serve_where_it_is_wanted() -> None:
@@ -143,6 +164,81 @@ def test_what_serves_there_stays_while_it_does_not_serve_where_it_is_wanted() ->
     snapshot = a_fleet(stray)
     other = a_plane_view("aws", report=a_report("aws"))
     both = a_snapshot(*snapshot.planes, other)
-    wanted = Envelope(deployment="demo", pool="aws--cpu", floor=1, target=1, ceiling=1)
-    snapshot = replace(snapshot, planes=both.planes, pools=both.pools, envelopes=(wanted,))
-    assert ("demo", "fra--cpu") not in zeroed(snapshot)
+    snapshot = replace(
+        snapshot, planes=both.planes, pools=both.pools, envelopes=(wanted_at("aws--cpu"),)
+    )
+    assert granted(snapshot)["demo", "fra--cpu"] == 1
+
+
+def test_a_plane_of_which_a_recovery_learnt_nothing_is_told_to_keep_what_runs_there() -> None:
+    """Else it refuses whatever it is told, for not naming what runs, and nothing is told anew."""
+    running = a_guest(deployment="demo", revision=1)
+    snapshot = a_fleet(running)
+    raised = DesiredState(plane="fra", version=Version(epoch=1, generation=6))
+    assert granted(replace(snapshot, desired=(raised,)))["demo", "fra--cpu"] == 1
+
+
+def two_pools(*replicas: tuple[str, ReplicaState]) -> Snapshot:
+    """`demo` is wanted on the second pool of `fra`; these are on (pool, state)."""
+    shapes = tuple(a_shape(name, nodes=2, accelerators_per_node=1) for name in ("cpu", "big"))
+    running = tuple(
+        replace(a_replica("demo", f"fra--{pool}", name=f"demo-{n}"), state=state)
+        for n, (pool, state) in enumerate(replicas)
+    )
+    report = a_report("fra", held=Version(epoch=1, generation=5), replicas=running, pools=shapes)
+    before = a_snapshot(
+        a_plane_view("fra", report=replace(report, replicas=(), held=NEVER)),
+        demands=(a_demand(a_deployment(replicas=1)),),
+        envelopes=(wanted_at("fra--big"),),
+    )
+    [told] = pushed(before)
+    told = replace(told, version=Version(epoch=1, generation=7))
+    return replace(before, planes=(a_plane_view("fra", report=report),), desired=(told,))
+
+
+def test_a_plane_keeps_what_it_runs_on_another_pool_until_the_wanted_one_serves() -> None:
+    snapshot = two_pools(("cpu", ReplicaState.READY))
+    assert granted(snapshot) == {("demo", "fra--cpu"): 1, ("demo", "fra--big"): 1}
+    [state] = pushed(snapshot)
+    told = replace(state, version=Version(epoch=1, generation=8))
+    both = two_pools(("cpu", ReplicaState.READY), ("big", ReplicaState.READY))
+    [view] = both.planes
+    assert view.link.report is not None
+    report = replace(view.link.report, held=told.version)
+    view = replace(view, link=replace(view.link, report=report))
+    serves = replace(both, planes=(view,), desired=(told,))
+    assert granted(serves) == {("demo", "fra--cpu"): 0, ("demo", "fra--big"): 1}
+
+
+def test_what_is_left_keeps_its_place_before_what_was_granted_there_and_does_not_run() -> None:
+    snapshot = two_pools(*[("cpu", ReplicaState.READY)] * 2)
+    side = a_deployment("side", replicas=2)
+    snapshot = replace(
+        snapshot,
+        demands=(*snapshot.demands, a_demand(side)),
+        envelopes=(*snapshot.envelopes, wanted_at("fra--cpu", 2, "side")),
+        desired=tuple(
+            replace(
+                one,
+                assignments=(
+                    *one.assignments,
+                    Assignment(deployment=side, envelopes=(wanted_at("fra--cpu", 2, "side"),)),
+                ),
+            )
+            for one in snapshot.desired
+        ),
+    )
+    found = granted(snapshot)
+    assert (found["demo", "fra--cpu"], found["side", "fra--cpu"]) == (2, 0)
+
+
+def test_what_is_left_stays_while_its_deployment_is_short_of_replicas() -> None:
+    snapshot = two_pools(("cpu", ReplicaState.READY))
+    assert granted(replace(snapshot, envelopes=()))["demo", "fra--cpu"] == 1
+
+
+def test_what_is_left_of_a_deployment_that_goes_is_told_to_go() -> None:
+    snapshot = two_pools(("cpu", ReplicaState.READY))
+    [demand] = snapshot.demands
+    going = replace(snapshot, demands=(replace(demand, deleting=True),))
+    assert granted(going)["demo", "fra--cpu"] == 0

@@ -67,6 +67,14 @@ def test_a_plane_that_holds_a_newer_generation_is_never_rolled_back() -> None:
     assert [a.desired.plane for a in actions if isinstance(a, PushDesired)] == ["aws"]
 
 
+def test_a_plane_that_lost_a_newer_generation_to_damage_is_told_only_newer_ones() -> None:
+    snapshot = a_placed_snapshot()
+    torn = a_report("fra", held=Version(epoch=1, generation=1), seen=Version(epoch=1, generation=7))
+    snapshot = replace(snapshot, planes=(a_plane_view("fra", report=torn), snapshot.planes[1]))
+    actions = plan_desired(snapshot, judge(snapshot))
+    assert RaiseGeneration(plane="fra", at_least=7) in actions
+
+
 def test_a_deleted_deployment_is_forgotten_only_after_every_plane_was_told() -> None:
     snapshot = replace(
         a_placed_snapshot(), demands=(a_demand(a_deployment(replicas=1), deleting=True),)

@@ -11,7 +11,15 @@ from control_plane.reconcile.prognosis import until_lost
 from control_plane.reconcile.snapshot import LinkView, PlaneView, Snapshot
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
 from skerry.fleet.pool import GatewayAddresses
-from tests.builders import T0, TOLD_AT_SECONDS, a_plane_view, a_report, a_snapshot, a_view
+from tests.builders import (
+    T0,
+    TOLD_AT_SECONDS,
+    a_plane_view,
+    a_replica,
+    a_report,
+    a_snapshot,
+    a_view,
+)
 
 GONE, SERVING, UNKNOWN = PeerVerdict.UNREACHABLE, PeerVerdict.SERVING, PeerVerdict.UNKNOWN
 REACHABLE = PeerVerdict.REACHABLE
@@ -95,12 +103,25 @@ def test_moves_are_frozen_by_planes_that_fell_silent_together(
 def test_planes_that_were_silent_before_our_start_do_not_freeze_us() -> None:
     since = T0 - timedelta(days=2)
     old = PlaneCondition(state=PlaneState.DISCONNECTED, since=since)
-    views = [replace(silent(f"old{n}", 20.0), condition=old) for n in range(3)]
+    unheard = LinkView(connected=False, silent_seconds=20.0)
+    views = [replace(silent(f"old{n}"), condition=old, link=unheard) for n in range(3)]
     views = [
         replace(view, condition=replace(old, since=since + timedelta(hours=n)))
         for n, view in enumerate(views)
     ]
     assert not is_frozen(a_snapshot(*views, a_plane_view("aws"), a_plane_view("gcp")))
+
+
+def test_a_freeze_after_a_start_goes_by_when_planes_were_heard_and_by_no_other_leaders_clock() -> (
+    None
+):
+    """All fell silent together; the leader before, an hour behind, had judged some of them."""
+    heard_at = T0 - timedelta(seconds=25.0)
+    told = PlaneCondition(state=PlaneState.SUSPECT, since=T0 - timedelta(hours=1))
+    unheard = LinkView(connected=False, silent_seconds=20.0)
+    views = [replace(silent(f"p{n}"), link=unheard, heard_at=heard_at) for n in range(4)]
+    views[:2] = [replace(view, condition=told) for view in views[:2]]
+    assert is_frozen(a_snapshot(*views, a_plane_view("aws")))
 
 
 def test_a_freeze_says_who_fell_silent_and_what_overrides_it() -> None:
@@ -233,16 +254,6 @@ def test_whoever_saw_it_serve_later_shows_that_others_saw_no_loss() -> None:
     assert state_of(replace(snapshot, planes=(*snapshot.planes, third))) is PlaneState.SUSPECT
 
 
-def test_a_plane_of_an_older_release_that_tells_no_ages_decides_nothing() -> None:
-    """Until it is upgraded a loss is an operator's to declare: what it says may be of any hour."""
-    untold = replace(a_view("fra", GONE), served_until_seconds=None)
-    snapshot = a_snapshot(
-        silent("fra", 60.0),
-        a_plane_view("aws", report=a_report("aws", peers=(untold,), told_at_seconds=None)),
-    )
-    assert state_of(snapshot) is PlaneState.SUSPECT
-
-
 def test_ages_grow_while_a_report_lies_here() -> None:
     """The witness told it was seen a second ago; that report is an hour old by now."""
     snapshot = seen_until(1.0, 1.0)
@@ -302,8 +313,8 @@ def test_what_is_stored_says_nothing_of_a_plane_that_was_heard_in_this_run() -> 
 
 
 def test_a_plane_whose_gateway_ended_hours_ago_is_left_to_an_operator_when_its_agent_goes() -> None:
-    """No witness can tell a dead machine from one that lost its link: nothing served before."""
-    heard = a_plane_view("fra")
+    """Its replicas are READY by its own word: users may have another way to them."""
+    heard = a_plane_view("fra", report=a_report("fra", replicas=(a_replica("demo", "fra--cpu"),)))
     snapshot = seen_until(7200.0, 7200.0)
     assert state_of(replace(snapshot, planes=(heard, *snapshot.planes[1:]))) is PlaneState.CONNECTED
     assert state_of(snapshot) is PlaneState.SUSPECT

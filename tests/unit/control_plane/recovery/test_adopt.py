@@ -30,6 +30,17 @@ def test_planes_that_told_are_known_as_they_are() -> None:
     assert adoption.epoch_floor == 4
 
 
+def test_what_follows_is_above_what_a_plane_had_seen_and_lost_to_damage() -> None:
+    state = a_held_state("fra", a_deployment())
+    snapshot = a_snapshot(holding(state, seen=a_version(4, 12)))
+    facts = Facts(snapshot=snapshot, epoch=1, told={"fra": told(state)})
+    [plane] = adoption_of(facts, assess(facts)).planes
+    assert (plane.version.generation, plane.payload) == (12, told(state).payload)
+    silent = replace(facts, told={"fra": Told(plane="fra", state=None)})
+    [plane] = adoption_of(silent, assess(silent)).planes
+    assert (plane.version.generation, plane.payload) == (12, b"")
+
+
 def test_planes_that_are_not_heard_keep_what_the_database_has_of_them() -> None:
     state = a_held_state("fra", a_deployment())
     stored = Placement(deployment="demo", pool="sin--cpu", count=3, reason="r")

@@ -92,6 +92,18 @@ def test_planes_that_are_not_heard_are_waited_for_unless_they_are_lost() -> None
     ]
 
 
+def test_a_plane_that_lost_what_it_was_told_since_the_backup_shows_that_it_is_one() -> None:
+    """Its newest copy is damaged: what it holds is known, and what it had seen is not."""
+    state = a_held_state("fra", a_deployment(), version=OLD)
+    snapshot = a_snapshot(holding(state, seen=a_version(4, 9)), desired=(state,))
+    found = assess(Facts(snapshot=snapshot, epoch=3))
+    assert found.to_ask == ("fra",)
+    assert "fra lost version 4.9 to damage and holds 3.5" in found.reason
+    assert found.epoch_floor == 4
+    ended = assess(Facts(snapshot=snapshot, epoch=3, told={"fra": told(state)}))
+    assert ended.may_end
+
+
 def test_a_restored_database_that_lacks_nothing_ends_by_itself() -> None:
     state = a_held_state("fra", a_deployment())
     snapshot = a_snapshot(holding(state), demands=(a_demand(),), desired=(state,))

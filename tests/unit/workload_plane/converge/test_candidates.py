@@ -99,6 +99,26 @@ def test_one_that_serves_alone_of_two_stays_when_a_candidate_comes_with_the_seco
     assert "1 of 2 serve" in decision.waits[0].reason
 
 
+def test_nobody_goes_for_a_candidate_while_others_leave_the_pool_anyway() -> None:
+    leaves = a_replica(
+        "other-r1-x",
+        deployment="other",
+        state=ReplicaState.DRAINING,
+        draining_since=NOW,
+        in_flight=1,
+    )
+    decision = decide(wants(2, 1), sees(*OLD[:2], leaves, accelerators=3), NOW)
+    assert not any(isinstance(one, DrainReplica | StopReplica) for one in decision.actions)
+
+
+def test_the_only_one_that_starts_is_not_ended_for_a_candidate() -> None:
+    """Of two none serves: the earlier revision is what may soon, the candidate nobody has tried."""
+    starting = a_replica("demo-r1-a", state=ReplicaState.STARTING, routable=False, ready_at=None)
+    stranger = a_replica("other-r1-x", deployment="other")
+    decision = decide(wants(2, 1), sees(starting, stranger, accelerators=2), NOW)
+    assert not any(isinstance(one, DrainReplica | StopReplica) for one in decision.actions)
+
+
 def test_a_candidate_taken_back_before_it_served_is_stopped_and_nobody_else() -> None:
     starting = new(state=ReplicaState.STARTING, routable=False, ready_at=None)
     (action,) = plan(wants(3, 0), sees(*OLD, starting), NOW)

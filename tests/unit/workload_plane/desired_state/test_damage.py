@@ -15,8 +15,8 @@ from skerry.fleet.node import NodeCordon
 from skerry.plumbing.errors import Corrupt
 from skerry.wire.desired import desired_to_proto
 from tests.unit.workload_plane.desired_state.test_accept import grants
-from workload_plane.desired_state.file import DesiredStateFile, UnreadableDesired
-from workload_plane.desired_state.format import decode, encode, version_in
+from workload_plane.desired_state.file import DesiredStateFile, UnreadableDesired, seen_path
+from workload_plane.desired_state.format import decode, decode_seen, encode, version_in
 
 DEPLOYMENTS = 10
 BEFORE, NEWEST = Version(epoch=3, generation=40), Version(epoch=3, generation=41)
@@ -109,9 +109,43 @@ def test_every_flipped_bit_of_the_newest_copy_loads_the_one_before(path: Path) -
 def test_every_truncation_of_the_newest_copy_loads_the_one_before(path: Path) -> None:
     for length in reversed(range(len(WHOLE))):
         os.truncate(path, length)
+        check_previous_is_loaded(path, NEWEST)
+
+
+def test_a_torn_header_tells_its_version_to_nobody_where_it_is_not_kept_alone(path: Path) -> None:
+    """As an earlier release left its disk."""
+    seen_path(path).unlink()
+    for length in reversed(range(len(WHOLE))):
+        os.truncate(path, length)
         # Of a header that is torn itself nothing can be told; before that, all of it.
         legible = length >= HEADER_BYTES or version_in(WHOLE[:length]) == NEWEST
         check_previous_is_loaded(path, NEWEST if legible else BEFORE)
+
+
+def test_no_damage_of_the_version_kept_alone_is_read_as_another_one(path: Path) -> None:
+    alone = seen_path(path)
+    data = alone.read_bytes()
+    damaged = [data[:length] for length in range(len(data))]
+    damaged += [
+        data[:index] + bytes([data[index] ^ (1 << bit)]) + data[index + 1 :]
+        for index in range(len(data))
+        for bit in range(8)
+    ]
+    for bad in damaged:
+        with pytest.raises(Corrupt):
+            decode_seen(bad)
+    alone.write_bytes(damaged[-1])
+    loaded = DesiredStateFile(path).load()
+    assert loaded is not None
+    assert (loaded.seen, loaded.fault) == (NEWEST, None), "the newest copy names it as well"
+
+
+def test_a_disk_without_either_copy_is_not_that_of_a_plane_that_was_never_told(path: Path) -> None:
+    path.unlink()
+    path.with_name("desired.skerry.prev").unlink()
+    with pytest.raises(UnreadableDesired, match="is not there") as caught:
+        DesiredStateFile(path).load()
+    assert caught.value.seen == NEWEST
 
 
 def test_every_damage_to_both_copies_is_refused_loudly(path: Path) -> None:
@@ -122,7 +156,7 @@ def test_every_damage_to_both_copies_is_refused_loudly(path: Path) -> None:
         previous.write_bytes(small[:index] + bytes([small[index] ^ 0x10]) + small[index + 1 :])
         with pytest.raises(UnreadableDesired) as caught:
             DesiredStateFile(path).load()
-        assert caught.value.seen in (NEWEST, BEFORE)
+        assert caught.value.seen == NEWEST
     for length in range(len(small)):
         path.write_bytes(WHOLE[:length])
         previous.write_bytes(small[:length])
@@ -162,6 +196,7 @@ def test_a_disk_that_fills_up_keeps_the_old(path: Path, share: float) -> None:
     assert sorted(entry.name for entry in path.parent.iterdir()) == [
         "desired.skerry",
         "desired.skerry.prev",
+        "desired.skerry.seen",
     ]
     file.store(a_payload(Version(epoch=3, generation=42), DEPLOYMENTS))
     again = file.load()

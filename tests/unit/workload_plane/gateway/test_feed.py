@@ -24,11 +24,15 @@ from tests.unit.workload_plane.gateway.test_routing import (
 from workload_plane.gateway import files
 from workload_plane.gateway.condition import CONFIRM_SECONDS_MAX, SILENT_SECONDS_MAX
 from workload_plane.gateway.consistent import replica_names
-from workload_plane.gateway.feed import GatewayFeed
+from workload_plane.gateway.feed import GatewayFeed, descriptor_set
+from workload_plane.gateway.fitting import is_logged
 from workload_plane.gateway.known_before import peer_addresses
 from workload_plane.gateway.order import CLUSTERS
+from workload_plane.gateway.picking import PICKER_LOG
+from workload_plane.gateway.publish import ensure_initial
 from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.rewriting import AGAIN_SECONDS_MIN
+from workload_plane.gateway.routing import Hosts, empty_topology
 from workload_plane.gateway.status import GatewayStatus
 from workload_plane.replicas.port import LiveReplica
 
@@ -286,7 +290,7 @@ def a_status(versions: Mapping[str, str], uptime: int = 100, **rejected: int) ->
         versions=versions,
         rejected=rejected,
         in_flight={},
-        hosts={},
+        hosts={PICKER_LOG: ()},
         peers={},
         uptime_seconds=uptime,
     )
@@ -383,3 +387,38 @@ async def test_a_gateway_that_is_silent_for_long_is_told(world: World) -> None:
     await world.clock.run_for(SILENT_SECONDS_MAX + 1)
     (fault,) = await look(world, None)
     assert "does not answer" in fault
+
+
+def started_by_an_older_release(world: World) -> GatewayStatus:
+    """Leave what a release without a picker left, and return how its Envoy shows itself."""
+    empty = empty_topology(world.settings, Hosts(known={"127.0.0.1": "127.0.0.1"}))
+    older = dataclasses.replace(empty, picker_directory="", picks=False)
+    world.settings.gateway_dir.mkdir(parents=True)
+    ensure_initial(older, world.settings.gateway_dir, descriptor_set())
+    return dataclasses.replace(a_status({}), hosts={})
+
+
+async def test_an_envoy_without_a_place_for_the_pickers_log_is_told_of_none_until_it_has_one(
+    world: World,
+) -> None:
+    older = started_by_an_older_release(world)
+    await world.publish(*all_ready())
+    assert world.routed() == ALL
+    assert not is_logged(world.published()), "it could be started again before the next look"
+    files.adopt_bootstrap(world.settings.gateway_dir)
+    await look(world, older)
+    await world.feed._publish()
+    assert not is_logged(world.published()), "the one that runs would refuse its listeners"
+    await look(world, a_status({}, uptime=1))
+    await world.feed._publish()
+    assert is_logged(world.published())
+    world.restart_agent()
+    await world.publish(*all_ready())
+    assert is_logged(world.published()), "as the one before told it, until it was looked at"
+
+
+async def test_a_torn_bootstrap_holds_up_no_publication(world: World) -> None:
+    await world.publish(*all_ready()[:1])
+    (world.settings.gateway_dir / files.BOOTSTRAP).write_text("{")
+    await world.publish(*all_ready())
+    assert (world.routed(), world.feed.fault) == (ALL, "")

@@ -45,7 +45,7 @@ def codes_in(value: Any) -> set[str]:
 
 
 def test_every_error_code_is_on_the_page_and_no_other() -> None:
-    refusing = {"refuses_tools": True, "lacks": ("embeddings",)}
+    refusing = {"refuses_tools": True, "guarded": True, "lacks": ("embeddings",)}
     model = a_model("chat", a_replica("r1"), peers=("b",))
     tokens = replace(a_model("tokens", a_replica("r2", port=9100)), serves_trtllm=True)
     out = replace(a_model("out"), listed=False, outside_of=("eu",))

@@ -4,6 +4,9 @@ from tests.unit.workload_plane.picker.test_picker import NOW, PLAIN, a_picker, e
 from workload_plane.picker.facts import Choice, Entry
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import (
+    ANSWERED_MAX,
+    GOOD_SECONDS,
+    ONE_LOSS_SECONDS,
     REFUSED_AGAIN_SECONDS,
     REFUSED_SECONDS,
     REMEMBERED_SECONDS,
@@ -48,6 +51,42 @@ def test_an_answer_clears_a_request() -> None:
     quarantine.lost(POISON, ("a:1",), NOW)
     quarantine.answered(POISON, NOW + 1)
     assert not quarantine.lost(POISON, ("b:1",), NOW + 2)
+
+
+def test_what_everybody_asks_is_not_refused_when_all_engines_die_at_once() -> None:
+    quarantine = Quarantine()
+    quarantine.answered(POISON, NOW)  # a moment ago, as many times before
+    for address in ("a:1", "b:1", "c:1"):  # a host loses its power under copies of it
+        assert not quarantine.lost(POISON, (address, "d:1"), NOW + 1)
+    assert not quarantine.refuses(POISON, NOW + 1)
+
+
+def test_what_was_answered_is_refused_once_engines_die_of_it_at_two_moments() -> None:
+    quarantine = Quarantine()
+    quarantine.answered(POISON, NOW)  # by the revision before, which bears it
+    assert not quarantine.lost(POISON, ("a:1", "b:1"), NOW + 1)
+    assert quarantine.lost(POISON, ("c:1",), NOW + 1 + ONE_LOSS_SECONDS)
+
+
+def test_an_answer_of_long_ago_excuses_nothing() -> None:
+    quarantine = Quarantine()
+    quarantine.answered(POISON, NOW)
+    assert quarantine.lost(POISON, ("a:1", "b:1"), NOW + GOOD_SECONDS)
+
+
+def test_an_answer_to_an_earlier_copy_lets_a_refused_request_through() -> None:
+    quarantine = Quarantine()
+    assert quarantine.lost(POISON, ("a:1", "b:1"), NOW)
+    quarantine.answered(POISON, NOW + 1)
+    assert not quarantine.refuses(POISON, NOW + 1)
+
+
+def test_the_answers_that_are_remembered_are_bounded() -> None:
+    quarantine = Quarantine()
+    for number in range(ANSWERED_MAX + 1):
+        quarantine.answered(b"%d" % number, NOW)
+    assert quarantine.lost(b"0", ("a:1", "b:1"), NOW)  # forgotten, so not excused
+    assert not quarantine.lost(b"1", ("a:1", "b:1"), NOW)
 
 
 def test_what_is_lost_again_after_its_time_is_refused_for_longer_at_once() -> None:

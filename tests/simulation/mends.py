@@ -1,0 +1,97 @@
+"""What was mended after a schedule that is kept found it, each mend taken out of the product again.
+
+A schedule proves something only if it breaks without its mend: its file names one of these. When
+one finds nothing any more, `python -m tests.simulation.mends FILE MEND [KIND...]` keeps another.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from control_plane.reconcile import envelopes, holding, plan, rollout
+from control_plane.reconcile.leftovers import strays
+from control_plane.reconcile.snapshot import Snapshot
+from tests.simulation.control import forget
+from tests.simulation.run import keep, replay, run
+from workload_plane.desired_state.accept import Refuse
+from workload_plane.link.offers import Offers
+
+SEEDS_MAX = 400
+Patch = pytest.MonkeyPatch
+
+
+def _refused_for_good(patch: Patch) -> None:
+    """A push that found a full disk is never looked at again."""
+    whole = Offers.answered
+
+    def answered(offers: Offers[Any], refused: Refuse | None, now: float) -> bool:
+        final = replace(refused, may_pass=False) if refused is not None else None
+        return whole(offers, final, now)
+
+    patch.setattr(Offers, "answered", answered)
+
+
+def _rivals_meet(patch: Patch) -> None:
+    """A deployment starts beside one that is still to leave its plane."""
+    patch.setattr(holding.Holding, "must_wait", lambda self, key: False)
+
+
+def _nothing_stays(patch: Patch) -> None:
+    """What serves ends though its deployment is short of replicas."""
+    patch.setattr(holding.Holding, "stays", lambda *_: 0)
+
+
+def _leftovers_unnamed(patch: Patch) -> None:
+    """A plane that runs what was removed is told nothing of it."""
+    patch.setattr(plan, "tombstones", lambda snapshot: {})
+    patch.setattr(envelopes, "strays", lambda snapshot, known: {})
+
+
+def _moments_to_come(patch: Patch) -> None:
+    """A moment that another clock stored is waited for."""
+    patch.setattr(rollout, "_not_ahead", lambda before, now: before)
+
+
+def _strays_refused(patch: Patch) -> None:
+    """What runs where nobody knows of it is named once it is to go, and not before."""
+    whole = envelopes.grant_envelopes
+
+    def grant(snapshot: Snapshot, conditions: Mapping[str, Any]) -> Any:
+        granted = whole(snapshot, conditions)
+        known = {(e.deployment, e.pool) for e in snapshot.envelopes}
+        left = strays(snapshot, envelopes.granted_now(snapshot).keys() | known)
+        return {key: one for key, one in granted.items() if key not in left or one.ceiling == 0}
+
+    patch.setattr(plan, "grant_envelopes", grant)
+
+
+UNMENDED: dict[str, Callable[[Patch], None]] = {
+    "a push refused for a full disk is never looked at again": _refused_for_good,
+    "a deployment starts beside one that it avoids": _rivals_meet,
+    "what serves ends while its deployment is short": _nothing_stays,
+    "what was removed is not named where it runs": _leftovers_unnamed,
+    "a moment that is to come is waited for": _moments_to_come,
+    "what runs unknown is not named until it goes": _strays_refused,
+}
+
+
+def main(name: str, mend: str, *kinds: str) -> int:
+    """Keep the first of 400 seeds that breaks without the mend, and with it does not."""
+    for seed in range(1, SEEDS_MAX + 1):
+        with Patch.context() as patch:
+            UNMENDED[mend](patch)
+            forget()
+            broken = run(seed, kinds)
+        forget()
+        if broken.broken and not replay(broken.schedule).broken:
+            print(f"seed {seed}: {broken.broken}\n{keep(broken, name, broken.broken, mend)}")
+            return 0
+    print(f"nothing breaks without it within {SEEDS_MAX} seeds; try other kinds of faults")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
