@@ -42,13 +42,15 @@ def logs(
 
 def log_paths(root: Path, name: str) -> tuple[Path, ...]:
     """Return the log files of a part of the fleet; NotFound lists the parts there are."""
-    fixed = {"control-plane": root / "control-plane" / "log", "supervisor": root / "supervisor.log"}
+    fixed = {path.parent.name: path for path in root.glob("control-plane*/log")}
+    fixed["supervisor"] = root / "supervisor.log"
     planes = sorted(path.name for path in (root / "planes").glob("*") if path.is_dir())
     if name in fixed:
         found: Iterable[Path] = (fixed[name],)
     elif name in planes:
         found = [
-            root / "planes" / name / "logs" / f"{p}.log" for p in ("agent", "front", "gateway")
+            root / "planes" / name / "logs" / f"{part}.log"
+            for part in ("agent", "front", "gateway", "picker", "relay")
         ]
     else:
         found = sorted(

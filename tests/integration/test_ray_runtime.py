@@ -128,7 +128,6 @@ async def test_a_killed_raylet_costs_no_replica_and_its_node_takes_nothing_meanw
     record = await _started(runtime, _order("aaaaaa", "n2"))
     os.kill(_ray_process(world, "n2", "raylet/raylet"), signal.SIGKILL)
     closed = False
-    closed = False
     while not closed:
         one = await _only(runtime)
         assert one.alive, one.fault

@@ -35,3 +35,11 @@ def test_a_log_that_was_begun_anew_is_read_on_into_its_older_part(
     assert capsys.readouterr().out == "==> engine.log <==\n4\n"
     print_tail(log, 0, is_named=False)
     assert capsys.readouterr().out == ""
+
+
+def test_every_part_of_a_plane_and_every_control_plane_has_its_logs(tmp_path: Path) -> None:
+    logs = tmp_path / "planes" / "here" / "logs"
+    parts = {a_log(logs / f"{part}.log", part) for part in ("agent", "gateway", "picker", "relay")}
+    standby = a_log(tmp_path / "control-plane-2" / "log", "standby")
+    assert set(log_paths(tmp_path, "here")) == parts
+    assert log_paths(tmp_path, "control-plane-2") == (standby,)
