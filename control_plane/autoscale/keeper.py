@@ -102,6 +102,8 @@ class Autoscaler:
             problem=lambda: placement_problem(snapshot, conditions),
         )
         outcomes = await aside(snapshot, self._rounds.decide, now, basis)
+        for name, error in self._rounds.failed.items():
+            _log.warning("scaling.held", deployment=name, error=error)
         if any(one.before is None or one.scaled.demand != one.before.demand for one in outcomes):
             self._due_at = now  # there will be other envelopes at once: targets for them, too
         return await self._stored(snapshot, outcomes)

@@ -20,6 +20,7 @@ from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled, ShareRecord
 from skerry.fleet.autoscaling.told import COLD_START_SECONDS_MAX
 from skerry.fleet.cold_start import ColdStarts, StartKind, estimate
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.observation import PlaneState
 from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profiles, configuration_digest, profile_key
 
@@ -67,6 +68,7 @@ class Rounds:
         self._demands: tuple[Demand, ...] | None = None
         self._scalers: dict[str, FleetScaler] = {}
         self._told: dict[str, FleetRecord] = {}
+        self.failed: dict[str, str] = {}  # of the last round: what held a deployment as it is
 
     def forget(self) -> None:
         """Begin anew, as another term does: what others decided meanwhile was on other grounds."""
@@ -87,11 +89,16 @@ class Rounds:
         scene = basis.scene
         self._follow(scene.snapshot.demands)
         shares = shares_by_deployment(scene)
-        judged = [
-            self._judge(now, demand.deployment, shares[demand.deployment.name], basis)
-            for demand in scene.snapshot.demands
-            if demand.deployment.name in shares
-        ]
+        judged, self.failed = [], {}
+        for demand in scene.snapshot.demands:
+            name = demand.deployment.name
+            if name not in shares:
+                continue
+            try:
+                judged.append(self._judge(now, demand.deployment, shares[name], basis))
+            except (ArithmeticError, ValueError) as error:
+                # What no formula bears holds its own deployment as it is, and no other.
+                self.failed[name] = repr(error)
         provided = provide([one.wish for one in judged], basis.problem, basis.placed)
         return tuple(self._outcome(one, provided, basis) for one in judged)
 
@@ -117,6 +124,7 @@ class Rounds:
     ) -> _Judged:
         snapshot = basis.scene.snapshot
         scaler, before = self._scalers[deployment.name], snapshot.scaled(deployment.name)
+        shares = [*shares, *_guests(scaler.users_at(now), shares, basis.scene)]
         cold = cold_start_of(deployment, basis.starts, snapshot.profiles, before)
         decision = scaler.decide(now, snapshot.now, shares, cold or COLD_START_SECONDS)
         factors, paused = scaler.factors, decision.because is Because.PAUSED
@@ -163,6 +171,25 @@ class Rounds:
             before=judged.before,
             record=None if _is_repeat(record, last) else record,
         )
+
+
+def _guests(
+    users_at: Sequence[str], shares: Sequence[PlaneShare], scene: Scene
+) -> list[PlaneShare]:
+    """Return shares of nothing for planes whose users are served elsewhere: their load counts.
+
+    Their requests cost what they do where costs are known; where they are nowhere, nothing is said.
+    """
+    engine = next((share.engine for share in shares if share.engine is not None), None)
+    known = {share.plane for share in shares}
+    return [
+        PlaneShare(plane=plane, running=0, floor=0, ceiling=0, engine=engine)
+        for plane in users_at
+        if engine is not None
+        and plane not in known
+        and plane in scene.conditions
+        and scene.conditions[plane].state is not PlaneState.LOST
+    ]
 
 
 def cold_start_of(

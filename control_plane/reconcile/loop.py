@@ -310,7 +310,14 @@ class ReconcileLoop:
         if self._autoscaler is None:
             return snapshot
         plan = self._decided.plan if self._decided is not None else None
-        return await self._autoscaler.turn(snapshot, conditions, plan)
+        try:
+            return await self._autoscaler.turn(snapshot, conditions, plan)
+        except StaleGeneration:
+            raise
+        except Exception:
+            # Targets stay as they are; placing, failing over and telling planes go on.
+            _log.exception("scaling.failed")
+            return snapshot
 
     async def _recovers(self, snapshot: Snapshot) -> bool:
         recovery = self._doors.recovery

@@ -41,10 +41,15 @@ class ValueColumn(TypeDecorator[Value], Generic[Value]):
     impl = JSON
     cache_ok = True
 
-    def __init__(self, value_type: type[Value]) -> None:
-        """Keep how values of that type are written and read."""
+    def __init__(self, value_type: type[Value], unset: tuple[str, ...] = ()) -> None:
+        """Keep how values of that type are written and read.
+
+        The fields on the way of names `unset` are left out where they are None: an older release
+        that knows no None there reads its own default.
+        """
         super().__init__(none_as_null=True)
         self.value_type = value_type
+        self.unset = unset
         self._adapter = TypeAdapter(value_type)
 
     def process_bind_param(self, value: Value | None, dialect: Dialect) -> Any:
@@ -52,6 +57,8 @@ class ValueColumn(TypeDecorator[Value], Generic[Value]):
         if value is None:
             return None
         written = self._adapter.dump_python(value, mode="json")
+        for way in self.unset:
+            _leave_out(written, way)
         try:
             # JSON has no NaN and no infinity; Python would write them, PostgreSQL refuse to read.
             json.dumps(written, allow_nan=False)
@@ -78,6 +85,14 @@ class ValueColumn(TypeDecorator[Value], Generic[Value]):
             return self._adapter.validate_python(written)
         except ValueError:  # pydantic's ValidationError is one
             return None
+
+
+def _leave_out(written: Any, way: str) -> None:
+    *parents, name = way.split(".")
+    for parent in parents:
+        written = written[parent]
+    if written[name] is None:
+        del written[name]
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -130,13 +130,16 @@ changes = Table(
     Column("digest", LargeBinary),
 )
 
+# Releases before autoscaling know no unset delay and read their own where there is none.
+_DEPLOYMENT = ValueColumn(Deployment, unset=("scaling.scale_down_delay_seconds",))
+
 deployments = Table(
     "deployments",
     metadata,
     Column("name", NAME, primary_key=True),
     Column("project", NAME, nullable=False),
     Column("served_name", String(255), nullable=False, unique=True),
-    Column("deployment", ValueColumn(Deployment), nullable=False),
+    Column("deployment", _DEPLOYMENT, nullable=False),
     Column("etag", ETAG, nullable=False),
     Column("deleting", Boolean, nullable=False),
     Column("created_at", UtcTime, nullable=False),
@@ -160,7 +163,7 @@ removals = Table(
     "removals",
     metadata,
     Column("name", NAME, primary_key=True),
-    Column("deployment", ValueColumn(Deployment), nullable=False),
+    Column("deployment", _DEPLOYMENT, nullable=False),
     Column("last_revision", Integer, nullable=False),
     Column("removed_at", UtcTime, nullable=False),
 )

@@ -205,8 +205,14 @@ def load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) 
     )
 
 
+# What no plane can have counted, and sums of which no longer grow by one.
+COUNT_MAX = 2.0**53
+
+
 def _reading(message: scaling_pb2.LoadReading, heard_at: float) -> LoadReading | None:
     told = {name: getattr(message, name) for name in _READING_FIELDS}
+    if any(value > COUNT_MAX for value in told.values()):
+        return None
     try:
         return LoadReading(at=heard_at, **told)
     except ValueError:

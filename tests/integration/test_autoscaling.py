@@ -129,10 +129,15 @@ async def test_an_agent_that_was_killed_holds_before_it_lets_anything_go(
         load = loop_of(world, session)
         await load.send(10.0, lambda: live(world) >= 3, UP_SECONDS_MAX)
         await world.stop_link()
-        before = live(world)
+        before, killed = live(world), world.status()["agent_id"]
         world.kill_agent()
         world.start_agent()
-        await world.until(lambda: world.status().get("scaling", {}).get("demo"))
+        await world.until(
+            lambda: (
+                world.status()["agent_id"] != killed
+                and world.status().get("scaling", {}).get("demo")
+            )
+        )
         assert live(world) >= before
         assert world.status()["scaling"]["demo"]["target"] >= before
         await world.ready(1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import JSON, select, text, type_coerce
 
 from control_plane.store import tables
 from control_plane.store.deployments import (
@@ -159,3 +159,19 @@ def test_a_preview_tells_what_applying_does_and_changes_nothing(
         assert told.before == one.before
         assert told.applied.outcome is one.applied.outcome
         assert told.applied.stored.deployment == one.applied.stored.deployment
+
+
+def test_a_delay_that_nobody_set_is_no_null_to_releases_that_know_none(
+    stored: Database, write: WriteContext
+) -> None:
+    with stored.write() as session:
+        apply_deployments(session, write, [a_deployment("new", scaling=Scaling())], "")
+        (raw,) = session.execute(
+            select(type_coerce(tables.deployments.c.deployment, JSON)).where(
+                tables.deployments.c.name == "new"
+            )
+        ).scalars()
+        held = get_deployment(session, "new")
+    assert "scale_down_delay_seconds" not in raw["scaling"]
+    assert held is not None
+    assert held.deployment.scaling == Scaling()

@@ -275,7 +275,7 @@ def _grant(
 
 def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
     name = assignment.deployment.name
-    envelopes = [_wanted(envelope, observed) for envelope in assignment.envelopes]
+    envelopes = [_wanted(one, assignment, observed) for one in assignment.envelopes]
     targets = {envelope.pool: envelope.target for envelope in envelopes}
     running = {replica.pool for replica in observed.replicas if replica.deployment == name}
     if not assignment.tombstone:
@@ -286,12 +286,26 @@ def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
     return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
 
 
-def _wanted(envelope: Envelope, observed: Observed) -> Envelope:
-    """Return the envelope with what the plane's own loop wants, inside the bounds as they are."""
+def _wanted(envelope: Envelope, assignment: Assignment, observed: Observed) -> Envelope:
+    """Return the envelope with what the plane's own loop wants, inside the bounds as they are.
+
+    Before it wants anything, as in an agent that has just begun, what the load holds up stays.
+    """
     wanted = observed.wanted.get((envelope.deployment, envelope.pool))
     if wanted is None:
-        return envelope
+        if assignment.scaling is None:
+            return envelope
+        wanted = max(envelope.target, _up(envelope, observed))
     return replace(envelope, target=min(max(wanted, envelope.floor), envelope.ceiling))
+
+
+def _up(envelope: Envelope, observed: Observed) -> int:
+    return sum(
+        one.deployment == envelope.deployment
+        and one.pool == envelope.pool
+        and one.state is not ReplicaState.DRAINING
+        for one in observed.replicas
+    )
 
 
 def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]]:

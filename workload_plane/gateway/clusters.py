@@ -48,7 +48,8 @@ _UNHEALTHY_THRESHOLD = 2
 _HTTP_IDLE_SECONDS = 4.0
 # A host that lost its power or its network sends no reset: probes find it after 5 + 3 × 2 s where
 # all that was sent had arrived. What had not is sent again for 15 minutes unless the kernel is told
-# a bound; it ends both within 8 s, and what waited is retried.
+# a bound: it ends that after 8 s, the other after 9, and what waited is retried. A host that takes
+# in nothing for 8 s, while more than its socket holds waits for it, hangs by that bound too.
 # (`close_connections_on_host_health_failure` does nothing for HTTP: what waits for a stopped
 # process is freed when skerry-replica kills it, or at the deadline.)
 _KEEPALIVE = {"keepalive_time": 5, "keepalive_interval": 2, "keepalive_probes": 3}

@@ -37,7 +37,7 @@ _WIRING = (
 _ADAPTER, _WIRED = "adapter", "wiring"
 
 # A number as Envoy prints it: 1000000 may be 1e+06.
-_MANY = r"(?:[0-9]{4,}|[2-9][0-9]{2}|1[3-9][0-9]|129|128\.[0-9]+|[0-9.]+e\+[0-9]+)"
+_MANY = r"(?:(?:[0-9]{4,}|[2-9][0-9]{2}|1[3-9][0-9]|129)(?:\.[0-9]+)?|128\.[0-9]+|[0-9.]+e\+[0-9]+)"
 _LONG = r"(?:[0-9]{10,}(?:\.[0-9]+)?|[0-9.]+e\+(?:09|[1-9][0-9]+))"
 # Of "n,best_of;max_tokens,..." one number before the semicolon, one behind it.
 _ANY_MANY = rf"(?:[^,;]*,)*{_MANY}(?:,[^;]*)?;.*"

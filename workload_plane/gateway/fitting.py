@@ -50,5 +50,7 @@ def is_logged(published: Snapshot | None) -> bool:
 def _has_log(bootstrap: Mapping[str, Any] | None) -> bool:
     if bootstrap is None:
         return True
-    static = bootstrap.get("static_resources", {}).get("clusters", ())
-    return any(cluster["name"] == PICKER_LOG for cluster in static)
+    static = bootstrap.get("static_resources")
+    clusters = static.get("clusters") if isinstance(static, dict) else ()
+    # An altered file may be JSON and no bootstrap: it has no such cluster then.
+    return any(isinstance(one, dict) and one.get("name") == PICKER_LOG for one in clusters or ())

@@ -34,24 +34,28 @@ local DEEP = @DEEP@
 local LARGE = @LARGE@
 local PROMPT = {['"messages"'] = true, ['"prompt"'] = true, ['"input"'] = true}
 
--- Return where a text ends: at the first quote with an even number of backslashes before it.
+-- Return where a text ends, at the first quote with an even number of backslashes before it, and
+-- how many quotes were looked at; no end where those are too many.
 local function text_end(text, at)
+  local count = 0
   while true do
     at = find(text, '"', at + 1, true)
-    if at == nil then return nil end
+    count = count + 1
+    if at == nil or count > @MARKS@ then return nil, count end
     local before = at - 1
     while byte(text, before) == 92 do before = before - 1 end
-    if (at - before) % 2 == 1 then return at end
+    if (at - before) % 2 == 1 then return at, count end
   end
 end
 
--- Return how many parentheses there are up to the end, and whether too many are inside another.
-local function nested(text, at, last)
-  local depth, count = 0, 0
+-- Return how many parentheses a text has, and whether too many are inside another.
+local function nested(text)
+  local at, depth, count = 1, 0, 0
   while true do
     at = find(text, '[()]', at)
-    if at == nil or at > last then return count, false end
-    depth = depth + (byte(text, at) == 40 and 1 or -1)
+    if at == nil then return count, false end
+    -- One that closes nothing, in a comment say, makes no room for others.
+    depth = math.max(0, depth + (byte(text, at) == 40 and 1 or -1))
     count = count + 1
     if depth > @PARENTHESES@ then return count, true end
     at = at + 1
@@ -67,13 +71,16 @@ local function too_much(text)
     marks = marks + 1
     local mark = byte(text, at)
     if mark == 34 then
-      local last = text_end(text, at)
+      local last, quotes = text_end(text, at)
+      marks = marks + quotes
+      if marks > @MARKS@ then return LARGE end
       if last == nil then return nil end
       if depth == 1 and find(text, '^%s*:', last + 1) then
         in_prompt = last - at < 16 and PROMPT[sub(text, at, last)] == true
         began = at
       elseif not in_prompt then
-        local count, is_deep = nested(text, at, last)
+        -- Of the text alone: a search in the whole body would go on to its end each time.
+        local count, is_deep = nested(sub(text, at, last))
         marks = marks + count
         if is_deep then return DEEP end
       end

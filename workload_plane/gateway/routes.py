@@ -225,7 +225,8 @@ def _model_routes(
         }
         for number, (match, action) in enumerate(matches)
     ]
-    if model.refuses_tools or model.guarded:
+    # What the relay asks with came through the public table, and was looked at there.
+    if to_relay and (model.refuses_tools or model.guarded):
         tools = _no_tools(model) if model.refuses_tools else None
         for route in (route for route in routes if "safe_regex" in route["match"]):
             route["typed_per_filter_config"] |= refuse(tools, guards=model.guarded)

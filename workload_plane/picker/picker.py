@@ -334,9 +334,9 @@ class Picker:
         """Take in whether engines were lost with the request, or one answered it."""
         if not ticket.fingerprint or ticket.is_grpc:
             return  # a replica host answers for its engine, away or killed alike
-        if not entry.flags and 0 < entry.status < 500:
+        if not entry.flags and 200 <= entry.status < 300:
             self.quarantine.answered(ticket.fingerprint, now)
-            return
+            return  # what is refused, here or at a peer, was answered by no engine
         # A peer's gateway that went tells nothing of an engine; what it says itself does.
         died = entry.lost or (isinstance(ticket.host, Replica) and _is_loss(entry))
         here = (entry.address,) if died and entry.address else ()

@@ -132,10 +132,13 @@ class EngineClient:
         """
         try:
             async with asyncio.timeout(seconds_max):
-                async with self._open.get(self._base + self._launch.metrics_path) as response:
+                async with self._open.get(
+                    self._base + self._launch.metrics_path,
+                    timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS_MAX),
+                ) as response:
                     await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            # Both of aiohttp's own timeouts are of connections, and no turn.
+            # aiohttp's own timeout is of the connection, and no turn.
             return isinstance(error, aiohttp.ClientError) or not isinstance(error, TimeoutError)
         return True
 

@@ -10,7 +10,9 @@ import asyncio
 from workload_plane.replica_host.host import ReplicaHost
 
 _LOOK_SECONDS = 2.0
-# Of a host that was stopped itself the first timeout says nothing.
+# Of a host that was stopped itself the first timeout says nothing, and its engine, most likely
+# stopped with it, may be in the middle of a turn: it has the whole time once more.
+_LATE_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
 
 
@@ -22,7 +24,10 @@ async def until_stuck(host: ReplicaHost) -> float:
         raise AssertionError("an event that nobody sets was set")
     while True:
         await host.clock.sleep(_LOOK_SECONDS)
+        began = host.clock.monotonic()
         if not host.health.serving or await host.engine.turns(most):
             continue
-        if host.health.serving and not await host.engine.turns(_AGAIN_SECONDS):
+        was_stopped = host.clock.monotonic() - began > most + _LATE_SECONDS
+        again = most if was_stopped else _AGAIN_SECONDS
+        if host.health.serving and not await host.engine.turns(again):
             return most

@@ -101,6 +101,18 @@ class FleetScaler:
             self._windows[plane] = window
         window.observe(reading)
 
+    def users_at(self, now: float) -> tuple[str, ...]:
+        """Return the planes where users of the deployment were counted, whoever serves them.
+
+        One that is silent since stays among them, as long as `decide` is given a share of it.
+        """
+        found = []
+        for plane, window in sorted(self._windows.items()):
+            view = window.view(now)
+            if plane in self._last or (view is not None and view.requests_long > 0.0):
+                found.append(plane)
+        return tuple(found)
+
     def decide(
         self,
         now: float,

@@ -24,7 +24,9 @@ class UtilizationTarget:
         once that has settled.
         """
         tuning = self._tuning
-        if self._moved_at is None or now < self._moved_at:
+        # Counts that fell are others: those of a picker begun anew, or without a plane that left.
+        fell = judged_seen < self._judged or good_seen < self._good
+        if self._moved_at is None or now < self._moved_at or fell:
             self._moved_at, self._judged, self._good = now, judged_seen, good_seen
             return self.value
         judged, good = judged_seen - self._judged, good_seen - self._good

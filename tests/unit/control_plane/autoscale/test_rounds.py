@@ -50,6 +50,16 @@ def test_load_raises_the_target_at_once_within_the_envelope() -> None:
     assert outcome.scaled.demand == 1, "the envelope has the room: nothing is to be placed"
 
 
+def test_users_of_a_plane_without_replicas_count_where_they_are_served() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 8, "gcp": 0})
+    settled(fleet, {"fra": 0.1, "gcp": 0.1})
+    scaled = settled(fleet, {"fra": 0.1, "gcp": LOUD})
+    assert (scaled.target("fra") or 0) >= 6  # as many as if its own users asked that much
+    assert scaled.target("gcp") is None, "it has no place there"
+    fleet.silent = {"gcp"}  # cut off, its users may still be there
+    assert settled(fleet, {"fra": 0.1}, 30).target("fra") == scaled.target("fra")
+
+
 def test_a_target_falls_after_the_delay_and_no_sooner() -> None:
     fleet = Fleet(scaling_deployment(), {"fra": 8})
     high = settled(fleet, {"fra": LOUD}).target("fra")

@@ -117,3 +117,9 @@ def test_a_report_is_bounded_and_the_first_of_a_name_counts() -> None:
         message.loads.add(deployment=f"d{number}")
     assert len(loads_from_proto(message, 7.0).loads) == LOADS_MAX - 1
     assert HeardLoads(message, 7.0).of(f"d{LOADS_MAX}") is None
+
+
+def test_a_count_that_nobody_can_have_counted_is_none() -> None:
+    load = DeploymentLoad(deployment="demo", reading=replace(READING, requests_total=1e308))
+    told = loads_from_proto(loads_to_proto(LoadReport(loads=(load,))), 7.0)
+    assert told.loads[0].reading is None

@@ -56,6 +56,13 @@ def test_without_a_number_the_target_is_run() -> None:
     assert plan(scales(1, 2, 4), sees(a_replica()), NOW) == (start(),)
 
 
+def test_an_agent_that_wants_nothing_yet_lets_nothing_go() -> None:
+    three = sees(a_replica(), a_replica("demo-r1-b"), a_replica("demo-r1-c"))
+    assert plan(scales(1, 1, 4), three, NOW) == ()
+    (drain,) = plan(scales(1, 1, 2), three, NOW)  # the ceiling holds all the same
+    assert isinstance(drain, DrainReplica)
+
+
 def test_a_draining_replica_serves_again_before_one_is_started() -> None:
     draining = a_replica(
         "demo-r1-b",

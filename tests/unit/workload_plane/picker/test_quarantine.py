@@ -176,6 +176,26 @@ def test_the_picker_counts_what_a_peer_lost() -> None:
     assert picker.quarantine.refuses(POISON, NOW)
 
 
+def test_what_a_peer_refuses_does_not_hide_that_an_engine_died_here() -> None:
+    picker = a_picker("a", peers=1)
+    for number in range(2):
+        now = NOW + 9 * number
+        choice = pick(picker, PLAIN._replace(fingerprint=POISON), now)
+        dies(picker, choice, now)
+        ends(picker, choice, now, address="p1:9", status=422, attempts=2)
+        assert picker.quarantine.refuses(POISON, now) == (number == 1)
+
+
+def test_a_refusal_of_the_waiting_room_is_no_answer_of_an_engine() -> None:
+    picker = a_picker("a", "b", "c")
+    choice = pick(picker, PLAIN._replace(fingerprint=POISON))
+    dies(picker, choice)
+    ends(picker, choice, address=choice.addresses[-1], flags="URX,UC", status=503, attempts=2)
+    late = pick(picker, PLAIN._replace(fingerprint=POISON))
+    ends(picker, late, status=429)
+    assert picker.quarantine.refuses(POISON, NOW)
+
+
 def test_a_request_that_another_replica_answers_is_no_poison() -> None:
     picker = a_picker("a", "b")
     for _ in range(5):
