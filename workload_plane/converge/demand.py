@@ -13,6 +13,8 @@ from skerry.fleet.placement import Envelope
 # How long a replica that was started for a request stays without one. A start takes minutes for
 # a large base model, so the first pause between two users must not end it.
 IDLE_SECONDS_MAX = 300.0
+# Whatever the scale-down delay is: who waited is sent to it within the picker's next looks.
+WOKEN_SECONDS_MIN = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from workload_plane.converge.actions import (
     StopReplica,
 )
 from workload_plane.converge.condition import Condition, classify, why_drained, why_ended
-from workload_plane.converge.demand import IDLE_SECONDS_MAX, woken
+from workload_plane.converge.demand import IDLE_SECONDS_MAX, WOKEN_SECONDS_MIN, woken
 from workload_plane.converge.nodes import PoolRoom
 from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
 
@@ -281,7 +281,9 @@ def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
     if not assignment.tombstone:
         idle = IDLE_SECONDS_MAX
         if assignment.scaling is not None:
-            idle = min(idle, factors_of(assignment.deployment.scaling).delay_seconds)
+            # One that was started for who waits is not ended before it can have answered them.
+            delay = factors_of(assignment.deployment.scaling).delay_seconds
+            idle = min(idle, max(delay, assignment.scaling.cold_start_seconds, WOKEN_SECONDS_MIN))
         return targets | woken(envelopes, running, observed.demand, idle)
     return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
 

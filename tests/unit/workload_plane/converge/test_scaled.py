@@ -117,6 +117,12 @@ def test_a_revived_replica_drains_anew_from_its_own_moment() -> None:
     assert again.draining_since == NOW + 60.0
 
 
+def test_one_that_was_woken_outlives_the_look_that_sends_who_waited_to_it() -> None:
+    desired = scales(0, 0, 4, scale_down_delay_seconds=0.0)
+    asked = {"demo": DeploymentDemand(waiting=0, idle_seconds=1.0)}
+    assert plan(desired, replace(wanting(sees(a_replica()), 0), demand=asked), NOW) == ()
+
+
 def test_at_zero_a_request_wakes_one_and_it_stays_for_the_scale_down_delay() -> None:
     desired = scales(0, 0, 4, scale_down_delay_seconds=20.0)
     waits = {"demo": DeploymentDemand(waiting=1, idle_seconds=0.0)}
