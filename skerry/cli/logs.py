@@ -42,7 +42,8 @@ def logs(
 
 def log_paths(root: Path, name: str) -> tuple[Path, ...]:
     """Return the log files of a part of the fleet; NotFound lists the parts there are."""
-    fixed = {path.parent.name: path for path in root.glob("control-plane*/log")}
+    first = {"control-plane": root / "control-plane" / "log"}
+    fixed = first | {path.parent.name: path for path in root.glob("control-plane-*/log")}
     fixed["supervisor"] = root / "supervisor.log"
     planes = sorted(path.name for path in (root / "planes").glob("*") if path.is_dir())
     if name in fixed:

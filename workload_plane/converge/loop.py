@@ -72,7 +72,7 @@ class LoopParts:
     models: ModelCache | None = None
     local_checks: LocalChecks | None = None
     demand: Callable[[], Demand] = dict
-    wanted: Callable[[], Mapping[tuple[str, str], int]] = dict
+    wanted: Callable[[], Mapping[tuple[str, str], int] | Unknown] = dict
     engine_override: EngineName | None = None
 
 

@@ -293,21 +293,24 @@ def _wanted(envelope: Envelope, assignment: Assignment, observed: Observed) -> E
 
     Before it wants anything, as in an agent that has just begun, what the load holds up stays.
     """
-    wanted = observed.wanted.get((envelope.deployment, envelope.pool))
+    if not isinstance(observed.wanted, Unknown):
+        wanted = observed.wanted.get((envelope.deployment, envelope.pool))
+    else:
+        wanted = _up(envelope, observed) if assignment.scaling is not None else None
     if wanted is None:
-        if assignment.scaling is None:
-            return envelope
-        wanted = max(envelope.target, _up(envelope, observed))
+        return envelope
     return replace(envelope, target=min(max(wanted, envelope.floor), envelope.ceiling))
 
 
-def _up(envelope: Envelope, observed: Observed) -> int:
-    return sum(
-        one.deployment == envelope.deployment
-        and one.pool == envelope.pool
-        and one.state is not ReplicaState.DRAINING
+def _up(envelope: Envelope, observed: Observed) -> int | None:
+    """Return how many are meant to run, at least the target; None while a revision replaces one."""
+    there = [
+        one.revision
         for one in observed.replicas
-    )
+        if (one.deployment, one.pool) == (envelope.deployment, envelope.pool)
+        and one.state is not ReplicaState.DRAINING
+    ]
+    return max(envelope.target, len(there)) if len(set(there)) <= 1 else None
 
 
 def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]]:

@@ -6,7 +6,7 @@ Values only; times are seconds of the agent's monotonic clock.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skerry.fleet.observation import ReplicaState
+from skerry.fleet.observation import ReplicaState, Unknown
 from workload_plane.converge.demand import Demand
 
 # A replica that served for so long was sound: its next start waits for nothing. Longer than a
@@ -110,7 +110,8 @@ class Observed:
 
     `model_waits` says of (deployment, revision) why their base model is not here yet; `demand`
     is what the picker says is asked for; `wanted` is how many replicas the plane's own loop wants,
-    by deployment and pool: others run what their envelope's target says.
+    by deployment and pool: others run what their envelope's target says. Unknown until
+    that loop has decided once.
     """
 
     replicas: tuple[SeenReplica, ...] = ()
@@ -118,7 +119,7 @@ class Observed:
     backoffs: tuple[StartBackoff, ...] = ()
     model_waits: Mapping[tuple[str, int], str] = field(default_factory=dict)
     demand: Demand = field(default_factory=dict)
-    wanted: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    wanted: Mapping[tuple[str, str], int] | Unknown = field(default_factory=dict)
 
     def backoff(self, deployment: str, revision: int) -> StartBackoff:
         """Return what is remembered of a revision's failed starts."""
