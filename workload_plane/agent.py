@@ -14,7 +14,7 @@ import aiohttp
 
 from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.observation import UNKNOWN, PlaneReport, ReplicaState, Unknown
+from skerry.fleet.observation import PlaneReport, ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.files import write_atomically
@@ -217,7 +217,7 @@ class Agent:
             local_checks=checks,
             engine_override=settings.engine_override,
             demand=lambda: self._demand.current,
-            wanted=lambda: self._autoscale.wanted if self._autoscale is not None else UNKNOWN,
+            wanted=lambda: self._autoscale.wanted if self._autoscale is not None else {},
         )
         return ConvergeLoop(parts, self._wake, self._seen_changed)
 

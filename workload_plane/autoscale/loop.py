@@ -14,7 +14,7 @@ from skerry.fleet.autoscaling.work import Engine, engine_of
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.engine import EngineName
-from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
+from skerry.fleet.observation import ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
@@ -105,7 +105,7 @@ class AutoscaleLoop:
         self._changed = changed
         self._scaled: dict[str, _Scaled] = {}
         self._learners = Learners()
-        self.wanted: Wanted | Unknown = UNKNOWN  # until it has decided once
+        self.wanted: Wanted = {}  # what is not in it is not decided yet
         self.report = LoadReport()
 
     async def run(self) -> None:
@@ -157,8 +157,7 @@ class AutoscaleLoop:
             except Exception:
                 # What one deployment's numbers trip over must not keep the others from scaling.
                 _log.exception("scaling.failed", deployment=name)
-                held = {} if isinstance(self.wanted, Unknown) else self.wanted
-                wanted |= {key: count for key, count in held.items() if key[0] == name}
+                wanted |= {key: count for key, count in self.wanted.items() if key[0] == name}
                 continue
             wanted |= shared
             reported.append(told_load)

@@ -72,7 +72,7 @@ class LoopParts:
     models: ModelCache | None = None
     local_checks: LocalChecks | None = None
     demand: Callable[[], Demand] = dict
-    wanted: Callable[[], Mapping[tuple[str, str], int] | Unknown] = dict
+    wanted: Callable[[], Mapping[tuple[str, str], int] | None] = lambda: None
     engine_override: EngineName | None = None
 
 

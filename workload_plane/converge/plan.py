@@ -291,12 +291,13 @@ def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
 def _wanted(envelope: Envelope, assignment: Assignment, observed: Observed) -> Envelope:
     """Return the envelope with what the plane's own loop wants, inside the bounds as they are.
 
-    Before it wants anything, as in an agent that has just begun, what the load holds up stays.
+    Until it has decided, as in an agent that has just begun, what the load holds up stays.
     """
-    if not isinstance(observed.wanted, Unknown):
-        wanted = observed.wanted.get((envelope.deployment, envelope.pool))
-    else:
-        wanted = _up(envelope, observed) if assignment.scaling is not None else None
+    if observed.wanted is None or assignment.scaling is None:
+        return envelope
+    wanted = observed.wanted.get((envelope.deployment, envelope.pool))
+    if wanted is None:
+        wanted = _up(envelope, observed)
     if wanted is None:
         return envelope
     return replace(envelope, target=min(max(wanted, envelope.floor), envelope.ceiling))

@@ -6,7 +6,7 @@ Values only; times are seconds of the agent's monotonic clock.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skerry.fleet.observation import ReplicaState, Unknown
+from skerry.fleet.observation import ReplicaState
 from workload_plane.converge.demand import Demand
 
 # A replica that served for so long was sound: its next start waits for nothing. Longer than a
@@ -110,8 +110,8 @@ class Observed:
 
     `model_waits` says of (deployment, revision) why their base model is not here yet; `demand`
     is what the picker says is asked for; `wanted` is how many replicas the plane's own loop wants,
-    by deployment and pool: others run what their envelope's target says. Unknown until
-    that loop has decided once.
+    by deployment and pool: what scales and is not in it is not decided yet. None: nothing here
+    scales by itself, and targets are run.
     """
 
     replicas: tuple[SeenReplica, ...] = ()
@@ -119,7 +119,7 @@ class Observed:
     backoffs: tuple[StartBackoff, ...] = ()
     model_waits: Mapping[tuple[str, int], str] = field(default_factory=dict)
     demand: Demand = field(default_factory=dict)
-    wanted: Mapping[tuple[str, str], int] | Unknown = field(default_factory=dict)
+    wanted: Mapping[tuple[str, str], int] | None = None
 
     def backoff(self, deployment: str, revision: int) -> StartBackoff:
         """Return what is remembered of a revision's failed starts."""

@@ -6,7 +6,7 @@ from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.deployment import Scaling
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.node import NodeCordon
-from skerry.fleet.observation import UNKNOWN, ReplicaState
+from skerry.fleet.observation import ReplicaState
 from skerry.fleet.placement import Envelope
 from tests.unit.workload_plane.converge.test_plan import (
     NOW,
@@ -58,7 +58,7 @@ def test_without_a_number_the_target_is_run() -> None:
 
 def test_an_agent_that_wants_nothing_yet_lets_nothing_go() -> None:
     three = sees(a_replica(), a_replica("demo-r1-b"), a_replica("demo-r1-c"))
-    three = replace(three, wanted=UNKNOWN)
+    three = replace(three, wanted={})
     assert plan(scales(1, 1, 4), three, NOW) == ()
     (drain,) = plan(scales(1, 1, 2), three, NOW)  # the ceiling holds all the same
     assert isinstance(drain, DrainReplica)
