@@ -57,6 +57,7 @@ PROBE_SECONDS = 0.05
 JOIN_SECONDS_MAX, RETURN_SECONDS_MAX = 600.0, 180.0
 DOWN_SECONDS = 1.0  # between the kill and the next start, as a supervisor's pause
 DEPLOYMENTS = ("chat", "search")
+PRICE = 1.0  # dollars an accelerator-hour
 TRIES = 5
 REPLICAS = 50  # of each; to place thousands is another benchmark
 
@@ -98,6 +99,18 @@ def seed(place: Place, count: int) -> None:
         session.execute(
             insert(tables.pools),
             [{"name": pool_name(p, s.name), "plane": p, "shape": s} for p, s in of_pools],
+        )
+        # Where no price is told nothing is placed.
+        session.execute(
+            insert(tables.prices),
+            [
+                {
+                    "pool": pool_name(p, s.name),
+                    "valid_from": now,
+                    "price_per_accelerator_hour": PRICE,
+                }
+                for p, s in of_pools
+            ],
         )
         of_nodes = [(r.identity.name, node) for r in reports for node in r.nodes]
         session.execute(

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ from control_plane.store.prices import Price, list_prices
 from control_plane.store.removals import list_removals
 from control_plane.store.rollouts import all_revisions_of, list_rollouts, revisions_of
 from control_plane.store.scalings import list_scalings
+from control_plane.store.terms_in_force import TermsInForce
 from control_plane.store.values import (
     Decision,
     StoredDeployment,
@@ -43,12 +44,11 @@ from control_plane.store.values import (
 )
 from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.catalogue import Region, RegisteredModel, Reservation
-from skerry.fleet.cordon import Cordon, Cordons
+from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Revision
 from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profile
 from skerry.fleet.rollout import Rollout, Stage
-from skerry.fleet.terms import pool_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,22 +95,13 @@ class StoreSnapshot:
     scalings: tuple[Scaled, ...] = ()
     rolled: Rolled
     unlogged: Unlogged
+    terms: TermsInForce = field(default_factory=TermsInForce, compare=False, repr=False)
 
     def pools_at(self, now: datetime) -> tuple[StoredPool, ...]:
         """Return the pools with what prices by time, reservations and cordons make of them."""
         if not (self.prices or self.reservations or self.cordons):
             return self.pools  # of thousands none need be looked at
-        reserved: dict[str, list[Reservation]] = {}
-        for reservation in self.reservations:
-            reserved.setdefault(reservation.pool, []).append(reservation)
-        closed = Cordons(self.cordons)
-        found = []
-        for stored in self.pools:
-            name = stored.pool.name
-            prices, paid = self.prices.get(name, ()), reserved.get(name, ())
-            pool = pool_at(stored.pool, prices, paid, closed, now)
-            found.append(stored if pool is stored.pool else replace(stored, pool=pool))
-        return tuple(found)
+        return self.terms.at(now, self.pools, self.prices, self.reservations, self.cordons)
 
 
 _PARTS: Mapping[str, Callable[[Session], Any]] = {
