@@ -8,6 +8,7 @@ clients get the same errors as a status, whose message Envoy takes from the body
 import json
 from enum import IntEnum
 
+from workload_plane.gateway.grpc_filters import TRAILER_FILTER, off
 from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
@@ -33,7 +34,6 @@ class GrpcCode(IntEnum):
 
 # After how long a client without a ready replica is told to come again.
 _RETRY_AFTER_SECONDS = 1
-_TRAILER_FILTER = "envoy.filters.http.header_mutation"
 # Envoy's word for why, where it refuses before it looks at anything of a request.
 _MEMORY_DETAILS = "overload"
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
@@ -106,21 +106,19 @@ def telling_headers(plane: str) -> list[Json]:
 
 
 def telling_trailers(plane: str) -> Json:
-    """Return the filter that says the same in gRPC's trailers, when the answer has any."""
-    return extension(
-        _TRAILER_FILTER,
-        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        mutations={
-            "response_trailers_mutations": [
-                {"append": header(name, value, "ADD_IF_ABSENT")}
-                for name, value in (
-                    (REQUEST_ID_HEADER, "%REQ(X-REQUEST-ID)%"),
-                    (PLANE_HEADER, plane),
-                    (TIMING_HEADER, _timing(plane)),
-                )
-            ]
-        },
-    )
+    """Return the filter that says the same in trailers; gRPC's routes turn it on (`for_grpc`)."""
+    mutations = {
+        "response_trailers_mutations": [
+            {"append": header(name, value, "ADD_IF_ABSENT")}
+            for name, value in (
+                (REQUEST_ID_HEADER, "%REQ(X-REQUEST-ID)%"),
+                (PLANE_HEADER, plane),
+                (TIMING_HEADER, _timing(plane)),
+            )
+        ]
+    }
+    filter_type = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+    return off(extension(TRAILER_FILTER, filter_type, mutations=mutations))
 
 
 def _timing(plane: str) -> str:

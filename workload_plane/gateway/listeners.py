@@ -8,10 +8,11 @@ import base64
 
 from workload_plane.gateway.answers import header, local_replies, telling_trailers
 from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
-from workload_plane.gateway.fields import field_rules, field_states
+from workload_plane.gateway.fields import field_rules, field_state
+from workload_plane.gateway.grpc_filters import off
 from workload_plane.gateway.picking import (
     access_log,
-    asking_filters,
+    asking_filter,
     attempt_log,
     forgotten_choice,
     told_length,
@@ -90,7 +91,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             _message_fields(descriptor_set),
             _route_again(),
             refusing_filter(),
-            *(asking_filters(forwarded=False) if topology.picks else ()),
+            *([asking_filter(forwarded=False)] if topology.picks else ()),
             telling_trailers(topology.plane),
             _router(topology),
         ],
@@ -115,7 +116,7 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
         request_headers_timeout=duration(_HEADERS_SECONDS),
         http_filters=[
             *(_ready_answer(model.deployment) for model in topology.models if not model.outside_of),
-            *(asking_filters(forwarded=True) if topology.picks else ()),
+            *([asking_filter(forwarded=True)] if topology.picks else ()),
             telling_trailers(topology.plane),
             _router(topology),
         ],
@@ -250,7 +251,7 @@ def _json_fields() -> Json:
 
 def _message_fields(descriptor_set: bytes) -> Json:
     """Return the filter that reads `model` from a Generate message."""
-    return extension(
+    reader = extension(
         GRPC_METADATA,
         f"{_FILTERS}.grpc_field_extraction.v3.GrpcFieldExtractionConfig",
         descriptor_set={"inline_bytes": base64.b64encode(descriptor_set).decode()},
@@ -258,6 +259,7 @@ def _message_fields(descriptor_set: bytes) -> Json:
             _GENERATE_METHOD: {"request_field_extractions": {"model": {}}},
         },
     )
+    return off(reader)
 
 
 def _route_again() -> Json:
@@ -280,7 +282,7 @@ def _route_again() -> Json:
                 },
                 "skip_if_empty": True,
             },
-            *field_states(),
+            field_state(),
         ],
         clear_route_cache=True,
     )

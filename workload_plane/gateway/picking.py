@@ -43,7 +43,6 @@ from workload_plane.picker.wire import (
 PICKER, PICKER_LOG = "picker", "picker-log"
 
 _ASK = "envoy.filters.http.ext_authz"
-_NAME_DEPLOYMENT = "envoy.filters.http.header_mutation"
 _FILTERS = "envoy.extensions.filters.http"
 _POLICIES = "envoy.extensions.load_balancing_policies"
 _CONNECT_SECONDS = 0.05  # a socket of this host
@@ -52,12 +51,17 @@ _HEALTH_SECONDS = 1.0
 _UNHEALTHY_THRESHOLD = 2
 # Questions open at once; each takes a connection. Beyond, the gateway decides by itself.
 _QUESTIONS_MAX = 4096
+_NAMED = {"key": DEPLOYMENT_HEADER, "value": "%ROUTE_NAME%"}
 _LOG_BYTES_MAX = 64 * 1024  # of lines not handed over yet: some 400
 
 
-def asking_filters(*, forwarded: bool) -> list[Json]:
-    """Return the filters that ask the picker; on the peers' listener requests are `forwarded`."""
-    ask = extension(
+def asking_filter(*, forwarded: bool) -> Json:
+    """Return the filter that asks the picker; on the peers' listener requests are `forwarded`.
+
+    Those name their deployment in a header; others go by a model's route, which has its name.
+    """
+    named = {} if forwarded else {"authorization_request": {"headers_to_add": [_NAMED]}}
+    return extension(
         _ASK,
         f"{_FILTERS}.ext_authz.v3.ExtAuthz",
         http_service={
@@ -67,6 +71,7 @@ def asking_filters(*, forwarded: bool) -> list[Json]:
                 "timeout": duration(TIMEOUT_SECONDS),
             },
             "path_prefix": FORWARDED_PREFIX if forwarded else PICK_PREFIX,
+            **named,
             "authorization_response": {
                 "allowed_upstream_headers": _exactly(ENDPOINT_HEADER, TICKET_HEADER, RETRIES_HEADER)
             },
@@ -77,21 +82,6 @@ def asking_filters(*, forwarded: bool) -> list[Json]:
         failure_mode_allow=True,
         with_request_body={"max_request_bytes": SEEN_BYTES_MAX, "allow_partial_message": True},
     )
-    if forwarded:
-        return [ask]
-    return [extension(_NAME_DEPLOYMENT, f"{_FILTERS}.header_mutation.v3.HeaderMutation"), ask]
-
-
-def asked_for(model: ServedModel) -> Json:
-    """Return what a model's route says to the filters: ask, and for which deployment."""
-    name = {"header": {"key": DEPLOYMENT_HEADER, "value": model.deployment}, **_OVERWRITE}
-    return {
-        _NAME_DEPLOYMENT: typed(
-            f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
-            mutations={"request_mutations": [{"append": name}]},
-        ),
-        **asked(model),
-    }
 
 
 def asked(model: ServedModel) -> Json:

@@ -7,6 +7,7 @@ routes keep their own conditions: a wrong turn ends in an error of ours, never a
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from workload_plane.gateway.answers import fault
 from workload_plane.gateway.wire import (
@@ -33,11 +34,20 @@ _PRINTED = re.compile(r"[A-Za-z0-9 ._:/@+-]+")
 Names = Callable[[Json], Sequence[str]]
 
 
-def public_tree(routes: Sequence[Json], faults: Sequence[tuple[Json, Json]] = ()) -> Json:
-    """Return the routes as fields of a virtual host: by path, then by the model in the body.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """Answers to OpenAI requests whatever their model is, each with its predicate.
 
-    `faults` are answers to OpenAI requests whatever their model is, each with its predicate.
+    `any_holds` is a predicate that holds where one of them does: without it each would be asked of
+    every request.
     """
+
+    any_holds: Json
+    answers: Sequence[tuple[Json, Json]]
+
+
+def public_tree(routes: Sequence[Json], faults: Faults | None = None) -> Json:
+    """Return the routes as fields of a virtual host: by path, then by the model in the body."""
     openai = [route for route in routes if _takes_openai(route["match"])]
     generate = [route for route in routes if _takes_path(route["match"], GENERATE_PATH)]
     others = [
@@ -49,13 +59,7 @@ def public_tree(routes: Sequence[Json], faults: Sequence[tuple[Json, Json]] = ()
     by_json = _tree(_state(), _branches(openai, _in_json, [_not_text()]), _list(unnamed))
     is_openai = [_is(":method", {"exact": "POST"}), _is(":path", _regex(OPENAI_PATHS))]
     steps = [
-        *(
-            {
-                "predicate": {"and_matcher": {"predicate": [found, *is_openai]}},
-                "on_match": _list([to]),
-            }
-            for found, to in faults
-        ),
+        *([_refused(faults, is_openai)] if faults else ()),
         {"predicate": {"and_matcher": {"predicate": is_openai}}, "on_match": by_json},
         {
             "predicate": _is(":path", _regex(re.escape(GENERATE_PATH))),
@@ -63,6 +67,14 @@ def public_tree(routes: Sequence[Json], faults: Sequence[tuple[Json, Json]] = ()
         },
     ]
     return {"matcher": {"matcher_list": {"matchers": steps}, "on_no_match": _list(others)}}
+
+
+def _refused(faults: Faults, is_openai: Sequence[Json]) -> Json:
+    which = [{"predicate": holds, "on_match": _list([to])} for holds, to in faults.answers]
+    return {
+        "predicate": {"and_matcher": {"predicate": [faults.any_holds, *is_openai]}},
+        "on_match": {"matcher": {"matcher_list": {"matchers": which}}},
+    }
 
 
 def peer_tree(routes: Sequence[Json]) -> Json:

@@ -8,20 +8,22 @@ gateway set, and only to replicas of this plane. First match wins.
 from collections.abc import Sequence
 
 from workload_plane.gateway.answers import (
+    GrpcCode,
     answer,
     escaped,
     fault,
+    grpc_fault,
     header,
     naming_header,
     openai_error,
     telling_headers,
 )
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
-from workload_plane.gateway.fields import field_faults
+from workload_plane.gateway.fields import field_fault, field_faults
+from workload_plane.gateway.grpc_filters import for_grpc
 from workload_plane.gateway.models_list import model_list, served_here
 from workload_plane.gateway.picking import (
     asked,
-    asked_for,
     is_askable,
     load_route,
     not_asked,
@@ -35,7 +37,7 @@ from workload_plane.gateway.relaying import (
     resumed_routes,
 )
 from workload_plane.gateway.residency import residency_routes
-from workload_plane.gateway.route_tree import peer_tree, public_tree
+from workload_plane.gateway.route_tree import Faults, peer_tree, public_tree
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.trtllm_routes import trtllm_routes, unserved_trtllm
 from workload_plane.gateway.wire import (
@@ -165,7 +167,7 @@ def _table(name: str, routes: list[Json], topology: GatewayTopology) -> Json:
             {
                 "name": name,
                 "domains": ["*"],
-                **_tree(name, routes),
+                **_tree(name, [for_grpc(route) for route in routes]),
                 "typed_per_filter_config": not_asked() if picks else {},
                 # The plane that answered first stays; the forwarding gateway does not overwrite.
                 "response_headers_to_add": [header(PLANE_HEADER, plane, "ADD_IF_ABSENT")],
@@ -178,7 +180,9 @@ def _tree(name: str, routes: list[Json]) -> Json:
     if name == PEER_ROUTES:
         return peer_tree(routes)
     # What the relay asks with came through the public table before.
-    return public_tree(routes, field_faults() if name == PUBLIC_ROUTES else ())
+    if name != PUBLIC_ROUTES:
+        return public_tree(routes)
+    return public_tree(routes, Faults(any_holds=field_fault(), answers=field_faults()))
 
 
 def _model_routes(
@@ -219,7 +223,8 @@ def _model_routes(
             "request_headers_to_add": [naming_header(model)],
             "response_headers_to_add": telling_headers(topology.plane),
             # Who comes back from the relay is asked for by the inner listener.
-            "typed_per_filter_config": asked_for(model)
+            "name": model.deployment,  # the picker is asked with it
+            "typed_per_filter_config": asked(model)
             if topology.picks and number >= len(relayed) and is_askable(match)
             else {},
         }
@@ -334,7 +339,9 @@ def _forwarded_routes(model: ServedModel, topology: GatewayTopology) -> list[Jso
 def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     """Return the routes of all other gRPC: Control, health, reflection, unknown models."""
     if topology.front is None:
-        return []
+        # The filter that reads the message's model is turned on by the route before it is read.
+        unread: Json = {"path": GENERATE_PATH, "grpc": {}}
+        return [grpc_fault(unread, GrpcCode.NOT_FOUND, "no model of that name is served here")]
     watch: Json = {
         "cluster": FRONT,
         "timeout": duration(0),

@@ -46,6 +46,7 @@ def a_row(requests: float, first_ms: float, events: float) -> dict[str, float | 
         "ttfb_p50_ms": first_ms,
         "fast_p50_ms": None,
         "events_per_cpu_second": events,
+        "events_per_cpu_second_beyond_rest": 1.5 * events,
     }
 
 
@@ -58,9 +59,11 @@ def test_every_aim_is_judged_and_a_miss_is_told() -> None:
     every_round = {name: [row] * 5 for name, row in rows.items()}
     plain, requests, added, events = aims(rows, every_round).splitlines()
     assert plain.endswith("0.97, reached.")
-    assert requests.endswith("7,000, **missed**.")
+    assert "7,000, **missed**. Plain Envoy has 20,000 here" in requests
+    assert requests.endswith("of it 0.35, the aim 0.35.")
     assert added.endswith("0.30 ms, reached.")
     assert "1.02 of the events" in events
+    assert "at rest 1.02." in events
 
 
 def test_what_was_not_measured_is_not_judged() -> None:

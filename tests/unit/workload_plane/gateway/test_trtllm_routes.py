@@ -47,7 +47,7 @@ def test_neither_picker_nor_relay_has_to_do_with_it() -> None:
     topology = replace(a_topology(continued, PLAIN), relay=RELAY, picker_directory="/p", picks=True)
     for route in of_model(public_routes(topology), "tokens"):
         assert "relay" not in str(route)
-        assert not route.get("typed_per_filter_config")
+        assert "ext_authz" not in str(route)
 
 
 def test_without_such_a_model_the_service_is_not_there_and_with_one_others_are_not_found() -> None:
