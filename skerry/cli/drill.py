@@ -79,14 +79,16 @@ def run(
         raise UsageFault(f"--seconds must be above 0 and at most {SECONDS_MAX:g}")
     if not 0 <= rate <= RATE_MAX:
         raise UsageFault(f"--rate must be 0..{RATE_MAX:g}")
+    if report is not None:
+        _check_writable(report)
     directory = _directory(session, data_dir)
     wish = _Wish(drill=drill, plane=plane, seconds=held, rate=rate, force=force, yes=yes)
     # From before its first look on: a fleet that another drill hurts would only look unfit.
     with hold_fleet(directory):
         found = asyncio.run(_run(session, directory, wish))
+    print_report(session.console(), found)
     if report is not None:
         _write(report, found)
-    print_report(session.console(), found)
     if found.stopped:
         raise typer.Exit(_EXIT_INTERRUPTED)
     if not found.held:
@@ -211,6 +213,19 @@ def print_report(console: "Console", report: "DrillReport") -> None:
 
 
 _SHOWN_APART = ("changes", "promises")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise UsageFault for a report that could not be written: before anything is broken for it."""
+    existed = path.exists()
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UsageFault(
+            f"--report: {path} cannot be written ({error.strerror}); nothing was broken"
+        ) from error
+    if not existed:
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, report: "DrillReport") -> None:
