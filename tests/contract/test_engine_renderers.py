@@ -6,9 +6,15 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from skerry.fleet.engine import Disaggregation, EngineName, EngineSpec
+from skerry.fleet.engine import Disaggregation, EngineName, EngineSpec, Lora, LoraAdapter
 from workload_plane.engines.catalogue import RENDERERS, refusals, render
-from workload_plane.engines.port import Dialect, EngineLaunch, LaunchParameters
+from workload_plane.engines.port import (
+    ADAPTER_DIALECTS,
+    Dialect,
+    EngineLaunch,
+    LaunchParameters,
+)
+from workload_plane.replica_host.dialects import DIALECTS
 from workload_plane.replica_host.ending import STOP_SECONDS_MAX, end_seconds_max
 
 RELEASES = [
@@ -16,6 +22,7 @@ RELEASES = [
     for name, renderer in RENDERERS.items()
     for version in (renderer.VERSIONS or (None,))
 ]
+FRENCH = LoraAdapter(name="french", uri="hf://owner/french")
 PLACE = LaunchParameters(
     model_path="/models/a b; rm -rf $HOME",
     served_name="chat",
@@ -73,11 +80,22 @@ def test_files_have_plain_names_and_are_read_as_what_they_are(launch: EngineLaun
 def test_it_can_be_watched_and_ended(launch: EngineLaunch) -> None:
     assert launch.drain.kill_after_seconds > 0
     assert launch.startup_seconds_max > launch.drain.kill_after_seconds
-    assert launch.dialect in (Dialect.OPENAI, Dialect.VLLM, Dialect.LLAMACPP)
+    assert launch.dialect in DIALECTS
+    assert launch.dialect is not Dialect.OPENAI  # of whoever has no dialect of its own
     assert launch.health_path.startswith("/")
     assert launch.metrics_path.startswith("/")
-    assert launch.load_metrics.running_requests
-    assert launch.load_metrics.queued_requests
+    # What waits and runs comes of one place, or of none: half of it would pass for the load.
+    metrics = launch.load_metrics
+    assert bool(metrics.running_requests) == bool(metrics.queued_requests)
+    assert bool(metrics.running_requests) or bool(metrics.first_tokens)
+
+
+def test_an_adapter_that_it_is_started_with_is_one_that_a_request_may_name(
+    spec: EngineSpec,
+) -> None:
+    with_adapters = replace(spec, lora=Lora(adapters=(FRENCH,)))
+    if spec.name is not EngineName.SIMULATED and not refusals(with_adapters):
+        assert render(with_adapters, PLACE).dialect in ADAPTER_DIALECTS
 
 
 def test_it_ends_in_order_before_it_is_killed(spec: EngineSpec, launch: EngineLaunch) -> None:

@@ -6,44 +6,14 @@ was wrong with it or null. A file of draft lengths is read by SGLang's own reade
 
 import argparse
 import contextlib
-import importlib.abc
-import importlib.machinery
 import io
 import json
 import sys
 import tempfile
-import types
 
-from transformers.utils import import_utils
+from tests.engines.hollow import install
 
-
-class _Hollow(types.ModuleType):
-    """A module in which every name is an empty class."""
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-class _Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Stands in for torchvision, which 0.5.9 imports on the way and its parser never calls."""
-
-    def find_spec(
-        self, name: str, path: object = None, target: object = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        is_ours = name.split(".")[0] == "torchvision"
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if is_ours else None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _Hollow(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Leave the module as it is."""
-
-
-import_utils.is_torchvision_available()  # asks once and remembers: there is none
-sys.meta_path.append(_Absent())
+install("torchvision")
 
 from sglang.srt.server_args import ServerArgs  # noqa: E402
 

@@ -17,8 +17,16 @@ class Dialect(StrEnum):
     LLAMACPP = "llamacpp"  # llama.cpp's own /completion: token ids, log probabilities
     OPENAI = "openai"  # /v1/completions of everybody else: text only
     VLLM = "vllm"  # the same with vLLM's own fields: token ids, log probabilities, guides
+    SGLANG = "sglang"  # SGLang's own /generate, whose events are deltas
+    SGLANG_0_5_9 = "sglang-0.5.9"  # the same, where each event repeats the answer from its start
+    TRTLLM_SERVE = "trtllm-serve"  # /v1/completions with TensorRT-LLM's own fields: guides, ids
+    TRTLLM_SERVE_1_2 = "trtllm-serve-1.2"  # the same without log probabilities
     OPENENGINE = "openengine"  # the engine serves openengine.v1 itself, and no HTTP
     TRTLLM = "trtllm"  # the engine serves trtllm.TrtllmService, and no HTTP
+
+
+# Where a request may name an adapter that the engine was started with.
+ADAPTER_DIALECTS = frozenset({Dialect.VLLM, Dialect.SGLANG, Dialect.SGLANG_0_5_9})
 
 
 # Where an engine listens that only its replica host may reach: its gRPC has no authentication, and

@@ -128,7 +128,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
         files = ((DRAFT_LENGTHS_FILE, _draft_lengths(spec.speculative)),)
     return EngineLaunch(
         argv=_argv(spec, launch),
-        dialect=Dialect.OPENAI,
+        dialect=Dialect.SGLANG_0_5_9 if _release(spec) == "0.5.9" else Dialect.SGLANG,
         startup_seconds_max=_STARTUP_SECONDS_MAX,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),
         load_metrics=LoadMetrics(
@@ -149,12 +149,16 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     )
 
 
+def _release(spec: EngineSpec) -> str:
+    return release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
+
+
 def _rules(release: str) -> tuple[OptionRule, ...]:
     return (*OPTIONS, *parser_rules(EngineName.SGLANG, release))
 
 
 def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
-    release = release_of(spec, VERSIONS, DEFAULT_VERSION) or DEFAULT_VERSION
+    release = _release(spec)
     argv = [launch.python, "-m", "sglang.launch_server", "--model-path", launch.model_path]
     argv += ["--served-model-name", launch.served_name]
     argv += ["--host", launch.host, "--port", str(launch.http_port)]
@@ -163,6 +167,10 @@ def _argv(spec: EngineSpec, launch: LaunchParameters) -> tuple[str, ...]:
     argv += ["--max-running-requests", str(spec.concurrent_requests)]
     # Without it there is no /metrics.
     argv.append("--enable-metrics")
+    if release != "0.5.9":
+        # Else each event of `/generate` repeats its output from the beginning. 0.5.9's flag for it
+        # breaks its OpenAI streams, which take deltas for the whole.
+        argv.append("--incremental-streaming-output")
     argv += _precision(spec, release)
     argv += _memory(spec)
     argv += _batching(spec)

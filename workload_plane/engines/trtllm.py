@@ -5,6 +5,8 @@ all else is in the YAML, where an unknown key stops the engine at its start. Fla
 only (`--grpc-protocol` is the engine's own exception). Disaggregation: `trtllm_disaggregated`.
 """
 
+from dataclasses import replace
+
 from skerry.fleet.engine import EngineProtocol, EngineSpec, SpeculativeMethod
 from workload_plane.engines import trtllm_disaggregated as disaggregated
 from workload_plane.engines.findings import (
@@ -64,10 +66,31 @@ _SCHEDULED = {
     "1.2": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.NGRAM),
     "1.4": (SpeculativeMethod.DRAFT_MODEL, SpeculativeMethod.EAGLE3, SpeculativeMethod.MTP),
 }
+_COMPLETIONS = {"1.2": Dialect.TRTLLM_SERVE_1_2, "1.4": Dialect.TRTLLM_SERVE}
 _DIALECTS = {
-    EngineProtocol.HTTP: Dialect.OPENAI,
     EngineProtocol.OPENENGINE: Dialect.OPENENGINE,
     EngineProtocol.TRTLLM: Dialect.TRTLLM,
+}
+# 1.2 tells times alone: its counts of requests, tokens and blocks came with 1.3, so only the
+# plane's gateway knows how many requests such a replica has.
+_TIMES = LoadMetrics(
+    first_token_seconds="trtllm_time_to_first_token_seconds_sum",
+    first_tokens="trtllm_time_to_first_token_seconds_count",
+    first_token_buckets="trtllm_time_to_first_token_seconds_bucket",
+    token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
+    token_intervals="trtllm_time_per_output_token_seconds_count",
+)
+_LOAD_METRICS = {
+    "1.2": _TIMES,
+    "1.4": replace(
+        _TIMES,
+        running_requests="trtllm_num_requests_running",
+        queued_requests="trtllm_num_requests_waiting",
+        prompt_tokens="trtllm_prompt_tokens_total",
+        generated_tokens="trtllm_generation_tokens_total",
+        cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
+        kv_used_ratio="trtllm_kv_cache_utilization",
+    ),
 }
 # A 405 B checkpoint from cold network storage took tens of minutes to load.
 _STARTUP_SECONDS_MAX = 3_600.0
@@ -150,27 +173,13 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
     return EngineLaunch(
         argv=argv,
         workers=workers,
-        dialect=_DIALECTS[spec.protocol],
+        dialect=_COMPLETIONS[release] if is_http else _DIALECTS[spec.protocol],
         startup_seconds_max=_STARTUP_SECONDS_MAX,
         drain=DrainRule(kill_after_seconds=_KILL_AFTER_SECONDS),
         health_path="/health" if is_http else "",
         # `/metrics` is a JSON list that is emptied by reading; this one is Prometheus.
         metrics_path="/prometheus/metrics" if is_http else "",
-        load_metrics=LoadMetrics(
-            running_requests="trtllm_num_requests_running",
-            queued_requests="trtllm_num_requests_waiting",
-            prompt_tokens="trtllm_prompt_tokens_total",
-            generated_tokens="trtllm_generation_tokens_total",
-            cached_prompt_tokens="trtllm_prompt_cached_tokens_total",
-            kv_used_ratio="trtllm_kv_cache_utilization",
-            first_token_seconds="trtllm_time_to_first_token_seconds_sum",
-            first_tokens="trtllm_time_to_first_token_seconds_count",
-            first_token_buckets="trtllm_time_to_first_token_seconds_bucket",
-            token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
-            token_intervals="trtllm_time_per_output_token_seconds_count",
-        )
-        if is_http
-        else LoadMetrics(),
+        load_metrics=_LOAD_METRICS[release] if is_http else LoadMetrics(),
         environment=environment,
         files=files,
         own_port=own_port,

@@ -1,7 +1,7 @@
 """The port of a dialect: a request in the engine's own words, and its stream read back.
 
-Pure. Implemented by `llamacpp_dialect`, `openai_dialect` and `vllm_dialect`, picked by the engine's
-launch.
+Pure. Implemented by `llamacpp_dialect`, `openai_dialect` and `vllm_dialect` (a module is a dialect)
+and by the values in `sglang_dialect` and `trtllm_dialect`, picked by the engine's launch.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,13 @@ from typing import Any, Protocol
 
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
 from workload_plane.engines.port import Dialect
-from workload_plane.replica_host import llamacpp_dialect, openai_dialect, vllm_dialect
+from workload_plane.replica_host import (
+    llamacpp_dialect,
+    openai_dialect,
+    sglang_dialect,
+    trtllm_dialect,
+    vllm_dialect,
+)
 from workload_plane.replica_host.deltas import Counted, EngineSaid
 
 
@@ -29,7 +35,10 @@ class StreamReader(Protocol):
 class EngineDialect(Protocol):
     """One way of speaking with an engine."""
 
-    PATH: str
+    @property
+    def PATH(self) -> str:
+        """Return the path of the engine's HTTP that requests are posted to."""
+        ...
 
     def check(self, request: generation_pb2.GenerateRequest) -> None:
         """Raise RequestFault for a field that the engine cannot honour, naming it."""
@@ -53,6 +62,10 @@ DIALECTS: Mapping[Dialect, EngineDialect] = MappingProxyType(
         Dialect.LLAMACPP: llamacpp_dialect,
         Dialect.OPENAI: openai_dialect,
         Dialect.VLLM: vllm_dialect,
+        Dialect.SGLANG: sglang_dialect.SGLANG,
+        Dialect.SGLANG_0_5_9: sglang_dialect.SGLANG_0_5_9,
+        Dialect.TRTLLM_SERVE: trtllm_dialect.TRTLLM_SERVE,
+        Dialect.TRTLLM_SERVE_1_2: trtllm_dialect.TRTLLM_SERVE_1_2,
     }
 )
 

@@ -6,7 +6,7 @@ from skerry.api.openengine.v1 import error_pb2
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.processes import ProcessRecord
-from workload_plane.engines.port import Dialect, EngineLaunch
+from workload_plane.engines.port import ADAPTER_DIALECTS, EngineLaunch
 from workload_plane.replica_host.engine_client import EngineAsked
 from workload_plane.replica_host.faults import RequestFault, unavailable
 from workload_plane.replica_host.in_flight import Flights
@@ -58,10 +58,10 @@ class ReplicaHost:
     def adapters(self) -> tuple[str, ...]:
         """Return the LoRA adapters that a Generate request may name.
 
-        The shared API has no word for them: only in vLLM's does an adapter stand as the model.
+        Of the dialects only those of ADAPTER_DIALECTS have a word for them.
         """
         lora = self.spec.engine.lora
-        if lora is None or self.launch.dialect is not Dialect.VLLM:
+        if lora is None or self.launch.dialect not in ADAPTER_DIALECTS:
             return ()
         return tuple(adapter.name for adapter in lora.adapters)
 

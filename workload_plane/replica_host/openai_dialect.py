@@ -1,6 +1,7 @@
-"""OpenAI's `/v1/completions` with the extensions that TensorRT-LLM and SGLang share.
+"""OpenAI's `/v1/completions` with the extensions that engines share.
 
-Pure; implements `dialects.EngineDialect`. Text only: no token ids come back.
+Pure; implements `dialects.EngineDialect`, for an engine of which no more is known: text only, no
+token ids come back. `vllm_dialect` and `trtllm_dialect` are written over it.
 """
 
 import json
@@ -26,7 +27,13 @@ _SAMPLING = {
     "num_sequences": "n",
 }
 _STOPPING = {"max_tokens": "max_tokens", "min_tokens": "min_tokens", "ignore_eos": "ignore_eos"}
-_LENGTH = "length"
+# Whatever else an engine says is that it met its end. "timeout" is a deadline of the engine's own.
+_REASONS = {
+    "length": generation_pb2.FINISH_REASON_LENGTH,
+    "abort": generation_pb2.FINISH_REASON_CANCELLED,
+    "cancelled": generation_pb2.FINISH_REASON_CANCELLED,
+    "timeout": generation_pb2.FINISH_REASON_CANCELLED,
+}
 
 
 def check(request: generation_pb2.GenerateRequest) -> None:
@@ -131,11 +138,7 @@ def _ending(index: int, choice: Mapping[str, Any]) -> list[EngineSaid]:
         said.append(
             Ended(
                 output_index=index,
-                reason=(
-                    generation_pb2.FINISH_REASON_LENGTH
-                    if reason == _LENGTH
-                    else generation_pb2.FINISH_REASON_STOP
-                ),
+                reason=_REASONS.get(reason, generation_pb2.FINISH_REASON_STOP),
                 stop_text=stop if isinstance(stop, str) else "",
                 # A token that was asked for as a stop, where the engine tells which.
                 stop_token=stop if isinstance(stop, int) else None,

@@ -14,6 +14,11 @@ from workload_plane.replica_host.faults import invalid, model_not_found, unsuppo
 REQUEST_ID_CHARS_MAX = 256
 STOP_CONDITIONS_MAX = 16
 TEMPERATURE_MAX = 100.0
+# What a literal needs in every engine's regular expressions; Python's `re.escape` writes more than
+# the stricter ones of them take.
+_LITERAL = str.maketrans(
+    {sign: f"\\{sign}" for sign in r"\.^$|?*+()[]{}"} | {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+)
 
 
 def check_request(
@@ -69,6 +74,20 @@ def stop_token_ids(request: generation_pb2.GenerateRequest) -> list[int]:
     """Return the tokens that end generation."""
     conditions = request.stopping.conditions
     return [c.stop_token_id for c in conditions if c.WhichOneof("condition") == "stop_token_id"]
+
+
+def check_candidates(response: generation_pb2.ResponseOptions, top_n_max: int) -> None:
+    """Raise RequestFault for alternatives to a token other than the most likely ones."""
+    selection = response.output_candidates.WhichOneof("selection")
+    if selection not in (None, "top_n"):
+        raise unsupported(f"response.output_candidates.{selection}", "only top_n can be had")
+    if response.output_candidates.top_n > top_n_max:
+        raise invalid("response.output_candidates.top_n", f"must be at most {top_n_max}")
+
+
+def choice_regex(choices: Iterable[str]) -> str:
+    """Return the regular expression of exactly these texts, for engines without choices."""
+    return f"({'|'.join(choice.translate(_LITERAL) for choice in choices)})"
 
 
 def check_guide(guided: generation_pb2.GuidedDecoding) -> None:

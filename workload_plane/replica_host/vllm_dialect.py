@@ -12,8 +12,8 @@ from typing import Any
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
 from workload_plane.replica_host import openai_dialect
 from workload_plane.replica_host.deltas import Counted, Delta, EngineSaid, TokenPiece
-from workload_plane.replica_host.faults import invalid, unsupported
-from workload_plane.replica_host.sampling import check_guide
+from workload_plane.replica_host.faults import unsupported
+from workload_plane.replica_host.sampling import check_candidates, check_guide
 
 PATH = openai_dialect.PATH
 
@@ -25,14 +25,9 @@ _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 
 def check(request: generation_pb2.GenerateRequest) -> None:
     """Raise RequestFault for what vLLM cannot honour."""
-    response = request.response
     if request.kv.bypass_prefix_cache:
         raise unsupported("kv.bypass_prefix_cache", "give a kv.cache_salt of its own instead")
-    selection = response.output_candidates.WhichOneof("selection")
-    if selection not in (None, "top_n"):
-        raise unsupported(f"response.output_candidates.{selection}", "only top_n can be had")
-    if response.output_candidates.top_n > _TOP_N_MAX:
-        raise invalid("response.output_candidates.top_n", f"must be at most {_TOP_N_MAX}")
+    check_candidates(request.response, _TOP_N_MAX)
     check_guide(request.guided)
 
 

@@ -88,7 +88,7 @@ def test_tensorrt_llm_keeps_all_but_place_and_degrees_in_the_yaml() -> None:
     assert launch.files == (("trtllm.yaml", LARGE_YAML),)
     assert launch.environment == (("CUDA_VISIBLE_DEVICES", "2,3"),)
     assert launch.metrics_path == "/prometheus/metrics"
-    assert launch.dialect is Dialect.OPENAI
+    assert launch.dialect is Dialect.TRTLLM_SERVE_1_2
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,35 @@ def test_vllm_command_line() -> None:
     )
 
 
+def test_each_release_is_asked_in_its_own_dialect_and_counts_what_it_counts() -> None:
+    """TensorRT-LLM 1.2 counts neither requests nor tokens; 0.5.9 repeats itself in its streams."""
+    names = ("tensorrt-llm 1.2.1", "tensorrt-llm 1.4.0rc1", "sglang 0.5.9", "sglang 0.5.23")
+    launches = []
+    for name, version in map(str.split, names):
+        launches.append(render(EngineSpec(name=EngineName(name), version=version), LAUNCH))
+    assert [launch.dialect for launch in launches] == [
+        Dialect.TRTLLM_SERVE_1_2,
+        Dialect.TRTLLM_SERVE,
+        Dialect.SGLANG_0_5_9,
+        Dialect.SGLANG,
+    ]
+    assert [launch.load_metrics.running_requests for launch in launches] == [
+        None,
+        "trtllm_num_requests_running",
+        "sglang:num_running_reqs",
+        "sglang:num_running_reqs",
+    ]
+    deltas = "--incremental-streaming-output"
+    assert [deltas in launch.argv for launch in launches[2:]] == [False, True]
+
+
 def test_sglang_command_line() -> None:
     spec = a_large_spec(EngineName.SGLANG, prefix_caching=PrefixCaching(enabled=False))
     assert words(render(spec, LAUNCH)) == (
         "/usr/bin/python3 -m sglang.launch_server --model-path /models/llama-70b-fp8"
         " --served-model-name llama-70b --host 127.0.0.1 --port 8001 --tp-size 2 --pp-size 1"
-        " --context-length 8192 --max-running-requests 64 --enable-metrics --disable-radix-cache"
+        " --context-length 8192 --max-running-requests 64 --enable-metrics"
+        " --incremental-streaming-output --disable-radix-cache"
         " --speculative-algorithm EAGLE3 --speculative-num-steps 3 --speculative-eagle-topk 1"
         " --speculative-num-draft-tokens 4 --speculative-draft-model-path /models/draft"
     )
