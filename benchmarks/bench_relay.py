@@ -24,8 +24,8 @@ from skerry.fleet.routing import Routing
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ports import free_port, is_listening
 from skerry.plumbing.processes import ProcessRecord, spawn, terminate
+from workload_plane.gateway.descriptors import descriptor_set
 from workload_plane.gateway.envoy import envoy_argv
-from workload_plane.gateway.feed import descriptor_set
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
 from workload_plane.gateway.status import read_status, unconfirmed
 from workload_plane.gateway.topology import (

@@ -42,7 +42,8 @@ from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.link.standby import StandbyLink
-from control_plane.reconcile.loop import Doors, ReconcileLoop
+from control_plane.reconcile.doors import Doors
+from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.questions import FleetQuestions
 from control_plane.reconcile.sight import Sight
 from control_plane.recovery.door import RecoveryDoor
@@ -317,6 +318,7 @@ def _build_loop(
         solver=solver,
         recovery=recovery,
         loads=registry,
+        targets=registry.told_targets,
     )
     loop = ReconcileLoop(database, sight, doors, clock, epoch=0)
     wake.target = loop

@@ -34,7 +34,6 @@ from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
 from workload_plane.link.report import build_report, software_version
-from workload_plane.link.session import accepts_pushes
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import FetchLimits
 from workload_plane.models.local_checks import LocalChecks
@@ -227,7 +226,7 @@ class Agent:
             desired=lambda: self._holder.state,
             replicas=lambda: self.replicas,
             pools=lambda: seen_pools(settings.plane, self._hosting.supply()),
-            is_heard=lambda: self._link is not None and accepts_pushes(self._link.state),
+            is_heard=lambda: self._link is not None and self._link.has_targets,
             picker=PickerAsked(settings.picker_dir) if settings.gateway.picker else None,
             hosts=HostsAsked(session),
             clock=self._clock,
@@ -324,6 +323,7 @@ class Agent:
                 "state": link.state.name.lower() if link is not None else "none",
                 "control_plane": link.control_plane if link is not None else "",
                 "last_error": link.last_error if link is not None else "",
+                "has_targets": link is not None and link.has_targets,
             },
             "gateway": {**self._feed.describe(), "routable": sorted(view.routable)},
             "peers": {peer.plane: peer.verdict.value for peer in self._feed.peers()},

@@ -20,8 +20,8 @@ import psutil
 from benchmarks.gateway.engine import HOST, SERVED
 from skerry.fleet.routing import Routing
 from skerry.plumbing.ports import free_port
+from workload_plane.gateway.descriptors import descriptor_set
 from workload_plane.gateway.envoy import envoy_argv
-from workload_plane.gateway.feed import descriptor_set
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.publish import ensure_initial, publish
 from workload_plane.gateway.topology import (

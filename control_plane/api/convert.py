@@ -77,7 +77,10 @@ def plane_to_proto(view: FleetView, stored: StoredPlane, live: Live) -> plane_pb
     )
     # The store keeps the evidence of the last change of state; the loop has today's.
     condition = live.conditions().get(stored.identity.name, stored.condition)
-    if condition is not None:
+    if condition is None:
+        message.state = PLANE_STATES[PlaneState.SUSPECT]
+        message.reason = "has joined; it is judged with the next look at the fleet"
+    else:
         message.state = PLANE_STATES[condition.state]
         message.reason = condition.reason
         message.state_time.CopyFrom(time_to_proto(condition.since))

@@ -15,6 +15,10 @@ from skerry.wire.scaling import decision_to_proto, need_to_proto, reading_to_pro
 
 DECISIONS_DEFAULT = 120  # an hour of them
 DECISIONS_MAX = 1_440
+# What planes told last, of so many: each may be 4 kB, and all of an answer must fit in a message.
+PLANES_MAX = 128
+# Of the decisions together, in a message of 4 MiB; those of many planes are some 3 kB each.
+DECISIONS_BYTES_MAX = 3 * 1024 * 1024
 
 
 def check_decisions(asked: int) -> int:
@@ -27,7 +31,11 @@ def check_decisions(asked: int) -> int:
 def scaling_to_proto(
     deployment: Deployment, records: Sequence[FleetRecord], loads: Loads
 ) -> scaling_pb2.ScalingExplanation:
-    """Return all that there is to say of a deployment's scaling; records the newest first."""
+    """Return what there is to say of a deployment's scaling; records the newest first.
+
+    It fits in a message: the oldest decisions are left out where all together are too long, and of
+    very many planes those that the newest decision does not name.
+    """
     scaling = deployment.scaling
     message = scaling_pb2.ScalingExplanation(
         deployment=deployment.name,
@@ -36,10 +44,16 @@ def scaling_to_proto(
         max_replicas=scaling.max_replicas,
         strategy=scaling.strategy.value,
         paused=scaling.paused,
-        decisions=[_decision_to_proto(record) for record in records],
     )
-    for plane, report in sorted(loads.items()):
-        load = report.of(deployment.name)
+    left = DECISIONS_BYTES_MAX
+    for record in records:
+        decision = _decision_to_proto(record)
+        left -= decision.ByteSize()
+        if left < 0:
+            break
+        message.decisions.append(decision)
+    for plane in _shown(records, loads):
+        load = loads[plane].of(deployment.name)
         if load is not None:
             message.planes.add(
                 plane=plane,
@@ -47,6 +61,15 @@ def scaling_to_proto(
                 reading=reading_to_proto(load.reading) if load.reading else None,
             )
     return message
+
+
+def _shown(records: Sequence[FleetRecord], loads: Loads) -> Sequence[str]:
+    """Return the planes whose last words are shown, by name; none are looked at to be chosen."""
+    if len(loads) <= PLANES_MAX:
+        return sorted(loads)
+    named = [share.plane for share in records[0].shares] if records else []
+    first = dict.fromkeys(plane for plane in (*named, *sorted(loads)) if plane in loads)
+    return sorted(list(first)[:PLANES_MAX])
 
 
 def shortage_of(scaled: Scaled | None) -> tuple[int, float | None]:

@@ -1,18 +1,22 @@
 """How many replicas the scheduler is to place for what the load needs, and what is short. Pure.
 
 More than the floor is asked for only where no envelope has the room, and only as far as
-accelerators are free: growth takes no place of what others are promised.
+accelerators are free: growth takes no place of what others are promised, may grow into or run.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from control_plane.autoscale.shares import Scene
 from control_plane.autoscale.targets import price_of
 from scheduler.feasibility import bars_by_pool, latency_table, rejection
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.placement import Placement
+
+TOLERANCE = 1e-9  # of an accelerator: rounding errors reserve none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +45,33 @@ class Provision:
     dollars_per_hour: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Accelerators that nobody has, by pool, and those that a deployment has above its places.
+
+    `above` is by deployment and pool: to place what runs there already takes nothing of others.
+    """
+
+    free: dict[str, int]
+    above: dict[tuple[str, str], int]
+
+    def replicas(self, name: str, pool: str, size: int) -> int:
+        """Return how many more replicas of a size may be placed."""
+        return max(0, self.free.get(pool, 0) + self.above.get((name, pool), 0)) // size
+
+    def take(self, name: str, pool: str, accelerators: int) -> None:
+        """Take them, of those that it has itself first."""
+        own = min(self.above.get((name, pool), 0), accelerators)
+        if own:
+            self.above[name, pool] -= own
+        self.free[pool] -= accelerators - own
+
+
 def provide(
-    wishes: Iterable[Wish], problem: Callable[[], PlacementProblem], placed: Sequence[Placement]
+    wishes: Iterable[Wish],
+    problem: Callable[[], PlacementProblem],
+    placed: Sequence[Placement],
+    scene: Scene,
 ) -> dict[str, Provision]:
     """Return what is to be placed of each deployment; what is free goes by class, then by name.
 
@@ -51,15 +80,15 @@ def provide(
     order = sorted(wishes, key=lambda w: (w.deployment.policy.priority, w.deployment.name))
     found: dict[str, Provision] = {}
     asked: PlacementProblem | None = None
-    free: dict[str, int] = {}
+    room = Room(free={}, above={})
     for wish in order:
         if not wish.is_short:
             found[wish.deployment.name] = Provision(demand=settled(wish))
             continue
         if asked is None:
             asked = problem()
-            free = _free(asked, placed)
-        found[wish.deployment.name] = _raised(wish, asked, free)
+            room = room_of(asked, placed, scene)
+        found[wish.deployment.name] = _raised(wish, asked, room)
     return found
 
 
@@ -77,16 +106,16 @@ def least_of(wish: Wish) -> int:
     return max(wish.floor, 1)
 
 
-def _raised(wish: Wish, problem: PlacementProblem, free: dict[str, int]) -> Provision:
+def _raised(wish: Wish, problem: PlacementProblem, room: Room) -> Provision:
     deployment = wish.deployment
     most = min(wish.wanted, deployment.scaling.max_replicas)
     pools = _eligible(deployment, problem)
     demand = wish.placed
     for pool, size, _ in pools:
-        more = min(most - demand, max(0, free.get(pool, 0)) // size)
+        more = min(most - demand, room.replicas(deployment.name, pool, size))
         if more > 0:
             demand += more
-            free[pool] -= more * size
+            room.take(deployment.name, pool, more * size)
     demand = max(demand, least_of(wish))
     unmet = max(0, wish.wanted - max(demand, wish.ceiling))
     prices = [price for _, _, price in pools if price > 0.0]
@@ -110,19 +139,66 @@ def _eligible(deployment: Deployment, problem: PlacementProblem) -> list[tuple[s
     return sorted(found, key=lambda one: (one[2], one[0]))
 
 
-def _free(problem: PlacementProblem, placed: Sequence[Placement]) -> dict[str, int]:
-    """Return the accelerators by pool that no placement has, less the reserve."""
-    kinds = {pool.name: pool.shape.accelerator for pool in problem.pools}
+def room_of(problem: PlacementProblem, placed: Sequence[Placement], scene: Scene) -> Room:
+    """Return the accelerators that are free, less the reserve.
+
+    A deployment has the most of what is placed of it, what its targets let it grow into, and what
+    runs of it, be it on the way out.
+    """
+    pools = {pool.name: pool for pool in problem.pools}
+    of_places: dict[tuple[str, str], int] = defaultdict(int)
+    of_targets: dict[tuple[str, str], int] = defaultdict(int)
+    sizes = _Sizes(scene, {name: pool.shape.accelerator for name, pool in pools.items()})
+    for place in placed:
+        size = sizes.of(place.deployment, place.pool)
+        of_places[place.deployment, place.pool] += place.count * size
+    for one in scene.envelopes:
+        of_targets[one.deployment, one.pool] += one.target * sizes.of(one.deployment, one.pool)
+    of_replicas = _running(scene, sizes)
     free = {
-        pool.name: pool.shape.accelerators
-        - math.ceil(pool.shape.accelerators * problem.reserve_fraction - 1e-9)
-        for pool in problem.pools
+        name: pool.shape.accelerators
+        - math.ceil(pool.shape.accelerators * problem.reserve_fraction - TOLERANCE)
+        for name, pool in pools.items()
     }
-    shapes = {d.deployment.name: d.deployment.revision for d in problem.demands}
-    for placement in placed:
-        revision = shapes.get(placement.deployment)
-        if revision is None or placement.pool not in free:
+    above: dict[tuple[str, str], int] = {}
+    for key in of_places.keys() | of_targets.keys() | of_replicas.keys():
+        if key[1] not in free:
             continue
-        shape = revision.shape_on(kinds[placement.pool])
-        free[placement.pool] -= placement.count * (shape.accelerators if shape else 1)
-    return free
+        placed_here = of_places.get(key, 0)
+        most = max(placed_here, of_targets.get(key, 0), of_replicas.get(key, 0))
+        free[key[1]] -= most
+        if most > placed_here:
+            above[key] = most - placed_here
+    return Room(free=free, above=above)
+
+
+class _Sizes:
+    """How many accelerators a replica takes, by deployment, pool and revision; looked up once."""
+
+    def __init__(self, scene: Scene, kinds: Mapping[str, str]) -> None:
+        self._kinds = kinds
+        self._revisions = scene.snapshot.revisions
+        self._present = {
+            one.deployment.name: one.deployment.revision for one in scene.snapshot.demands
+        }
+        self._known: dict[tuple[str, str, int], int] = {}
+
+    def of(self, name: str, pool: str, number: int = 0) -> int:
+        """Return the size of one at a revision, the present one for 0 and for one not known."""
+        key = (name, pool, number)
+        if key not in self._known:
+            present = self._present.get(name)
+            revision = self._revisions.get(name, {}).get(number, present)
+            kind = self._kinds.get(pool)
+            shape = revision.shape_on(kind) if revision is not None and kind is not None else None
+            self._known[key] = shape.accelerators if shape is not None else 1
+        return self._known[key]
+
+
+def _running(scene: Scene, sizes: _Sizes) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for plane in scene.snapshot.planes:
+        report = plane.link.report
+        for one in report.replicas if report is not None else ():
+            found[one.deployment, one.pool] += sizes.of(one.deployment, one.pool, one.revision)
+    return found

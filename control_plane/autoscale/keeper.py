@@ -63,12 +63,21 @@ class Autoscaler:
         self._due_at: float | None = None
         self._starts: ColdStarts = {}
         self._starts_at: float | None = None
+        self._ended_at: float | None = None
+
+    @property
+    def ended_at(self) -> float | None:
+        """Return when the last round of this term ended with all that it decided stored.
+
+        By the monotonic clock; None: none has.
+        """
+        return self._ended_at
 
     def forget(self) -> None:
         """Begin anew with another term: loads of before a gap lower nothing."""
         self._rounds.forget()
         self._loads.new_loads()
-        self._due_at = None
+        self._due_at = self._ended_at = None
 
     async def turn(
         self,
@@ -80,19 +89,38 @@ class Autoscaler:
 
         StaleGeneration when another leader has taken over. What cannot be stored is decided again.
         """
-        self._rounds.hear(snapshot.demands, self._loads.new_loads())
+        # Heard in a thread where planes are many: to decode what they told takes half a second.
+        await aside(snapshot, self._rounds.hear, snapshot.demands, self._loads.new_loads())
         now = self._clock.monotonic()
         if plan is None or (self._due_at is not None and now < self._due_at):
             return snapshot
         self._due_at = now + snapshot.policy.scaling_period_seconds
         if not any(demand.deployment.scaling.scales for demand in snapshot.demands):
+            self._ended_at = now  # nothing was to be decided
             return snapshot
         await self._read_starts(now)
+        loads = self._loads.loads()
+        outcomes = await aside(snapshot, self._decided, now, snapshot, conditions, plan, loads)
+        for name, error in self._rounds.failed.items():
+            _log.warning("scaling.held", deployment=name, error=error)
+        if any(one.before is None or one.scaled.demand != one.before.demand for one in outcomes):
+            self._due_at = now  # there will be other envelopes at once: targets for them, too
+        return await self._stored(snapshot, outcomes)
+
+    def _decided(
+        self,
+        now: float,
+        snapshot: Snapshot,
+        conditions: Mapping[str, PlaneCondition],
+        plan: PlacementPlan,
+        loads: Loads,
+    ) -> tuple[Outcome, ...]:
+        """Return a round's outcomes; of many planes in a thread, with all that it rests on."""
         scene = Scene(
             snapshot=snapshot,
             conditions=conditions,
             envelopes=scaled_envelopes(plan.envelopes, snapshot),
-            loads=self._loads.loads(),
+            loads=loads,
             measured=measured_costs(snapshot),
         )
         basis = Basis(
@@ -101,12 +129,7 @@ class Autoscaler:
             placed=plan.placements,
             problem=lambda: placement_problem(snapshot, conditions),
         )
-        outcomes = await aside(snapshot, self._rounds.decide, now, basis)
-        for name, error in self._rounds.failed.items():
-            _log.warning("scaling.held", deployment=name, error=error)
-        if any(one.before is None or one.scaled.demand != one.before.demand for one in outcomes):
-            self._due_at = now  # there will be other envelopes at once: targets for them, too
-        return await self._stored(snapshot, outcomes)
+        return self._rounds.decide(now, basis)
 
     async def _read_starts(self, now: float) -> None:
         if self._starts_at is None or now - self._starts_at >= COLD_STARTS_SECONDS:
@@ -116,13 +139,11 @@ class Autoscaler:
     async def _stored(self, snapshot: Snapshot, outcomes: Sequence[Outcome]) -> Snapshot:
         """Store what was decided, and return the snapshot with as much as was stored."""
         held = {one.deployment: one for one in snapshot.scalings}
-        steps = [
-            ScalingStep(
-                scaled=one.scaled, before=held.get(one.scaled.deployment), record=one.record
-            )
-            for one in outcomes
-            if one.scaled != held.get(one.scaled.deployment) or one.record is not None
-        ]
+        _count(held | {one.scaled.deployment: one.scaled for one in outcomes})
+        # One deployment that cannot be decided is its own fault; where none can, it is the loop's.
+        is_whole = bool(outcomes) or not self._rounds.failed
+        steps = [_step(one, held.get(one.scaled.deployment)) for one in outcomes]
+        steps = [one for one in steps if one.scaled != one.before or one.record is not None]
         for batch in in_batches(steps):
             try:
                 await self._database.run(put_scalings, self._write(), batch)
@@ -130,11 +151,21 @@ class Autoscaler:
                 raise
             except SkerryError as error:
                 _log.warning("scaling.not-stored", error=str(error))
+                is_whole = False
                 continue
             held |= {step.scaled.deployment: step.scaled for step in batch}
             _tell(batch)
-        _count(held)
+        if is_whole:
+            self._ended_at = self._clock.monotonic()
         return replace(snapshot, scalings=tuple(held[name] for name in sorted(held)))
+
+
+def _step(outcome: Outcome, before: Scaled | None) -> ScalingStep:
+    """Return what is to be stored of an outcome: figures alone are in its record, and no move."""
+    scaled = outcome.scaled
+    if before is not None and not scaled.is_moved_from(before):
+        scaled = before
+    return ScalingStep(scaled=scaled, before=before, record=outcome.record)
 
 
 def _tell(batch: Sequence[ScalingStep]) -> None:
@@ -146,7 +177,7 @@ def _tell(batch: Sequence[ScalingStep]) -> None:
                 _log.info("scaling.moved", deployment=name, told=told)
 
 
-def _count(held: Mapping[str, Scaled]) -> None:
-    prices = (one.unmet_dollars_per_hour or 0.0 for one in held.values())
-    instruments.SCALING_UNMET.set(sum(one.unmet for one in held.values()))
+def _count(newest: Mapping[str, Scaled]) -> None:
+    prices = (one.unmet_dollars_per_hour or 0.0 for one in newest.values())
+    instruments.SCALING_UNMET.set(sum(one.unmet for one in newest.values()))
     instruments.SCALING_UNMET_COST.set(math.fsum(prices))

@@ -14,9 +14,15 @@ from control_plane.reconcile.snapshot import Demand
 from scheduler.problem import PlacementProblem
 from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy, factors_of
-from skerry.fleet.autoscaling.fleetwide import FleetDecision, FleetScaler, PlaneShare
+from skerry.fleet.autoscaling.fleetwide import FleetDecision, FleetScaler, PlaneShare, listed
 from skerry.fleet.autoscaling.local import COLD_START_SECONDS
-from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled, ShareRecord
+from skerry.fleet.autoscaling.scaled import (
+    RECORD_PLANES_MAX,
+    FleetRecord,
+    Scaled,
+    ShareRecord,
+    most_changed,
+)
 from skerry.fleet.autoscaling.told import COLD_START_SECONDS_MAX
 from skerry.fleet.cold_start import ColdStarts, StartKind, estimate
 from skerry.fleet.deployment import Deployment
@@ -99,7 +105,7 @@ class Rounds:
             except (ArithmeticError, ValueError) as error:
                 # What no formula bears holds its own deployment as it is, and no other.
                 self.failed[name] = repr(error)
-        provided = provide([one.wish for one in judged], basis.problem, basis.placed)
+        provided = provide([one.wish for one in judged], basis.problem, basis.placed, basis.scene)
         return tuple(self._outcome(one, provided, basis) for one in judged)
 
     def _follow(self, demands: tuple[Demand, ...]) -> None:
@@ -133,6 +139,8 @@ class Rounds:
             floor = min(max(before.floor, factors.min_replicas), factors.max_replicas)
         demand = max(before.demand if before is not None else 0, floor, 1)
         wanted = _wanted(deployment, decision, shares, basis)
+        if wanted is None:  # silence asks for no more and no less than was wanted
+            wanted = demand if paused or before is None else before.wanted
         return _Judged(
             decision=decision,
             shares=shares,
@@ -141,7 +149,7 @@ class Rounds:
             cold_start_seconds=cold,
             wish=Wish(
                 deployment=deployment,
-                wanted=min(demand if wanted is None else wanted, factors.max_replicas),
+                wanted=min(wanted, factors.max_replicas),
                 floor=floor,
                 ceiling=sum(share.ceiling for share in shares),
                 demand=min(demand, factors.max_replicas),
@@ -236,11 +244,12 @@ def _targets(
     if decision.need is None:
         return before.targets if before is not None else ()
     found, held = [], dict(before.targets if before is not None else ())
+    unheard = set(decision.unheard)
     for share in shares:
         if share.engine is None or not share.ceiling:
             continue  # it counts by concurrency there, or has no place there
         target = decision.targets[share.plane]
-        if share.plane in decision.unheard:  # what it runs may have fallen without our hearing
+        if share.plane in unheard:  # what it runs may have fallen without our hearing
             target = min(max(target, held.get(share.plane, 0)), share.ceiling)
         found.append((share.plane, target))
     return tuple(sorted(found))
@@ -273,6 +282,21 @@ def _wanted(
 
 def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
     decision, wish, targets = judged.decision, judged.wish, dict(scaled.targets)
+    unheard = set(decision.unheard)
+    shares = most_changed(
+        [
+            ShareRecord(
+                plane=share.plane,
+                running=share.running,
+                floor=share.floor,
+                ceiling=share.ceiling,
+                target=targets.get(share.plane),
+                price_per_hour=share.price_per_hour,
+                heard=share.plane not in unheard,
+            )
+            for share in judged.shares
+        ]
+    )
     return FleetRecord(
         deployment=scaled.deployment,
         decided_at=basis.scene.snapshot.now,
@@ -287,19 +311,9 @@ def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
         unmet_dollars_per_hour=scaled.unmet_dollars_per_hour,
         need=decision.need,
         highest=decision.highest,
-        unheard=decision.unheard,
-        shares=tuple(
-            ShareRecord(
-                plane=share.plane,
-                running=share.running,
-                floor=share.floor,
-                ceiling=share.ceiling,
-                target=targets.get(share.plane),
-                price_per_hour=share.price_per_hour,
-                heard=share.plane not in decision.unheard,
-            )
-            for share in judged.shares
-        ),
+        unheard=decision.unheard[:RECORD_PLANES_MAX],
+        shares=shares,
+        more_planes=len(judged.shares) - len(shares),
     )
 
 
@@ -308,7 +322,7 @@ def _sentence(judged: _Judged, scaled: Scaled) -> str:
     if decision.need is not None:
         told = decision.describe().removesuffix(".")
     else:
-        shares = ", ".join(f"{share.plane} {share.running}" for share in judged.shares)
+        shares = listed(f"{share.plane} {share.running}" for share in judged.shares)
         told = f"{decision.running} replicas ({shares or 'none'}) {_why(judged)}"
     if scaled.demand > max(wish.floor, 1):
         told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from control_plane.autoscale.targets import price_of
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
-from skerry.fleet.autoscaling.fleetwide import PlaneShare
+from skerry.fleet.autoscaling.splitting import PlaneShare
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.autoscaling.work import Engine, engine_of
 from skerry.fleet.coefficients import Coefficients
@@ -87,8 +87,6 @@ def _share(
     scene: Scene,
     pools: Mapping[str, Pool],
 ) -> PlaneShare:
-    report = scene.loads.get(plane)
-    told = report.of(deployment.name) if report is not None else None
     kinds = [
         pools[one.pool].shape.accelerator
         for one in sorted(mine, key=lambda one: (-one.ceiling, one.pool))
@@ -99,29 +97,39 @@ def _share(
         running=running,
         floor=sum(one.floor for one in mine),
         ceiling=sum(one.ceiling for one in mine),
-        engine=engine_at(deployment, kinds, scene.measured.get(deployment.name, ()), told),
+        engine=_engine(deployment, plane, kinds, scene),
         price_per_hour=min(prices, default=0.0),
+        granted=sum(one.target for one in mine),
     )
 
 
-def engine_at(
-    deployment: Deployment,
-    kinds: Iterable[str],
-    measured: Sequence[Coefficients],
-    told: DeploymentLoad | None,
+def _engine(
+    deployment: Deployment, plane: str, kinds: Sequence[str], scene: Scene
 ) -> Engine | None:
     """Return what requests cost on the first of some kinds that is known: profiles, then planes.
 
-    None where nobody knows: the plane then counts by concurrency.
+    None where nobody knows: the plane then counts by concurrency. What a plane told is only looked
+    at where no profile says: thousands of words are not to be read for nothing.
     """
-    of_plane = told.coefficients if told is not None else ()
-    revision = deployment.revision
+    measured = {one.accelerator: one for one in reversed(scene.measured.get(deployment.name, ()))}
+    of_plane: dict[str, Coefficients] | None = None
     for kind in kinds:
-        for one in (*measured, *of_plane):
-            if one.accelerator == kind:
-                tpot = revision.objective.tpot_seconds
-                return engine_of(one, revision.engine.concurrent_requests, tpot)
+        found = measured.get(kind)
+        if found is None:
+            if of_plane is None:
+                of_plane = _told(deployment, plane, scene)
+            found = of_plane.get(kind)
+        if found is not None:
+            revision = deployment.revision
+            tpot = revision.objective.tpot_seconds
+            return engine_of(found, revision.engine.concurrent_requests, tpot)
     return None
+
+
+def _told(deployment: Deployment, plane: str, scene: Scene) -> dict[str, Coefficients]:
+    report = scene.loads.get(plane)
+    told = report.of(deployment.name) if report is not None else None
+    return {one.accelerator: one for one in reversed(told.coefficients)} if told is not None else {}
 
 
 def _running(snapshot: Snapshot, scaling: Mapping[str, Deployment]) -> dict[tuple[str, str], int]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from control_plane.reconcile.snapshot import Demand, Snapshot
-from skerry.fleet.autoscaling.fleetwide import PlaneShare, largest_remainder, nearest, split
 from skerry.fleet.autoscaling.scaled import Scaled
+from skerry.fleet.autoscaling.splitting import PlaneShare, largest_remainder, nearest, split
 from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import AUTOSCALING
@@ -190,6 +190,9 @@ def _over_pools(
     pools: Mapping[str, Pool],
 ) -> dict[str, int]:
     """Return a plane's target by pool: what is placed first, more where it is cheapest."""
+    if len(here) == 1:  # as nearly all of thousands have it
+        (one,) = here
+        return {one.pool: min(max(target, one.floor), one.ceiling)}
     shares = [
         PlaneShare(
             plane=one.pool,

@@ -53,10 +53,12 @@ class Registry:
         self._conditions: Mapping[str, PlaneCondition] = {}
         self._loaded: set[str] = set()
         self.held = HeldStates(wake, clock)
+        self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
     def begin(self) -> None:
         """Count our age from now: a standby that takes over has heard nobody before."""
         self._started_at_seconds = self._clock.monotonic()
+        self.targets_at = None
 
     @property
     def since_start_seconds(self) -> float:
@@ -179,6 +181,14 @@ class Registry:
         if known is not None:
             # Not a word of its own: the rest of the report is as old as it was.
             self._keep(link, replace(known.report, held=held, held_digest=digest))
+
+    def told_targets(self, decided_at: float | None) -> None:
+        """Note when the round ended whose targets every plane was told; None: none in this term."""
+        self.targets_at = decided_at
+
+    def has_refused(self, plane: str) -> bool:
+        """Say whether a plane refused what was pushed last, so that it holds something older."""
+        return bool(self._planes[plane].nack)
 
     def refuse(self, plane: str, reason: str) -> None:
         """Note why a plane refused what was pushed."""

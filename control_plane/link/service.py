@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
+from control_plane.link.freshness import are_current
 from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
@@ -135,7 +136,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             self._registry.hear(stream.plane)
             kind = request.WhichOneof("message")
             if kind == "heartbeat":
-                await stream.send(messages.ConnectResponse(heartbeat=request.heartbeat))
+                await stream.send(self._echo(stream.plane, request.heartbeat))
                 if self._registry.held.takes_turn(stream.plane):
                     await stream.send(messages.ConnectResponse(tell_held=messages.TellHeld()))
                 continue
@@ -144,6 +145,17 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             except (ValueError, InvalidInput) as error:
                 # One bad message costs itself, not the session: the plane's next report is whole.
                 _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
+
+    def _echo(self, plane: str, heartbeat: messages.Heartbeat) -> messages.ConnectResponse:
+        """Return the heartbeat's echo, with whether the targets that the plane holds are current.
+
+        What it refused last may have held others.
+        """
+        registry, now = self._registry, self._clock.monotonic()
+        period_seconds = self._policy.scaling_period_seconds
+        current = are_current(registry.targets_at, now, period_seconds)
+        heartbeat.targets_current = current and not registry.has_refused(plane)
+        return messages.ConnectResponse(heartbeat=heartbeat)
 
     def _take(self, stream: "_Stream", kind: str | None, request: messages.ConnectRequest) -> None:
         plane = stream.plane

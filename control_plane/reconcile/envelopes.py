@@ -6,6 +6,8 @@ a shrunken one is granted only when the deployment's replicas are READY elsewher
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
 
 from control_plane.reconcile.failover import is_held
 from control_plane.reconcile.holding import Holding
@@ -49,6 +51,18 @@ def grant_envelopes(
         snapshot=snapshot, shares=shares, deployments=deployments, wanted=wanted, held=held
     )
     left = strays(snapshot, held.keys() | wanted.keys())
+
+    of_deployment: dict[str, dict[Key, Envelope]] = {}
+    for key, envelope in wanted.items():
+        of_deployment.setdefault(key[0], {})[key] = envelope
+
+    @cache  # one look for a deployment, not one for each of thousands of planes that it leaves
+    def is_replaced(name: str) -> bool:
+        own = of_deployment.get(name, {})
+        return _is_replaced(
+            snapshot, deployments[name], own, conditions, _Terms(planes, held, shares)
+        )
+
     granted: dict[Key, Envelope] = {}
     for key in sorted(held.keys() | wanted.keys() | left.keys()):
         deployment, pool = key
@@ -65,7 +79,7 @@ def grant_envelopes(
             stays = left[key]
             if deployment in deleting:
                 stays = 0
-            elif _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares):
+            elif is_replaced(deployment):
                 stays = holding.stays(key, stays, 0)
             granted[key] = _with_more(_nothing(key), stays)
         elif not _is_heard(condition):
@@ -74,7 +88,7 @@ def grant_envelopes(
             granted[key] = new
         elif old is None or new.target >= old.target:
             granted[key] = _nothing(key) if new.ceiling and holding.must_wait(key) else new
-        elif _is_replaced(snapshot, deployments[deployment], wanted, conditions, shares):
+        elif is_replaced(deployment):
             granted[key] = _with_more(new, holding.stays(key, old.target, new.target))
         else:  # its replicas stay for now; the room above them is given back at once
             room = min(_room_above(old), _room_above(new))
@@ -100,29 +114,36 @@ def _nothing(key: Key) -> Envelope:
     return Envelope(deployment=key[0], pool=key[1], floor=0, target=0, ceiling=0)
 
 
+class _Terms(NamedTuple):
+    """What planes were last told, beside where pools are: of all deployments together."""
+
+    planes: Mapping[str, str]
+    held: Mapping[Key, Envelope]
+    shares: Shares
+
+
 def _is_replaced(
     snapshot: Snapshot,
     deployment: Deployment,
     wanted: Mapping[Key, Envelope],
     conditions: Mapping[str, PlaneCondition],
-    shares: Shares,
+    told: _Terms,
 ) -> bool:
     """Say whether every pool that is to hold replicas of the deployment has them READY for good.
 
     A replica counts only on a plane that holds what it was last told, and only as far as that
     grants it: one that a push under way is about to drain must not let another one go.
     """
-    held = granted_now(snapshot)
     for key, envelope in wanted.items():
-        if key[0] != deployment.name or envelope.target == 0:
+        if envelope.target == 0:
             continue
-        granted = held.get(key)
-        plane = next((p.plane.name for p in snapshot.pools if p.name == key[1]), "")
+        granted = told.held.get(key)
+        plane = told.planes.get(key[1], "")
         if granted is None or not _is_settled(snapshot, plane, conditions):
             return False
         view = snapshot.plane(plane)
         replicas = view.replicas(*key) if view else ()
-        share = shares.of(deployment, plane)
+        share = told.shares.of(deployment, plane)
         serving = sum(ready(replicas, number) for number in {share.revision, share.candidate})
         if min(serving, granted.target) < envelope.target:
             return False

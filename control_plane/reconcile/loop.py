@@ -1,21 +1,18 @@
-"""wake -> load -> judge -> place -> plan -> apply -> wait: the one file here that does I/O.
+"""wake -> load -> judge -> place -> plan -> apply -> wait; what is applied, `applying` stores.
 
 `main.py` runs it. Every turn reads the whole truth; a lost wake-up costs a tick, nothing else.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol
 
 from control_plane import instruments
-from control_plane.autoscale.keeper import Autoscaler, LiveLoads
+from control_plane.autoscale.keeper import Autoscaler
 from control_plane.autoscale.targets import scaled_envelopes
-from control_plane.reconcile.actions import (
-    Action,
-)
+from control_plane.reconcile.applying import Applying
 from control_plane.reconcile.budget import (
     WINDOW_SECONDS,
     Budget,
@@ -26,6 +23,7 @@ from control_plane.reconcile.budget import (
     recent,
 )
 from control_plane.reconcile.decision import decision_of, with_origins
+from control_plane.reconcile.doors import Doors
 from control_plane.reconcile.failover import Freeze, freeze_of, judge
 from control_plane.reconcile.frozen import held_still, without_moves
 from control_plane.reconcile.kept import Kept, with_kept
@@ -60,7 +58,6 @@ from control_plane.reconcile.relocation import (
 from control_plane.reconcile.rollout import plan_rollouts
 from control_plane.reconcile.sight import Mark, Sight
 from control_plane.reconcile.snapshot import Demand, Seen, Snapshot
-from control_plane.reconcile.storing import batches, store_action, store_together
 from control_plane.reconcile.summary import summarise
 from control_plane.reconcile.supply import supply_of
 from control_plane.store.engine import Database
@@ -71,11 +68,8 @@ from control_plane.store.requests import Asked
 from control_plane.store.rollouts import in_batches, put_rollouts
 from control_plane.store.verdicts import record_freeze
 from scheduler.plan import PlacementPlan
-from scheduler.problem import PlacementProblem
 from scheduler.solve import UnusablePlan, keep_what_is
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.desired import DesiredState
-from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.rollout import STATES, Rollout
@@ -109,44 +103,12 @@ class PlannedChange:
     solve_seconds: float
 
 
-class Solver(Protocol):
-    """Answers placement problems; scheduler.process.SolverProcess is the real one."""
-
-    async def solve(self, problem: PlacementProblem) -> PlacementPlan:
-        """Return a checked plan; its `solver_reason` says why when it is a fallback."""
-
-
-class Recovery(Protocol):
-    """Says when the database knows less than the planes hold; control_plane.recovery.run has it."""
-
-    @property
-    def is_under_way(self) -> bool:
-        """Say whether nothing may be placed, pushed or changed."""
-        ...
-
-    async def holds(self, snapshot: Snapshot, epoch: int) -> bool:
-        """Say whether this turn must end here, after doing what there is to do about it."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rest:
     """A turn that found nothing to do; what it looked at, and until when it answers for others."""
 
     mark: Mark
     until: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
-    """What the loop reaches outside: desired states encoded and pushed, judgements, the solver."""
-
-    encode: Callable[[DesiredState], tuple[bytes, bytes]]
-    push: Callable[[str, Version, bytes], None]
-    judged: Callable[[Mapping[str, PlaneCondition]], None]
-    solver: Solver
-    recovery: Recovery | None = None
-    loads: LiveLoads | None = None
 
 
 class ReconcileLoop:
@@ -165,7 +127,7 @@ class ReconcileLoop:
         self._moved: tuple[Moved, ...] | None = None  # None: not read from the store yet
         self._freeze = ""
         self._seen: Seen | None = None
-        self._offered: dict[str, tuple[Version, bytes]] = {}
+        self._applying = Applying(database, doors, self._context)
         self._quiet: Inputs | None = None  # of the last turn, if it had nothing to do
         self._told: Inputs | None = None  # by which nothing more was to be told
         self._rest: _Rest | None = None
@@ -186,6 +148,7 @@ class ReconcileLoop:
         self._quiet = self._rest = self._told = None
         if self._autoscaler is not None:
             self._autoscaler.forget()
+            self._note_targets()
 
     @property
     def is_recovering(self) -> bool:
@@ -244,7 +207,7 @@ class ReconcileLoop:
         self._doors.judged(conditions)
         _count_planes(conditions)
         judged = await aside(snapshot, plan_conditions, snapshot, conditions)
-        await self._apply(judged)
+        await self._applying.apply(judged)
         freeze = await aside(snapshot, freeze_of, snapshot)
         await self._raise_freeze(freeze)
         if await self._recovers(snapshot):
@@ -257,6 +220,7 @@ class ReconcileLoop:
         if inputs is not None and inputs == self._quiet and not self._is_retry_due():
             if not judged and not freeze.frozen:
                 self._begin_rest(snapshot)
+            self._note_targets()
             return  # all was decided, stored and told already
         self._quiet = None
         budget = await self._budget(snapshot)
@@ -270,22 +234,24 @@ class ReconcileLoop:
             snapshot, inputs = await self._sight.look(), None
             conditions = await aside(snapshot, judge, snapshot)
             # Who is lost by now is stored so before others are given its share.
-            await self._apply(await aside(snapshot, plan_conditions, snapshot, conditions))
+            await self._applying.apply(await aside(snapshot, plan_conditions, snapshot, conditions))
             if await self._recovers(snapshot):
                 return  # who came meanwhile holds more than the database knows
         if self._decided is None:
             return
-        envelopes = scaled_envelopes(self._decided.plan.envelopes, snapshot)
+        envelopes = await aside(snapshot, scaled_envelopes, self._decided.plan.envelopes, snapshot)
         snapshot = replace(snapshot, envelopes=envelopes)
         snapshot = await self._roll(snapshot, conditions)
         told = await aside(snapshot, told_of, snapshot, conditions)
         if told == self._told:
             self._quiet = inputs
+            self._note_targets()
             return  # while a rollout waits, thousands of planes are not to be told what they know
         self._told = None
         actions = await aside(snapshot, plan_desired, snapshot, conditions)
-        await self._apply(actions)
-        await self._push_all(snapshot)
+        await self._applying.apply(actions)
+        await self._applying.push_all(snapshot)
+        self._note_targets()
         self._quiet, self._told = (None, None) if actions else (inputs, told)
 
     async def _rests(self) -> bool:
@@ -318,6 +284,11 @@ class ReconcileLoop:
             # Targets stay as they are; placing, failing over and telling planes go on.
             _log.exception("scaling.failed")
             return snapshot
+
+    def _note_targets(self) -> None:
+        """Let planes know of which round the targets are that they were told: all were, by now."""
+        if self._autoscaler is not None and self._doors.targets is not None:
+            self._doors.targets(self._autoscaler.ended_at)
 
     async def _recovers(self, snapshot: Snapshot) -> bool:
         recovery = self._doors.recovery
@@ -510,69 +481,6 @@ class ReconcileLoop:
 
     def _context(self) -> WriteContext:
         return WriteContext(epoch=self._epoch, actor=ACTOR, now=self._clock.now())
-
-    async def _push_all(self, snapshot: Snapshot) -> None:
-        """Offer every plane its stored state once in this term; the link sends what is not held."""
-        for plane, version, payload in await aside(snapshot, self._to_offer, snapshot):
-            self._offer(plane, version, payload)
-
-    def _to_offer(self, snapshot: Snapshot) -> list[tuple[str, Version, bytes]]:
-        """Return what was not offered yet, or is held in other bytes than the store's own.
-
-        Those of thousands of planes are megabytes, which the link, the store's snapshot and this
-        loop hold once.
-        """
-        found = []
-        for state in snapshot.desired:
-            version = Version(epoch=self._epoch, generation=state.version.generation)
-            payload = snapshot.payloads[state.plane]
-            offered, told = self._offered.get(state.plane, (NEVER, b""))
-            # Without features it was never told anything yet.
-            if state.required_features and (
-                offered < version or (offered == version and told is not payload)
-            ):
-                found.append((state.plane, version, payload))
-        return found
-
-    def _offer(self, plane: str, version: Version, payload: bytes) -> None:
-        self._doors.push(plane, version, payload)
-        self._offered[plane] = version, payload
-
-    async def _apply(self, actions: tuple[Action, ...]) -> None:
-        for batch in batches(actions):
-            if len(batch) > 1 and await self._apply_together(batch):
-                continue
-            for action in batch:
-                _log.info("action", does=action.describe())
-                try:
-                    await self._apply_one(action)
-                except StaleGeneration:
-                    raise
-                except SkerryError as error:
-                    # One plane that cannot be recorded or told must not stop the others.
-                    _log.warning("action.failed", does=action.describe(), error=str(error))
-                    continue
-                instruments.ACTIONS.labels(type(action).__name__).inc()
-
-    async def _apply_together(self, actions: Sequence[Action]) -> bool:
-        """Say whether all were stored, in one transaction; if not, none was."""
-        try:
-            pushed = await self._database.run(
-                store_together, self._context(), actions, self._doors.encode
-            )
-        except SkerryError:
-            return False  # one by one, it will show which of them it was
-        for action in actions:
-            _log.info("action", does=action.describe())
-            instruments.ACTIONS.labels(type(action).__name__).inc()
-        for told in pushed:
-            self._offer(*told)
-        return True
-
-    async def _apply_one(self, action: Action) -> None:
-        pushed = await self._database.run(store_action, self._context(), action, self._doors.encode)
-        if pushed is not None:
-            self._offer(*pushed)
 
 
 def _proposal(

@@ -6,7 +6,7 @@ from control_plane.reconcile.snapshot import Demand
 from control_plane.recovery.assess import Assessment, Facts, PlaneSight, Told, Truth, is_behind
 from control_plane.recovery.rollouts import rollout_of
 from control_plane.recovery.terms import inferred_regions, inferred_terms
-from control_plane.store.values import AdoptedDeployment, AdoptedPlane, Adoption
+from control_plane.store.values import TAKING_IN, AdoptedDeployment, AdoptedPlane, Adoption
 from skerry.fleet.deployment import Revision
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
@@ -50,6 +50,7 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
         placements=_placements(facts, planes, found),
         quarantined=tuple(sorted({one.deployment for one in found.quarantined})),
         epoch_floor=found.epoch_floor,
+        is_begun=facts.mark == TAKING_IN,
         summary=_summary(deployments, planes),
         details={
             "reason": (found.reason,),

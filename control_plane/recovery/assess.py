@@ -12,6 +12,7 @@ from types import MappingProxyType
 from control_plane.reconcile.leftovers import leftovers
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from control_plane.recovery.served import Claim, takers_of
+from control_plane.store.values import TAKING_IN
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.digests import split_digest
@@ -152,6 +153,7 @@ def assess(facts: Facts) -> Assessment:
     sights = tuple(_sight(plane, _known(snapshot, plane), facts) for plane in snapshot.planes)
     ahead = [sight for sight in sights if sight.is_ahead]
     reason = facts.mark or _reason(ahead)
+    is_begun = facts.mark == TAKING_IN
     told = {
         sight.plane: state
         for sight in ahead
@@ -168,8 +170,10 @@ def assess(facts: Facts) -> Assessment:
         planes=sights,
         differences=(
             *_plane_differences(ahead, facts),
-            *_deployment_differences(snapshot, told, truths, takers),
-            *_quarantine_conflicts(quarantined),
+            # Of deployments all was settled before the first plane was taken in; who is left tells
+            # of some of them only.
+            *(() if is_begun else _deployment_differences(snapshot, told, truths, takers)),
+            *(() if is_begun else _quarantine_conflicts(quarantined)),
         ),
         quarantined=quarantined,
         waits_for=(
@@ -177,7 +181,10 @@ def assess(facts: Facts) -> Assessment:
             *_silent(snapshot, told),
         ),
         to_ask=missing,
-        epoch_floor=_epoch_floor(snapshot, ahead, facts.epoch),
+        # Who is taken in is ahead no more, and counted all the same.
+        epoch_floor=_epoch_floor(
+            snapshot, [s for s in sights if s.heard] if is_begun else ahead, facts.epoch
+        ),
         truths=truths,
         takers=takers,
     )

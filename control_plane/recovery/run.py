@@ -7,7 +7,7 @@ over the whole fleet is computed aside, as the loop's own turns are: heartbeats 
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -27,7 +27,15 @@ from control_plane.recovery.assess import (
 from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.leadership import leading_epoch
-from control_plane.store.recovery import end_recovery, epoch_before_next, restored_because
+from control_plane.store.recovery import (
+    adopt_planes,
+    begin_adoption,
+    end_recovery,
+    epoch_before_next,
+    in_batches,
+    needs_batches,
+    restored_because,
+)
 from control_plane.store.requests import Asked
 from control_plane.store.values import Adoption
 from skerry.fleet.desired import TELLS_HELD
@@ -186,14 +194,28 @@ class Recovery:
 
     async def _end(self, look: _Look, write: WriteContext, asked: Asked | None) -> None:
         adoption = await aside(look.facts.snapshot, adoption_of, look.facts, look.found)
+        self._mark, ending = None, adoption  # read again where this ends half done
+        if needs_batches(adoption):
+            ending = await self._adopt(adoption, write)
         # Who approves may go away before it is known here what was stored: the next look asks.
-        self._is_ending_epoch, self._mark = bool(adoption.epoch_floor), None
+        self._is_ending_epoch = bool(adoption.epoch_floor)
         try:
-            await self._database.run(end_recovery, write, adoption, asked)
+            await self._database.run(end_recovery, write, ending, asked)
         except Exception:
             self._is_ending_epoch = False
             raise
         self._note_end(look, write, adoption)
+
+    async def _adopt(self, adoption: Adoption, write: WriteContext) -> Adoption:
+        """Take in what planes hold by batches, and return what then ends the recovery.
+
+        Where it ends in between, the next look finds it begun and goes on with who is left.
+        """
+        if not adoption.is_begun:
+            await self._database.run(begin_adoption, write, adoption)
+        for batch in in_batches(adoption.planes):
+            await self._database.run(adopt_planes, write, batch)
+        return replace(adoption, planes=(), is_begun=True)
 
     def _note_end(self, look: _Look, write: WriteContext, adoption: Adoption) -> None:
         self._has_ended_epoch, self._is_ending_epoch = bool(adoption.epoch_floor), False

@@ -12,6 +12,7 @@ from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.cordons import list_cordons
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.leadership import hold_epoch
 from control_plane.store.placements import (
     list_placements,
     record_decision,
@@ -58,6 +59,9 @@ def put_decided(
 
     A plan that empties what is drained no more would move what serves, and count as no move.
     """
+    # Whoever sets a cordon shares the epoch. Alone with it, none is set between our look and our
+    # end; locks on those that are there would not keep another from being inserted.
+    hold_epoch(session, write.epoch)
     if list_cordons(session) != tuple(basis.cordons):
         raise StaleGeneration("a cordon was changed while the plan was made; look again")
     return put_in_force(session, write, told, basis.placements, inputs, held)

@@ -1,7 +1,12 @@
-"""The end of a recovery: what planes hold becomes what the database knows, all of it or nothing."""
+"""The end of a recovery: what planes hold becomes what the database knows.
+
+Of a few planes all of it or nothing. Thousands would hold the store's only thread, and the epoch's
+row, for longer than a leader's term: theirs are taken in by batches. What their states tell
+together is taken in first, with a mark by which whoever leads next goes on with who is left.
+"""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, insert, literal, select, update
@@ -18,7 +23,14 @@ from control_plane.store.pools import get_terms, set_terms
 from control_plane.store.removals import forget_removals
 from control_plane.store.requests import Asked, answered, keep_told
 from control_plane.store.rollouts import list_rollouts, put_rollouts
-from control_plane.store.values import AdoptedDeployment, AdoptedPlane, Adoption, Told
+from control_plane.store.values import (
+    TAKING_IN,
+    AdoptedDeployment,
+    AdoptedPlane,
+    Adoption,
+    StoredDesired,
+    Told,
+)
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
 from skerry.plumbing.errors import Conflict
@@ -27,6 +39,8 @@ _DEPLOYMENT = TypeAdapter(Deployment)
 _ETAG_CHARACTERS = 16
 # Of one list in the change log; a thousand planes are megabytes otherwise.
 TOLD_MAX = 200
+# A plane's state is some statements: so many take some tenths of a second.
+PLANES_AT_ONCE = 100
 _NOBODYS = " "  # no served name begins with a space
 
 
@@ -38,6 +52,37 @@ def restored_because(session: Session) -> str:
 def epoch_before_next(epoch: int, floor: int) -> int:
     """Return the epoch that is nobody's: not ours, and not below any that was seen."""
     return floor if floor > epoch else epoch + 1
+
+
+def needs_batches(adoption: Adoption) -> bool:
+    """Say whether there are too many planes for one transaction."""
+    return len(adoption.planes) > PLANES_AT_ONCE
+
+
+def in_batches(planes: Sequence[AdoptedPlane]) -> Iterator[Sequence[AdoptedPlane]]:
+    """Yield the planes in as many as go into one transaction, in their order."""
+    for begin in range(0, len(planes), PLANES_AT_ONCE):
+        yield planes[begin : begin + PLANES_AT_ONCE]
+
+
+def begin_adoption(session: Session, write: WriteContext, adoption: Adoption) -> None:
+    """Take in all but the planes' own states; the recovery goes on until `end_recovery`.
+
+    From then on the stored deployments and placements are those of all planes, and a plane that was
+    taken in is one that the database knows: what is left is told by `TAKING_IN`.
+    """
+    check_epoch(session, write.epoch)
+    _take_in(session, write, adoption)
+    mark = tables.recovery
+    session.execute(delete(mark))
+    session.execute(insert(mark).values(id=1, since=write.now, reason=TAKING_IN))
+
+
+def adopt_planes(session: Session, write: WriteContext, planes: Sequence[AdoptedPlane]) -> None:
+    """Take in the states of some planes; done again, it changes nothing."""
+    check_epoch(session, write.epoch)
+    for plane in planes:
+        _put_plane(session, write, plane)
 
 
 def end_recovery(
@@ -59,6 +104,21 @@ def end_recovery(
     if adoption is None:
         append_change(session, write, "recovery.approved", subject, "there was nothing to recover")
         return True
+    if not adoption.is_begun:
+        _take_in(session, write, adoption)
+    adopt_planes(session, write, adoption.planes)
+    forget_removals(session, write, adoption.quarantined)
+    session.execute(delete(tables.recovery))
+    details = {name: list(told[:TOLD_MAX]) for name, told in adoption.details.items() if told}
+    effect = Effect(after={**details, "epoch_floor": adoption.epoch_floor})
+    append_change(session, write, "recovery.ended", subject, adoption.summary, effect)
+    if adoption.epoch_floor:
+        end_epoch(session, epoch_before_next(write.epoch, adoption.epoch_floor))
+    return True
+
+
+def _take_in(session: Session, write: WriteContext, adoption: Adoption) -> None:
+    """Store what planes' states tell together: deployments, rollouts, terms, placements."""
     superseded = frozenset(adoption.superseded)
     written = {one.deployment.name for one in adoption.deployments}
     _free_served_names(session, written | superseded)
@@ -68,8 +128,6 @@ def end_recovery(
     known = {rollout.deployment: rollout for rollout in list_rollouts(session)}
     rolled = [(rollout, known.get(rollout.deployment)) for rollout in adoption.rollouts]
     put_rollouts(session, write, rolled)
-    for plane in adoption.planes:
-        _put_plane(session, write, plane)
     for pool, terms in adoption.terms:
         if get_terms(session, pool) is None:
             set_terms(session, write, pool, terms, "", "")
@@ -77,14 +135,6 @@ def end_recovery(
         if find_entry(session, REGIONS, region.name) is None:
             create_entry(session, write, REGIONS, region, "")
     replace_placements(session, write, adoption.placements, adoption.summary)
-    forget_removals(session, write, adoption.quarantined)
-    session.execute(delete(tables.recovery))
-    details = {name: list(told[:TOLD_MAX]) for name, told in adoption.details.items() if told}
-    effect = Effect(after={**details, "epoch_floor": adoption.epoch_floor})
-    append_change(session, write, "recovery.ended", subject, adoption.summary, effect)
-    if adoption.epoch_floor:
-        end_epoch(session, epoch_before_next(write.epoch, adoption.epoch_floor))
-    return True
 
 
 def _put_deployment(
@@ -162,14 +212,22 @@ def _check_served_name(session: Session, deployment: Deployment) -> None:
 
 
 def _put_plane(session: Session, write: WriteContext, one: AdoptedPlane) -> None:
+    held = get_desired(session, one.plane)
     if one.payload:
+        if held is not None and _is_same(held, one):
+            return  # taken in by a batch before
         told = Told(payload=one.payload, digest=one.digest, envelopes=one.envelopes)
         put_held(session, write, one.plane, told, one.version)
         return
-    held = get_desired(session, one.plane)
     # Above what the plane holds: its content is not known, so that must not look like ours.
     if held is None or held.version.generation <= one.version.generation:
         raise_generation(session, write, one.plane, one.version.generation + 1)
+
+
+def _is_same(held: StoredDesired, one: AdoptedPlane) -> bool:
+    known = (held.version, held.digest, held.payload)
+    granted = held.envelopes is not None and set(held.envelopes) == set(one.envelopes)
+    return granted and known == (one.version, one.digest, one.payload)
 
 
 def _told(deployment: Deployment | None) -> object:

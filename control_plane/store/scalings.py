@@ -1,11 +1,12 @@
 """What the global loop of autoscaling decided: what holds of each deployment, and the last records.
 
 Reconciliation writes both in one transaction. The change log tells what moved; that a round left
-everything as it was is only in the records.
+everything as it was, or changed figures alone, is only in the records.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, func, insert, select, update
@@ -19,7 +20,7 @@ from skerry.fleet.names import full_name
 from skerry.plumbing.errors import StaleGeneration
 
 _SCALED = TypeAdapter(Scaled)
-# Of one deployment, at 1 kB each: half a day of rounds of 30 s.
+# Of one deployment, at 1 kB each (4 kB of many planes): half a day of rounds of 30 s.
 RECORDS_OF_DEPLOYMENT_MAX = 1_440
 # Of all together: some 200 MB. A fleet of thousands keeps fewer of each.
 RECORDS_MAX = 200_000
@@ -32,7 +33,8 @@ TOGETHER_MAX = 100
 class ScalingStep:
     """What a round decided of one deployment; `before` is what it was decided from.
 
-    `record` None: as the round before, with nothing that was counted.
+    It moved something where they differ. `record` None: as the round before, with nothing that was
+    counted.
     """
 
     scaled: Scaled
@@ -104,12 +106,19 @@ def _put(session: Session, write: WriteContext, step: ScalingStep) -> None:
     else:
         session.execute(update(table).where(table.c.deployment == name).values(**values))
     effect = Effect(
-        before=None if step.before is None else _SCALED.dump_python(step.before, mode="json"),
-        after=_SCALED.dump_python(step.scaled, mode="json"),
+        before=None if step.before is None else _changed(step.before, step.scaled),
+        after=_changed(step.scaled, step.before),
     )
     subject = full_name(write.project, "deployments", name)
     why = step.record.sentence if step.record is not None else "as before"
     append_change(session, write, "scaling.moved", subject, why, effect)
+
+
+def _changed(scaled: Scaled, other: Scaled | None) -> Any:
+    """Return it as JSON with the targets that the other has not: of thousands a few move."""
+    same = set(other.targets if other is not None else ())
+    targets = tuple(one for one in scaled.targets if one not in same)
+    return _SCALED.dump_python(replace(scaled, targets=targets), mode="json")
 
 
 def _keep(session: Session, write: WriteContext, records: Sequence[FleetRecord]) -> None:

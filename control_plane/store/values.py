@@ -259,14 +259,19 @@ class AdoptedPlane:
     envelopes: tuple[Envelope, ...] = ()
 
 
+# The mark of a recovery of which all but some planes was taken in already.
+TAKING_IN = "what planes hold is being taken in: some of them are left"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """All that ends a recovery, for one transaction.
+    """All that ends a recovery: in one transaction, or of a large fleet in several.
 
     `superseded` are deployments whose served name another one has by now; `terms`, by pool, and
     `regions` are written only where the database has none; `quarantined` are names under which
     something runs that nobody describes, so that none of it was ever removed; `epoch_floor` is what
-    the next epoch must be above, 0 where the present one may stay.
+    the next epoch must be above, 0 where the present one may stay. Where it `is_begun`, all but the
+    planes was taken in before.
     """
 
     deployments: tuple[AdoptedDeployment, ...] = ()
@@ -278,5 +283,6 @@ class Adoption:
     rollouts: tuple[Rollout, ...] = ()
     quarantined: tuple[str, ...] = ()
     epoch_floor: int = 0
+    is_begun: bool = False
     summary: str = ""
     details: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -213,8 +213,12 @@ class AgentWorld:
 
     def run(self, module: str, *arguments: str) -> ProcessRecord:
         """Start a process of the plane."""
+        return self.run_with(self.settings_path, module, *arguments)
+
+    def run_with(self, settings: Path, module: str, *arguments: str) -> ProcessRecord:
+        """Start a process with settings of its own; it is ended with the plane's."""
         process = spawn(
-            (sys.executable, "-m", module, "--settings", str(self.settings_path), *arguments),
+            (sys.executable, "-m", module, "--settings", str(settings), *arguments),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             cwd=self.data_dir,
             stdout_path=self.data_dir / f"{module}.log",

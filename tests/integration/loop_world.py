@@ -7,7 +7,8 @@ from pathlib import Path
 
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
-from control_plane.reconcile.loop import Doors, ReconcileLoop, Solver
+from control_plane.reconcile.doors import Doors, Solver
+from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.store import deployments, leadership, placements, pools, schema
@@ -71,6 +72,7 @@ class Fleet:
             judged=self.registry.judged,
             solver=self.solver,
             loads=self.registry,
+            targets=self.registry.told_targets,
         )
         self.loop = ReconcileLoop(self.database, self.sight, doors, self.clock, epoch=self.epoch)
 

@@ -22,6 +22,7 @@ from tests.integration.gateway_world import (
     eventually,
     peer_context,
 )
+from tests.integration.picker_world import a_picked_world, a_routed_model
 from workload_plane.gateway import files
 from workload_plane.gateway.bootstrap import BootstrapKeeper
 from workload_plane.gateway.condition import (
@@ -33,6 +34,7 @@ from workload_plane.gateway.condition import (
 from workload_plane.gateway.draining import drain_gateway
 from workload_plane.gateway.files import BOOTSTRAP, PROPOSED_BOOTSTRAP
 from workload_plane.gateway.order import CLUSTERS
+from workload_plane.gateway.outliers import EJECTION_SECONDS, ERRORS_IN_A_ROW
 from workload_plane.gateway.publish import ensure_initial
 from workload_plane.gateway.trial import try_start
 from workload_plane.gateway.wire import Json
@@ -215,6 +217,43 @@ async def test_a_replica_whose_every_answer_is_an_error_is_left_out(world: World
         return all(status == 200 for status, _ in answers)
 
     await eventually(left_out)
+
+
+async def test_what_is_left_out_stays_so_although_its_health_checks_pass(world: World) -> None:
+    a: Plane = world.planes["a"]
+    first, *others = a.topology.models
+    replicas = tuple(world.engines[name].replica() for name in ("a1", "a2", "b1"))
+    a.topology = replace(a.topology, models=(replace(first, replicas=replicas, peers=()), *others))
+    await world.settled("a", await a.publish())
+    broken = world.engines["a1"]
+    broken.status = 500
+    while len(broken.requests) < ERRORS_IN_A_ROW:
+        await world.chat("a")
+    until = CLOCK.monotonic() + EJECTION_SECONDS / 2  # five of its health checks
+    while CLOCK.monotonic() < until:
+        assert (await world.chat("a"))[0] == 200
+
+
+async def test_with_the_picker_too_a_replica_that_answers_errors_at_once_is_left_out(
+    tmp_path: Path,
+) -> None:
+    async with a_picked_world(tmp_path) as picked:
+        engines = [await picked.engine(name) for name in ("a1", "a2", "a3")]
+        await picked.publish("a", a_routed_model("1", *engines))
+        broken, *good = engines
+        broken.status = 500
+        for engine in good:
+            engine.delay_seconds = 0.02  # the broken one is always the least busy
+        async with asyncio.TaskGroup() as group:
+            rounds = [group.create_task(_statuses(picked.world, 75)) for _ in range(4)]
+        statuses = [status for one in rounds for status in one.result()]
+        assert len(statuses) == 300
+        assert statuses.count(500) == len(broken.requests) <= ERRORS_IN_A_ROW + 10
+        assert set(statuses[-40:]) == {200}
+
+
+async def _statuses(world: World, count: int) -> list[int]:
+    return [(await world.chat("a"))[0] for _ in range(count)]
 
 
 async def test_a_single_replica_is_never_left_out_and_its_errors_are_its_own(

@@ -14,6 +14,7 @@ import pytest
 from control_plane.autoscale.shares import Loads
 from control_plane.store import catalogue, deployments
 from control_plane.store.catalogue import PROFILES
+from control_plane.store.changes import list_changes
 from control_plane.store.rollouts import list_rollouts
 from control_plane.store.scalings import list_scaling_records, list_scalings
 from skerry.api.plane.v1 import plane_service_pb2 as messages
@@ -197,6 +198,30 @@ async def test_what_finds_no_accelerators_is_told_with_its_price(tmp_path: Path)
     scaled = await world.scaled()
     assert (scaled.demand, scaled.unmet) == (12, scaled.wanted - 12)
     assert scaled.unmet_dollars_per_hour == pytest.approx(scaled.unmet * 0.1)
+
+
+async def test_figures_alone_write_records_and_no_changes(tmp_path: Path) -> None:
+    world = Loaded(Fleet(tmp_path))
+    await world.begin(scaling(most=40))
+    world.rates = dict.fromkeys(("aws", "fra", "gcp"), LOUD)
+    await world.seconds(240)
+
+    async def told() -> tuple[int, int, set[int]]:
+        run = world.fleet.database.run_read
+        changes = await run(list_changes, 0, 1_000)
+        records = await run(list_scaling_records, "demo")
+        moved = sum(one.kind == "scaling.moved" for one in changes)
+        return moved, len(records), {one.unmet for one in records}
+
+    before = await told()
+    for louder in (1.1, 1.2, 1.3, 1.4):
+        world.rates = dict.fromkeys(world.rates, LOUD * louder)
+        await world.seconds(60)
+    after = await told()
+    assert after[0] == before[0], "all that there is has been asked for"
+    assert after[1] >= before[1] + 4
+    assert len(after[2]) > len(before[2]), "how much is unmet is told all the same"
+    assert (await world.scaled()).unmet > 0
 
 
 async def test_loads_come_over_the_link_and_stay_known_when_the_plane_goes(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
-from control_plane.reconcile.loop import REST_SECONDS_MAX, Doors, ReconcileLoop
+from control_plane.reconcile.doors import Doors
+from control_plane.reconcile.loop import REST_SECONDS_MAX, ReconcileLoop
 from control_plane.reconcile.pace import LARGE_PLANES
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight

@@ -16,7 +16,8 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.rollout import RolloutPolicy
 from tests.properties.examples import examples
 from workload_plane.converge.actions import DrainReplica, FenceReplica, ReviveReplica, StartReplica
-from workload_plane.converge.plan import CANDIDATE_FAILURES_MAX, plan
+from workload_plane.converge.grants import CANDIDATE_FAILURES_MAX
+from workload_plane.converge.plan import plan
 from workload_plane.converge.seen import (
     SOUND_SECONDS,
     Observed,

@@ -18,7 +18,8 @@ from control_plane.link.convert import decode_desired, encode_desired, message_o
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
-from control_plane.reconcile.loop import TICK_SECONDS, Doors, ReconcileLoop
+from control_plane.reconcile.doors import Doors
+from control_plane.reconcile.loop import TICK_SECONDS, ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.recovery.run import Recovery

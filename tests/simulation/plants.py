@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from control_plane.reconcile import classify, envelopes, failover, loop, rollout, shares, testimony
+from control_plane.reconcile import (
+    applying,
+    classify,
+    envelopes,
+    failover,
+    loop,
+    rollout,
+    shares,
+    testimony,
+)
 from control_plane.reconcile.actions import PushDesired
 from control_plane.reconcile.snapshot import Snapshot
 from control_plane.recovery import assess
@@ -22,7 +31,7 @@ from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
-from workload_plane.converge import nodes
+from workload_plane.converge import grants, nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
 from workload_plane.desired_state import accept
@@ -128,9 +137,9 @@ def freeze_ignored(patch: Patch) -> None:
 
 def ceiling_overrun(patch: Patch) -> None:
     """A plane runs more than it was granted."""
-    whole = converge._targets
+    whole = grants._targets
     patch.setattr(
-        converge,
+        grants,
         "_targets",
         lambda assignment, observed: {
             pool: target + 2 if target else 0
@@ -220,21 +229,22 @@ def grants_beyond_the_pool(patch: Patch) -> None:
 
 def pushed_and_not_stored(patch: Patch) -> None:
     """A plane is told in the same breath what the database is only going to be told."""
-    whole = loop.ReconcileLoop._apply_one
+    whole = applying.Applying._apply_one
 
-    async def apply_one(self: loop.ReconcileLoop, action: Any) -> None:
+    async def apply_one(self: applying.Applying, action: Any) -> None:
         if isinstance(action, PushDesired):
-            version = Version(epoch=self.epoch, generation=action.expected_generation + 1)
+            epoch = self._write().epoch
+            version = Version(epoch=epoch, generation=action.expected_generation + 1)
             self._offer(action.desired.plane, version, self._doors.encode(action.desired)[0])
         await whole(self, action)
 
-    patch.setattr(loop.ReconcileLoop, "_apply_one", apply_one)
-    patch.setattr(loop, "batches", lambda actions: [(action,) for action in actions])
+    patch.setattr(applying.Applying, "_apply_one", apply_one)
+    patch.setattr(applying, "batches", lambda actions: [(action,) for action in actions])
 
 
 def scaled_to_zero(patch: Patch) -> None:
     """A plane takes its only replica of a deployment for idle as soon as it serves."""
-    whole = converge._targets
+    whole = grants._targets
 
     def targets(assignment: Any, observed: Any) -> dict[str, int]:
         name = assignment.deployment.name
@@ -242,7 +252,7 @@ def scaled_to_zero(patch: Patch) -> None:
         found = whole(assignment, observed)
         return {pool: 0 if serves and told == 1 else told for pool, told in found.items()}
 
-    patch.setattr(converge, "_targets", targets)
+    patch.setattr(grants, "_targets", targets)
 
 
 def recovery_not_asked(patch: Patch) -> None:

@@ -31,7 +31,7 @@ from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
 from control_plane.store.rollouts import Steer, put_rollouts
 from control_plane.store.scalings import ScalingStep
-from control_plane.store.values import Adoption, StoredLease, Told
+from control_plane.store.values import AdoptedPlane, Adoption, StoredLease, Told
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
@@ -165,6 +165,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "end_recovery": (
         Adoption(placements=PLACED, summary="taken in"),
         Asked(request_id="request-24", kind="approve recovery", body=""),
+    ),
+    "begin_adoption": (Adoption(placements=PLACED, summary="taken in"),),
+    "adopt_planes": (
+        [AdoptedPlane(plane="onprem-fra", version=Version(epoch=1, generation=7), payload=b"x")],
     ),
     "put_rollouts": ([(replace(CANARY, stage=Stage.SOAKING), CANARY)],),
     "put_scalings": ([ScalingStep(scaled=SCALED, before=None, record=RECORD)],),

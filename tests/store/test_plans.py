@@ -1,6 +1,8 @@
 """Plans by number: pages of them, and the answer to an approval, on both databases."""
 
+import concurrent.futures
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -148,3 +150,47 @@ def test_a_plan_for_a_drain_that_was_lifted_meanwhile_is_refused(
     with database.write() as session:
         basis = Basis(placements=(), cordons=list_cordons(session))
         assert put_decided(session, write, moving(2), basis, "inputs", None)[0]
+
+
+# A statement takes milliseconds: who has not answered by then waits for a lock.
+WAITS_SECONDS = 0.5
+
+
+def test_a_cordon_that_is_being_set_is_waited_for_by_a_plan_that_does_not_know_it(
+    database: Database, write: WriteContext
+) -> None:
+    part = Part(scope=Scope.PLANE, name="fra")
+    basis = Basis(placements=(), cordons=())
+
+    def decide() -> None:
+        with database.write() as session:
+            put_decided(session, write, moving(2), basis, "inputs", None)
+
+    with ThreadPoolExecutor() as threads:
+        with database.write() as session:
+            set_cordon(session, write, part, CordonState.CORDONED, "")
+            deciding = threads.submit(decide)
+            concurrent.futures.wait([deciding], timeout=WAITS_SECONDS)
+        with pytest.raises(StaleGeneration, match="look again"):
+            deciding.result()
+    with database.read() as session:
+        assert list_placements(session) == ()
+
+
+def test_no_cordon_is_set_between_a_plan_s_look_at_them_and_its_end(
+    database: Database, write: WriteContext
+) -> None:
+    part = Part(scope=Scope.POOL, name="fra--cpu")
+
+    def cordon() -> None:
+        with database.write() as session:
+            set_cordon(session, write, part, CordonState.CORDONED, "")
+
+    with ThreadPoolExecutor() as threads:
+        with database.write() as session:
+            basis = Basis(placements=(), cordons=())
+            assert put_decided(session, write, moving(2), basis, "inputs", None)[0]
+            cordoning = threads.submit(cordon)
+            done, _ = concurrent.futures.wait([cordoning], timeout=WAITS_SECONDS)
+            assert not done
+        cordoning.result()

@@ -16,7 +16,8 @@ from sqlalchemy import select
 
 from control_plane.link.convert import decode_desired, encode_desired, message_of
 from control_plane.link.registry import Registry
-from control_plane.reconcile.loop import Doors, ReconcileLoop
+from control_plane.reconcile.doors import Doors
+from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
 from control_plane.recovery.assess import Resolution

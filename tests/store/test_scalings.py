@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from control_plane.store import scalings
-from control_plane.store.changes import list_changes
+from control_plane.store.changes import get_change, last_sequence, list_changes
 from control_plane.store.deployments import apply_deployment, mark_deleting, remove_deployment
 from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
@@ -98,6 +98,22 @@ def test_a_round_that_moves_nothing_is_recorded_and_is_no_change(
         assert renew(session, before) is before
         assert list_scaling_records(session, "demo") == (again, RECORD)
         assert list_scaling_records(session, "demo", 1) == (again,)
+
+
+def test_a_change_tells_the_targets_that_moved_and_no_others(
+    database: Database, demo: WriteContext
+) -> None:
+    first = replace(SCALED, targets=(("fra", 1), ("gcp", 1)))
+    moved = replace(SCALED, targets=(("fra", 1), ("gcp", 4)))
+    with database.write() as session:
+        put_scalings(session, demo, [ScalingStep(scaled=first, before=None, record=RECORD)])
+    with database.write() as session:
+        put_scalings(session, demo, [ScalingStep(scaled=moved, before=first, record=RECORD)])
+    with database.read() as session:
+        assert list_scalings(session) == (moved,)
+        newest = get_change(session, last_sequence(session))
+    assert newest.before["targets"] == [["gcp", 1]]
+    assert newest.after["targets"] == [["gcp", 4]]
 
 
 def test_what_was_decided_from_something_else_is_refused_whole(

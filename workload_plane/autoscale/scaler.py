@@ -16,6 +16,7 @@ from skerry.fleet.autoscaling.work import Engine
 from skerry.fleet.desired import Assignment
 from skerry.fleet.observation import ReplicaState
 from workload_plane.autoscale.sharing import PoolBounds, share
+from workload_plane.converge.grants import surging
 from workload_plane.replicas.records import ReplicaRecord
 
 # A replica that failed is started again: it is one of those that are wanted.
@@ -28,7 +29,7 @@ class Moment:
 
     now: float
     when: datetime
-    is_heard: bool  # the control plane is: what it granted last is what it means now
+    is_heard: bool  # the control plane is, and the targets it set are those that it means now
 
 
 class DeploymentScaler:
@@ -40,8 +41,8 @@ class DeploymentScaler:
         self._scaler = LocalScaler(self._factors)
         self._wanted: dict[str, int] = {}
         self._run: int | None = None
+        self._surge = 0
         self.decision: ScalingDecision | None = None
-        self.reading: LoadReading | None = None
 
     def observe(self, reading: LoadReading, run: int) -> None:
         """Take a reading; what came between two runs of a picker was counted by nobody."""
@@ -59,6 +60,7 @@ class DeploymentScaler:
     ) -> dict[str, int]:
         """Return how many replicas each pool is to run, and keep the decision."""
         self._follow(assignment)
+        self._surge = assignment.deployment.rollout.max_surge
         self._scaler.slots = float(assignment.deployment.revision.engine.concurrent_requests)
         pools = pools_of(assignment)
         there = [one for one in replicas if one.deployment == assignment.deployment.name]
@@ -93,16 +95,21 @@ class DeploymentScaler:
     ) -> dict[str, int]:
         """Return what is wanted until now, inside the envelopes as they are now.
 
-        After a start of the agent: all that runs or is being started again, and no less than was
-        granted. A replica that ends, or one more while another is replaced, changes no wish.
+        After a start of the agent: all that runs or is being started again, less a rollout's surge,
+        and no less than was granted. A replica that ends, or one more while another is replaced,
+        changes no wish.
         """
-        counted = [one.pool for one in there if one.state in _COUNTED]
         found = {}
         for one in pools:
             wanted = self._wanted.get(one.pool)
+            here = [
+                (replica.revision, replica.state)
+                for replica in there
+                if replica.pool == one.pool and replica.state in _COUNTED
+            ]
             if wanted is None:
-                wanted = max(counted.count(one.pool), one.target)
-            elif wanted == 0 and counted.count(one.pool):
+                wanted = max(len(here) - surging(here, self._surge), one.target)
+            elif wanted == 0 and here:
                 wanted = 1  # woken by a request, between two decisions
             found[one.pool] = min(max(wanted, one.floor), one.ceiling)
         return found

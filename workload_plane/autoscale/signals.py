@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from skerry.fleet.autoscaling.load import LoadReading
 from workload_plane.autoscale.growth import EngineCounters, EngineGrowth, grown
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
-from workload_plane.picker.picker import TTFT_SECONDS_PER_TOKEN
+from workload_plane.picker.tickets import TTFT_SECONDS_PER_TOKEN
 from workload_plane.replica_host.load import EngineLoad
 
 # Over how long prompts' real lengths are held against what their bodies were taken for.

@@ -5,13 +5,11 @@ is empty. What the desired state does not name is kept: absence is never an inst
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from skerry.fleet.autoscaling.factors import factors_of
-from skerry.fleet.deployment import ResourceShape, Revision
-from skerry.fleet.desired import Assignment, DesiredState
+from skerry.fleet.deployment import ResourceShape
+from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import ReplicaState, Unknown
-from skerry.fleet.placement import Envelope
 from workload_plane.converge.actions import (
     Action,
     DrainReplica,
@@ -22,18 +20,13 @@ from workload_plane.converge.actions import (
     StopReplica,
 )
 from workload_plane.converge.condition import Condition, classify, why_drained, why_ended
-from workload_plane.converge.demand import IDLE_SECONDS_MAX, WOKEN_SECONDS_MIN, woken
+from workload_plane.converge.grants import CANDIDATE_FAILURES_MAX, Grant, grants_of
 from workload_plane.converge.nodes import PoolRoom
-from workload_plane.converge.seen import Observed, SeenPool, SeenReplica
+from workload_plane.converge.seen import Observed, SeenReplica
 
-SURGE = 1  # replicas above the target while a revision or a node is replaced by another
-UNAVAILABLE = 1  # replicas below the target while there is no room above it
 # After so many failures in a row only one copy at a time is tried: a poison revision must not
 # take the whole pool down with it.
 PROBING_FAILURES_MIN = 2
-# A candidate that failed so often in a row gives its place back to the revision that serves, as the
-# control plane would have it (`reconcile.rollout.FAILURES_MAX`): it may be away.
-CANDIDATE_FAILURES_MAX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +71,7 @@ def decide(desired: DesiredState | Unknown, observed: Observed, now: float) -> D
         for replica in observed.replicas
         if classify(replica, now) is Condition.ENDED
     ]
-    grants = tuple(_grants(desired, observed))
+    grants = tuple(grants_of(desired, observed))
     for grant in grants:
         fences += _given_up(grant, observed, now) if grant.is_over else ()
     stops = [
@@ -96,7 +89,7 @@ def decide(desired: DesiredState | Unknown, observed: Observed, now: float) -> D
     return Decision(actions=tuple(actions), waits=tuple(turn.waits))
 
 
-def _given_up(grant: "_Grant", observed: Observed, now: float) -> Iterable[FenceReplica]:
+def _given_up(grant: Grant, observed: Observed, now: float) -> Iterable[FenceReplica]:
     """Yield what of a candidate that is over goes on starting: its record says so from then on."""
     for one in observed.replicas:
         if (one.deployment, one.pool) != (grant.deployment, grant.pool.name):
@@ -104,11 +97,6 @@ def _given_up(grant: "_Grant", observed: Observed, now: float) -> Iterable[Fence
         if grant.ends(one) and classify(one, now) is Condition.LIVE:
             told = f"it failed {one.failed_in_a_row} times in a row: {one.fault}"
             yield FenceReplica(name=one.name, reason=told.removesuffix(": "))
-
-
-def _gives_up(replica: SeenReplica) -> bool:
-    is_up = replica.state in (ReplicaState.READY, ReplicaState.DRAINING)
-    return not is_up and replica.failed_in_a_row >= CANDIDATE_FAILURES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,46 +140,6 @@ def _turn(desired: DesiredState, observed: Observed, now: float) -> _Turn:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Grant:
-    """One deployment on one pool: how many replicas, of which revision, and what one takes.
-
-    Where two revisions run, each has a grant of its own and sees nothing of the other but `beside`:
-    the replicas that count against the target `whole` of both. `starts` is for how many replicas
-    one is started where that is fewer than the target.
-    """
-
-    deployment: str
-    revision: Revision
-    pool: SeenPool
-    shape: ResourceShape
-    target: int
-    gone: bool  # tombstone
-    surge: int = SURGE
-    unavailable: int = UNAVAILABLE
-    whole: int
-    starts: int
-    other: int = 0  # the revision that has a grant of its own
-    is_candidate: bool = False
-    is_over: bool = False  # a candidate that failed its breaker: nothing of it is started again
-
-    def sees(self, replica: SeenReplica) -> bool:
-        """Say whether a replica of the deployment on the pool is this grant's to keep or to end."""
-        if self.is_candidate:
-            return replica.revision == self.revision.number
-        return replica.revision != self.other
-
-    def ends(self, replica: SeenReplica) -> bool:
-        """Say whether a candidate's replica, which starts, is one by which it is over."""
-        is_starting = replica.state is ReplicaState.STARTING
-        return self.is_over and self.sees(replica) and is_starting and _gives_up(replica)
-
-    @property
-    def makes_room(self) -> bool:
-        """Say whether replicas of another revision may go first where there is no room."""
-        return self.is_candidate or not self.other
-
-
 @dataclass(slots=True)
 class _Side:
     """The replicas of one grant, sorted into what the rules speak of.
@@ -210,111 +158,7 @@ class _Side:
     beginning_beside: int = 0
 
 
-def _grants(desired: DesiredState, observed: Observed) -> Iterable[_Grant]:
-    pools = {pool.name: pool for pool in observed.pools}
-    for assignment in desired.assignments:
-        for name, target in _targets(assignment, observed).items():
-            pool = pools.get(name)
-            if pool is not None:
-                yield from _split(assignment, pool, target, observed)
-
-
-def _split(
-    assignment: Assignment, pool: SeenPool, target: int, observed: Observed
-) -> Iterable[_Grant]:
-    """Yield the grant of the deployment's revision, and of the candidate's where there is one.
-
-    Where a revision cannot run, nothing of it is to start and nothing to end.
-    """
-    candidate = assignment.candidate
-    count = dict(candidate.replicas).get(pool.name, 0) if candidate is not None else 0
-    count = min(count, target)
-    if candidate is None or count == 0 or assignment.tombstone:
-        yield from _grant(assignment, assignment.deployment.revision, pool, target)
-        return
-    name, number = assignment.deployment.name, candidate.revision.number
-    tried = [
-        one
-        for one in observed.replicas
-        if (one.deployment, one.pool, one.revision) == (name, pool.name, number)
-    ]
-    is_proven = assignment.deployment.revision.shape_on(pool.accelerator) is not None
-    is_over = is_proven and any(map(_gives_up, tried))
-    if is_over:  # what is READY of it stays for as long as it is
-        count = min(count, sum(one.state is ReplicaState.READY for one in tried))
-    serving = sum(one.is_serving for one in tried)
-    # What serves goes once a candidate does; until then it is not replaced where it ends.
-    for grant in _grant(assignment, assignment.deployment.revision, pool, target):
-        yield replace(
-            grant, target=target - min(serving, count), starts=target - count, other=number
-        )
-    for grant in _grant(assignment, candidate.revision, pool, target):
-        yield replace(grant, target=count, starts=count, is_candidate=True, is_over=is_over)
-
-
-def _grant(
-    assignment: Assignment, revision: Revision, pool: SeenPool, target: int
-) -> Iterable[_Grant]:
-    shape = revision.shape_on(pool.accelerator)
-    if shape is None and not assignment.tombstone:
-        return
-    pace = assignment.deployment.rollout
-    yield _Grant(
-        deployment=assignment.deployment.name,
-        revision=revision,
-        pool=pool,
-        shape=shape or revision.shapes[0],
-        target=target,
-        gone=assignment.tombstone,
-        surge=pace.max_surge,
-        unavailable=pace.max_unavailable,
-        whole=target,
-        starts=target,
-    )
-
-
-def _targets(assignment: Assignment, observed: Observed) -> dict[str, int]:
-    name = assignment.deployment.name
-    envelopes = [_wanted(one, assignment, observed) for one in assignment.envelopes]
-    targets = {envelope.pool: envelope.target for envelope in envelopes}
-    running = {replica.pool for replica in observed.replicas if replica.deployment == name}
-    if not assignment.tombstone:
-        idle = IDLE_SECONDS_MAX
-        if assignment.scaling is not None:
-            # One that was started for who waits is not ended before it can have answered them.
-            delay = factors_of(assignment.deployment.scaling).delay_seconds
-            idle = min(idle, max(delay, assignment.scaling.cold_start_seconds, WOKEN_SECONDS_MIN))
-        return targets | woken(envelopes, running, observed.demand, idle)
-    return dict.fromkeys([*targets, *sorted(running - set(targets))], 0)
-
-
-def _wanted(envelope: Envelope, assignment: Assignment, observed: Observed) -> Envelope:
-    """Return the envelope with what the plane's own loop wants, inside the bounds as they are.
-
-    Until it has decided, as in an agent that has just begun, what the load holds up stays.
-    """
-    if observed.wanted is None or assignment.scaling is None:
-        return envelope
-    wanted = observed.wanted.get((envelope.deployment, envelope.pool))
-    if wanted is None:
-        wanted = _up(envelope, observed)
-    if wanted is None:
-        return envelope
-    return replace(envelope, target=min(max(wanted, envelope.floor), envelope.ceiling))
-
-
-def _up(envelope: Envelope, observed: Observed) -> int | None:
-    """Return how many are meant to run, at least the target; None while a revision replaces one."""
-    there = [
-        one.revision
-        for one in observed.replicas
-        if (one.deployment, one.pool) == (envelope.deployment, envelope.pool)
-        and one.state is not ReplicaState.DRAINING
-    ]
-    return max(envelope.target, len(there)) if len(set(there)) <= 1 else None
-
-
-def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]]:
+def _in_turn(grants: Iterable[Grant], turn: _Turn) -> list[tuple[Grant, _Side]]:
     """Return the grants in the order in which they may take room.
 
     Who lacks replicas comes before who only replaces some, and then the largest: what is small
@@ -322,7 +166,7 @@ def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]
     """
     pairs = [(grant, _sort(grant, turn)) for grant in grants]
 
-    def order(pair: tuple[_Grant, _Side]) -> tuple[bool, bool, int]:
+    def order(pair: tuple[Grant, _Side]) -> tuple[bool, bool, int]:
         grant, side = pair
         there = len(side.new) + len(side.old) + side.ending
         # The place that one made for a candidate is not for another of those that made it.
@@ -331,7 +175,7 @@ def _in_turn(grants: Iterable[_Grant], turn: _Turn) -> list[tuple[_Grant, _Side]
     return sorted(pairs, key=order)
 
 
-def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
+def _plan_grant(grant: Grant, side: _Side, turn: _Turn) -> list[Action]:
     room = turn.rooms[grant.pool.name]
     retired = _surplus(grant, side)
     kept_new = [replica for replica in side.new if replica not in retired]
@@ -375,7 +219,7 @@ def _plan_grant(grant: _Grant, side: _Side, turn: _Turn) -> list[Action]:
     return actions
 
 
-def _sort(grant: _Grant, turn: _Turn) -> _Side:
+def _sort(grant: Grant, turn: _Turn) -> _Side:
     side = _Side()
     for replica in turn.observed.replicas:
         if (replica.deployment, replica.pool) != (grant.deployment, grant.pool.name):
@@ -411,7 +255,7 @@ def _sort(grant: _Grant, turn: _Turn) -> _Side:
     return side
 
 
-def _may_serve_again(replica: SeenReplica, grant: _Grant, turn: _Turn) -> bool:
+def _may_serve_again(replica: SeenReplica, grant: Grant, turn: _Turn) -> bool:
     is_new = replica.revision == grant.revision.number and not turn.leaves(replica)
     return is_new and replica.alive and replica.unhealthy_since is None and not grant.gone
 
@@ -421,14 +265,14 @@ def _usefulness(replica: SeenReplica) -> tuple[bool, bool, float, str]:
     return (not replica.is_serving, not ready, replica.started_at, replica.name)
 
 
-def _surplus(grant: _Grant, side: _Side) -> list[SeenReplica]:
+def _surplus(grant: Grant, side: _Side) -> list[SeenReplica]:
     if grant.gone:
         return [*side.new, *side.old]
     serving_new = sum(replica.is_serving for replica in side.new[: grant.target])
     return [*side.new[grant.target :], *side.old[grant.target - serving_new :]]
 
 
-def _why_retired(grant: _Grant, replica: SeenReplica, turn: _Turn) -> str:
+def _why_retired(grant: Grant, replica: SeenReplica, turn: _Turn) -> str:
     if grant.gone:
         return "the deployment is deleted"
     if grant.target and replica.revision != grant.revision.number:
@@ -445,7 +289,7 @@ def _places(shape: ResourceShape, wanted: int, room: PoolRoom) -> list[tuple[str
     return places
 
 
-def _allowed_by_backoff(grant: _Grant, turn: _Turn, side: _Side, new: Sequence[SeenReplica]) -> int:
+def _allowed_by_backoff(grant: Grant, turn: _Turn, side: _Side, new: Sequence[SeenReplica]) -> int:
     backoff = turn.observed.backoff(grant.deployment, grant.revision.number)
     if turn.now < backoff.retry_at:
         return 0
@@ -456,7 +300,7 @@ def _allowed_by_backoff(grant: _Grant, turn: _Turn, side: _Side, new: Sequence[S
 
 
 def _make_room(
-    grant: _Grant, side: _Side, retired: Sequence[SeenReplica], turn: _Turn
+    grant: Grant, side: _Side, retired: Sequence[SeenReplica], turn: _Turn
 ) -> list[Action]:
     # A full pool has no place for the surge. One old replica goes first, or the new revision
     # would never come; peers take its requests meanwhile. For a node that is to be emptied nobody
@@ -487,7 +331,7 @@ def _serving(side: _Side, retired: Sequence[SeenReplica] = ()) -> int:
     return sum(one.is_serving for one in there if one not in retired)
 
 
-def _why_no_room(grant: _Grant, side: _Side, room: PoolRoom) -> str:
+def _why_no_room(grant: Grant, side: _Side, room: PoolRoom) -> str:
     reason = room.why_full(grant.shape)
     if grant.unavailable == 0 and (side.old or side.beside):
         return f"{reason}; none that serves goes first: rollout.maxUnavailable is 0"
@@ -496,13 +340,13 @@ def _why_no_room(grant: _Grant, side: _Side, room: PoolRoom) -> str:
     return reason
 
 
-def _superseded(grant: _Grant, side: _Side) -> list[SeenReplica]:
+def _superseded(grant: Grant, side: _Side) -> list[SeenReplica]:
     """Return who may go first where there is no room."""
     there = (*side.old, *side.beside) if grant.makes_room else ()
     return [one for one in there if one.revision != grant.revision.number]
 
 
-def _over(grant: _Grant) -> Wait:
+def _over(grant: Grant) -> Wait:
     reason = (
         f"revision {grant.revision.number} failed {CANDIDATE_FAILURES_MAX} times in a row: its"
         " place is the earlier revision's again, until this plane is told of another candidate"
@@ -510,11 +354,11 @@ def _over(grant: _Grant) -> Wait:
     return Wait(deployment=grant.deployment, pool=grant.pool.name, reason=reason)
 
 
-def _awaited_model(grant: _Grant, turn: _Turn) -> str:
+def _awaited_model(grant: Grant, turn: _Turn) -> str:
     return turn.observed.model_waits.get((grant.deployment, grant.revision.number), "")
 
 
-def _model_wait(grant: _Grant, reason: str, wanted: int, places: Sequence[tuple[str, ...]]) -> Wait:
+def _model_wait(grant: Grant, reason: str, wanted: int, places: Sequence[tuple[str, ...]]) -> Wait:
     return Wait(
         deployment=grant.deployment,
         pool=grant.pool.name,
@@ -525,7 +369,7 @@ def _model_wait(grant: _Grant, reason: str, wanted: int, places: Sequence[tuple[
     )
 
 
-def _wait(grant: _Grant, side: _Side, turn: _Turn, reason: str) -> None:
+def _wait(grant: Grant, side: _Side, turn: _Turn, reason: str) -> None:
     leaving = turn.draining.intersection(node for one in side.old for node in one.nodes)
     if leaving:
         reason = f"{reason}: what serves on {_named(leaving)} stays"
@@ -550,7 +394,7 @@ def _retire(replica: SeenReplica, reason: str) -> Action:
 
 
 def _start(
-    grant: _Grant, places: Sequence[tuple[str, ...]], replaced: Sequence[SeenReplica]
+    grant: Grant, places: Sequence[tuple[str, ...]], replaced: Sequence[SeenReplica]
 ) -> list[Action]:
     starts: list[Action] = []
     for index, nodes in enumerate(places):

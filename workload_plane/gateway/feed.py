@@ -5,21 +5,16 @@ Loops of the agent. The gateway lives from its files when this is dead; what thi
 """
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
-from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FileDescriptor
 
-from skerry.api.openengine.v1 import openengine_pb2
 from skerry.fleet.desired import DesiredState, PeerPlane
 from skerry.fleet.observation import PeerVerdict, PeerView, ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError
-from skerry.plumbing.files import write_atomically
 from skerry.plumbing.tasks import first_of
 from workload_plane.converge.discover import GatewayView
 from workload_plane.gateway import files
@@ -31,7 +26,9 @@ from workload_plane.gateway.condition import (
     refused_files,
 )
 from workload_plane.gateway.consistent import keep_unexplained, replica_names
+from workload_plane.gateway.descriptors import descriptor_set
 from workload_plane.gateway.distances import PeerDistances, PeerPlace
+from workload_plane.gateway.files_beside import FilesBeside
 from workload_plane.gateway.fitting import fitted, has_log_cluster, is_logged
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
 from workload_plane.gateway.known_before import (
@@ -101,9 +98,7 @@ class GatewayFeed:
         self._descriptors = descriptor_set()
         self._published: GatewayTopology | None = None
         self._result: PublishResult | None = None
-        self._endpoints: dict[str, object] | None = None
-        self._picker: dict[str, object] | None = None
-        self._relay: dict[str, object] | None = None
+        self._beside = FilesBeside(settings)
         self._hosts = PeerHosts(changed, clock, look_up)
         # As last published, also by a run before.
         self._peer_addresses: dict[str, str] = {}
@@ -272,13 +267,13 @@ class GatewayFeed:
                 self._settings, desired, replicas, hosts, self._distances.seconds
             )
             topology = await self._fitted(topology)
-            await self._write_endpoints(build_endpoints(self._settings, desired, replicas))
-            await self._write_relay(build_relay_file(self._settings, desired, replicas))
+            await self._beside.write_endpoints(build_endpoints(self._settings, desired, replicas))
+            await self._beside.write_relay(build_relay_file(self._settings, desired, replicas))
             fault = ""
             again = await asyncio.to_thread(self._rewriting.is_due, self._clock.monotonic())
             if again or topology != self._published:
                 topology, fault = await self._publish_topology(desired, replicas, topology, again)
-            await self._write_picker(build_picker_file(topology))
+            await self._beside.write_picker(build_picker_file(topology))
         except (SkerryError, ValueError, OSError) as error:
             fault = str(error)
         if fault and fault != self.fault:
@@ -330,29 +325,6 @@ class GatewayFeed:
         self._rewriting.published(result.versions)
         return result
 
-    async def _write_endpoints(self, endpoints: dict[str, object]) -> None:
-        if endpoints == self._endpoints:
-            return
-        data = json.dumps(endpoints, indent=1).encode()
-        await asyncio.to_thread(write_atomically, self._settings.endpoints_path, data)
-        self._endpoints = endpoints
-
-    async def _write_relay(self, values: dict[str, object] | None) -> None:
-        # Without a continued deployment there is nothing to tell, and no relay is started; what
-        # was told before is of no harm.
-        if values is None or values == self._relay:
-            return
-        data = json.dumps(values, indent=1).encode()
-        await asyncio.to_thread(write_atomically, self._settings.relay_path, data)
-        self._relay = values
-
-    async def _write_picker(self, values: dict[str, object]) -> None:
-        if values == self._picker:
-            return
-        data = json.dumps(values).encode()
-        await asyncio.to_thread(write_atomically, self._settings.picker_path, data)
-        self._picker = values
-
     async def _tombstones(
         self,
         desired: DesiredState,
@@ -401,19 +373,3 @@ def gateway_view(status: GatewayStatus | None) -> GatewayView:
         routable=frozenset(host.name for host in local if host.name) - sick,
         in_flight=in_flight,
     )
-
-
-def descriptor_set() -> bytes:
-    """Return openengine.v1's descriptors with all imports, as the gateway needs them."""
-    found: dict[str, FileDescriptor] = {}
-
-    def add(file: FileDescriptor) -> None:
-        for needed in file.dependencies:
-            add(needed)
-        found.setdefault(file.name, file)
-
-    add(openengine_pb2.DESCRIPTOR)
-    result = descriptor_pb2.FileDescriptorSet()
-    for file in found.values():
-        file.CopyToProto(result.file.add())
-    return result.SerializeToString(deterministic=True)

@@ -21,6 +21,7 @@ from workload_plane.link.session import (
     SessionState,
     overload_delay,
     reconnect_delay,
+    targets_hold,
     told_delay,
 )
 
@@ -62,6 +63,12 @@ class LinkClient:
     def state(self) -> SessionState:
         """Return how far the present connection has come."""
         return self._connection.state if self._connection else SessionState.IDLE
+
+    @property
+    def has_targets(self) -> bool:
+        """Say whether the targets that the control plane set are to be followed now."""
+        held = self._connection
+        return held is not None and targets_hold(held.state, held.targets_current)
 
     @property
     def control_plane(self) -> str:

@@ -136,6 +136,7 @@ class Connection:
         self._reported_at = 0.0
         self.state = advance(SessionState.IDLE, SessionEvent.DIALLED)
         self.control_plane = ""
+        self.targets_current: bool | None = None  # as its last heartbeat said
         self.epoch = 0
         self._epoch_min = past.epoch
         self._patience_seconds = welcome_seconds(side.planes, past.in_vain)
@@ -178,7 +179,9 @@ class Connection:
             self._pulse = heard(self._pulse, now, number)
             if self.state is SessionState.MUTED:
                 self._judge(now)  # an answer is an answer at once
-            if kind == "welcome":
+            if kind == "heartbeat":
+                self._note_targets(answer.heartbeat)
+            elif kind == "welcome":
                 self._welcomed(answer.welcome)
             elif kind == "desired":
                 if not accepts_pushes(self.state):
@@ -197,6 +200,12 @@ class Connection:
         self.epoch = welcome.epoch
         self._welcome_came.set()
         _log.info("link.up", control_plane=welcome.control_plane, epoch=welcome.epoch)
+
+    def _note_targets(self, heartbeat: messages.Heartbeat) -> None:
+        told = heartbeat.targets_current if heartbeat.HasField("targets_current") else None
+        if told is not self.targets_current and False in (told, self.targets_current):
+            _log.info("link.targets", current=told)
+        self.targets_current = told
 
     async def _send(self, request: messages.ConnectRequest) -> None:
         async with self._sending:

@@ -69,6 +69,16 @@ def accepts_pushes(state: SessionState) -> bool:
     return state is SessionState.LINKED
 
 
+def targets_hold(state: SessionState, told_current: bool | None) -> bool:
+    """Return whether the targets that the control plane set are to be followed now.
+
+    `told_current` is what its last heartbeat said of them; None: nothing, as one of an earlier
+    release does. They are followed then, for that is what it goes by: a fleet that is upgraded
+    planes first would else lose the global loop, though nothing is wrong with it.
+    """
+    return accepts_pushes(state) and told_current is not False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Heartbeat period and timeout in seconds, as the control plane's Welcome set them."""

@@ -5,7 +5,8 @@ plane does with its target, and without one, is `local`'s.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,33 +15,30 @@ from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy
 from skerry.fleet.autoscaling.load import LoadReading, LoadView, LoadWindow, together
 from skerry.fleet.autoscaling.local import COLD_START_SECONDS, settle
 from skerry.fleet.autoscaling.need import Need, NeedMemory
+from skerry.fleet.autoscaling.splitting import (
+    PlaneShare,
+    held,
+    largest_remainder,
+    nearest,
+    split,
+)
 from skerry.fleet.autoscaling.tuning import FLEET_TUNING, Tuning
 from skerry.fleet.autoscaling.utilization import UtilizationTarget
-from skerry.fleet.autoscaling.work import Engine, Work, estimate
-from skerry.fleet.deployment import REPLICAS_MAX
+from skerry.fleet.autoscaling.work import Work, estimate
+
+__all__ = [
+    "FLEET_STALE_SECONDS",
+    "FleetDecision",
+    "FleetScaler",
+    "PlaneShare",
+    "largest_remainder",
+    "nearest",
+    "split",
+]
 
 # Planes may report as seldom as this loop turns; two turns without a word are silence.
 FLEET_STALE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneShare:
-    """One plane of a deployment: what it runs (starting ones count), its envelope, its price.
-
-    `engine` None: nothing is known of what its replicas cost, so it keeps what it runs.
-    """
-
-    plane: str
-    running: int
-    floor: int
-    ceiling: int
-    engine: Engine | None
-    price_per_hour: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse an envelope that has nothing in it."""
-        if not 0 <= self.floor <= self.ceiling or self.running < 0:
-            raise ValueError(f"{self.plane}: need 0 <= floor <= ceiling and running >= 0")
+TOLD_PLANES_MAX = 12  # named in a sentence; thousands would be a page of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +60,72 @@ class FleetDecision:
         return sum(self.targets.values())
 
     def describe(self) -> str:
-        """Return the decision as a sentence."""
-        shares = ", ".join(f"{plane} {count}" for plane, count in sorted(self.targets.items()))
+        """Return the decision as a sentence, which names so many planes and counts the rest."""
+        targets = sorted(self.targets.items(), key=lambda one: (-one[1], one[0]))
+        shares = listed(f"{plane} {count}" for plane, count in targets)
         told = f"{self.total} replicas ({shares}) in place of {self.running}: {self.because}"
         if self.need is not None:
             told += f"; {self.need.describe()}"
         if self.highest is not None:
             told += f"; at most {self.highest} within the scale-down delay"
         if self.unheard:
-            told += f"; nothing heard from {', '.join(self.unheard)}, so nothing goes"
+            keeps = "it keeps" if len(self.unheard) == 1 else "they keep"
+            told += f"; nothing heard from {listed(self.unheard)}, so {keeps} what is there"
         if self.unmet:
             told += f"; {self.unmet} more have no room in any envelope"
         return f"{told}."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names as a list in words, with how many more there are."""
+    told = tuple(names)
+    more = len(told) - TOLD_PLANES_MAX
+    if more <= 0:
+        return ", ".join(told)
+    return f"{', '.join(told[:TOLD_PLANES_MAX])} and {more} more"
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A plane as it was counted last: the round, since when, its work, answers and replicas."""
+
+    at: float
+    since: float
+    short: float
+    long: float
+    judged: float
+    good: float
+    running: int
+    placed: int
+
+    @property
+    def rate(self) -> float:
+        return max(self.short, self.long)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The planes of one round: what each that is heard counted and its work, and what all keep.
+
+    `keep` is what each has, and of one that is silent at least its target. `absent` have no work
+    that is known now: they keep that, whatever the others do.
+    """
+
+    shares: Sequence[PlaneShare]
+    views: Mapping[str, LoadView]
+    works: Mapping[str, Work]
+    keep: Mapping[str, int]
+    unheard: tuple[str, ...]
+
+    @property
+    def running(self) -> int:
+        """Return what runs where work is known."""
+        return sum(share.running for share in self.shares if share.plane in self.works)
+
+    @property
+    def absent(self) -> Sequence[PlaneShare]:
+        """Return the shares of planes whose work is not known now."""
+        return [share for share in self.shares if share.plane not in self.works]
 
 
 class FleetScaler:
@@ -85,13 +137,14 @@ class FleetScaler:
         self.tuning = tuning
         self.utilization = UtilizationTarget(factors.target_utilization, tuning)
         self._windows: dict[str, LoadWindow] = {}
-        self._last: dict[str, LoadView] = {}
+        self._counted: dict[str, _Counted] = {}
+        self._judged = self._good = 0.0
         self._memory = NeedMemory(tuning)
-        self._since: float | None = None
+        self._decided_at: float | None = None  # with anything counted
+        self._since = 0.0  # from when on it is watched
         self._went_down_at: float | None = None
         self._lacking_since: float | None = None
         self._moved_at: float | None = None
-        self._placed = self._running = REPLICAS_MAX  # of the last turn; at first nothing rose
 
     def observe(self, plane: str, reading: LoadReading) -> None:
         """Take what a plane counted; `at` is of the control plane's clock, when it was heard."""
@@ -108,8 +161,8 @@ class FleetScaler:
         """
         found = []
         for plane, window in sorted(self._windows.items()):
-            view = window.view(now)
-            if plane in self._last or (view is not None and view.requests_long > 0.0):
+            view = None if plane in self._counted else window.view(now)
+            if plane in self._counted or (view is not None and view.requests_long > 0.0):
                 found.append(plane)
         return tuple(found)
 
@@ -122,41 +175,37 @@ class FleetScaler:
     ) -> FleetDecision:
         """Return the targets; `when` is the time of day, for schedules."""
         running = sum(share.running for share in shares)
-        keep = {share.plane: _held(share, share.running) for share in shares}
-        floor = max(self.factors.min_replicas, self.factors.scheduled_floor(when))
         if self.factors.paused or self.factors.strategy is Strategy.CONCURRENCY:
+            self._decided_at = None  # what comes after is watched anew
             # The published rule knows no sum: each plane's own loop applies it.
             because = Because.PAUSED if self.factors.paused else Because.STEADY
+            keep = {share.plane: held(share, share.running) for share in shares}
             return FleetDecision(at=now, targets=keep, because=because, running=running)
-        views, unheard = self._views(now, shares)
-        work = {
-            share.plane: estimate(views[share.plane], share.engine)
-            for share in shares
-            if share.engine is not None and share.plane in views
-        }
-        if not work:
+        seen = self._see(now, shares)
+        if not seen.works:
+            self._decided_at = None
             return FleetDecision(
                 at=now,
-                targets=keep,
+                targets=seen.keep,
                 because=Because.SIGNAL_MISSING,
                 running=running,
-                unheard=unheard,
+                unheard=seen.unheard,
             )
-        others = sum(keep[share.plane] for share in shares if share.plane not in work)
-        known = sum(share.running for share in shares if share.plane in work)
-        need, highest, target, because = self._total(
-            now, (views, work), known, max(0.0, cold_start_seconds)
-        )
-        if unheard and target < known:
-            target, because = known, Because.SIGNAL_MISSING
-        wanted = min(max(target + others, floor), self.factors.max_replicas)
-        because = because if wanted == target + others else Because.BOUNDS
-        weights = {plane: one.rate for plane, one in work.items()}
-        bound = [_bound(one, keep[one.plane], one.plane in work, unheard) for one in shares]
-        ideal = split(wanted, bound, weights, need.utilization)
+        need, highest, target, because = self._total(now, seen, max(0.0, cold_start_seconds))
+        floor = max(self.factors.min_replicas, self.factors.scheduled_floor(when))
+        asked = target + sum(seen.keep[share.plane] for share in seen.absent)
+        wanted = min(max(asked, floor), self.factors.max_replicas)
+        because = because if wanted == asked else Because.BOUNDS
+        weights = {plane: one.rate for plane, one in seen.works.items()}
+        bound = self._bounded(now, seen, asked)
+        # What others keep must not be taken for room of those whose load is known.
+        ideal = {one.plane: one.floor for one in bound if one.plane not in seen.works}
+        known = [one for one in bound if one.plane in seen.works]
+        ideal |= split(wanted - sum(ideal.values()), known, weights, need.utilization)
         targets = self._steady(now, wanted, bound, ideal)
         placed = sum(targets.values())
-        self._placed, self._running = placed - others, known
+        for plane in seen.works:
+            self._counted[plane] = replace(self._counted[plane], placed=targets[plane])
         if placed < running:
             self._went_down_at = now
         return FleetDecision(
@@ -167,7 +216,7 @@ class FleetScaler:
             need=need,
             highest=highest,
             unmet=max(0, wanted - placed),
-            unheard=unheard,
+            unheard=seen.unheard,
         )
 
     def _steady(
@@ -196,178 +245,146 @@ class FleetScaler:
             self._moved_at = now
         return found
 
-    def _views(
-        self, now: float, shares: Sequence[PlaneShare]
-    ) -> tuple[dict[str, LoadView], tuple[str, ...]]:
-        """Return what is known of each plane, the last known of those that are not heard."""
-        unheard = []
+    def _see(self, now: float, shares: Sequence[PlaneShare]) -> _Seen:
+        """Return what is known of each plane now; planes without a share are forgotten."""
+        views: dict[str, LoadView] = {}
+        works: dict[str, Work] = {}
+        keep: dict[str, int] = {}
         for share in shares:
             window = self._windows.get(share.plane)
             view = window.view(now) if window is not None else None
-            if view is None:
-                unheard.append(share.plane)
+            least = share.running
+            if view is None:  # what it runs may have fallen without our hearing of it
+                least = max(least, share.granted)
             else:
-                self._last[share.plane] = view
-        names = {share.plane for share in shares}
-        for gone in [plane for plane in self._last if plane not in names]:
-            del self._last[gone]
+                views[share.plane] = view
+                if share.engine is not None:
+                    works[share.plane] = estimate(view, share.engine)
+            keep[share.plane] = held(share, least)
+        for gone in self._counted.keys() - keep.keys():
+            del self._counted[gone]
             self._windows.pop(gone, None)
-        return dict(self._last), tuple(unheard)
-
-    def _total(
-        self,
-        now: float,
-        seen: tuple[Mapping[str, LoadView], Mapping[str, Work]],
-        running: int,
-        cold_start: float,
-    ) -> tuple[Need, int, int, Because]:
-        """Return the sum's need, the highest of the delay, the target and why."""
-        views, works = seen
-        view = together([views[plane] for plane in works])
-        if view.since != self._since:
-            self._since = view.since
-            self._memory.forget()
-        work = Work(
-            short=math.fsum(one.short for one in works.values()),
-            long=math.fsum(one.long for one in works.values()),
-            queued_seconds=math.fsum(one.queued_seconds for one in works.values()),
-            saturation=math.fsum(one.saturation for one in works.values()),
-            output_tokens=max(one.output_tokens for one in works.values()),
+        return _Seen(
+            shares=shares,
+            views=views,
+            works=works,
+            keep=keep,
+            unheard=tuple(share.plane for share in shares if share.plane not in views),
         )
+
+    def _total(self, now: float, seen: _Seen, cold_start: float) -> tuple[Need, int, int, Because]:
+        """Return the sum's need, the highest of the delay, the target and why.
+
+        It is the sum of the planes whose work is known now.
+        """
+        rose = self._follow(now, seen)
+        view, work = together([seen.views[plane] for plane in seen.works]), _sum(seen.works)
         settled = self._went_down_at is None or not (
             self._went_down_at <= now < self._went_down_at + cold_start
         )
-        utilization = self.utilization.follow(view.judged_seen, view.good_seen, now, settled)
+        utilization = self.utilization.follow(self._judged, self._good, now, settled)
         self._memory.learn(work, view.at, cold_start)
+        work = self._with_others(work, seen, utilization)
         need = self._memory.need(work, utilization, self.factors.warm_spares)
         delay = max(self.factors.delay_seconds, cold_start)
+        running = seen.running
         # What a plane started by itself since our last turn, it needed; ours come as placed.
-        rose = running > max(self._placed, self._running)
         noted = max(need.replicas, running) if rose else need.replicas
         highest = self._memory.highest(noted, now, delay)
         moving = self._moved_at is not None and 0.0 <= now - self._moved_at < cold_start
-        watched = now - view.since >= delay and not moving
+        watched = now - self._since >= delay and not moving
         target, because = settle(need, highest, running, watched, self.tuning)
         return need, highest, target, because
 
+    def _follow(self, now: float, seen: _Seen) -> bool:
+        """Take who is counted this time, and say whether those of last time run more by themselves.
 
-def split(
-    total: int,
-    shares: Sequence[PlaneShare],
-    weights: Mapping[str, float],
-    utilization: float,
-) -> dict[str, int]:
-    """Return `total` replicas over planes: by load, the spare ones where they are cheapest.
+        Who comes, or comes back, used all that it has while it was not counted: what it needed
+        then nobody knows. Its answers are judged from now on.
+        """
+        before = {plane: one for plane, one in self._counted.items() if one.at == self._decided_at}
+        running = {share.plane: share.running for share in seen.shares}
+        came: dict[float, int] = defaultdict(int)
+        shift, now_running, were_placed, were_running = 0.0, 0, 0, 0
+        stay = 0
+        for plane, work in seen.works.items():
+            view, last = seen.views[plane], self._counted.get(plane)
+            if plane in before and last is not None and last.since == view.since:
+                stay += 1
+                self._judged += max(0.0, view.judged_seen - last.judged)
+                self._good += max(0.0, view.good_seen - last.good)
+                now_running += running[plane]
+                were_placed += last.placed
+                were_running += last.running
+                del before[plane]
+            else:
+                came[last.at if last is not None else -math.inf] += seen.keep[plane]
+                shift += work.rate
+            self._counted[plane] = _Counted(
+                now,
+                view.since,
+                work.short,
+                work.long,
+                view.judged_seen,
+                view.good_seen,
+                running[plane],
+                running[plane],
+            )
+        self._decided_at = now
+        if not stay:
+            self._since = max(seen.views[plane].since for plane in seen.works)
+            self._memory.forget()
+            return False
+        shift -= math.fsum(one.rate for one in before.values())  # who went
+        if shift:
+            self._memory.expect(shift)
+        for moment, many in came.items():
+            self._memory.raise_after(moment, many)
+        return now_running > max(were_placed, were_running)
 
-    The sum is `total` wherever floors and ceilings allow it, the nearest that they do otherwise.
-    """
-    most = sum(share.ceiling for share in shares)
-    total = min(max(total, sum(share.floor for share in shares)), most)
-    busy = math.ceil(math.fsum(weights.values()) / utilization) if utilization > 0.0 else total
-    found = largest_remainder(min(total, busy), shares, weights)
-    spare = total - sum(found.values())
-    for share in sorted(shares, key=lambda one: (one.price_per_hour, one.plane)):
-        taken = min(spare, share.ceiling - found[share.plane])
-        found[share.plane] += taken
-        spare -= taken
-    return found
+    def _with_others(self, work: Work, seen: _Seen, utilization: float) -> Work:
+        """Return the work with what others may still do for planes that are silent.
+
+        The users of one that was cut off may be there yet, served elsewhere; what its own replicas
+        are enough for they do.
+        """
+        short = long = 0.0
+        for share in seen.absent:
+            last = self._counted.get(share.plane)
+            if last is not None and share.engine is not None:
+                own = seen.keep[share.plane] * utilization
+                short += max(0.0, last.short - own)
+                long += max(0.0, last.long - own)
+        return replace(work, short=work.short + short, long=work.long + long)
+
+    def _bounded(self, now: float, seen: _Seen, asked: int) -> list[PlaneShare]:
+        """Return the shares with the bounds that what is not known of their planes leaves.
+
+        Whose work is not known keeps what it has, and so does who is not watched for a whole delay
+        yet, unless an operator allows no more.
+        """
+        found = []
+        may_hold = asked <= self.factors.max_replicas
+        for share in seen.shares:
+            keep, view = seen.keep[share.plane], seen.views.get(share.plane)
+            if share.plane not in seen.works:
+                share = replace(share, floor=keep, ceiling=keep)
+            elif (
+                may_hold
+                and view is not None
+                and self._since < view.since > now - self.factors.delay_seconds
+            ):
+                share = replace(share, floor=keep)
+            found.append(share)
+        return found
 
 
-def largest_remainder(
-    total: int, shares: Sequence[PlaneShare], weights: Mapping[str, float]
-) -> dict[str, int]:
-    """Return whole numbers nearest to the weights' parts of `total`, inside floors and ceilings.
-
-    Their sum is exactly `total` moved into what the bounds leave.
-    """
-    floors, ceilings = sum(s.floor for s in shares), sum(s.ceiling for s in shares)
-    total = min(max(total, floors), ceilings)
-    exact = _parts(total, shares, weights)
-    found = {
-        share.plane: min(max(math.floor(exact[share.plane]), share.floor), share.ceiling)
-        for share in shares
-    }
-    left = total - sum(found.values())
-    order = sorted(
-        shares, key=lambda one: (found[one.plane] - exact[one.plane], one.price_per_hour, one.plane)
+def _sum(works: Mapping[str, Work]) -> Work:
+    every = works.values()
+    return Work(
+        short=math.fsum(one.short for one in every),
+        long=math.fsum(one.long for one in every),
+        queued_seconds=math.fsum(one.queued_seconds for one in every),
+        saturation=math.fsum(one.saturation for one in every),
+        output_tokens=max(one.output_tokens for one in every),
     )
-    while left > 0:  # one each by the largest remainder, as long as there is room
-        for share in order:
-            if left > 0 and found[share.plane] < share.ceiling:
-                found[share.plane] += 1
-                left -= 1
-    while left < 0:  # floors took more than their part
-        for share in reversed(order):
-            if left < 0 and found[share.plane] > share.floor:
-                found[share.plane] -= 1
-                left += 1
-    return found
-
-
-def nearest(total: int, shares: Sequence[PlaneShare], ideal: Mapping[str, int]) -> dict[str, int]:
-    """Return `total` replicas that only add to, or only take from, those that run.
-
-    What is added goes where most lack by the ideal, what is taken goes where most are too many.
-    """
-    found = {one.plane: _held(one, one.running) for one in shares}
-    left = total - sum(found.values())
-    way = 1 if left > 0 else -1
-    for _ in range(abs(left)):
-        room = [
-            one
-            for one in shares
-            if (found[one.plane] < one.ceiling if way > 0 else found[one.plane] > one.floor)
-        ]
-        if not room:
-            break
-        price = 1.0 if way > 0 else -1.0
-        best = max(
-            room,
-            key=lambda one: (
-                way * (ideal[one.plane] - found[one.plane]),
-                -price * one.price_per_hour,
-                one.plane,
-            ),
-        )
-        found[best.plane] += way
-    return found
-
-
-def _parts(
-    total: int, shares: Sequence[PlaneShare], weights: Mapping[str, float]
-) -> dict[str, float]:
-    """Return each plane's exact part, those at a bound fixed there and the rest shared anew."""
-    fixed: dict[str, float] = {}
-    free = list(shares)
-    exact: dict[str, float] = {}
-    while free:
-        left = total - math.fsum(fixed.values())
-        weight = math.fsum(max(0.0, weights.get(one.plane, 0.0)) for one in free)
-        exact = {
-            one.plane: left * max(0.0, weights.get(one.plane, 0.0)) / weight
-            if weight > 0.0
-            else left / len(free)
-            for one in free
-        }
-        low = [one for one in free if exact[one.plane] < one.floor]
-        high = [one for one in free if exact[one.plane] > one.ceiling]
-        short = math.fsum(one.floor - exact[one.plane] for one in low)
-        over = math.fsum(exact[one.plane] - one.ceiling for one in high)
-        if not low and not high:
-            break
-        bound = low if short >= over else high
-        for one in bound:
-            fixed[one.plane] = float(one.floor if bound is low else one.ceiling)
-        free = [one for one in free if one.plane not in fixed]
-    return {**exact, **fixed}
-
-
-def _bound(share: PlaneShare, keep: int, is_known: bool, unheard: Collection[str]) -> PlaneShare:
-    """Return the share with the bounds that what is not known of its plane leaves."""
-    if not is_known:  # what its replicas do, or cost, is not known: it keeps what it has
-        return replace(share, floor=keep, ceiling=keep)
-    return replace(share, floor=keep) if share.plane in unheard else share
-
-
-def _held(share: PlaneShare, replicas: int) -> int:
-    return min(max(replicas, share.floor), share.ceiling)

@@ -5,6 +5,7 @@ last of them. Every rate is over timestamps, so that no number of readings means
 """
 
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +18,9 @@ OUTPUT_SECONDS = 600.0
 STALE_SECONDS = 15.0
 # After a longer silence, or a clock set back, what was counted before is another story.
 GAP_SECONDS_MAX = 60.0
-READINGS_MAX = 4_096  # an hour's window, a reading a second; older ones go first
+# An hour's window, a reading a second; older ones go first. Each takes 48 bytes: thousands of
+# planes have a window for each deployment, and as objects one of ten minutes was 45 kB.
+READINGS_MAX = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +83,15 @@ class LoadView:
 class _Point(NamedTuple):
     """Sums since the window began, whatever processes restarted in between."""
 
-    at: float
     requests: float
     prompt_tokens: float
     finished: float
     output_tokens: float
     in_flight_seconds: float
+
+
+_NOTHING = _Point(0.0, 0.0, 0.0, 0.0, 0.0)
+_WIDTH = len(_NOTHING)
 
 
 class LoadWindow:
@@ -98,8 +104,9 @@ class LoadWindow:
         self.window_seconds = window_seconds
         self.stale_seconds = stale_seconds
         self._keep_seconds = max(window_seconds, OUTPUT_SECONDS)
-        self._times: list[float] = []
-        self._points: list[_Point] = []
+        self._times = array("d")
+        self._sums = array("d")  # of each time the numbers of a `_Point`
+        self._end = _NOTHING
         self._last: LoadReading | None = None
         self._since = 0.0
         self._judged = self._good = 0.0
@@ -110,17 +117,17 @@ class LoadWindow:
         if last is None or not 0.0 < reading.at - last.at <= GAP_SECONDS_MAX:
             if last is not None and reading.at == last.at:
                 return  # told twice
-            self._times, self._points = [reading.at], [_Point(reading.at, 0, 0, 0, 0, 0)]
+            del self._times[:], self._sums[:]
+            self._add(reading.at, _NOTHING)
             self._since = reading.at
             return
-        before = self._points[-1]
+        before = self._end
         judged = _grown(last.judged_total, reading.judged_total)
         self._judged += judged
         self._good += min(judged, _grown(last.good_total, reading.good_total))
-        self._times.append(reading.at)
-        self._points.append(
+        self._add(
+            reading.at,
             _Point(
-                reading.at,
                 before.requests + _grown(last.requests_total, reading.requests_total),
                 before.prompt_tokens
                 + _grown(last.prompt_tokens_total, reading.prompt_tokens_total),
@@ -129,22 +136,23 @@ class LoadWindow:
                 + _grown(last.output_tokens_total, reading.output_tokens_total),
                 before.in_flight_seconds
                 + 0.5 * (last.in_flight + reading.in_flight) * (reading.at - last.at),
-            )
+            ),
         )
         self._forget(reading.at - self._keep_seconds)
 
     def view(self, now: float) -> LoadView | None:
         """Return what the readings say, None where they are too old, too few or from the future."""
         last = self._last
-        if last is None or len(self._points) < 2 or not 0.0 <= now - last.at <= self.stale_seconds:
+        if last is None or len(self._times) < 2 or not 0.0 <= now - last.at <= self.stale_seconds:
             return None
-        end = self._points[-1]
-        short, long = self._before(end.at - SHORT_SECONDS), self._before(end.at - LONG_SECONDS)
-        answers, window = self._points[0], self._before(end.at - self.window_seconds)
+        at, end = self._times[-1], self._end
+        over_short, short = self._before(at - SHORT_SECONDS)
+        over_long, long = self._before(at - LONG_SECONDS)
+        over_window, window = self._before(at - self.window_seconds)
+        answers = self._point(0)
         finished = end.finished - answers.finished
-        over_short, over_long = end.at - short.at, end.at - long.at
         return LoadView(
-            at=end.at,
+            at=at,
             since=self._since,
             requests_short=(end.requests - short.requests) / over_short,
             requests_long=(end.requests - long.requests) / over_long,
@@ -154,28 +162,40 @@ class LoadWindow:
                 (end.output_tokens - answers.output_tokens) / finished if finished else None
             ),
             in_flight_short=(end.in_flight_seconds - short.in_flight_seconds) / over_short,
-            in_flight_window=(end.in_flight_seconds - window.in_flight_seconds)
-            / (end.at - window.at),
+            in_flight_window=(end.in_flight_seconds - window.in_flight_seconds) / over_window,
             waiting_requests=last.waiting_requests,
             waiting_prompt_tokens=last.waiting_prompt_tokens,
             judged_seen=self._judged,
             good_seen=self._good,
         )
 
-    def _before(self, at: float) -> _Point:
-        """Return the last point no younger than a moment, or the first; never the last of all."""
+    def _before(self, at: float) -> tuple[float, _Point]:
+        """Return the last point no younger than a moment, or the first, and the seconds since it.
+
+        Never the last of all.
+        """
         place = bisect_left(self._times, at)
         if place and (place == len(self._times) or self._times[place] > at):
             place -= 1
-        return self._points[min(place, len(self._points) - 2)]
+        place = min(place, len(self._times) - 2)
+        return self._times[-1] - self._times[place], self._point(place)
+
+    def _point(self, place: int) -> _Point:
+        first = place * _WIDTH
+        return _Point(*self._sums[first : first + _WIDTH])
+
+    def _add(self, at: float, point: _Point) -> None:
+        self._times.append(at)
+        self._sums.extend(point)
+        self._end = point
 
     def _forget(self, until: float) -> None:
-        """Drop what is older; in lots, for a list drops its first dearly."""
+        """Drop what is older; in lots, for an array drops its first dearly."""
         many = bisect_left(self._times, until) - 1
         surplus = len(self._times) - READINGS_MAX
         if many >= 64 or surplus > 0:
             dropped = max(many, surplus)
-            del self._times[:dropped], self._points[:dropped]
+            del self._times[:dropped], self._sums[: dropped * _WIDTH]
 
 
 def together(views: Sequence[LoadView]) -> LoadView:

@@ -15,6 +15,7 @@ from skerry.fleet.autoscaling.need import Need, NeedMemory
 from skerry.fleet.autoscaling.tuning import DEFAULT_TUNING, Tuning
 from skerry.fleet.autoscaling.utilization import UtilizationTarget
 from skerry.fleet.autoscaling.work import Engine, Work, estimate
+from skerry.fleet.scaling import CONCURRENCY_MAX
 
 COLD_START_SECONDS = 120.0  # until one was measured
 TOLERANCE = 1e-9  # of a replica: rounding errors take none
@@ -118,7 +119,7 @@ class LocalScaler:
     def _by_concurrency(self, now: float, view: LoadView, running: int, fallback: bool) -> _Judged:
         flying, factors = view.in_flight_window, self.factors
         if fallback:
-            each = min(max(factors.concurrency_target, self.slots), 1e6)
+            each = min(max(factors.concurrency_target, self.slots), CONCURRENCY_MAX)
             factors = replace(factors, concurrency_target=each)
         wanted = self._rule.wanted(flying, now, factors) + factors.warm_spares
         target = self._rule.next(running, wanted, now, factors)

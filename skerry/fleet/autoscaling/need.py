@@ -67,6 +67,21 @@ class NeedMemory:
         self._needs.clear()
         self._errors_at = None
 
+    def expect(self, more: float) -> None:
+        """Move the forecasts by work that is counted from now on (or no longer), as if it was then.
+
+        Who comes and goes was no mistake of a forecast.
+        """
+        moved = [(at, max(0.0, work + more)) for at, work in self._forecasts]
+        self._forecasts = deque(moved, maxlen=FORECASTS_MAX)
+
+    def raise_after(self, moment: float, replicas: int) -> None:
+        """Add to the needs noted after a moment what was not counted in them."""
+        noted = [(at, need + replicas if at > moment else need) for at, need in self._needs]
+        self._needs.clear()
+        for at, need in noted:
+            self._note(at, need)
+
     def learn(self, work: Work, at: float, horizon_seconds: float) -> None:
         """Hold the forecast of one cold start ago against what came, and make another."""
         due = None
@@ -100,9 +115,12 @@ class NeedMemory:
 
     def highest(self, need: int, at: float, seconds: float) -> int:
         """Note a need and return the highest of the last seconds."""
-        while self._needs and self._needs[-1][1] <= need:
-            self._needs.pop()
-        self._needs.append((at, need))
+        self._note(at, need)
         while len(self._needs) > NEEDS_MAX or self._needs[0][0] < at - seconds:
             self._needs.popleft()
         return self._needs[0][1]
+
+    def _note(self, at: float, need: int) -> None:
+        while self._needs and self._needs[-1][1] <= need:
+            self._needs.pop()
+        self._needs.append((at, need))

@@ -34,17 +34,21 @@ class Dialect:
 
     `counts_in_chunks`: it takes `stream_options.continuous_usage_stats`, so every chunk says how
     many tokens there are. `tells_all_ids`: over Generate no token comes without its id.
-    `text_tokens_default` is the limit of a completion that names none, None where it is the room.
+    `text_tokens_default` is the limit of a completion that names none, None where it is the room;
+    `generate_tokens_default` that of a Generate request.
     """
 
     chat: ChatWay
     counts_in_chunks: bool = False
     tells_all_ids: bool = False
     text_tokens_default: int | None = None
+    generate_tokens_default: int | None = None
 
 
 # OpenAI's own limit of a completion (`/v1/completions`) without one.
 _OPENAI_TOKENS = 16
+# SGLang's of `/generate`, by which the replica host asks it.
+_SGLANG_TOKENS = 128
 _UNKNOWN = Dialect(chat=ChatWay.NONE)
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
@@ -53,11 +57,14 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             counts_in_chunks=True,
             tells_all_ids=True,
             text_tokens_default=_OPENAI_TOKENS,
+            generate_tokens_default=_OPENAI_TOKENS,  # asked through `/v1/completions`
         ),
         EngineName.SGLANG: Dialect(
             chat=ChatWay.FINAL_MESSAGE,
             counts_in_chunks=True,
+            tells_all_ids=True,
             text_tokens_default=_OPENAI_TOKENS,
+            generate_tokens_default=_SGLANG_TOKENS,
         ),
         EngineName.TENSORRT_LLM: Dialect(chat=ChatWay.NONE, counts_in_chunks=True),
         EngineName.LLAMACPP: Dialect(chat=ChatWay.TRAILING_MESSAGE),

@@ -107,6 +107,9 @@ class GenerateStream:
         if isinstance(behind, Refusal):
             return behind
         stopping = behind.stopping
+        limit = self._dialect.generate_tokens_default
+        if limit is not None and not stopping.HasField("max_tokens"):
+            stopping.max_tokens = limit  # of the whole, or the rest alone would have as many
         if self._ending is not None or (
             stopping.HasField("max_tokens") and self.tokens >= stopping.max_tokens
         ):

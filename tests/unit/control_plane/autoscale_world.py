@@ -51,6 +51,8 @@ class Fleet:
     uncounted: set[str] = field(default_factory=set)
     others: tuple[Demand, ...] = ()
     also: tuple[Placement, ...] = ()  # of others
+    also_granted: tuple[Envelope, ...] = ()  # with the targets that hold
+    also_running: dict[str, int] = field(default_factory=dict)  # of `other`, by plane
     told: dict[str, ToldDecision] = field(default_factory=dict)
     rounds: Rounds = field(default_factory=Rounds)
     now: float = 1_000.0
@@ -93,6 +95,10 @@ class Fleet:
                 a_replica(pool=f"{plane}--cpu", name=f"demo-{plane}-{n}")
                 for n in range(self.running[plane])
             )
+            replicas += tuple(
+                a_replica("other", f"{plane}--cpu", name=f"other-{plane}-{n}")
+                for n in range(self.also_running.get(plane, 0))
+            )
             report = a_report(plane, features=FEATURES, replicas=replicas)
             state = PlaneState.SUSPECT if plane in self.silent else PlaneState.CONNECTED
             views.append(a_plane_view(plane, state=state, report=report))
@@ -122,7 +128,7 @@ class Fleet:
         scene = Scene(
             snapshot=snapshot,
             conditions=conditions,
-            envelopes=scaled_envelopes(self.envelopes, snapshot),
+            envelopes=(*scaled_envelopes(self.envelopes, snapshot), *self.also_granted),
             loads=loads,
             measured=self.measured,
         )

@@ -75,10 +75,12 @@ class TellHeld(_message.Message):
     def __init__(self) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "targets_current")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_CURRENT_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    targets_current: bool
+    def __init__(self, number: _Optional[int] = ..., targets_current: _Optional[bool] = ...) -> None: ...
 
 class Observed(_message.Message):
     __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults", "held_digest", "newest_epoch", "told_seconds", "seen")

@@ -13,6 +13,7 @@ from control_plane.reconcile.testimony import LONG_BEFORE
 from control_plane.store.planes import record_report, set_condition
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.client import verdicts
+from skerry.client.operator_rows import plane_row
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PeerVerdict, PeerView, PlaneCondition, PlaneState
@@ -157,3 +158,12 @@ async def test_what_cannot_be_explained_is_refused(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await asked.stub.ExplainPlane(pb.ExplainPlaneRequest(name=name))
     assert refused.value.code() is code
+
+
+async def test_a_plane_that_joined_and_is_not_judged_yet_is_listed(operator: Operator) -> None:
+    """Its client refused the whole list for the second until the next look at the fleet."""
+    await operator.database.run(record_report, operator.write(), a_report("fra"))
+    told = await operator.stub.ListPlanes(pb.ListPlanesRequest(parent="projects/default"))
+    (row,) = (plane_row(message) for message in told.planes)
+    assert row.state is PlaneState.SUSPECT
+    assert "judged" in row.reason

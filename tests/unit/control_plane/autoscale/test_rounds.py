@@ -1,6 +1,7 @@
 """The global loop: up with load, down late, held without signals, short only where nothing fits."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,12 @@ from control_plane.autoscale.targets import (
 from control_plane.reconcile.plan import plan_desired
 from control_plane.reconcile.snapshot import Demand
 from skerry.fleet.autoscaling.decision import Because
-from skerry.fleet.autoscaling.scaled import Scaled
+from skerry.fleet.autoscaling.scaled import RECORD_PLANES_MAX, Scaled
 from skerry.fleet.autoscaling.told import ScalingTerms, ToldDecision
 from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread, Tolerate
 from skerry.fleet.desired import AUTOSCALING, FEATURES, Assignment, DesiredState
 from skerry.fleet.generation import Version
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.rollout import Rollout, Stage
 from skerry.fleet.scaling import FloorSchedule, Strategy
 from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot
@@ -87,14 +88,37 @@ def test_silence_of_all_planes_lowers_nothing() -> None:
     assert all((after.target(plane) or 0) >= many for plane, many in before.targets)
 
 
-def test_the_sum_is_not_lowered_while_one_plane_is_silent() -> None:
-    fleet = Fleet(scaling_deployment(), {"fra": 8, "gcp": 8})
+@pytest.mark.parametrize("how", ["silent", "uncounted"])
+def test_a_plane_that_tells_no_loads_keeps_its_share_and_no_more(how: str) -> None:
+    fleet = Fleet(scaling_deployment(most=20), {"fra": 8, "gcp": 8})
     before = settled(fleet, {"fra": LOUD, "gcp": LOUD})
-    fleet.silent = {"gcp"}
+    getattr(fleet, how).add("gcp")
+    held = [settled(fleet, {"fra": 0.1, "gcp": 0.1}, 1) for _ in range(20)]
+    assert {scaled.target("gcp") for scaled in held} == {before.target("gcp")}
+    assert held[0].target("fra") == before.target("fra"), "no sooner than after the delay"
+    assert held[-1].target("fra") == 1, "what it does not need goes"
+
+
+def test_what_others_did_for_a_plane_that_falls_silent_they_still_do() -> None:
+    fleet = Fleet(scaling_deployment(most=20), {"fra": 12, "gcp": 2})
+    before = settled(fleet, {"gcp": LOUD})
+    assert before.target("gcp") == 2
+    fleet.silent = {"gcp"}  # its users may be there yet
     for _ in range(20):
-        after = fleet.round({"fra": 0.1}).scaled
-        fleet.obey()
-    assert sum(n for _, n in after.targets) >= sum(n for _, n in before.targets)
+        after = settled(fleet, {}, 1)
+    assert sum(many for _, many in after.targets) >= 6
+
+
+def test_a_plane_that_is_new_keeps_its_share_and_no_more() -> None:
+    fleet = Fleet(scaling_deployment(most=20), {"fra": 8, "gcp": 8}, running={"gcp": 3})
+    fleet.uncounted = {"gcp"}
+    settled(fleet, {"fra": LOUD})
+    settled(fleet, {"fra": 0.1}, 9)
+    fleet.uncounted = set()
+    held = [settled(fleet, {"fra": 0.1}, 1) for _ in range(8)]
+    assert held[-1].target("fra") == 1, "it was watched for long enough"
+    assert {scaled.target("gcp") for scaled in held} == {3}, "it was not"
+    assert settled(fleet, {"fra": 0.1}, 6).target("gcp") == 0
 
 
 def test_a_plane_that_cannot_count_keeps_what_it_runs() -> None:
@@ -115,6 +139,9 @@ def test_what_no_envelope_has_room_for_is_to_be_placed_where_accelerators_are_fr
     assert (scaled.wanted, scaled.target("fra"), scaled.demand) == (6, 4, 4)
     assert scaled.unmet == 2
     assert scaled.unmet_dollars_per_hour == pytest.approx(0.2)
+    fleet.silent = {"fra"}
+    later = settled(fleet, {}, 20)
+    assert (later.wanted, later.unmet) == (6, 2), "silence needs no less"
     wider = Fleet(scaling_deployment(most=7), {"fra": 4, "gcp": 0})
     scaled = settled(wider, {"fra": LOUD})
     assert (scaled.demand, scaled.unmet) == (6, 0)
@@ -127,6 +154,50 @@ def test_growth_takes_no_place_of_what_others_are_promised() -> None:
     fleet = Fleet(first, {"fra": 1}, others=(other,), also=(also,))
     scaled = settled(fleet, {"fra": LOUD})
     assert (scaled.demand, scaled.unmet) == (1, 5)
+
+
+def crowded(**others: Any) -> Fleet:
+    """A fleet that lacks room in its envelope, beside `other`, of which one replica is placed."""
+    other = Demand(deployment=a_deployment("other", replicas=1))
+    also = Placement(deployment="other", pool="fra--cpu", count=1)
+    first = replace(scaling_deployment(most=7), policy=PlacementPolicy(priority=0))
+    return Fleet(first, {"fra": 1}, others=(other,), also=(also,), **others)
+
+
+def test_growth_takes_no_accelerators_that_others_load_uses() -> None:
+    # `fra` has four accelerators: one of `demo`, one placed of `other`.
+    assert settled(crowded(), {"fra": LOUD}).demand == 3
+    assert settled(crowded(also_running={"fra": 3}), {"fra": LOUD}).demand == 1
+    grown = Envelope(deployment="other", pool="fra--cpu", floor=1, target=2, ceiling=4)
+    assert settled(crowded(also_granted=(grown,)), {"fra": LOUD}).demand == 2
+    both = crowded(also_running={"fra": 1}, also_granted=(grown,))
+    assert settled(both, {"fra": LOUD}).demand == 2, "the most of them, not their sum"
+
+
+def test_growth_may_place_what_runs_above_its_own_places_already() -> None:
+    fleet = Fleet(scaling_deployment(most=7), {"fra": 4})
+    settled(fleet, {"fra": 3.0})  # it runs four, of which one is placed
+    scaled = settled(fleet, {"fra": LOUD})
+    assert (fleet.running["fra"], scaled.demand) == (4, 4)
+    assert scaled.unmet == scaled.wanted - 4
+
+
+def test_a_record_names_so_many_planes_those_that_change_most_and_counts_the_rest() -> None:
+    planes = [f"p{number:02d}" for number in range(40)]
+    fleet = Fleet(scaling_deployment(most=60), dict.fromkeys(planes, 2))
+    record = fleet.round({"p07": 2.5, "p31": 2.5}).record
+    assert record is not None
+    assert len(record.shares) == RECORD_PLANES_MAX
+    assert record.more_planes == 40 - RECORD_PLANES_MAX
+    assert {"p07", "p31"} <= {share.plane for share in record.shares}
+    assert "28 more" in record.sentence, "twelve are named"
+    fleet.uncounted = set(planes[1:])
+    for _ in range(4):
+        record = fleet.round({}).record
+    assert record is not None
+    assert len(record.unheard) == RECORD_PLANES_MAX
+    assert "nothing heard from p01" in record.sentence
+    assert len(record.sentence) < 1_000
 
 
 def test_paused_stays_whatever_the_load() -> None:
@@ -278,3 +349,19 @@ def test_planes_are_told_targets_and_terms_in_one_state() -> None:
     assert (envelope.floor, envelope.target, envelope.ceiling) == (1, 6, 8)
     assert assignment.scaling is not None
     assert assignment.scaling.fleet_target
+
+
+def test_other_figures_alone_are_no_move() -> None:
+    before = Scaled(deployment="demo", demand=4, floor=1, targets=(("fra", 4),), wanted=6, unmet=2)
+    more = replace(before, wanted=9, unmet=5, unmet_dollars_per_hour=0.5)
+    assert not more.is_moved_from(before)
+    assert not before.is_moved_from(before)
+    assert before.is_moved_from(None)
+    for moved in (
+        replace(before, unmet=0),
+        replace(before, targets=(("fra", 3),)),
+        replace(before, floor=2),
+        replace(before, demand=5),
+        replace(before, cold_start_seconds=60.0),
+    ):
+        assert moved.is_moved_from(before)

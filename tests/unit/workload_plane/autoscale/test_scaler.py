@@ -174,6 +174,14 @@ def test_one_more_while_another_is_replaced_is_no_wish_for_more() -> None:
     assert plane.decide(*records(3)) == {"cpu": 2}
 
 
+def test_after_a_restart_amid_a_rollout_its_surge_is_no_wish_for_more() -> None:
+    begins = records(1, ReplicaState.STARTING, revision=2)
+    plane = Plane(an_assignment(envelope(1, 1, 10), paused=True))
+    assert plane.decide(*records(3), *begins) == {"cpu": 3}
+    plane = Plane(an_assignment(envelope(1, 1, 10), paused=True))
+    assert plane.decide(*records(3), *records(1, revision=2)) == {"cpu": 4}, "all of them serve"
+
+
 def test_a_pause_keeps_the_number_whatever_comes_in() -> None:
     plane = Plane(an_assignment(paused=True))
     assert plane.settles(5.0, 2, 120.0) == 2

@@ -8,7 +8,7 @@ from skerry.fleet.observation import ReplicaState
 from tests.unit.workload_plane.converge.test_candidates import wants
 from tests.unit.workload_plane.converge.test_loop import World
 from tests.unit.workload_plane.converge.test_plan import POOL
-from workload_plane.converge.plan import CANDIDATE_FAILURES_MAX
+from workload_plane.converge.grants import CANDIDATE_FAILURES_MAX
 from workload_plane.converge.seen import SeenPool
 
 THREE = SeenPool(name=POOL, accelerator="cpu", accelerators=3)

@@ -21,7 +21,8 @@ from workload_plane.converge.actions import (
     ForgetReplica,
     StopReplica,
 )
-from workload_plane.converge.plan import CANDIDATE_FAILURES_MAX, decide, plan
+from workload_plane.converge.grants import CANDIDATE_FAILURES_MAX
+from workload_plane.converge.plan import decide, plan
 from workload_plane.converge.seen import SeenReplica, StartBackoff
 
 OLD = tuple(a_replica(f"demo-r1-{name}") for name in "abc")

@@ -23,6 +23,8 @@ from workload_plane.converge.memory import after_look, first_sight
 from workload_plane.converge.plan import plan
 from workload_plane.converge.seen import Observed
 
+NEXT = a_deployment(revision=2).revision
+
 
 def scales(floor: int, target: int, ceiling: int, **scaling: float) -> DesiredState:
     deployment = replace(
@@ -62,6 +64,36 @@ def test_an_agent_that_wants_nothing_yet_lets_nothing_go() -> None:
     assert plan(scales(1, 1, 4), three, NOW) == ()
     (drain,) = plan(scales(1, 1, 2), three, NOW)  # the ceiling holds all the same
     assert isinstance(drain, DrainReplica)
+
+
+def second(desired: DesiredState) -> DesiredState:
+    """Return it with the next revision, which replaces the one that runs."""
+    (assignment,) = desired.assignments
+    told = replace(assignment, deployment=replace(assignment.deployment, revision=NEXT))
+    return replace(desired, assignments=(told,))
+
+
+def test_an_agent_that_wants_nothing_yet_lets_nothing_go_while_a_revision_replaces_another() -> (
+    None
+):
+    old = [a_replica(f"demo-r1-{n}") for n in "abc"]
+    begins = a_replica("demo-r2-a", revision=2, state=ReplicaState.STARTING, routable=False)
+    there = replace(sees(*old, begins), wanted={})
+    assert plan(second(scales(1, 1, 4)), there, NOW) == (), "what starts is the rollout's surge"
+    serves = a_replica("demo-r2-b", revision=2)
+    there = replace(sees(*old, serves), wanted={})
+    assert plan(second(scales(1, 1, 4)), there, NOW) == (start(2),), "four serve: four are wanted"
+    drained = plan(second(scales(1, 1, 3)), there, NOW)
+    assert [type(one) for one in drained] == [DrainReplica, type(start())], "the ceiling holds"
+
+
+def test_of_several_revisions_no_more_than_serves_is_held() -> None:
+    old = [a_replica(f"demo-r1-{n}") for n in "ab"]
+    begins = a_replica("demo-r2-a", revision=2, state=ReplicaState.STARTING, routable=False)
+    leaves = a_replica("demo-r1-c", state=ReplicaState.DRAINING, draining_since=NOW, in_flight=1)
+    there = replace(sees(*old, begins, leaves), wanted={})
+    assert plan(second(scales(1, 1, 4)), there, NOW) == ()
+    assert plan(second(scales(1, 3, 4)), there, NOW) == (start(2),), "no fewer than was granted"
 
 
 def test_a_draining_replica_serves_again_before_one_is_started() -> None:

@@ -24,7 +24,8 @@ from tests.unit.workload_plane.gateway.test_routing import (
 from workload_plane.gateway import files
 from workload_plane.gateway.condition import CONFIRM_SECONDS_MAX, SILENT_SECONDS_MAX
 from workload_plane.gateway.consistent import replica_names
-from workload_plane.gateway.feed import GatewayFeed, descriptor_set
+from workload_plane.gateway.descriptors import descriptor_set
+from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.gateway.fitting import is_logged
 from workload_plane.gateway.known_before import peer_addresses
 from workload_plane.gateway.order import CLUSTERS

@@ -315,3 +315,16 @@ async def test_a_control_plane_of_an_earlier_release_is_told_no_counts(world: Wo
     await world.welcome()
     await world.clock.run_for(10)
     assert world.stream.said("loads") == []
+
+
+async def test_what_the_last_heartbeat_said_of_targets_is_known_and_nothing_is_not_no(
+    world: World,
+) -> None:
+    await world.welcome()
+    told = []
+    for current in (None, True, False, None):
+        beat = messages.Heartbeat(targets_current=current)
+        world.stream.answers.put_nowait(messages.ConnectResponse(heartbeat=beat))
+        await world.clock.run_for(0.01)
+        told.append(world.connection.targets_current)
+    assert told == [None, True, False, None]

@@ -16,6 +16,7 @@ from workload_plane.link.session import (
     judge,
     quiet_until,
     reconnect_delay,
+    targets_hold,
     terms_of,
     told_delay,
 )
@@ -35,6 +36,14 @@ def test_a_session_goes_from_hello_to_linked_and_back() -> None:
 
 def test_pushes_before_the_welcome_are_not_accepted() -> None:
     assert not accepts_pushes(SessionState.GREETING)
+
+
+def test_targets_are_followed_while_linked_unless_the_control_plane_calls_them_old() -> None:
+    assert targets_hold(SessionState.LINKED, True)
+    assert targets_hold(SessionState.LINKED, None), "one of an earlier release says nothing"
+    assert not targets_hold(SessionState.LINKED, False)
+    for state in (SessionState.IDLE, SessionState.GREETING, SessionState.MUTED):
+        assert not targets_hold(state, True)
 
 
 def test_a_second_welcome_is_refused_by_name() -> None:

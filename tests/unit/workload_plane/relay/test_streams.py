@@ -202,3 +202,20 @@ def test_a_relay_file_that_could_not_be_read_once_is_read_again(
 def test_another_file_is_no_relay_file(data: bytes) -> None:
     with pytest.raises(Corrupt):
         parse_relay_file(data)
+
+
+@pytest.mark.parametrize(("engine", "most"), [("sglang", 128), ("vllm", 16), ("simulated", None)])
+def test_without_a_limit_the_engines_own_counts_for_the_whole(
+    engine: str, most: int | None
+) -> None:
+    """Else the rest alone would have as many tokens as the whole answer."""
+    request = generation_pb2.GenerateRequest(request_id="r", prompt="p")
+    stream = GenerateStream(request, DIALECTS[engine], None)
+    token = generation_pb2.GenerateResponse(request_id="r")
+    token.token.text = "x"
+    token.token.tokens.add().token_id = 1
+    stream.feed(token)
+    behind = stream.next()
+    assert isinstance(behind, generation_pb2.GenerateRequest)
+    left = behind.stopping.max_tokens if behind.stopping.HasField("max_tokens") else None
+    assert left == (most if most is None else most - 1)
