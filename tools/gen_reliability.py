@@ -77,10 +77,11 @@ def promises_table(found: Results) -> str:
     """Return a line for each promise, with the last figure of what holds it."""
     lines = [
         f"| {one.promise} | {figure_of(one, found)} | {_named(one.tests)} | `{one.command}` |"
+        f" {one.gap} |"
         for one in PROMISES
     ]
-    head = "| promise | last figure | held by | measured by |"
-    return "\n".join((head, "|---|---|---|---|", *lines, ""))
+    head = "| promise | last figure | held by | measured by | not held |"
+    return "\n".join((head, "|---|---|---|---|---|", *lines, ""))
 
 
 def figure_of(promise: Promise, found: Results) -> str:
