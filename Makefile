@@ -83,6 +83,9 @@ bench-autoscaling: $(READY) ## days of real load through our autoscaler and othe
 bench-gateway: $(READY) ## ours beside plain Envoy and five other gateways -> docs/benchmarks/gateway.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_gateway.py
 
+bench-relay: $(READY) ## what a continued stream's event costs, and the gateway with and without -> docs/benchmarks/relay.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_relay.py
+
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
@@ -90,4 +93,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway migrate lock
+.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay migrate lock

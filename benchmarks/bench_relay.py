@@ -1,14 +1,15 @@
-"""What continued streams cost: `python -m benchmarks.bench_relay [--quick]`.
+"""What continued streams cost: `make bench-relay`, or `--quick` for a look that is not kept.
 
 First the relay alone: a simulated engine stands where the gateway's inner listener would, and every
 event comes alone and leaves alone, the dearest case. Then a real Envoy with continuation off and
-on, in turn. `make bench-gateway` may call `measure` and `measure_gateway` for its table.
+on, in turn. Writes benchmarks/results/relay.json and docs/benchmarks/relay.md.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -20,6 +21,8 @@ import aiohttp
 import psutil
 import uvloop
 
+from benchmarks.bench_scheduler import machine
+from benchmarks.relay_page import EVENTS_PER_CPU_SECOND_TARGET, page_of
 from skerry.fleet.routing import Routing
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ports import free_port, is_listening
@@ -36,6 +39,9 @@ from workload_plane.gateway.topology import (
     ServedModel,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "relay.json"
+PAGE = ROOT / "docs" / "benchmarks" / "relay.md"
 CLOCK = SystemClock()
 HOST = "127.0.0.1"
 SERVED, ENGINE, PLANE = "m", "simulated", "bench"
@@ -43,7 +49,6 @@ FIRST_BYTES = 200
 ROUNDS = 5
 STREAMS, TOKENS = 100, 200
 TPOT_SECONDS = 0.02
-EVENTS_PER_CPU_SECOND_TARGET = 25_000
 # How an engine's events are treated: as they came; with counts asked for and taken out again;
 # unread, because the request cannot be continued.
 KINDS = {"kept": ("simulated", {}), "counted": ("vllm", {}), "unkept": ("simulated", {"seed": 7})}
@@ -299,17 +304,27 @@ def _settings(folder: Path, inner: int, http: int, grpc: int) -> dict[str, objec
 
 
 def main() -> int:
-    """Print the figures as JSON; return 1 when the kept streams miss their target."""
+    """Measure and write; return 1 when the kept streams miss their target."""
     parser = argparse.ArgumentParser(description="what an event costs in the relay")
     parser.add_argument("--quick", action="store_true", help="one round of shorter streams")
     options = parser.parse_args()
     rounds, tokens = (1, 100) if options.quick else (ROUNDS, TOKENS)
+    load_before = os.getloadavg()[0]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         figures = runner.run(measure(rounds, tokens))
-        for row in figures:
-            print(json.dumps(asdict(row)))
-        for gateway_row in runner.run(measure_gateway(rounds, tokens)):
-            print(json.dumps(asdict(gateway_row)))
+        behind = runner.run(measure_gateway(rounds, tokens))
+    values = {
+        "machine": machine(),
+        "load_before": round(load_before, 2),
+        "rounds": rounds,
+        "streams": [STREAMS, tokens],
+        "relay": [asdict(row) for row in figures],
+        "gateway": [asdict(row) for row in behind],
+    }
+    print(json.dumps(values, indent=1))
+    if not options.quick:
+        RESULTS.write_text(json.dumps(values, indent=1) + "\n")
+        PAGE.write_text(page_of(values))
     return int(figures[0].events_per_cpu_second < EVENTS_PER_CPU_SECOND_TARGET)
 
 
