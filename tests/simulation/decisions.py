@@ -91,13 +91,17 @@ class I3I6OldStaysUntilNewIsReady:
             fail(world, "I3", f"{plane} may end {name} while {kept} of {least} stay ready")
 
     def _gives_way(self, plane: str, name: str) -> bool:
-        """Say whether it has no place, and what has one takes all that is left of this plane."""
+        """Say whether it has no place, and what has one takes all that is left of this plane.
+
+        A node that came back within the last seconds is no room yet: what is stored now may be
+        decided from a look before that, or from a report that did not tell of it.
+        """
         rows = self.world.store.rows
         decision, there = rows.decision, self.world.planes[plane]
         if decision is None or name not in {one[0] for one in decision.unplaced}:
             return False
         placed = sum(p.count for p in rows.placements if p.pool == there.pool)
-        return placed >= len(there.nodes)
+        return placed >= len(there.nodes_since(self.world.now - RACE_SECONDS))
 
     def _least(self, name: str) -> int:
         """Return how many must be ready: less the one that a rollout may have away."""

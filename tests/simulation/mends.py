@@ -1,4 +1,6 @@
-"""What was mended after a schedule that is kept found it, each mend taken out of the product again.
+"""What was mended after a schedule that is kept found it, each mend taken out again.
+
+Most are the product's; where a checker was unfair, the mend is the checker's.
 
 A schedule proves something only if it breaks without its mend: its file names one of these. When
 one finds nothing any more, `python -m tests.simulation.mends FILE MEND [KIND...]` keeps another.
@@ -15,6 +17,7 @@ from control_plane.reconcile import envelopes, holding, plan, rollout
 from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.snapshot import Snapshot
 from tests.simulation.control import forget
+from tests.simulation.plane import SimPlane
 from tests.simulation.run import keep, replay, run
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.offers import Offers
@@ -68,6 +71,11 @@ def _strays_refused(patch: Patch) -> None:
     patch.setattr(plan, "grant_envelopes", grant)
 
 
+def _nodes_known_at_once(patch: Patch) -> None:
+    """A node that comes back is one that every decision stored from then on must know of."""
+    patch.setattr(SimPlane, "nodes_since", lambda plane, moment: list(plane.nodes))
+
+
 UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a push refused for a full disk is never looked at again": _refused_for_good,
     "a deployment starts beside one that it avoids": _rivals_meet,
@@ -75,6 +83,7 @@ UNMENDED: dict[str, Callable[[Patch], None]] = {
     "what was removed is not named where it runs": _leftovers_unnamed,
     "a moment that is to come is waited for": _moments_to_come,
     "what runs unknown is not named until it goes": _strays_refused,
+    "a node that comes back is known at once": _nodes_known_at_once,
 }
 
 

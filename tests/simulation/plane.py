@@ -97,6 +97,7 @@ class SimPlane:
         self.replicas: dict[str, SeenReplica] = {}
         self.lost_nodes: set[str] = set()
         self.nodes: tuple[str, ...] = EVERY_NODE  # those that are there
+        self._regained_at: dict[str, float] = {}
         self.peers: dict[str, PeerHealth] = {}
         self.others: tuple[SimPlane, ...] = ()
         self.on_action: list[Callable[[SimPlane, Action], None]] = []
@@ -137,6 +138,10 @@ class SimPlane:
     def serves(self) -> bool:
         """Say whether its gateway answers for anything."""
         return self.powered and any(r.is_serving for r in self.replicas.values())
+
+    def nodes_since(self, moment: float) -> list[str]:
+        """Return the nodes that are there, and did not come back after that moment."""
+        return [node for node in self.nodes if self._regained_at.get(node, moment) <= moment]
 
     def running(self) -> frozenset[tuple[str, str]]:
         """Return what has live replicas, as the acceptance of a desired state asks."""
@@ -242,6 +247,7 @@ class SimPlane:
     def regain_node(self, node: str) -> None:
         """Have the node back, empty."""
         self.lost_nodes.discard(node)
+        self._regained_at[node] = self._timeline.now
         self.nodes = tuple(one for one in EVERY_NODE if one not in self.lost_nodes)
         self._changed()
 
