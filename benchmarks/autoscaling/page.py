@@ -10,9 +10,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from benchmarks.autoscaling.contest import (
+    ALONE,
+    AWAY,
     BATCH,
     DAYS,
     ENTRIES,
+    HOUR_SECONDS,
     OBJECTIVE,
     TUNING_DAY,
     TUNING_HOURS,
@@ -22,13 +25,16 @@ PLOT = "autoscaling-replicas.png"
 BOUND = "hindsight, pooled"
 OURS = "two levels, pooled"
 OVER_BOUND_MAX, SAVED_MIN = 1.35, 0.30
+REQUESTS_PER_MINUTE_MIN = 1_000_000
+# Below so many a replay's beginning and end are most of it.
+REQUESTS_TIMED_MIN = 100_000
 STATICS = ("static, by hindsight", "static + spillover, by hindsight")
 Row = Mapping[str, Any]
 
 _PAGE = """# Autoscaling on days of real load
 
 Made by `make bench-autoscaling` ({machine}). The policies of Skerry are the code that planes and
-the control plane are to run (`skerry.fleet.autoscaling`); those of others are written anew from
+the control plane run (`skerry.fleet.autoscaling`); those of others are written anew from
 what is published. The load is real, the fleet is simulated: nothing here was measured on an
 accelerator.
 
@@ -46,6 +52,7 @@ that day, which is in no table. One choice was made on m-large, which flatters i
 a fresh target starts nothing for a rise of its own need (it would have cost 24 % more there).
 
 {aims}
+{speed}
 
 {tables}
 
@@ -85,6 +92,7 @@ def write_page(values: Mapping[str, Any], path: Path) -> None:
             hours=TUNING_HOURS,
             tuning=TUNING_DAY,
             aims="\n".join(line for day in names for line in _aims(_of(rows, day), day)),
+            speed=_speed(rows),
             tables="\n\n".join(_table(_of(rows, day), day) for day in names),
             plot=PLOT,
             missing=f"Not replayed yet: {', '.join(missing)}." if missing else "",
@@ -125,6 +133,23 @@ def _aims(rows: Mapping[str, Row], day: str) -> list[str]:
     return [f"{told}."]
 
 
+def _speed(rows: Sequence[Row]) -> str:
+    """Return how fast the days were replayed by our own policy, of those that are long enough."""
+    found = [
+        row["requests"] / row["wall_seconds"] * 60.0
+        for row in rows
+        if row["policy"] == OURS and row["requests"] >= REQUESTS_TIMED_MIN
+    ]
+    if not found:
+        return ""
+    least, most = min(found), max(found)
+    return (
+        f"* Replayed on one core: {least / 1e6:.1f} to {most / 1e6:.1f} million requests a minute,"
+        f" the {OURS} policy (aim {REQUESTS_PER_MINUTE_MIN / 1e6:.0f},"
+        f" {_told(least >= REQUESTS_PER_MINUTE_MIN)})."
+    )
+
+
 def _table(rows: Mapping[str, Row], day: str) -> str:
     first = next(iter(rows.values()))
     lines = [
@@ -137,8 +162,8 @@ def _table(rows: Mapping[str, Row], day: str) -> str:
     bound = rows.get(BOUND)
     for name in order:
         row = rows.get(name)
-        if row is None:
-            continue
+        if row is None or (name == ALONE and row["hours"] < AWAY.until / HOUR_SECONDS):
+            continue  # the hour lies behind the end of that trace
         over = f"{row['replica_hours'] / bound['replica_hours']:.2f}" if bound else "-"
         shown = f"**{name}**" if name == OURS else name
         lines.append(

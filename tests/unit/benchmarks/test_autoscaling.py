@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.autoscaling.contest import ENTRIES, SPILLED
+from benchmarks.autoscaling.contest import ALONE, ENTRIES, SPILLED
 from benchmarks.autoscaling.page import write_page
 from skerry.replay.catalogue import POLICIES, POOLED
 
@@ -23,6 +23,7 @@ def a_row(policy: str, attainment: float, replica_hours: float) -> dict[str, Any
         "starts": 3,
         "spilled": 0.1,
         "peak_replicas": 9,
+        "wall_seconds": 30.0,
     }
 
 
@@ -54,6 +55,20 @@ def test_the_page_holds_the_figures_against_the_targets(tmp_path: Path) -> None:
 def test_what_falls_short_is_called_missed(tmp_path: Path) -> None:
     told = a_page(tmp_path, a_row(POOLED, 0.98, 150.0), a_row("hindsight, pooled", 0.99, 100.0))
     assert "98.00% in time (**missed**), 1.50 of hindsight (aim 1.35, **missed**)" in told
+
+
+def test_how_fast_a_day_was_replayed_is_held_against_its_target(tmp_path: Path) -> None:
+    day = a_row(POOLED, 0.991, 120.0) | {"requests": 900_000}
+    assert "1.8 to 1.8 million requests a minute" in a_page(tmp_path, day)
+    slow = a_page(tmp_path, day, day | {"day": "m-mid day 2", "wall_seconds": 60.0})
+    assert "0.9 to 1.8 million requests a minute" in slow
+    assert "(aim 1, **missed**)" in slow
+
+
+def test_an_hour_that_lies_behind_the_end_of_a_trace_is_told_nothing_of(tmp_path: Path) -> None:
+    day = a_row(ALONE, 0.991, 120.0)
+    assert ALONE in a_page(tmp_path, day)
+    assert ALONE not in a_page(tmp_path, day | {"hours": 0.5})
 
 
 def test_every_entry_is_a_policy_of_the_catalogue() -> None:
