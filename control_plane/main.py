@@ -33,6 +33,7 @@ from control_plane.api.writing import Writing
 from control_plane.http import http_application, may_serve_operators, serve_http
 from control_plane.leading.candidacy import Candidacy, Candidate
 from control_plane.leading.door import LeaderDoor
+from control_plane.leading.fleet_size import count_known_planes
 from control_plane.leading.keeper import Keeper
 from control_plane.leading.outage import DatabaseSight
 from control_plane.leading.sole import is_sole, sole_control_plane
@@ -160,7 +161,7 @@ async def _serve(works: _Works, stop: asyncio.Event) -> End:
     is_deposed = False
     try:
         if is_sole(works.settings.database_url):
-            _begin(works, await works.candidacy.take())
+            await _begin(works, await works.candidacy.take())
         await ports.open()
         # What is imported and built by now stays. A full collection that walks it too held up the
         # loop for up to 185 ms while a million accelerators were planned; without it 36 ms were
@@ -197,7 +198,7 @@ async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
     """Wait for leadership, then lead until it is lost, which raises StaleGeneration."""
     if works.tenure.term is None:
         term = await works.candidacy.until_acquired()
-        await ports.open_link(_begin(works, term))
+        await ports.open_link(await _begin(works, term))
     database, clock, epoch = works.database, works.clock, works.tenure.epoch
     reports, kept = works.registry, works.settings.changes_kept
     upkeep = Upkeep(database=database, clock=clock, epoch=epoch, changes_kept=kept)
@@ -209,11 +210,11 @@ async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
             group.create_task(work)
 
 
-def _begin(works: _Works, term: Term) -> int:
+async def _begin(works: _Works, term: Term) -> int:
     """Take up the term and return its epoch."""
     works.tenure.term = term
     works.loop.lead(term.epoch)
-    works.registry.begin()
+    works.registry.begin(await count_known_planes(works.terms))
     works.standing.become(Role.LEADING)
     return term.epoch
 

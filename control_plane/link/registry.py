@@ -51,13 +51,18 @@ class Registry:
         self._desired: dict[str, tuple[Version, bytes]] = {}
         self._digests: dict[str, bytes] = {}
         self._conditions: Mapping[str, PlaneCondition] = {}
+        self._stored_planes = 0  # when we began: until the first judgement tells
         self._loaded: set[str] = set()
         self.held = HeldStates(wake, clock)
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
-    def begin(self) -> None:
-        """Count our age from now: a standby that takes over has heard nobody before."""
+    def begin(self, planes: int = 0) -> None:
+        """Count our age from now: a standby that takes over has heard nobody before.
+
+        `planes` is how many the database has: the first is welcomed before any are judged.
+        """
         self._started_at_seconds = self._clock.monotonic()
+        self._stored_planes = planes
         self.targets_at = None
 
     @property
@@ -72,8 +77,11 @@ class Registry:
 
     @property
     def planes(self) -> int:
-        """Return how many planes there are: those judged, heard in this run or not."""
-        return max(len(self._conditions), len(self._planes))
+        """Return how many planes there are: those judged, heard in this run or not.
+
+        Before anything was judged those that the database had when we began.
+        """
+        return max(len(self._conditions) or self._stored_planes, len(self._planes))
 
     def open(self, report: PlaneReport, agent_id: str, timeout_seconds: float) -> Outbox:
         """Take a plane's stream in; Conflict while another agent of that name is heard."""

@@ -1,12 +1,18 @@
 """PlaneLinkService: one stream per plane, heartbeats both ways, the newest desired state out.
 
 The plane proves its name by the URI in its certificate; a name in a message alone proves nothing.
+
+Each stream has one task that reads and one that sends, and neither waits for the other: a plane is
+heard while a large state is on its way to it. Once begun, a state is sent to its end, newer or not:
+a plane whose line carries states slower than they change would else be told none.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
+
+from google.protobuf.message import DecodeError
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
@@ -19,12 +25,14 @@ from control_plane.link.silence import SilenceWatch
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
-from skerry.fleet.desired import TAKES_LOADS
+from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS
+from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
 from skerry.plumbing.rpc import peer_uri_sans
 from skerry.wire.observations import report_from_proto
+from skerry.wire.parts import PART_BYTES, Assembly, parts_of
 from skerry.wire.supply import version_from_proto
 
 _log = logs.get_logger(__name__)
@@ -94,6 +102,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         outbox = self._registry.open(report, hello.agent_id, policy.heartbeat_timeout_seconds)
         _log.info("plane.connected", plane=plane, held=report.held, agent=hello.agent_id)
         stream = _Stream(plane=plane, outbox=outbox, context=context, told=_told(hello.observed))
+        stream.takes_parts = TAKES_PARTS in report.features
         stream.session.on(SessionEvent.HELLO)
         return stream
 
@@ -118,48 +127,81 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         stream: "_Stream",
         requests: AsyncIterator[messages.ConnectRequest],
     ) -> None:
-        await stream.send(self._welcome(self._policy_now()))
+        await stream.send(self._welcome(stream))
         self._silence.add(stream)
         try:
             async with asyncio.TaskGroup() as group:
-                pushing = group.create_task(self._push(stream))
+                telling = group.create_task(self._tell(stream))
                 await self._listen(stream, requests)
-                pushing.cancel()
+                telling.cancel()
         except ExceptionGroup as found:
             _raise_first(found)
 
     async def _listen(
         self, stream: "_Stream", requests: AsyncIterator[messages.ConnectRequest]
     ) -> None:
-        """Take in what the plane says; answer each heartbeat with one."""
+        """Take in what the plane says; waits for nothing else."""
         async for request in requests:
             self._registry.hear(stream.plane)
-            kind = request.WhichOneof("message")
-            if kind == "heartbeat":
-                await stream.send(self._echo(stream.plane, request.heartbeat))
-                if self._registry.held.takes_turn(stream.plane):
-                    await stream.send(messages.ConnectResponse(tell_held=messages.TellHeld()))
-                continue
             try:
-                self._take(stream, kind, request)
+                if request.WhichOneof("message") != "part":
+                    self._take(stream, request)
+                elif (whole := stream.assembly.take(request.part)) is not None:
+                    self._take(stream, _in_parts(whole))
             except (ValueError, InvalidInput) as error:
                 # One bad message costs itself, not the session: the plane's next report is whole.
                 _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
 
-    def _echo(self, plane: str, heartbeat: messages.Heartbeat) -> messages.ConnectResponse:
-        """Return the heartbeat's echo, with whether the targets that the plane holds are current.
+    async def _tell(self, stream: "_Stream") -> None:
+        """Send what there is to say, for ever; a heartbeat's echo before anything else."""
+        while True:
+            await stream.outbox.wait()
+            await self._echo(stream)
+            if (state := stream.outbox.take_state()) is not None:
+                await self._push(stream, *state)
+
+    async def _echo(self, stream: "_Stream") -> None:
+        """Answer the plane's newest heartbeat, unless that was done."""
+        number = stream.outbox.take_heartbeat()
+        if number is None:
+            return
+        heartbeat = messages.Heartbeat(number=number)
+        heartbeat.targets_current = self._are_current(stream.plane)
+        terms = _terms(self._policy_now())
+        if terms != stream.terms:
+            heartbeat.period_ms, heartbeat.timeout_ms = stream.terms = terms
+        is_asked = self._registry.held.takes_turn(stream.plane)
+        await stream.send(messages.ConnectResponse(heartbeat=heartbeat))
+        if is_asked:
+            await stream.send(messages.ConnectResponse(tell_held=messages.TellHeld()))
+
+    def _are_current(self, plane: str) -> bool:
+        """Say whether the targets that the plane holds are current.
 
         What it refused last may have held others.
         """
         registry, now = self._registry, self._clock.monotonic()
-        period_seconds = self._policy.scaling_period_seconds
-        current = are_current(registry.targets_at, now, period_seconds)
-        heartbeat.targets_current = current and not registry.has_refused(plane)
-        return messages.ConnectResponse(heartbeat=heartbeat)
+        current = are_current(registry.targets_at, now, self._policy.scaling_period_seconds)
+        return current and not registry.has_refused(plane)
 
-    def _take(self, stream: "_Stream", kind: str | None, request: messages.ConnectRequest) -> None:
-        plane = stream.plane
-        if kind == "observed":
+    async def _push(self, stream: "_Stream", version: Version, payload: bytes) -> None:
+        """Send a state: to a plane that takes parts in such, and heartbeats between them."""
+        stream.session.on(SessionEvent.PUSH)
+        whole = messages.ConnectResponse(desired=message_of(payload, version))
+        if not stream.takes_parts or whole.ByteSize() <= PART_BYTES:
+            await stream.send(whole)
+            return
+        encoded = whole.SerializeToString()
+        del whole  # megabytes, for as long as a slow line takes
+        for part in parts_of(encoded):
+            await self._echo(stream)
+            await stream.send(messages.ConnectResponse(part=part))
+
+    def _take(self, stream: "_Stream", request: messages.ConnectRequest) -> None:
+        plane, kind = stream.plane, request.WhichOneof("message")
+        if kind == "heartbeat":
+            stream.outbox.echo(request.heartbeat.number)
+        elif kind == "observed":
             self._observe(stream, request.observed)
         elif kind == "ack":
             stream.session.on(SessionEvent.ACK)
@@ -190,48 +232,47 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         stream.told = told
         self._registry.observe(report)
 
-    async def _push(self, stream: "_Stream") -> None:
-        while True:
-            version, payload = await stream.outbox.take()
-            stream.session.on(SessionEvent.PUSH)
-            await stream.send(messages.ConnectResponse(desired=message_of(payload, version)))
-
     def _policy_now(self) -> ReconcilePolicy:
         planes = self._registry.planes
         if planes != self._terms[0]:
             self._terms = (planes, policy_for(self._policy, planes))
         return self._terms[1]
 
-    def _welcome(self, policy: ReconcilePolicy) -> messages.ConnectResponse:
+    def _welcome(self, stream: "_Stream") -> messages.ConnectResponse:
+        policy = self._policy_now()
+        stream.terms = _terms(policy)
+        period_ms, timeout_ms = stream.terms
         return messages.ConnectResponse(
             welcome=messages.Welcome(
                 epoch=self._epoch,
-                heartbeat_period_ms=round(policy.heartbeat_period_seconds * 1000),
-                heartbeat_timeout_ms=round(policy.heartbeat_timeout_seconds * 1000),
+                heartbeat_period_ms=period_ms,
+                heartbeat_timeout_ms=timeout_ms,
                 lease_ms=round(policy.lease_seconds * 1000),
                 control_plane=self._name,
-                features=(TAKES_LOADS,),
+                features=(TAKES_LOADS, TAKES_PARTS),
             )
         )
 
 
 class _Stream:
-    """One plane's stream: what was said last, and one message at a time out."""
+    """One plane's stream, and what was said on it last."""
 
     def __init__(self, *, plane: str, outbox: Outbox, context: Any, told: bytes) -> None:
         self.plane = plane
         self.outbox = outbox
         self.session = Session()
+        self.assembly = Assembly()
+        self.takes_parts = False
+        self.terms = (0, 0)  # milliseconds: the heartbeats' that the plane was told last
         self.is_over = False
         self._task = asyncio.current_task()
         self._why: SkerryError | None = None
         self.told = told  # of the report that was turned into values last
         self._context = context
-        self._sending = asyncio.Lock()  # gRPC takes one message at a time
 
     async def send(self, response: messages.ConnectResponse) -> None:
-        async with self._sending:
-            await self._context.write(response)
+        """Send one message; gRPC takes no other until it is on its way, and one task sends."""
+        await self._context.write(response)
 
     def end(self, why: SkerryError) -> None:
         """End the stream and say why; nothing when it has ended already."""
@@ -244,6 +285,23 @@ class _Stream:
         if self._why is not None and self._task is not None:
             self._task.uncancel()
             raise self._why from None
+
+
+def _terms(policy: ReconcilePolicy) -> tuple[int, int]:
+    """Return the heartbeats' period and timeout in milliseconds, as messages carry them."""
+    seconds = (policy.heartbeat_period_seconds, policy.heartbeat_timeout_seconds)
+    return round(seconds[0] * 1000), round(seconds[1] * 1000)
+
+
+def _in_parts(whole: bytes) -> messages.ConnectRequest:
+    """Return the message that came in parts; ValueError when it is none."""
+    try:
+        request = messages.ConnectRequest.FromString(whole)
+    except DecodeError as error:
+        raise ValueError(f"what came in parts cannot be read: {error}") from error
+    if request.WhichOneof("message") == "part":
+        raise ValueError("what came in parts is a part")
+    return request
 
 
 def _told(observed: messages.Observed) -> bytes:

@@ -24,8 +24,18 @@ TELLS_HELD = "held.v1"
 AUTOSCALING = "autoscaling.v1"
 # Told by Welcome: the control plane takes `LoadReport`.
 TAKES_LOADS = "loads.v1"
+# No state requires it; told by Hello and by Welcome: who reads there takes large messages in parts.
+TAKES_PARTS = "parts.v1"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
-FEATURES = (*FEATURES_NEEDED, NODE_CORDONS, ENGINE_TECHNIQUES, ROLLOUTS, TELLS_HELD, AUTOSCALING)
+FEATURES = (
+    *FEATURES_NEEDED,
+    NODE_CORDONS,
+    ENGINE_TECHNIQUES,
+    ROLLOUTS,
+    TELLS_HELD,
+    AUTOSCALING,
+    TAKES_PARTS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A TCP relay, such as between an agent and its control plane, that delays, holds back and resets.
+"""A TCP relay, as between an agent and its control plane, that delays, holds back, is slow, resets.
 
 What no `tc netem` is needed for: each direction of each connection is a queue of (due, bytes). The
 bytes of one connection stay in order, as TCP's are; those of a connection that was held back come
@@ -18,6 +18,7 @@ from tests.faults.fleet import CLOCK
 _READ_BYTES_MAX = 64 * 1024
 _QUEUED_MAX = 1_000  # pieces of one direction; past that the sender waits
 _HOLD_LOOK_SECONDS = 0.02
+_SLICE_BYTES = 1_500  # of a slow line: about what one packet carries
 CONNECT_SECONDS_MAX = 5.0
 
 
@@ -29,6 +30,7 @@ class LinkProxy:
     address: str = ""
     delay_seconds: float = 0.0
     jitter_seconds: float = 0.0
+    bytes_per_second: float = 0.0  # each way of each connection; 0: as fast as it goes
     held: bool = False
     connections: int = 0
     chance: random.Random = field(default_factory=lambda: random.Random(1))
@@ -68,6 +70,18 @@ class LinkProxy:
             for end in (writer, far_writer):
                 end.close()
 
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        """Write at the line's pace; what a late timer costs is made up for within the data."""
+        began, sent = CLOCK.monotonic(), 0
+        while sent < len(data):
+            size = _SLICE_BYTES if self.bytes_per_second else len(data)
+            writer.write(data[sent : sent + size])
+            await writer.drain()
+            sent += size
+            if self.bytes_per_second:
+                due = began + min(sent, len(data)) / self.bytes_per_second
+                await CLOCK.sleep(max(0.0, due - CLOCK.monotonic()))
+
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED_MAX)
 
@@ -79,8 +93,7 @@ class LinkProxy:
                     await CLOCK.sleep(_HOLD_LOOK_SECONDS)
                 if not data:
                     raise ConnectionResetError("ended")
-                writer.write(data)
-                await writer.drain()
+                await self._write(writer, data)
 
         async def receive() -> None:
             while data := await reader.read(_READ_BYTES_MAX):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from skerry.api.plane.v1.plane_service_pb2 import Desired
 from skerry.fleet.autoscaling.told import LoadReport
-from skerry.fleet.desired import DesiredState
+from skerry.fleet.desired import FEATURES, DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.wire.desired import desired_from_proto
 from tests.builders import a_report
@@ -26,7 +26,7 @@ class Side:
 
     def report(self) -> PlaneReport:
         """Return a report that never changes."""
-        return a_report(self._plane)
+        return a_report(self._plane, features=FEATURES)
 
     def loads(self) -> LoadReport:
         """Return nothing: it scales nothing."""

@@ -400,24 +400,15 @@ class SimControlPlane:
     def _flush(self, link: Link) -> None:
         """Send what the outbox holds; the product's task does so once it is filled."""
         outbox = link.outbox
-        if outbox is None or not link.end.open or outbox._waiting is None:
+        if outbox is None or not link.end.open or (waiting := outbox.take_state()) is None:
             return
-        version, payload = _taken(outbox)
+        version, payload = waiting
         self._advance(link, SessionEvent.PUSH)
         link.stream.send(link.end, said.Desired(version=version, payload=_pushed(payload, version)))
 
     def _advance(self, link: Link, event: SessionEvent) -> None:
         with suppress(IllegalTransition):  # one bad message costs itself
             link.session.on(event)
-
-
-def _taken(outbox: Outbox) -> tuple[Version, bytes]:
-    """Drive the coroutine of an outbox that is filled: it waits for nothing."""
-    try:
-        outbox.take().send(None)
-    except StopIteration as done:
-        return cast(tuple[Version, bytes], done.value)
-    raise AssertionError("a filled outbox waited")
 
 
 def forget() -> None:

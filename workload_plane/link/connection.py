@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.autoscaling.told import LoadReport
-from skerry.fleet.desired import TAKES_LOADS, DesiredState
+from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -20,6 +20,7 @@ from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.rpc import TlsFiles, from_rpc_error
 from skerry.plumbing.tasks import first_of
 from skerry.wire.observations import report_to_proto
+from skerry.wire.parts import PART_BYTES, Assembly, parts_of
 from skerry.wire.scaling import loads_to_proto
 from skerry.wire.supply import version_to_proto
 from workload_plane.desired_state.accept import Refuse
@@ -127,11 +128,13 @@ class Connection:
         self._terms = Terms()
         self._pulse = Pulse(heard_at=clock.monotonic())
         self._sending = asyncio.Lock()  # gRPC takes one message at a time
+        self._telling = asyncio.Lock()  # in order, and in parts one message at a time
+        self._assembly = Assembly()
         self._offers = Offers[messages.Desired]()
         self._offer_came = asyncio.Event()
         self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
-        self._takes_loads = False
+        self._takes_loads = self._takes_parts = False
         self._reported: messages.Observed | None = None
         self._reported_at = 0.0
         self.state = advance(SessionState.IDLE, SessionEvent.DIALLED)
@@ -179,24 +182,33 @@ class Connection:
             self._pulse = heard(self._pulse, now, number)
             if self.state is SessionState.MUTED:
                 self._judge(now)  # an answer is an answer at once
-            if kind == "heartbeat":
-                self._note_targets(answer.heartbeat)
-            elif kind == "welcome":
-                self._welcomed(answer.welcome)
-            elif kind == "desired":
-                if not accepts_pushes(self.state):
-                    _log.warning("link.push-waits", state=self.state.name)
-                self._offers.came(answer.desired)
-                self._offer_came.set()
-            elif kind == "tell_held":
-                self._held_wanted.set()
+            if kind != "part":
+                self._take(answer)
+            elif (whole := self._assembly.take(answer.part)) is not None:
+                self._take(messages.ConnectResponse.FromString(whole))
         raise Unavailable("the control plane ended the stream")
+
+    def _take(self, answer: messages.ConnectResponse) -> None:
+        kind = answer.WhichOneof("message")
+        if kind == "heartbeat":
+            self._note_targets(answer.heartbeat)
+            self._note_terms(answer.heartbeat)
+        elif kind == "welcome":
+            self._welcomed(answer.welcome)
+        elif kind == "desired":
+            if not accepts_pushes(self.state):
+                _log.warning("link.push-waits", state=self.state.name)
+            self._offers.came(answer.desired)
+            self._offer_came.set()
+        elif kind == "tell_held":
+            self._held_wanted.set()
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
         self.state = advance(self.state, SessionEvent.WELCOMED)
         self._terms = terms_of(welcome.heartbeat_period_ms, welcome.heartbeat_timeout_ms)
         self.control_plane = welcome.control_plane
         self._takes_loads = TAKES_LOADS in welcome.features
+        self._takes_parts = TAKES_PARTS in welcome.features
         self.epoch = welcome.epoch
         self._welcome_came.set()
         _log.info("link.up", control_plane=welcome.control_plane, epoch=welcome.epoch)
@@ -207,7 +219,21 @@ class Connection:
             _log.info("link.targets", current=told)
         self.targets_current = told
 
+    def _note_terms(self, heartbeat: messages.Heartbeat) -> None:
+        if heartbeat.period_ms or heartbeat.timeout_ms:
+            self._terms = terms_of(heartbeat.period_ms, heartbeat.timeout_ms)
+            _log.info("link.terms", period_seconds=self._terms.period_seconds)
+
     async def _send(self, request: messages.ConnectRequest) -> None:
+        """Send a message after those before it; heartbeats go between the parts of a large one."""
+        async with self._telling:
+            if not self._takes_parts or request.ByteSize() <= PART_BYTES:
+                await self._write(request)
+                return
+            for part in parts_of(request.SerializeToString()):
+                await self._write(messages.ConnectRequest(part=part))
+
+    async def _write(self, request: messages.ConnectRequest) -> None:
         async with self._sending:
             await self._stream.write(request)
 
@@ -219,7 +245,7 @@ class Connection:
         while True:
             self._pulse = heartbeat_sent(self._pulse, self._clock.monotonic())
             beat = messages.Heartbeat(number=self._pulse.sent)
-            await self._send(messages.ConnectRequest(heartbeat=beat))
+            await self._write(messages.ConnectRequest(heartbeat=beat))
             # In step with the clock, not with how long a send took; what was missed is missed.
             beat_at = max(beat_at + self._terms.period_seconds, self._clock.monotonic())
             await self._clock.sleep(beat_at - self._clock.monotonic())

@@ -28,7 +28,7 @@ from skerry.api.common.v1 import scaling_pb2 as skerry_dot_api_dot_common_dot_v1
 from skerry.api.common.v1 import supply_pb2 as skerry_dot_api_dot_common_dot_v1_dot_supply__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a\"skerry/api/common/v1/scaling.proto\x1a!skerry/api/common/v1/supply.proto\"\xe4\x02\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x30\n\x05loads\x18\x07 \x01(\x0b\x32\x1f.skerry.api.plane.v1.LoadReportH\x00\x42\t\n\x07message\"\xe7\x01\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x42\t\n\x07message\"\x7f\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\"\x8e\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"\n\n\x08TellHeld\"M\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x1c\n\x0ftargets_current\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_targets_current\"\x86\x04\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12+\n\x04seen\x18\x0c \x01(\x0b\x32\x1d.skerry.api.common.v1.VersionB\x0f\n\r_told_seconds\"@\n\nLoadReport\x12\x32\n\x05loads\x18\x01 \x03(\x0b\x32#.skerry.api.plane.v1.DeploymentLoad\"\xca\x01\n\x0e\x44\x65ploymentLoad\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x32\n\x07reading\x18\x02 \x01(\x0b\x32!.skerry.api.common.v1.LoadReading\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\x12\x37\n\x0c\x63oefficients\x18\x04 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xc4\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\x12\x32\n\x07scaling\x18\x07 \x01(\x0b\x32!.skerry.api.plane.v1.ScalingTerms\"U\n\x0cScalingTerms\x12\x14\n\x0c\x66leet_target\x18\x01 \x01(\x08\x12\x1a\n\x12\x63old_start_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bwarm_spares\x18\x03 \x01(\x05\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x9f\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a\"skerry/api/common/v1/scaling.proto\x1a!skerry/api/common/v1/supply.proto\"\x8f\x03\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x30\n\x05loads\x18\x07 \x01(\x0b\x32\x1f.skerry.api.plane.v1.LoadReportH\x00\x12)\n\x04part\x18\x08 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x42\t\n\x07message\"\x92\x02\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x12)\n\x04part\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x42\t\n\x07message\"9\n\x04Part\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x7f\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\"\x8e\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"\n\n\x08TellHeld\"t\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x1c\n\x0ftargets_current\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tperiod_ms\x18\x03 \x01(\x05\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x05\x42\x12\n\x10_targets_current\"\x86\x04\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12+\n\x04seen\x18\x0c \x01(\x0b\x32\x1d.skerry.api.common.v1.VersionB\x0f\n\r_told_seconds\"@\n\nLoadReport\x12\x32\n\x05loads\x18\x01 \x03(\x0b\x32#.skerry.api.plane.v1.DeploymentLoad\"\xca\x01\n\x0e\x44\x65ploymentLoad\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x32\n\x07reading\x18\x02 \x01(\x0b\x32!.skerry.api.common.v1.LoadReading\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\x12\x37\n\x0c\x63oefficients\x18\x04 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xc4\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\x12\x32\n\x07scaling\x18\x07 \x01(\x0b\x32!.skerry.api.plane.v1.ScalingTerms\"U\n\x0cScalingTerms\x12\x14\n\x0c\x66leet_target\x18\x01 \x01(\x08\x12\x1a\n\x12\x63old_start_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bwarm_spares\x18\x03 \x01(\x05\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x9f\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,43 +36,45 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.plane.v1.plane_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONNECTREQUEST']._serialized_start=211
-  _globals['_CONNECTREQUEST']._serialized_end=567
-  _globals['_CONNECTRESPONSE']._serialized_start=570
-  _globals['_CONNECTRESPONSE']._serialized_end=801
-  _globals['_HELLO']._serialized_start=803
-  _globals['_HELLO']._serialized_end=930
-  _globals['_WELCOME']._serialized_start=933
-  _globals['_WELCOME']._serialized_end=1075
-  _globals['_TELLHELD']._serialized_start=1077
-  _globals['_TELLHELD']._serialized_end=1087
-  _globals['_HEARTBEAT']._serialized_start=1089
-  _globals['_HEARTBEAT']._serialized_end=1166
-  _globals['_OBSERVED']._serialized_start=1169
-  _globals['_OBSERVED']._serialized_end=1687
-  _globals['_LOADREPORT']._serialized_start=1689
-  _globals['_LOADREPORT']._serialized_end=1753
-  _globals['_DEPLOYMENTLOAD']._serialized_start=1756
-  _globals['_DEPLOYMENTLOAD']._serialized_end=1958
-  _globals['_PEERPLANE']._serialized_start=1960
-  _globals['_PEERPLANE']._serialized_end=2064
-  _globals['_COEFFICIENTS']._serialized_start=2067
-  _globals['_COEFFICIENTS']._serialized_end=2198
-  _globals['_CANDIDATE']._serialized_start=2200
-  _globals['_CANDIDATE']._serialized_end=2319
-  _globals['_CANDIDATEREPLICAS']._serialized_start=2321
-  _globals['_CANDIDATEREPLICAS']._serialized_end=2369
-  _globals['_ASSIGNMENT']._serialized_start=2372
-  _globals['_ASSIGNMENT']._serialized_end=2696
-  _globals['_SCALINGTERMS']._serialized_start=2698
-  _globals['_SCALINGTERMS']._serialized_end=2783
-  _globals['_NODECORDON']._serialized_start=2785
-  _globals['_NODECORDON']._serialized_end=2829
-  _globals['_DESIRED']._serialized_start=2832
-  _globals['_DESIRED']._serialized_end=3119
-  _globals['_ACK']._serialized_start=3121
-  _globals['_ACK']._serialized_end=3190
-  _globals['_NACK']._serialized_start=3192
-  _globals['_NACK']._serialized_end=3307
-  _globals['_PLANELINKSERVICE']._serialized_start=3309
-  _globals['_PLANELINKSERVICE']._serialized_end=3417
+  _globals['_CONNECTREQUEST']._serialized_end=610
+  _globals['_CONNECTRESPONSE']._serialized_start=613
+  _globals['_CONNECTRESPONSE']._serialized_end=887
+  _globals['_PART']._serialized_start=889
+  _globals['_PART']._serialized_end=946
+  _globals['_HELLO']._serialized_start=948
+  _globals['_HELLO']._serialized_end=1075
+  _globals['_WELCOME']._serialized_start=1078
+  _globals['_WELCOME']._serialized_end=1220
+  _globals['_TELLHELD']._serialized_start=1222
+  _globals['_TELLHELD']._serialized_end=1232
+  _globals['_HEARTBEAT']._serialized_start=1234
+  _globals['_HEARTBEAT']._serialized_end=1350
+  _globals['_OBSERVED']._serialized_start=1353
+  _globals['_OBSERVED']._serialized_end=1871
+  _globals['_LOADREPORT']._serialized_start=1873
+  _globals['_LOADREPORT']._serialized_end=1937
+  _globals['_DEPLOYMENTLOAD']._serialized_start=1940
+  _globals['_DEPLOYMENTLOAD']._serialized_end=2142
+  _globals['_PEERPLANE']._serialized_start=2144
+  _globals['_PEERPLANE']._serialized_end=2248
+  _globals['_COEFFICIENTS']._serialized_start=2251
+  _globals['_COEFFICIENTS']._serialized_end=2382
+  _globals['_CANDIDATE']._serialized_start=2384
+  _globals['_CANDIDATE']._serialized_end=2503
+  _globals['_CANDIDATEREPLICAS']._serialized_start=2505
+  _globals['_CANDIDATEREPLICAS']._serialized_end=2553
+  _globals['_ASSIGNMENT']._serialized_start=2556
+  _globals['_ASSIGNMENT']._serialized_end=2880
+  _globals['_SCALINGTERMS']._serialized_start=2882
+  _globals['_SCALINGTERMS']._serialized_end=2967
+  _globals['_NODECORDON']._serialized_start=2969
+  _globals['_NODECORDON']._serialized_end=3013
+  _globals['_DESIRED']._serialized_start=3016
+  _globals['_DESIRED']._serialized_end=3303
+  _globals['_ACK']._serialized_start=3305
+  _globals['_ACK']._serialized_end=3374
+  _globals['_NACK']._serialized_start=3376
+  _globals['_NACK']._serialized_end=3491
+  _globals['_PLANELINKSERVICE']._serialized_start=3493
+  _globals['_PLANELINKSERVICE']._serialized_end=3601
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held", "loads")
+    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held", "loads", "part")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class ConnectRequest(_message.Message):
     NACK_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     LOADS_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     observed: Observed
@@ -26,19 +27,32 @@ class ConnectRequest(_message.Message):
     nack: Nack
     held: Desired
     loads: LoadReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ..., loads: _Optional[_Union[LoadReport, _Mapping]] = ...) -> None: ...
+    part: Part
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ..., loads: _Optional[_Union[LoadReport, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "desired", "tell_held")
+    __slots__ = ("welcome", "heartbeat", "desired", "tell_held", "part")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DESIRED_FIELD_NUMBER: _ClassVar[int]
     TELL_HELD_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     desired: Desired
     tell_held: TellHeld
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ..., tell_held: _Optional[_Union[TellHeld, _Mapping]] = ...) -> None: ...
+    part: Part
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ..., tell_held: _Optional[_Union[TellHeld, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("total_bytes", "offset", "data")
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    total_bytes: int
+    offset: int
+    data: bytes
+    def __init__(self, total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("project", "observed", "features", "software", "agent_id")
@@ -75,12 +89,16 @@ class TellHeld(_message.Message):
     def __init__(self) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "targets_current")
+    __slots__ = ("number", "targets_current", "period_ms", "timeout_ms")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TARGETS_CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_MS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     number: int
     targets_current: bool
-    def __init__(self, number: _Optional[int] = ..., targets_current: _Optional[bool] = ...) -> None: ...
+    period_ms: int
+    timeout_ms: int
+    def __init__(self, number: _Optional[int] = ..., targets_current: _Optional[bool] = ..., period_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
 
 class Observed(_message.Message):
     __slots__ = ("identity", "pools", "gateway", "held", "replicas", "peers", "nodes", "gateway_faults", "held_digest", "newest_epoch", "told_seconds", "seen")

@@ -1,7 +1,7 @@
 """One connection against a scripted stream: what is said, when, and why it ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ SETTINGS = LinkSettings(
 )
 
 
+async def at_once(_request: messages.ConnectRequest) -> None:
+    """Take no time: a line as fast as it may be."""
+
+
 class Stream:
     """What grpc.aio gives, with the other side played by the test."""
 
@@ -40,8 +44,10 @@ class Stream:
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.cancelled = False
         self.echoes = True
+        self.line: Callable[[messages.ConnectRequest], Awaitable[None]] = at_once
 
     async def write(self, request: messages.ConnectRequest) -> None:
+        await self.line(request)
         self.written.append(request)
         if self.echoes and request.WhichOneof("message") == "heartbeat":
             self.answers.put_nowait(messages.ConnectResponse(heartbeat=request.heartbeat))
