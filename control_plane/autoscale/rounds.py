@@ -12,6 +12,7 @@ from control_plane.autoscale.demand import Provision, Wish, provide
 from control_plane.autoscale.shares import Loads, Scene, shares_by_deployment
 from control_plane.reconcile.snapshot import Demand
 from scheduler.problem import PlacementProblem
+from skerry.fleet.autoscaling.concurrency import fallback_target
 from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy, factors_of
 from skerry.fleet.autoscaling.fleetwide import FleetDecision, FleetScaler, PlaneShare, listed
@@ -274,8 +275,12 @@ def _wanted(
         many = share.running
         if told is not None and told.concurrency is not None:
             known = True
-            each = scaling.concurrency_target * scaling.target_utilization
-            many = max(told.target, math.ceil(told.concurrency / each - TOLERANCE))
+            each = scaling.concurrency_target
+            if told.fallback:
+                slots = deployment.revision.engine.concurrent_requests
+                each = fallback_target(each, float(slots))
+            exact = told.concurrency / (each * scaling.target_utilization)
+            many = max(told.target, math.ceil(exact - TOLERANCE))
         total += many
     return total if known else None
 

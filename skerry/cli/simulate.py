@@ -4,6 +4,9 @@ The policies are those that run in production, the clock is virtual, and others'
 stand beside them. Needs the packages of a control plane (NumPy, Numba).
 """
 
+import base64
+import html
+import io
 import json
 import math
 import re
@@ -28,8 +31,11 @@ if TYPE_CHECKING:
     from skerry.replay.world import FleetModel, Outcome, RegionFleet
 
 _REGION = re.compile(r"(?P<name>[^=@]+)(=(?P<floor>\d+)\.\.(?P<ceiling>\d+))?(@(?P<price>[\d.]+))?")
+_HEADS = ("POLICY", "IN TIME", "REPLICA-HOURS", "DOLLARS", "CHANGES", "REVERSALS", "PEAK")
 _REGION_HELP = "NAME[=FLOOR..CEILING][@DOLLARS an hour]; repeatable. Without: those of the trace."
 _COST_HELP = "Seconds, as `skerry profile` fits them: PROMPT_TOKEN,ITERATION,DECODED_TOKEN."
+_PLOT_HELP = "Write the plot here: a .png, or a .html with the table that needs nothing else."
+_PLOTS = (".png", ".html")
 _BOUNDS_HELP = "Also the fixed fleet and the plan that hindsight would have had; takes long."
 
 
@@ -52,7 +58,7 @@ def simulate(
     ] = 6,
     peer_delay: Annotated[float, typer.Option("--peer-delay", help="Seconds to a peer.")] = 0.1,
     objective: Annotated[float, typer.Option("--objective", help="Part to be in time.")] = 0.99,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Write a PNG here.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help=_PLOT_HELP)] = None,
     output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
 ) -> None:
     """Replay a trace under the autoscaler and others' rules: replica-hours, cost, SLO, changes."""
@@ -60,6 +66,8 @@ def simulate(
     deployment = _deployment(file)
     if not 0.0 < objective < 1.0:
         raise UsageFault("--objective must lie between 0 and 1, e.g. 0.99")
+    if plot is not None:
+        _check_plot(plot)
     _check_packages()
     from skerry.replay.arrivals import read_arrivals, repeated, spread_over
 
@@ -87,7 +95,7 @@ def simulate(
     if bounds:
         found += tuple(_bounds(fleet, arrivals, objective))
     if plot is not None:
-        _draw(plot, found)
+        _draw(plot, found, f"{deployment.name}: {_summary(arrivals)}")
     if output == "json":
         typer.echo(json.dumps([one.figures() for one in found], indent=1))
     else:
@@ -177,7 +185,7 @@ def _in_order(arrivals: "Arrivals", regions: "Sequence[RegionFleet]") -> "Arriva
 def _outcomes(
     fleet: "FleetModel", deployment: "Deployment", arrivals: "Arrivals", named: Sequence[str]
 ) -> "Iterator[Outcome]":
-    from skerry.replay.catalogue import POLICIES, POOLED, Wanted, request_seconds
+    from skerry.replay.catalogue import LOCAL, POLICIES, POOLED, Wanted, request_seconds
     from skerry.replay.world import run
 
     unknown = [name for name in named if name not in POLICIES]
@@ -186,10 +194,13 @@ def _outcomes(
     alone = replace(fleet, spill_at=0)
     cost = request_seconds(arrivals, fleet)
     warm = [max(1, region.floor) for region in fleet.regions]
+    ours = _factors(deployment)
+    others = replace(ours, concurrency_target=_in_flight_target(deployment, ours))
     for name in named or POLICIES:
         # Others' rules are silos; ours is shown as both.
         world = fleet if name == POOLED else alone
-        wanted = Wanted(fleet=world, factors=_factors(deployment), request_seconds=cost)
+        factors = ours if name in (POOLED, LOCAL) else others
+        wanted = Wanted(fleet=world, factors=factors, request_seconds=cost)
         yield run(world, arrivals, POLICIES[name](wanted), warm)
 
 
@@ -209,35 +220,95 @@ def _factors(deployment: "Deployment") -> "ScalingFactors":
         raise InvalidInput(f"deployment {deployment.name!r}: scaling: {error}") from None
 
 
+def _in_flight_target(deployment: "Deployment", factors: "ScalingFactors") -> float:
+    """Return how many requests in flight others' rules are to fill a replica with.
+
+    Where the file has the default, which is one, that is what the engine takes at once: by one
+    they would buy a replica for each request, and ours would look good for nothing.
+    """
+    from skerry.fleet.autoscaling.concurrency import fallback_target
+    from skerry.fleet.scaling import Scaling
+
+    named = factors.concurrency_target
+    if named != Scaling().concurrency_target:
+        return named
+    return fallback_target(named, float(deployment.revision.engine.concurrent_requests))
+
+
 def _print(console: "Console", found: "Sequence[Outcome]", arrivals: "Arrivals") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    heads = ("POLICY", "IN TIME", "REPLICA-HOURS", "DOLLARS", "CHANGES", "REVERSALS", "PEAK")
-    for head in heads:
+    for head in _HEADS:
         table.add_column(head, justify="left" if head == "POLICY" else "right")
     for one in found:
-        table.add_row(
-            one.policy,
-            f"{one.attainment:.2%}",
-            f"{one.replica_hours:,.1f}",
-            f"{one.dollars:,.0f}" if one.dollars else "-",
-            str(one.target_changes),
-            str(one.reversals),
-            str(one.peak_replicas),
-        )
+        table.add_row(*_row(one))
     console.print(table)
+    console.print(_summary(arrivals))
+
+
+def _row(one: "Outcome") -> tuple[str, ...]:
+    return (
+        one.policy,
+        f"{one.attainment:.2%}",
+        f"{one.replica_hours:,.1f}",
+        f"{one.dollars:,.0f}" if one.dollars else "-",
+        str(one.target_changes),
+        str(one.reversals),
+        str(one.peak_replicas),
+    )
+
+
+def _summary(arrivals: "Arrivals") -> str:
     hours = arrivals.seconds / 3_600.0
-    console.print(f"{len(arrivals.at):,} requests in {hours:.2f} h of {', '.join(arrivals.names)}")
+    return f"{len(arrivals.at):,} requests in {hours:.2f} h of {', '.join(arrivals.names)}"
 
 
-def _draw(path: Path, found: "Sequence[Outcome]") -> None:
+def _check_plot(path: Path) -> None:
+    """Refuse what can't be drawn before the replay, which may take minutes."""
+    if path.suffix.lower() not in _PLOTS:
+        raise UsageFault(f"--plot {path}: name a file that ends in {' or '.join(_PLOTS)}")
     try:
-        import matplotlib
+        import matplotlib  # noqa: F401
     except ImportError:
         raise InvalidInput(
             "--plot needs matplotlib, which is no part of Skerry; install it into this environment"
         ) from None
+
+
+def _draw(path: Path, found: "Sequence[Outcome]", title: str) -> None:
+    picture = _picture(found)
+    if path.suffix.lower() == ".html":
+        path.write_text(_page(picture, found, title), encoding="utf-8")
+    else:
+        path.write_bytes(picture)
+
+
+def _page(picture: bytes, found: "Sequence[Outcome]", title: str) -> str:
+    """Return a page that needs no other file: the picture in it, and the table."""
+    heads = "".join(f"<th>{head}</th>" for head in _HEADS)
+    rows = "\n".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _row(one))}</tr>"
+        for one in found
+    )
+    told = html.escape(title)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{told}</title>
+<style>body{{font:14px sans-serif;margin:2em}}td,th{{text-align:right;padding:2px 12px 2px 0}}
+td:first-child,th:first-child{{text-align:left}}img{{max-width:100%}}</style></head><body>
+<h1>{told}</h1>
+<img alt="replicas and late answers over time"
+ src="data:image/png;base64,{base64.b64encode(picture).decode()}">
+<table><tr>{heads}</tr>
+{rows}
+</table></body></html>
+"""
+
+
+def _picture(found: "Sequence[Outcome]") -> bytes:
+    """Return a PNG of replicas and late answers over time."""
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -256,5 +327,7 @@ def _draw(path: Path, found: "Sequence[Outcome]") -> None:
         axes.grid(alpha=0.3)
         axes.set_ylim(bottom=0)
     figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Software": ""}, format="png")
+    written = io.BytesIO()
+    figure.savefig(written, dpi=110, metadata={"Software": ""}, format="png")
     plt.close(figure)
+    return written.getvalue()

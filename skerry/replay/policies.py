@@ -15,8 +15,9 @@ from skerry.fleet.autoscaling.tuning import DEFAULT_TUNING, Tuning
 from skerry.replay.world import FleetModel, RegionSeen
 
 FLEET_SECONDS = 30.0  # between two turns of the global loop
-# A target that is older came from a control plane that is not heard.
-TARGET_SECONDS_MAX = 120.0
+# A target that is older came from a control plane that is not heard: two periods and 10 s, as
+# `control_plane.link.freshness` has it.
+TARGET_SECONDS_MAX = 2 * FLEET_SECONDS + 10.0
 BEGAN = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday: of schedules
 
 

@@ -134,6 +134,39 @@ def test_constant_load_reverses_no_target_within_a_cold_start(
         before = decision.target
 
 
+@settings(max_examples=examples(60))
+@given(
+    rate=st.floats(0.0, 40.0),
+    queues=st.lists(st.floats(0.0, 2_000.0), min_size=2, max_size=120),
+    granted=st.integers(0, 20),
+    ready=st.integers(0, 20),
+)
+def test_what_a_queue_adds_to_the_fleets_target_is_not_taken_back_within_a_cold_start(
+    rate: float, queues: list[float], granted: int, ready: int
+) -> None:
+    scaler, counters = LocalScaler(factors()), Counters()
+    bounds = Bounds(floor=0, ceiling=1_000, target=granted)
+    running, rose_at = max(ready, granted), -math.inf
+    for tick, waiting in enumerate(queues):
+        now = tick * TICK
+        reading = counters.after(now, rate, TICK)
+        scaler.observe(
+            replace(
+                reading,
+                in_flight=reading.in_flight + waiting,
+                waiting_requests=waiting,
+                waiting_prompt_tokens=waiting * 700.0,
+            )
+        )
+        counts = ReplicaCounts(ready=min(ready, running), starting=max(0, running - ready))
+        decision = scaler.decide(now, counts, bounds, ENGINE, COLD_START)
+        assert decision.target >= granted
+        if decision.target > running:
+            rose_at = now
+        assert decision.target >= running or now - rose_at >= COLD_START
+        running = decision.target
+
+
 @given(
     strategy=strategies,
     load=st.lists(rates, min_size=2, max_size=100),

@@ -225,7 +225,7 @@ class AutoscaleLoop:
         if readings is not None:
             instruments.show_readings(name, readings)
             if scaled.scaler is not None:
-                scaled.scaler.observe(readings.local, run)
+                scaled.scaler.observe(readings.local, run, whole=readings.whole)
         return readings
 
     def _costs(self, one: Assignment, seen: _Seen) -> dict[str, Coefficients | None]:

@@ -44,12 +44,15 @@ class DeploymentScaler:
         self._surge = 0
         self.decision: ScalingDecision | None = None
 
-    def observe(self, reading: LoadReading, run: int) -> None:
-        """Take a reading; what came between two runs of a picker was counted by nobody."""
+    def observe(self, reading: LoadReading, run: int, *, whole: bool = True) -> None:
+        """Take a reading, `whole` if every replica told what it did.
+
+        What came between two runs of a picker was counted by nobody.
+        """
         if self._run is not None and run != self._run:
             self._scaler.forget_load()
         self._run = run
-        self._scaler.observe(reading)
+        self._scaler.observe(reading, whole=whole)
 
     def decide(
         self,

@@ -6,7 +6,7 @@ of it: what this plane has to serve, and what its users asked for, which the fle
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skerry.fleet.autoscaling.load import LoadReading
 from workload_plane.autoscale.growth import EngineCounters, EngineGrowth, grown
@@ -33,11 +33,14 @@ class Asked:
 class Readings:
     """`local`: what replicas here have to serve. `fleet`: what users asked for at this gateway.
 
-    Answers are in both those that were given here, so that a sum counts each once.
+    Answers are in both those that were given here, so that a sum counts each once. `whole`: every
+    replica told what it did; else lengths are those of before, and None of it is told to the fleet
+    where there was no before.
     """
 
     local: LoadReading
-    fleet: LoadReading
+    fleet: LoadReading | None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,22 @@ class Goal:
 
     ttft_seconds: float
     tpot_seconds: float
+
+
+@dataclass(slots=True)
+class _Did:
+    """What engines did that no reading has counted yet."""
+
+    first_tokens: float = 0.0
+    prompt_tokens: float = 0.0
+    generated_tokens: float = 0.0
+
+    def add(self, growth: Mapping[str, EngineGrowth]) -> None:
+        """Add what they did since the last look."""
+        for one in growth.values():
+            self.first_tokens += one.first_tokens
+            self.prompt_tokens += one.prompt_tokens
+            self.generated_tokens += one.generated_tokens
 
 
 @dataclass(slots=True)
@@ -70,6 +89,10 @@ class DeploymentSignals:
         # Decayed: requests and prompt tokens by the picker's estimate, and by the engines' count.
         self._guessed = self._guessed_tokens = self._real = self._real_tokens = 0.0
         self.growth: Mapping[str, EngineGrowth] = {}
+        self._uncounted = _Did()
+        self._was_whole = False
+        # Decayed: answers and their tokens, of looks at which all replicas told.
+        self._ended = self._ended_tokens = 0.0
 
     def take(
         self,
@@ -80,19 +103,26 @@ class DeploymentSignals:
     ) -> Readings | None:
         """Return the readings of a look; None where nobody can say what came in.
 
-        `loads` are of the READY replicas, None of one that did not answer. Of an engine whose
-        tokens take longer than the goal no answer meets it.
+        `loads` are of the READY replicas, None of one that did not answer. The picker's requests
+        are of all replicas, so tokens that one of them does not tell would make all requests
+        shorter: lengths are only learned between two looks at which all tell, and stay else.
+        Of an engine whose tokens take longer than the goal no answer meets it.
         """
         self.growth = self._engines.take(at, loads)
         self._decay(at)
-        output = sum(one.generated_tokens for one in self.growth.values())
-        if asked is None or (loads and not any(one is not None for one in loads.values())):
+        heard = [one for one in loads.values() if one is not None and one.answered]
+        if asked is None or (loads and not heard):
+            self._was_whole = False
             return None
-        tells_output = any(
-            one is not None and one.generated_tokens is not None for one in loads.values()
-        )
-        self._count(asked, output, tells_output, goal)
-        return self._readings(at, asked.counters, loads)
+        is_whole = len(heard) == len(loads)
+        tells_output = any(one.generated_tokens is not None for one in heard)
+        self._count(asked, tells_output, is_whole and self._was_whole, goal)
+        self._was_whole = is_whole
+        readings = self._readings(at, asked.counters, loads)
+        if is_whole:
+            return readings
+        knows = self._ended >= 1.0 or not tells_output
+        return replace(readings, fleet=readings.fleet if knows else None, whole=False)
 
     def take_engines(
         self, at: float, loads: Mapping[str, EngineLoad | None], goal: Goal
@@ -102,17 +132,17 @@ class DeploymentSignals:
         Requests count when their first token comes, and nobody but engines says what waits.
         """
         self.growth = self._engines.take(at, loads)
+        self._uncounted.add(self.growth)
         known = [one for one in loads.values() if one is not None]
         if len(known) < len(loads) or any(
             one.first_tokens is None or one.running_requests is None for one in known
         ):
             return None
-        came = sum(one.first_tokens for one in self.growth.values())
-        prompts = sum(one.prompt_tokens for one in self.growth.values())
-        self._users.requests += came
-        self._users.prompt_tokens += prompts
-        self._finished += came
-        self._output_tokens += sum(one.generated_tokens for one in self.growth.values())
+        did, self._uncounted = self._uncounted, _Did()
+        self._users.requests += did.first_tokens
+        self._users.prompt_tokens += did.prompt_tokens
+        self._finished += did.first_tokens
+        self._output_tokens += did.generated_tokens
         self._judge((0.0, 0.0), goal)
         queued = float(sum(one.queued_requests or 0 for one in known))
         mean = self._users.prompt_tokens / self._users.requests if self._users.requests else 0.0
@@ -124,7 +154,7 @@ class DeploymentSignals:
         )
         return Readings(local=reading, fleet=reading)
 
-    def _count(self, asked: Asked, output: float, tells_output: bool, goal: Goal) -> None:
+    def _count(self, asked: Asked, tells_output: bool, all_told: bool, goal: Goal) -> None:
         before, self._asked = self._asked, asked
         if before is None:
             return
@@ -137,16 +167,22 @@ class DeploymentSignals:
         here = (users[0] - away[0] + sent[0], users[1] - away[1] + sent[1])
         self._guessed += users[0] + sent[0]
         self._guessed_tokens += users[1] + sent[1]
-        real = sum(one.prompt_tokens for one in self.growth.values())
-        if real or finished:
+        did = _Did()
+        did.add(self.growth)
+        if all_told and (did.prompt_tokens or finished):
             self._real += finished
-            self._real_tokens += real
+            self._real_tokens += did.prompt_tokens
         for sums, (requests, tokens) in ((self._users, users), (self._here, here)):
             sums.requests += max(0.0, requests)
             sums.prompt_tokens += max(0.0, self._lengthen(requests, tokens))
-        if tells_output:  # else an answer's length is not known, and not 0
+        if tells_output and all_told:  # else an answer's length is not known, and not 0
             self._finished += finished
-            self._output_tokens += output
+            self._output_tokens += did.generated_tokens
+            self._ended += finished
+            self._ended_tokens += did.generated_tokens
+        elif tells_output and self._ended >= 1.0:
+            self._finished += finished
+            self._output_tokens += finished * self._ended_tokens / self._ended
         streams = grown(old.answers.judged, now.answers.judged)
         in_time = min(streams, grown(old.answers.good, now.answers.good))
         self._judge((streams, in_time), goal)
@@ -238,6 +274,8 @@ class DeploymentSignals:
         self._guessed_tokens *= kept
         self._real *= kept
         self._real_tokens *= kept
+        self._ended *= kept
+        self._ended_tokens *= kept
 
 
 def _allowed(engine: EngineGrowth, goal: Goal) -> float:

@@ -10,8 +10,17 @@ import math
 
 from skerry.fleet.autoscaling.factors import ScalingFactors
 from skerry.fleet.deployment import REPLICAS_MAX
+from skerry.fleet.scaling import CONCURRENCY_MAX
 
 TOLERANCE = 1e-9
+
+
+def fallback_target(concurrency_target: float, slots: float) -> float:
+    """Return how many requests in flight a replica is for while nobody knows what they cost.
+
+    `slots` is how many its engine takes at once, 0 for not known.
+    """
+    return min(max(concurrency_target, slots), CONCURRENCY_MAX)
 
 
 class ConcurrencyRule:

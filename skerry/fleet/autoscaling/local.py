@@ -7,15 +7,14 @@ seconds. What is missing or old holds the number; only what was seen for long en
 import math
 from dataclasses import dataclass, replace
 
-from skerry.fleet.autoscaling.concurrency import ConcurrencyRule
+from skerry.fleet.autoscaling.concurrency import ConcurrencyRule, fallback_target
 from skerry.fleet.autoscaling.decision import Because, Bounds, ReplicaCounts, ScalingDecision
 from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy
-from skerry.fleet.autoscaling.load import LoadReading, LoadView, LoadWindow
+from skerry.fleet.autoscaling.load import STALE_SECONDS, LoadReading, LoadView, LoadWindow
 from skerry.fleet.autoscaling.need import Need, NeedMemory
 from skerry.fleet.autoscaling.tuning import DEFAULT_TUNING, Tuning
 from skerry.fleet.autoscaling.utilization import UtilizationTarget
 from skerry.fleet.autoscaling.work import Engine, Work, estimate
-from skerry.fleet.scaling import CONCURRENCY_MAX
 
 COLD_START_SECONDS = 120.0  # until one was measured
 TOLERANCE = 1e-9  # of a replica: rounding errors take none
@@ -49,13 +48,21 @@ class LocalScaler:
         self._rule = ConcurrencyRule()
         self._since: float | None = None
         self._went_down_at: float | None = None
+        self._doubted_at = -math.inf
+        # What a queue asked for beyond the fleet's target, and when it last asked for so much.
+        self._asked, self._asked_at = 0, 0.0
 
     def forget_load(self) -> None:
         """Begin to watch anew, as after a gap: nothing goes for a scale-down delay."""
         self._window = LoadWindow(self.factors.window_seconds)
 
-    def observe(self, reading: LoadReading) -> None:
-        """Take what was counted at a moment."""
+    def observe(self, reading: LoadReading, *, whole: bool = True) -> None:
+        """Take what was counted at a moment; by one that is not `whole` this loop lowers nothing.
+
+        Some replicas did not tell what they do then.
+        """
+        if not whole:
+            self._doubted_at = reading.at
         self._window.observe(reading)
 
     def view(self, now: float) -> LoadView | None:
@@ -72,6 +79,8 @@ class LocalScaler:
     ) -> ScalingDecision:
         """Return how many replicas are wanted now, and why."""
         view = self._window.view(now)
+        if self.factors.paused:  # schedules included
+            bounds = replace(bounds, scheduled=0)
         wish = self._wish(now, view, counts, bounds, (engine, max(0.0, cold_start_seconds)))
         target, because = bounds.hold(wish.target), wish.because
         # Ready replicas that must stay, whatever is said but the ceiling's.
@@ -119,7 +128,7 @@ class LocalScaler:
     def _by_concurrency(self, now: float, view: LoadView, running: int, fallback: bool) -> _Judged:
         flying, factors = view.in_flight_window, self.factors
         if fallback:
-            each = min(max(factors.concurrency_target, self.slots), CONCURRENCY_MAX)
+            each = fallback_target(factors.concurrency_target, self.slots)
             factors = replace(factors, concurrency_target=each)
         wanted = self._rule.wanted(flying, now, factors) + factors.warm_spares
         target = self._rule.next(running, wanted, now, factors)
@@ -159,14 +168,30 @@ class LocalScaler:
         if bounds.target is not None:
             # It knows the peers that help, so a rise here is no need yet (a day cost 24 % more
             # with it). Alone we only add what a queue here asks for.
-            target = max(bounds.target, _urgent(work, self.tuning))
+            urgent = _urgent(work, self.tuning)
+            target = max(bounds.target, self._held(urgent, now, cold_start))
             because = Because.GRANTED if target == bounds.target else Because.NEED
+            if because is Because.NEED and urgent < target:
+                because, highest = Because.DELAY, max(highest, target)
             return _Judged(target=target, because=because, need=need, highest=highest)
         watched = now - view.since >= delay
         target, because = settle(need, highest, running, watched, self.tuning)
+        if target < running and 0.0 <= now - self._doubted_at <= STALE_SECONDS:
+            target, because = running, Because.SIGNAL_MISSING
         if because is Because.SURPLUS and self.factors.down_rate < 1.0:
             target, because = self._paced(target, running, now, delay)
         return _Judged(target=target, because=because, need=need, highest=highest)
+
+    def _held(self, urgent: int, now: float, cold_start: float) -> int:
+        """Return what a queue asks for, or asked for within the last cold start.
+
+        A queue near the drain time would else have replicas started and given up again.
+        """
+        if now < self._asked_at:  # a clock set back
+            self._asked_at = now
+        if urgent >= self._asked or now - self._asked_at >= cold_start:
+            self._asked, self._asked_at = urgent, now
+        return self._asked
 
     def _paced(self, target: int, running: int, now: float, delay: float) -> tuple[int, Because]:
         """Return the number after a part of the surplus, once a delay."""

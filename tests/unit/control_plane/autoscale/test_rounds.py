@@ -256,6 +256,28 @@ def test_by_concurrency_each_plane_decides_and_what_it_wants_is_placed() -> None
     assert (scaled.wanted, scaled.demand, scaled.targets) == (4, 4, ())
 
 
+def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for() -> None:
+    fleet = Fleet(scaling_deployment(most=40), {"fra": 4, "gcp": 4}, measured={})
+    slots = fleet.deployment.revision.engine.concurrent_requests
+    told = ToldDecision(
+        decided_at=None,
+        sentence="keep 1.",
+        because="steady",
+        target=1,
+        ready=1,
+        starting=0,
+        draining=0,
+        floor=1,
+        ceiling=4,
+        concurrency=0.65 * slots,
+        fallback=True,
+    )
+    fleet.told = {"fra": told}
+    assert fleet.round({"fra": 1.0}).scaled.wanted == 1
+    fleet.told = {"fra": replace(told, concurrency=2.5 * slots)}
+    assert fleet.round({"fra": 1.0}).scaled.wanted == 4
+
+
 def test_without_measured_costs_planes_are_left_alone_and_it_says_so() -> None:
     fleet = Fleet(scaling_deployment(), {"fra": 8}, measured={})
     outcome = fleet.round({"fra": LOUD})

@@ -105,6 +105,21 @@ def test_a_queue_that_would_last_is_added_to_the_fleets_target_at_once() -> None
     assert (decision.target, decision.because) == (3, Because.NEED)
 
 
+def test_a_queue_near_the_drain_time_turns_nothing_back_and_its_replicas_go_in_the_end() -> None:
+    scaler = watched(LocalScaler(FACTORS), 60, rate=10.0)
+    bounds, running, found = Bounds(floor=0, ceiling=20, target=2), 2, []
+    for at in range(65, 365, 5):
+        waits = (1_000.0 if at % 20 else 500.0) if at < 180 else 0.0
+        scaler.observe(a_reading(float(at), 10.0, in_flight=600.0, waiting_requests=waits))
+        counts = ReplicaCounts(ready=2, starting=running - 2)
+        decision = scaler.decide(float(at), counts, bounds, ENGINE, 120.0)
+        running = decision.target
+        found.append((running, decision.because))
+    assert [running for running, _ in found] == [3] * 46 + [2] * 14
+    assert found[45][1] is Because.DELAY
+    assert found[-1][1] is Because.GRANTED
+
+
 def test_without_coefficients_it_goes_by_concurrency_and_says_so() -> None:
     scaler = watched(LocalScaler(FACTORS), 60, rate=10.0)
     decision = scaler.decide(60.0, ReplicaCounts(ready=1), WIDE, None)

@@ -1,14 +1,16 @@
 """`skerry simulate`: what it prints of a small trace, and what it refuses with a remedy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from skerry.cli.main import app, run
-from skerry.cli.simulate import read_costs, read_regions
+from skerry.cli.simulate import _in_flight_target, read_costs, read_regions
 from skerry.client.manifest import read_manifests
+from skerry.fleet.autoscaling.factors import factors_of
 
 ROOT = Path(__file__).resolve().parents[4]
 LLAMA = str(ROOT / "examples/llama-70b-h100-tensorrt.yaml")
@@ -65,9 +67,28 @@ def test_a_plot_is_a_png(tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_plot_that_is_named_html_is_a_page_with_the_picture_and_the_table(tmp_path: Path) -> None:
+    target = tmp_path / "day.html"
+    simulate(a_trace(tmp_path), "-f", LLAMA, "--policy", "HPA", "--plot", str(target))
+    page = target.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "data:image/png;base64,iVBORw0KGgo" in page
+    assert "<td>HPA</td>" in page
+    assert "600 requests in 0.17 h" in page
+
+
+def test_others_fill_the_engine_where_the_file_does_not_say_how_many_a_replica_is_for() -> None:
+    (parsed,) = read_manifests(Path(LLAMA).read_bytes(), LLAMA)
+    slots = float(parsed.revision.engine.concurrent_requests)
+    factors = factors_of(replace(parsed.scaling, concurrency_target=1.0))
+    assert _in_flight_target(parsed, factors) == slots
+    assert _in_flight_target(parsed, replace(factors, concurrency_target=3.0)) == 3.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--plot", "day.svg"], "ends in .png or .html"),
         (["--policy", "magic"], "must be one of"),
         (["--region", "eu=5..1"], "floor <= ceiling"),
         (["--region", "eu"], "name them by --region"),

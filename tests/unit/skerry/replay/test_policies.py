@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from control_plane.link.freshness import are_current
 from skerry.fleet.autoscaling.decision import ReplicaCounts
 from skerry.fleet.autoscaling.factors import ScalingFactors
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.replay.arrivals import Arrivals, arrivals_of, read_arrivals, repeated
 from skerry.replay.catalogue import LOCAL, POLICIES, POOLED, REFERENCE, Wanted, request_seconds
 from skerry.replay.hindsight import pooled_hindsight, static_hindsight
-from skerry.replay.policies import Away, TwoLevel
+from skerry.replay.policies import FLEET_SECONDS, TARGET_SECONDS_MAX, Away, TwoLevel
 from skerry.replay.published import KnativeKpa, KubernetesHpa, RayServe, Scaler, SkyServe
 from skerry.replay.world import FleetModel, RegionFleet, RegionSeen, run
 
@@ -113,6 +114,11 @@ def test_every_policy_follows_a_step_up_and_down_inside_the_bounds(name: str) ->
     # Who has little to spare is late with what comes in the cold start after the step.
     assert outcome.attainment > (0.9 if name in (LOCAL, POOLED) else 0.5)
     assert outcome.target_changes > 0
+
+
+def test_targets_are_as_fresh_in_a_replay_as_in_production() -> None:
+    assert are_current(0.0, TARGET_SECONDS_MAX, FLEET_SECONDS)
+    assert not are_current(0.0, TARGET_SECONDS_MAX + 1e-6, FLEET_SECONDS)
 
 
 def test_the_same_replay_twice_is_the_same() -> None:

@@ -303,3 +303,12 @@ def test_two_kinds_of_accelerator_are_one_by_their_numbers() -> None:
     assert mean_engine({"a": (ENGINE, 2), "b": (None, 0)}) == ENGINE
     assert mean_engine({"a": (ENGINE, 2), "b": (None, 1)}) is None
     assert mean_engine({}) is None
+
+
+def test_a_pause_stops_schedules_too() -> None:
+    daily = (FloorSchedule(cron="0 0 * * *", seconds=86_400.0, min_replicas=8),)
+    plane = Plane(an_assignment(envelope(1, 3, 20), paused=True, schedules=daily))
+    assert plane.settles(0.5, 3, 60.0) == 3
+    assert plane.because is Because.PAUSED
+    plane.assignment = an_assignment(envelope(1, 3, 20), schedules=daily)
+    assert plane.settles(0.5, 3, 60.0) == 8

@@ -1,18 +1,34 @@
 """Counters of a picker and of engines make readings; what nobody counted makes none."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from skerry.fleet.autoscaling.decision import Bounds, ReplicaCounts
+from skerry.fleet.autoscaling.factors import ScalingFactors
 from skerry.fleet.autoscaling.load import LoadReading
+from skerry.fleet.autoscaling.local import LocalScaler
+from skerry.fleet.autoscaling.work import Engine
+from skerry.fleet.coefficients import Coefficients
 from workload_plane.autoscale.growth import EngineCounters
 from workload_plane.autoscale.signals import Asked, DeploymentSignals, Goal, Readings
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
 from workload_plane.replica_host.load import UNKNOWN_LOAD, EngineLoad
 
+Loads = dict[str, EngineLoad | None]
 TPOT = 0.05
 GOAL = Goal(ttft_seconds=1.0, tpot_seconds=TPOT)
+ENGINE = Engine(
+    coefficients=Coefficients(
+        accelerator="cpu",
+        prefill_seconds_per_token=1e-3,
+        decode_seconds_per_token=1e-3,
+        iteration_seconds=0.02,
+    ),
+    batch=10.0,
+)
 
 
 def asked(
@@ -78,6 +94,7 @@ def test_what_peers_sent_is_served_here_and_told_to_the_fleet_by_the_peers() -> 
     signals = DeploymentSignals()
     taken(signals, 0.0, asked())
     readings = taken(signals, 5.0, asked(requests=10, sent=7, here=5, open=3))
+    assert readings.fleet is not None
     assert (readings.local.requests_total, readings.fleet.requests_total) == (17.0, 10.0)
     assert (readings.local.in_flight, readings.fleet.in_flight) == (5.0, 3.0)
 
@@ -87,6 +104,7 @@ def test_what_a_peer_answers_for_want_of_a_replica_is_no_need_here() -> None:
     taken(signals, 0.0, asked())
     told = asked(requests=10, tokens=900.0, away=8, away_tokens=800.0)
     readings = taken(signals, 5.0, told)
+    assert readings.fleet is not None
     assert (readings.local.requests_total, readings.local.prompt_tokens_total) == (2.0, 100.0)
     assert readings.fleet.requests_total == 10.0
 
@@ -134,8 +152,86 @@ def test_a_picker_or_engines_that_say_nothing_make_no_reading() -> None:
     signals = DeploymentSignals()
     assert signals.take(0.0, None, {"r0": an_engine()}, GOAL) is None
     assert signals.take(5.0, asked(), {"r0": None, "r1": None}, GOAL) is None
-    assert signals.take(10.0, asked(), {"r0": None, "r1": an_engine()}, GOAL) is not None
+    assert signals.take(10.0, asked(), {"r0": UNKNOWN_LOAD, "r1": None}, GOAL) is None
     assert signals.take(15.0, asked(), {}, GOAL) is not None  # nothing runs: nobody to ask
+
+
+def test_the_fleet_hears_a_partly_missing_reading_only_with_known_lengths() -> None:
+    signals = DeploymentSignals()
+    engines: Loads = {"r0": an_engine(), "r1": an_engine()}
+    partly = signals.take(0.0, asked(), engines | {"r1": UNKNOWN_LOAD}, GOAL)
+    assert partly is not None
+    assert (partly.whole, partly.fleet) == (False, None)
+    for at in (5.0, 10.0):
+        engines = {name: an_engine(0, 0, int(at) * 10) for name in engines}
+        readings = signals.take(at, asked(int(at), finished=int(at)), engines, GOAL)
+        assert readings is not None
+        assert readings.whole
+        told = readings.local.output_tokens_total
+    partly = signals.take(15.0, asked(15, finished=15), engines | {"r1": None}, GOAL)
+    assert partly is not None
+    assert not partly.whole
+    assert partly.fleet is not None
+    assert partly.fleet.output_tokens_total - told == 100.0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(lambda loads: dict.fromkeys(loads, UNKNOWN_LOAD), id="no engine has a page"),
+        pytest.param(lambda loads: loads | {"r0": UNKNOWN_LOAD}, id="one engine has no page"),
+        pytest.param(lambda loads: loads | {"r0": None}, id="one host is silent"),
+        pytest.param(lambda loads: dict.fromkeys(loads) | {"r0": loads["r0"]}, id="one is heard"),
+    ],
+)
+def test_replicas_that_do_not_tell_take_none_away_and_change_nothing_once_they_tell(
+    told: Callable[[Loads], Loads],
+) -> None:
+    signals = DeploymentSignals()
+    scaler = LocalScaler(ScalingFactors(min_replicas=1, max_replicas=100))
+    bounds, wanted = Bounds(floor=1, ceiling=100), [1]
+    for tick in range(720):
+        at, requests = tick * 5.0, tick * 50  # of 1,000 tokens and 100 of answer, by ten engines
+        each: Loads = {f"r{n}": an_engine(requests * 100, 0, requests * 10) for n in range(10)}
+        loads = told(each) if 240 < tick < 480 else each
+        counted = asked(requests, requests * 1_000.0, finished=requests, here=20)
+        readings = signals.take(at, counted, loads, GOAL)
+        if readings is not None:
+            scaler.observe(readings.local, whole=readings.whole)
+        counts = ReplicaCounts(ready=wanted[-1])
+        wanted.append(scaler.decide(at, counts, bounds, ENGINE, 60.0).target)
+    assert wanted[240] > 10
+    assert set(wanted[240:]) == {wanted[240]}
+
+
+def test_more_load_is_answered_though_a_replica_does_not_tell() -> None:
+    signals = DeploymentSignals()
+    scaler = LocalScaler(ScalingFactors(min_replicas=1, max_replicas=100))
+    bounds, running, requests = Bounds(floor=1, ceiling=100), 1, 0
+    engines: Loads = {"r0": an_engine(), "r1": None}
+    found = []
+    for tick in range(200):
+        requests += 50 if tick < 100 else 100
+        engines["r0"] = an_engine(requests * 500, 0, requests * 50)
+        engines["r1"] = engines["r0"] if tick < 50 else None
+        counted = asked(requests, requests * 1_000.0, finished=requests, here=20)
+        readings = signals.take(tick * 5.0, counted, engines, GOAL)
+        assert readings is not None
+        scaler.observe(readings.local, whole=readings.whole)
+        counts = ReplicaCounts(ready=running)
+        running = scaler.decide(tick * 5.0, counts, bounds, ENGINE, 60.0).target
+        found.append(running)
+    assert 1.9 * found[99] <= found[199] <= 2.2 * found[99]  # and what forecasts missed
+
+
+def test_without_a_picker_what_came_while_one_was_silent_is_counted_once_all_tell() -> None:
+    signals = DeploymentSignals()
+    signals.take_engines(0.0, {"r0": an_engine(), "r1": an_engine()}, GOAL)
+    heard = an_engine(900, 0, 100)
+    assert signals.take_engines(5.0, {"r0": heard, "r1": None}, GOAL) is None
+    readings = signals.take_engines(10.0, {"r0": heard, "r1": an_engine(900, 0, 100)}, GOAL)
+    assert readings is not None
+    assert (readings.local.requests_total, readings.local.output_tokens_total) == (20.0, 200.0)
 
 
 def test_what_came_while_the_picker_was_not_heard_is_counted_once_it_is() -> None:
