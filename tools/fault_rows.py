@@ -161,7 +161,10 @@ ROWS = (
         number=11,
         fault="one replica ten times slower than the others",
         promise="it is given less, and put out when it fails too often",
-        tests=("properties/test_picker.py::*",),
+        tests=(
+            "properties/test_picker.py::*",
+            "integration/test_gateway_ends.py::test_errors_at_once_are_left_out_by_the_picker",
+        ),
         lacks="no run with real engines measures p99",
     ),
     FaultRow(

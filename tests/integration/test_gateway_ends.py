@@ -21,9 +21,10 @@ from tests.integration.gateway_world import (
     descriptor_set,
     eventually,
     peer_context,
+    peer_request,
 )
 from tests.integration.picker_world import a_picked_world, a_routed_model
-from workload_plane.gateway import files
+from workload_plane.gateway import files, listeners, resources
 from workload_plane.gateway.bootstrap import BootstrapKeeper
 from workload_plane.gateway.condition import (
     CONFIRM_SECONDS_MAX,
@@ -234,7 +235,7 @@ async def test_what_is_left_out_stays_so_although_its_health_checks_pass(world: 
         assert (await world.chat("a"))[0] == 200
 
 
-async def test_with_the_picker_too_a_replica_that_answers_errors_at_once_is_left_out(
+async def test_errors_at_once_are_left_out_by_the_picker(
     tmp_path: Path,
 ) -> None:
     async with a_picked_world(tmp_path) as picked:
@@ -347,3 +348,26 @@ async def test_gateways_speak_nothing_older_than_tls_1_3(world: World) -> None:
     port = world.planes["b"].topology.listen.peer_port
     with pytest.raises(ssl.SSLError):
         await asyncio.open_connection(HOST, port, ssl=old, server_hostname="b")
+
+
+async def test_clients_that_fill_the_public_port_shut_out_no_peer_and_are_closed_when_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "CONNECTIONS_MAX", 20)
+    monkeypatch.setattr(listeners, "_FIRST_WORD_SECONDS", 2.0)
+    async with a_fleet(tmp_path) as world:
+        port = world.planes["a"].topology.listen.public_port
+        silent = [await asyncio.open_connection(HOST, port) for _ in range(40)]
+        with pytest.raises(aiohttp.ClientError):
+            async with aiohttp.ClientSession() as fresh:
+                await fresh.get(f"{world.planes['a'].url}/v1/models")
+        async with peer_request(world, "a", "GET", "/skerry/alive", {}) as response:
+            assert response.status == 200
+        async with peer_request(world, "a", "GET", "/health", {"host": "d1"}) as response:
+            assert response.status == 200, "its peers go on to take it for READY"
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+        async with aiohttp.ClientSession() as fresh:
+            async with fresh.get(f"{world.planes['a'].url}/v1/models") as response:
+                assert response.status == 200

@@ -286,7 +286,33 @@ async def test_the_peers_listener_wants_a_certificate_of_the_fleet(tmp_path: Pat
             assert await response.json() == {"plane": "a"}
         unknown = {"x-skerry-deployment": "unknown"}
         async with peer_request(world, "a", "POST", "/v1/completions", unknown) as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == "deployment_not_found"
+        async with peer_request(world, "a", "GET", "/nothing", {}) as response:
             assert response.status == 404
+
+
+async def test_a_peer_that_serves_a_deployment_no_more_is_no_clients_404(tmp_path: Path) -> None:
+    async with a_fleet(tmp_path) as world:
+        a, b = world.planes["a"], world.planes["b"]
+        first, *others = a.topology.models
+        a.topology = replace(a.topology, models=(replace(first, replicas=()), *others))
+        await world.settled("a", await a.publish("a1"))
+        assert (await world.chat("a"))[1]["engine"] == "b1"
+        b.topology = replace(b.topology, models=b.topology.models[1:])
+        await b.publish("d1", "b1")  # which the other gateway is about to see
+        codes = set()
+
+        async def seen() -> bool:
+            status, body = await world.chat("a")
+            codes.add((status, body.get("error", {}).get("code")))
+            return (503, "no_ready_replica") in codes
+
+        await eventually(seen)
+        assert {status for status, _ in codes} <= {200, 503}
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await generate(world, "a", "m1")
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_swapping_everything_under_load_fails_nothing(tmp_path: Path) -> None:

@@ -62,13 +62,23 @@ def answer(match: Json, status: int, body: Json) -> Json:
     }
 
 
-def fault(match: Json, status: int, message: str, *, code: str, param: str | None = None) -> Json:
+def fault(
+    match: Json,
+    status: int,
+    message: str,
+    *,
+    code: str,
+    kind: str = "invalid_request_error",
+    param: str | None = None,
+) -> Json:
     """Return a route answered with an error of OpenAI's shape; the message is a format."""
     return {
         "match": match,
         "direct_response": {
             "status": status,
-            "body_format": {"json_format": openai_error(message, code=code, param=param)},
+            "body_format": {
+                "json_format": openai_error(message, code=code, kind=kind, param=param)
+            },
         },
     }
 

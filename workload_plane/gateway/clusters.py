@@ -9,6 +9,7 @@ carries no traffic: its health check is this plane's witness.
 import socket
 from collections.abc import Sequence
 
+from workload_plane.gateway.outliers import outlier_detection
 from workload_plane.gateway.picking import picker_cluster, steered, waiting_room
 from workload_plane.gateway.relaying import relay_clusters
 from workload_plane.gateway.tls import peer_tls
@@ -23,6 +24,7 @@ from workload_plane.gateway.topology import (
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
     HEALTH_PATH,
+    REQUESTS_MAX,
     Json,
     duration,
     http2_options,
@@ -62,8 +64,6 @@ _UNANSWERED = {
 }
 # skerry-replica keeps idle connections; a minute saves handshakes with peers.
 _GRPC_IDLE_SECONDS = 60.0
-# Engines queue and refuse by themselves; Envoy's 1,024 would refuse long before they do.
-_REQUESTS_MAX = 65_536
 # Envoy's default of 3 failed 19 of 19,682 requests when one of two engines was killed. A request
 # is retried once at most, and when all local replicas die at once every request needs that one. The
 # share alone does not give it: what was reset is not under way any more when its retry is counted,
@@ -71,16 +71,6 @@ _REQUESTS_MAX = 65_536
 # holds its slot until it is whole.
 _RETRY_BUDGET_PERCENT = 100.0
 _RETRIES_MIN = 4_096
-# A replica whose every answer is an error, though its health is good, draws requests: it is always
-# free. It is out after so many in a row, for longer each time, and at most a third of the replicas
-# and peers are: one wrong request, sent again and again, fails everywhere and must not empty a
-# pool. A single host is never out.
-_ERRORS_IN_A_ROW = 20
-_GATEWAY_ERRORS_IN_A_ROW = 10  # 502, 503, 504, connections refused or reset
-_EJECTED_PERCENT_MAX = 34
-_EJECTION_SECONDS = 5.0
-_EJECTION_SECONDS_MAX = 60.0
-_OUTLIER_LOOK_SECONDS = 1.0
 # Losing up to 29 % of the local replicas moves nothing to peers; beyond, peers take the share
 # that is missing (Envoy's own factor, in per cent).
 _OVERPROVISIONING_PERCENT = 140
@@ -152,7 +142,7 @@ def _deployment_cluster(
         # Without it a host taken out of the endpoints kept getting a third of the requests.
         ignore_health_on_host_removal=True,
         health_checks=[_health_check(HEALTH_PATH)],
-        outlier_detection=_outliers(),
+        outlier_detection=outlier_detection(),
         **_connection_settings(is_grpc),
     )
     if kind in (HTTP, GRPC) and topology.tls is not None:
@@ -215,9 +205,9 @@ def _connection_settings(is_grpc: bool) -> Json:
         "circuit_breakers": {
             "thresholds": [
                 {
-                    "max_connections": _REQUESTS_MAX,
-                    "max_pending_requests": _REQUESTS_MAX,
-                    "max_requests": _REQUESTS_MAX,
+                    "max_connections": REQUESTS_MAX,
+                    "max_pending_requests": REQUESTS_MAX,
+                    "max_requests": REQUESTS_MAX,
                     "retry_budget": {
                         "budget_percent": {"value": _RETRY_BUDGET_PERCENT},
                         "min_retry_concurrency": _RETRIES_MIN,
@@ -239,22 +229,6 @@ def _connection_settings(is_grpc: bool) -> Json:
                 common_http_protocol_options={"idle_timeout": duration(idle_seconds)},
             )
         },
-    }
-
-
-def _outliers() -> Json:
-    """Return after what a host that passes its health checks is left out all the same."""
-    return {
-        "consecutive_5xx": _ERRORS_IN_A_ROW,
-        "consecutive_gateway_failure": _GATEWAY_ERRORS_IN_A_ROW,
-        "enforcing_consecutive_gateway_failure": 100,
-        # Statistics over hosts need more of them and more requests than a deployment has.
-        "enforcing_success_rate": 0,
-        "interval": duration(_OUTLIER_LOOK_SECONDS),
-        "base_ejection_time": duration(_EJECTION_SECONDS),
-        "max_ejection_time": duration(_EJECTION_SECONDS_MAX),
-        "max_ejection_percent": _EJECTED_PERCENT_MAX,
-        "always_eject_one_host": False,
     }
 
 

@@ -10,15 +10,24 @@ from dataclasses import replace
 from typing import Any
 
 from skerry.plumbing.errors import Conflict, InvalidInput
-from workload_plane.gateway.clusters import KINDS, LOCAL_GRPC, LOCAL_HTTP, PEER, split_cluster_name
+from workload_plane.gateway.clusters import (
+    HTTP,
+    KINDS,
+    LOCAL_GRPC,
+    LOCAL_HTTP,
+    PEER,
+    split_cluster_name,
+)
 from workload_plane.gateway.picking import PICKER_LOG
 from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.topology import GatewayTopology, LocalReplica, ServedModel
 from workload_plane.gateway.wire import Json
+from workload_plane.picker.wire import WAITING_ROOM
 
 # A set that loses more than this share of its names without being told so is taken for a fault
 # of whoever made it, not for an instruction.
 _SHRINK_FRACTION_MAX = 0.5
+_HELPERS = "helping peers"
 
 
 def check_references(snapshot: Snapshot) -> None:
@@ -33,12 +42,22 @@ def check_shrink(previous: Snapshot, new: Snapshot, tombstones: frozenset[str]) 
 
     Names are those of listeners, deployments and peers, and of the replicas of each deployment
     that stays: one that is emptied among full ones answers 503 to all of its users. A replica may
-    be replaced by another of a new name, or lose its address to one; the others may not.
+    be replaced by another of a new name, or lose its address to one; the others may not. All
+    deployments' helping peers are one set, of which `told_helpers` says who goes knowingly.
     """
     after = _names(new)
     for what, before in _names(previous).items():
         if fault := _shrink_fault(f"{what}s", before, after[what], tombstones):
             raise Conflict(fault)
+    helpers = _helpers(previous)
+    explained = tombstones | {
+        _pair(deployment, plane)
+        for deployment, planes in helpers.items()
+        for plane in planes
+        if deployment not in after["deployment"] or tombstones & {deployment, plane}
+    }
+    if fault := _shrink_fault(_HELPERS, _pairs(helpers), _pairs(_helpers(new)), explained):
+        raise Conflict(fault)
     replicas = _replicas(new)
     taken = {_address(one) for here in replicas.values() for one in here.values()}
     for deployment, known in _replicas(previous).items():
@@ -51,9 +70,10 @@ def check_shrink(previous: Snapshot, new: Snapshot, tombstones: frozenset[str]) 
 def keep_unexplained(
     topology: GatewayTopology, previous: Snapshot, tombstones: frozenset[str]
 ) -> tuple[GatewayTopology, tuple[str, ...]]:
-    """Return the topology with the replicas that `check_shrink` would miss, and what it would say.
+    """Return the topology with what `check_shrink` would miss, and what it would say.
 
-    One deployment's accident then keeps no other deployment's replicas from being routed.
+    One deployment's accident then keeps no other deployment's replicas from being routed. Kept are
+    replicas, and the peers that help where nobody said who serves a deployment.
     """
     before = _replicas(previous)
     taken = {_address(one) for model in topology.models for one in model.replicas}
@@ -70,7 +90,69 @@ def keep_unexplained(
             faults.append(fault)
             model = _with(model, [known[name] for name in sorted(left - here - tombstones)])
         models.append(model)
-    return replace(topology, models=tuple(models)), tuple(faults)
+    kept = replace(topology, models=tuple(models))
+    helped = _with_helpers(kept, previous, tombstones)
+    helpers = _pairs(_helpers(previous))
+    explained = tombstones | told_helpers(topology, previous, tombstones)
+    fault = _shrink_fault(_HELPERS, helpers, _helping(topology), explained)
+    return (helped, (*faults, fault)) if fault else (kept, tuple(faults))
+
+
+def told_helpers(
+    topology: GatewayTopology, previous: Snapshot, tombstones: frozenset[str]
+) -> frozenset[str]:
+    """Return the helping peers that may go: the desired state says who serves their deployment.
+
+    Or where the deployment or the plane goes, or residency lets it help no more.
+    """
+    untold = {model.deployment: model.untold_peers for model in topology.models}
+    may_go = {
+        _pair(deployment, plane)
+        for deployment, planes in _helpers(previous).items()
+        for plane in planes
+        if plane not in untold.get(deployment, ()) or tombstones & {deployment, plane}
+    }
+    return frozenset(may_go - _helping(topology))
+
+
+def _with_helpers(
+    topology: GatewayTopology, previous: Snapshot, tombstones: frozenset[str]
+) -> GatewayTopology:
+    before, known = _helpers(previous), {peer.plane for peer in topology.peers} - tombstones
+    models = []
+    for model in topology.models:
+        there = before.get(model.deployment, frozenset()) & known & set(model.untold_peers)
+        kept = sorted(there - set(model.peers))
+        if kept and model.deployment not in tombstones:
+            model = replace(model, peers=(*model.peers, *kept), listed=True)
+        models.append(model)
+    return replace(topology, models=tuple(models))
+
+
+def _helping(topology: GatewayTopology) -> frozenset[str]:
+    return _pairs({model.deployment: frozenset(model.peers) for model in topology.models})
+
+
+def _pairs(helpers: Mapping[str, Set[str]]) -> frozenset[str]:
+    return frozenset(_pair(name, plane) for name, planes in helpers.items() for plane in planes)
+
+
+def _pair(deployment: str, plane: str) -> str:
+    return f"{plane} for {deployment}"
+
+
+def _helpers(snapshot: Snapshot) -> dict[str, frozenset[str]]:
+    """Return the peers that each deployment's requests may go to: what comes after those here."""
+    return {
+        resource["cluster_name"].partition("/")[2]: frozenset(
+            host["endpoint"]["hostname"]
+            for locality in resource.get("endpoints", ())
+            if locality.get("priority") and locality["locality"]["region"] != WAITING_ROOM
+            for host in locality.get("lb_endpoints", ())
+        )
+        for resource in snapshot.endpoints
+        if resource["cluster_name"].partition("/")[0] == HTTP
+    }
 
 
 def _with(model: ServedModel, missing: list[LocalReplica]) -> ServedModel:

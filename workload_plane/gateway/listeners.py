@@ -52,6 +52,8 @@ _GENERATE_METHOD = GENERATE_PATH.removeprefix("/").replace("/", ".")
 # Slow senders of headers and bodies must not hold a connection: 4 MiB in a minute is 70 kB/s.
 _HEADERS_SECONDS = 10.0
 _REQUEST_SECONDS = 60.0
+# Clients that open connections before they need them open another one.
+_FIRST_WORD_SECONDS = 10.0
 # Streams without a route of their own; every model's route has its own bound.
 _STREAM_IDLE_SECONDS = 300.0
 # Below the 350 s after which cloud load balancers forget a connection without telling.
@@ -97,11 +99,12 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
         ],
         **(access_log() if topology.picks else {}),
     )
-    return _listener(
+    listener = _listener(
         PUBLIC_LISTENER,
         socket_address(topology.listen.public_host, topology.listen.public_port),
         {"filters": [_network_filter(connection)]},
     )
+    return {**listener, **_first_word()}
 
 
 def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
@@ -131,14 +134,18 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
         },
         require_client_certificate=True,
     )
-    return _listener(
+    listener = _listener(
         PEER_LISTENER,
         socket_address(topology.listen.peer_host, topology.listen.peer_port),
         {
             "filters": [_network_filter(connection)],
             "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+            # Who shows no certificate must not hold a connection that nothing else bounds.
+            "transport_socket_connect_timeout": duration(_HEADERS_SECONDS),
         },
     )
+    # Clients that fill the public port must not shut out peers, and their health checks.
+    return {**listener, "ignore_global_conn_limit": True}
 
 
 def _listener(name: str, address: Json, chain: Json) -> Json:
@@ -154,6 +161,23 @@ def _listener(name: str, address: Json, chain: Json) -> Json:
         # What a drain closes; the relay's way back in stays.
         traffic_direction="INBOUND",
     )
+
+
+def _first_word() -> Json:
+    """Return what closes a connection of which no request's beginning came within its time.
+
+    The connection manager's own bounds begin with a request's first byte, or are those of an idle
+    connection.
+    """
+    inspector = extension(
+        "envoy.filters.listener.http_inspector",
+        "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+    )
+    return {
+        "listener_filters": [inspector],
+        "listener_filters_timeout": duration(_FIRST_WORD_SECONDS),
+        "continue_on_listener_filters_timeout": False,
+    }
 
 
 def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:

@@ -20,6 +20,7 @@ from workload_plane.gateway.wire import (
 from workload_plane.picker.wire import (
     ACCOUNT_SECONDS,
     AGAIN_HEADER,
+    ATTEMPT_HEADER,
     AVOID_HEADER,
     BODY_BYTES_HEADER,
     ENDPOINT_HEADER,
@@ -28,7 +29,9 @@ from workload_plane.picker.wire import (
     LOG_FLUSH_SECONDS,
     LOG_LINE,
     PICK_PREFIX,
+    PRIORITY_HEADER,
     RETRIES_HEADER,
+    RETRIES_WITH_ROOM,
     SEEN_BYTES_MAX,
     SESSION_HEADER,
     TICKET_HEADER,
@@ -52,6 +55,8 @@ _UNHEALTHY_THRESHOLD = 2
 # Questions open at once; each takes a connection. Beyond, the gateway decides by itself.
 _QUESTIONS_MAX = 4096
 _NAMED = {"key": DEPLOYMENT_HEADER, "value": "%ROUTE_NAME%"}
+# No request is tried more often: its first attempt, the way out of the waiting room, a retry.
+_ATTEMPTS_MAX = 1 + RETRIES_WITH_ROOM
 _LOG_BYTES_MAX = 64 * 1024  # of lines not handed over yet: some 400
 
 
@@ -77,7 +82,7 @@ def asking_filter(*, forwarded: bool) -> Json:
             },
         },
         allowed_headers=_exactly(
-            DEPLOYMENT_HEADER, SESSION_HEADER, BODY_BYTES_HEADER, AVOID_HEADER
+            DEPLOYMENT_HEADER, SESSION_HEADER, BODY_BYTES_HEADER, AVOID_HEADER, PRIORITY_HEADER
         ),
         failure_mode_allow=True,
         with_request_body={"max_request_bytes": SEEN_BYTES_MAX, "allow_partial_message": True},
@@ -133,14 +138,24 @@ def access_log() -> Json:
 
 
 def attempt_log() -> Json:
-    """Return the fields of a router that tell the picker of attempts with which a host was lost.
+    """Return the fields of a router that tell the picker of attempts: begun again, or lost.
 
-    The request's own line says how the last one ended, not whether one before reached its host.
+    The request's own line says how the last one ended, not whether one before reached its host,
+    and comes up to ACCOUNT_SECONDS after one that waited had found its replica.
     """
     (log,) = access_log()["access_log"]
     lost = {"response_flag_filter": {"flags": list(LOSSES)}}
-    asked = {"and_filter": {"filters": [log["filter"], lost]}}
-    return {"upstream_log": [{**log, "filter": asked}]}
+    again = {"name": ATTEMPT_HEADER, "range_match": {"start": 2, "end": _ATTEMPTS_MAX + 1}}
+    begun = [
+        {"log_type_filter": {"types": ["UpstreamPoolReady"]}},
+        {"header_filter": {"header": again}},
+    ]
+    told = {"or_filter": {"filters": [lost, {"and_filter": {"filters": begun}}]}}
+    asked = {"and_filter": {"filters": [log["filter"], told]}}
+    return {
+        "upstream_log": [{**log, "filter": asked}],
+        "upstream_log_options": {"flush_upstream_log_on_upstream_stream": True},
+    }
 
 
 def told_length() -> Json:

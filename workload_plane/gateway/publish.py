@@ -10,7 +10,7 @@ from pathlib import Path
 
 from skerry.plumbing.errors import InvalidInput
 from workload_plane.gateway import files
-from workload_plane.gateway.consistent import check_references, check_shrink
+from workload_plane.gateway.consistent import check_references, check_shrink, told_helpers
 from workload_plane.gateway.fitting import fitted
 from workload_plane.gateway.order import plan_steps
 from workload_plane.gateway.resources import Snapshot, build_bootstrap, build_snapshot
@@ -45,7 +45,8 @@ def publish(
     snapshot = _checked_snapshot(topology, root, descriptor_set)
     previous = files.load_published(root)
     if previous is not None:
-        check_shrink(previous, snapshot, tombstones)
+        told = told_helpers(topology, previous, tombstones)
+        check_shrink(previous, snapshot, tombstones | told)
     return _write(topology, root, previous, snapshot)
 
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import (
+    CONTINUED_PATHS,
     DIRECT_HEADER,
     HEALTH_PATH,
+    REQUESTS_MAX,
     RESUMED_HEADER,
     Json,
     duration,
@@ -24,8 +26,6 @@ INNER_LISTENER, INNER_ROUTES = "inner", "inner"
 LOOPBACK = "127.0.0.1"
 RELAY_HTTP, RELAY_GRPC = "relay-http", "relay-grpc"
 RELAYED_HTTP, RELAYED_GRPC = "relayed-http", "relayed-grpc"
-# Of OpenAI's paths those whose streams the relay understands.
-_PATHS = "/v1/(chat/completions|completions)"
 
 # Without a status: the relay's own 503 says that it found nobody, and the gateway would not either;
 # one that it could not carry at all has the header.
@@ -44,8 +44,6 @@ _HEALTH_TIMEOUT_SECONDS = 0.75
 _UNHEALTHY_THRESHOLD = 2
 # A kept connection may be closed by a relay that is restarted; the retry finds the next cluster.
 _IDLE_SECONDS = 60.0
-# Each stream through the relay is a request here; Envoy's 1,024 would refuse the next.
-_REQUESTS_MAX = 65_536
 
 
 def is_relayed(topology: GatewayTopology, model: ServedModel) -> bool:
@@ -68,7 +66,7 @@ def relayed_matches(
         if idle is None or match.get("prefix"):
             continue
         if kind == "http":
-            match = {**match, "safe_regex": {"regex": _PATHS}}
+            match = {**match, "safe_regex": {"regex": CONTINUED_PATHS}}
         found.append((match, _relay_action(action, f"relayed-{kind}/{model.deployment}")))
     return found
 
@@ -191,11 +189,11 @@ def _breakers() -> Json:
     return {
         "thresholds": [
             {
-                "max_connections": _REQUESTS_MAX,
-                "max_pending_requests": _REQUESTS_MAX,
-                "max_requests": _REQUESTS_MAX,
+                "max_connections": REQUESTS_MAX,
+                "max_pending_requests": REQUESTS_MAX,
+                "max_requests": REQUESTS_MAX,
                 # When the relay dies every request that has not begun is retried beside it.
-                "max_retries": _REQUESTS_MAX,
+                "max_retries": REQUESTS_MAX,
             }
         ]
     }
@@ -208,6 +206,10 @@ def inner_listener(public: Json, topology: GatewayTopology) -> list[Json]:
     inner = copy.deepcopy(public)
     inner["name"] = INNER_LISTENER
     inner["traffic_direction"] = "OUTBOUND"
+    # Only the relay connects here: clients that fill the public port must not shut it out.
+    inner["ignore_global_conn_limit"] = True
+    for name in [name for name in inner if "listener_filters" in name]:
+        del inner[name]
     inner["address"] = socket_address(LOOPBACK, topology.relay.inner_port)
     (chain,) = inner["filter_chains"]
     connection = chain["filters"][0]["typed_config"]

@@ -14,7 +14,7 @@ from workload_plane.gateway.topology import GatewayTopology
 from workload_plane.gateway.wire import Json, duration, extension, file_source, socket_address
 
 _MONITORS = "envoy.extensions.resource_monitors"
-# Clients and peers together; each costs up to two buffers and a descriptor.
+# Of clients; each costs up to two buffers and a descriptor. Peers and the relay are not counted.
 CONNECTIONS_MAX = 20_000
 # Ten times what the gateway takes under load; it protects the engines' host memory.
 _HEAP_BYTES_MAX = 2 * 1024**3

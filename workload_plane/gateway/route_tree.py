@@ -16,6 +16,7 @@ from workload_plane.gateway.wire import (
     GRPC_METADATA,
     JSON_METADATA,
     MODEL_HEADER,
+    OPENAI,
     OPENAI_PATHS,
     Json,
     extension,
@@ -26,7 +27,7 @@ from workload_plane.gateway.wire import (
 # name from JSON, and from a message a list of one name.
 MODEL_STATE = "skerry.model"
 
-_OPENAI = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+_OPENAI = tuple(f"/v1/{path}" for path in OPENAI)
 _QUERY = r"([?#].*)?"
 # Names that are the same inside a printed list; those of other messages are looked for in turn.
 _PRINTED = re.compile(r"[A-Za-z0-9 ._:/@+-]+")

@@ -58,6 +58,7 @@ from workload_plane.gateway.wire import (
     duration,
     typed,
 )
+from workload_plane.picker.wire import RETRIES
 
 PUBLIC_ROUTES = "public"
 PEER_ROUTES = "peer"
@@ -65,10 +66,6 @@ PEER_ROUTES = "peer"
 FAULT_KEY = "fault"
 FAULT_JSON = "json"
 
-# A reset may mean that the engine had begun, and that this very request killed it: one more
-# replica is put at risk, no third. It goes to the next priority, so a plane whose replicas all
-# died at once still answers through a peer.
-_RETRIES = 1
 _RETRY_ON = "connect-failure,refused-stream,reset,retriable-status-codes"
 # gRPC's own "not accepted", which skerry-replica says while its engine is away.
 _RETRY_ON_GRPC = f"{_RETRY_ON},unavailable"
@@ -80,6 +77,7 @@ _HOST_SELECTION_ATTEMPTS = 50
 _CLIENT_IDLE_SLACK_SECONDS = 30.0
 # What the front answers in one piece: its replicas have 2 s, the rest is for a busy machine.
 FRONT_SECONDS_MAX = 10.0
+_NAMED: Json = {"name": DEPLOYMENT_HEADER, "present_match": True}
 _ANSWERED_AT_ONCE: tuple[Json, ...] = (
     {"path": "/grpc.health.v1.Health/Check"},
     {"prefix": "/openengine.v1.Control/"},
@@ -120,12 +118,16 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
             answer({"path": ALIVE_PATH}, 200, {"plane": topology.plane}),
             *([load_route()] if topology.picks else ()),
             *(route for model in topology.models for route in _forwarded_routes(model, topology)),
+            # Its gateway will hear of it in a moment; until then it is to ask another plane: a
+            # 503, UNAVAILABLE over gRPC, is tried again, a 404 was the client's answer.
             fault(
-                {"prefix": "/"},
-                404,
-                "this plane does not serve that deployment",
+                {"prefix": "/", "headers": [_NAMED]},
+                503,
+                "this plane does not serve that deployment; another one may",
                 code="deployment_not_found",
+                kind="server_error",
             ),
+            fault({"prefix": "/"}, 404, "no such path between gateways", code="unknown_path"),
         ],
         topology,
     )
@@ -144,7 +146,7 @@ def _inner(topology: GatewayTopology) -> list[Json]:
     gone = fault(
         {"prefix": "/"}, 404, "this model is not served here any more", code="model_not_found"
     )
-    table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, gone], topology)
+    table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, _unread(), gone], topology)
     (host,) = table["virtual_hosts"]
     host["include_request_attempt_count"] = True
     # With whom a stream was lost the relay avoids.
@@ -267,7 +269,7 @@ def _stream_action(cluster: str, idle_seconds: float, retry_on: str) -> Json:
     return {
         "cluster": cluster,
         "timeout": duration(0),
-        "idle_timeout": duration((_RETRIES + 1) * idle_seconds + _CLIENT_IDLE_SLACK_SECONDS),
+        "idle_timeout": duration((RETRIES + 1) * idle_seconds + _CLIENT_IDLE_SLACK_SECONDS),
         # A gRPC client's own deadline is kept to, whatever its length.
         "max_stream_duration": {"grpc_timeout_header_max": duration(0)},
         "retry_policy": {**_retry_policy(retry_on), "per_try_idle_timeout": duration(idle_seconds)},
@@ -285,9 +287,11 @@ def _whole_action(model: ServedModel) -> Json:
 
 
 def _retry_policy(retry_on: str) -> Json:
+    # The one retry goes to the next priority, so a plane whose replicas all died at once still
+    # answers through a peer.
     return {
         "retry_on": f"{retry_on},retriable-headers",
-        "num_retries": _RETRIES,
+        "num_retries": RETRIES,
         "retriable_headers": sent_on(),
         # An engine that still loads, or a peer whose last replica just went.
         "retriable_status_codes": [503],
@@ -339,9 +343,7 @@ def _forwarded_routes(model: ServedModel, topology: GatewayTopology) -> list[Jso
 def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     """Return the routes of all other gRPC: Control, health, reflection, unknown models."""
     if topology.front is None:
-        # The filter that reads the message's model is turned on by the route before it is read.
-        unread: Json = {"path": GENERATE_PATH, "grpc": {}}
-        return [grpc_fault(unread, GrpcCode.NOT_FOUND, "no model of that name is served here")]
+        return [_unread()]
     watch: Json = {
         "cluster": FRONT,
         "timeout": duration(0),
@@ -361,6 +363,16 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
         *({"match": {**match, "grpc": {}}, "route": asked} for match in _ANSWERED_AT_ONCE),
         {"match": {"prefix": "/", "grpc": {}}, "route": watch},
     ]
+
+
+def _unread() -> Json:
+    """Return the route of a Generate whose model is not read yet, or is not served here.
+
+    The filter that reads it from the message is turned on by the route before: without this one
+    in a table no message's model is found there.
+    """
+    unread: Json = {"path": GENERATE_PATH, "grpc": {}}
+    return grpc_fault(unread, GrpcCode.NOT_FOUND, "no model of that name is served here")
 
 
 def _request_faults(models: Sequence[ServedModel]) -> list[Json]:

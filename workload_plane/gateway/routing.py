@@ -78,10 +78,14 @@ def build_topology(
         model = _model(settings, assignment, replicas, _helpers(assignment, ordered, others))
         if not admits(settings, assignment):
             model = _kept_out(model, assignment)
+        else:
+            model = replace(
+                model,
+                peers=tuple(plane for plane in model.peers if plane in reachable),
+                untold_peers=_untold_helpers(assignment, ordered, others),
+            )
         # Two deployments of one served name: the first by name keeps it, or neither would serve.
-        models.setdefault(
-            model.served_name, _with_peers(model, [p for p in model.peers if p in reachable])
-        )
+        models.setdefault(model.served_name, model)
     by_name = sorted(models.values(), key=lambda model: model.deployment)
     return _listening(settings, hosts, _without_clashes(tuple(by_name)), peers)
 
@@ -184,6 +188,15 @@ def _helpers(
     return allowed_peers(serving, others, assignment.deployment.policy.residency_zones)
 
 
+def _untold_helpers(
+    assignment: Assignment, ordered: tuple[str, ...], others: Mapping[str, PeerPlane]
+) -> tuple[str, ...]:
+    """Return who may help where the desired state names nobody that serves it, not even here."""
+    if assignment.serving_planes:
+        return ()
+    return allowed_peers(ordered, others, assignment.deployment.policy.residency_zones)
+
+
 def _model(
     settings: PlaneSettings,
     assignment: Assignment,
@@ -254,10 +267,6 @@ def _without_clashes(models: tuple[ServedModel, ...]) -> tuple[ServedModel, ...]
         taken.update(adapters)
         kept.append(replace(model, adapters=adapters))
     return tuple(kept)
-
-
-def _with_peers(model: ServedModel, peers: list[str]) -> ServedModel:
-    return replace(model, peers=tuple(peers))
 
 
 def _relay(settings: PlaneSettings) -> RelayPorts | None:

@@ -108,16 +108,17 @@ class LocalReplica:
 class ServedModel:
     """One deployment as clients see it, with the replicas here and the planes that may help.
 
-    `peers` are plane names, residency already applied. `ttft_bound_seconds` is the time to the
-    first token at the deployment's longest context, `total_deadline_seconds` bounds an answer
-    that is not streamed. `refuses_tools`: its engine would ignore a request's tools; `guarded`: it
-    could hang or end over one that is nested too deep or asks for too much. `adapters`
-    are further values of `model` that its engine takes; `lacks` names the paths below /v1/ that
-    its engine has not; `serves_trtllm`: its replicas have `trtllm.TrtllmService` and nothing else.
-    `listed`: a replica here or at a peer serves it, or this plane may start one. `priority` 0 is
-    the most urgent; `concurrent_requests` of one replica's engine, 0 for not known;
-    `ttft_objective_seconds` what users are promised, 0 for nothing. `outside_of`:
-    the residency zones that its requests are kept to, where this plane lies in none of them; they
+    `peers` are plane names, residency already applied; `untold_peers` those that residency lets
+    help where nobody said who serves it, so that `peers` is no instruction. `ttft_bound_seconds`
+    is the time to the first token at the deployment's longest context, `total_deadline_seconds`
+    bounds an answer that is not streamed. `refuses_tools`: its engine would ignore a request's
+    tools; `guarded`: it could hang or end over one that is nested too deep or asks for too much.
+    `adapters` are further values of `model` that its engine takes; `lacks` names the paths below
+    /v1/ that its engine has not; `serves_trtllm`: its replicas have `trtllm.TrtllmService` and
+    nothing else. `listed`: a replica here or at a peer serves it, or this plane may start one.
+    `priority` 0 is the most urgent; `concurrent_requests` of one replica's engine, 0 for not known;
+    `ttft_objective_seconds` what users are promised, 0 for nothing. `outside_of`: the residency
+    zones that its requests are kept to, where this plane lies in none of them; they
     are refused here, and its replicas only end what they have.
     """
 
@@ -127,6 +128,7 @@ class ServedModel:
     total_deadline_seconds: float
     replicas: tuple[LocalReplica, ...] = ()
     peers: tuple[str, ...] = ()
+    untold_peers: tuple[str, ...] = ()
     refuses_tools: bool = False
     guarded: bool = False
     adapters: tuple[str, ...] = ()
@@ -145,7 +147,12 @@ class ServedModel:
         check_name(self.deployment, "deployment")  # it also names a directory and a host
         if self.ttft_bound_seconds <= 0 or self.total_deadline_seconds <= 0:
             raise ValueError(f"deployment {self.deployment!r}: time bounds must be above zero")
-        open_to = self.peers or self.listed or any(not r.draining for r in self.replicas)
+        open_to = (
+            self.peers
+            or self.untold_peers
+            or self.listed
+            or any(not r.draining for r in self.replicas)
+        )
         if self.outside_of and open_to:
             raise ValueError(f"deployment {self.deployment!r} is kept out of this plane")
 

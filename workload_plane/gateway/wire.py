@@ -43,7 +43,14 @@ GENERATE_PATH = "/openengine.v1.Inference/Generate"
 TRTLLM_PREFIX = "/trtllm.TrtllmService/"
 RESPONSES_PATH = "/v1/responses"
 MODELS_PATH = "/v1/models"
-OPENAI_PATHS = "/v1/(chat/completions|completions|embeddings|responses)"
+# OpenAI's paths below /v1/, and those of them whose streams the relay understands.
+CONTINUED = ("chat/completions", "completions")
+OPENAI = (*CONTINUED, "embeddings", "responses")
+OPENAI_PATHS = f"/v1/({'|'.join(OPENAI)})"
+CONTINUED_PATHS = f"/v1/({'|'.join(CONTINUED)})"
+# Engines queue and refuse by themselves, and each stream through the relay is a request too;
+# Envoy's 1,024 would refuse long before they do.
+REQUESTS_MAX = 65_536
 ALIVE_PATH = "/skerry/alive"
 HEALTH_PATH = "/health"
 

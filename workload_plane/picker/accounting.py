@@ -7,6 +7,7 @@ takes a sixth of the time of the gRPC access log service: docs/decisions/0014.
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from skerry.plumbing.clock import Clock
 from workload_plane.picker.facts import Entry
@@ -26,8 +27,9 @@ _REST_BYTES_MAX = 4096
 class AccessLog(asyncio.Protocol):
     """One worker thread of Envoy that sends its log."""
 
-    def __init__(self, picker: Picker, clock: Clock) -> None:
-        """Tell `picker` of every line."""
+    def __init__(self, picker: Picker, clock: Clock, wake: Callable[[], None]) -> None:
+        """Tell `picker` of every line; `wake` whoever waits for requests to end."""
+        self._wake = wake
         self._picker = picker
         self._now = clock.monotonic
         self._rest = b""
@@ -40,6 +42,8 @@ class AccessLog(asyncio.Protocol):
             note(parse(found), now)
             end = found.end()
         self._rest = data[max(end, len(data) - _REST_BYTES_MAX) :]
+        if end:
+            self._wake()
 
 
 def parse(line: "re.Match[bytes]") -> Entry:

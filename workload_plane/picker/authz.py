@@ -14,7 +14,7 @@ from workload_plane.gateway.avoiding import read_avoided
 from workload_plane.picker import body
 from workload_plane.picker.counts import Counters, render_counters
 from workload_plane.picker.facts import Choice, Facts
-from workload_plane.picker.http_server import Exchange, response
+from workload_plane.picker.http_server import Exchange, read_number, response
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import REFUSED_SECONDS, fingerprint_of
 from workload_plane.picker.wire import (
@@ -28,8 +28,10 @@ from workload_plane.picker.wire import (
     HEALTH_PATH,
     LOAD_PATH,
     PICK_PREFIX,
+    PRIORITY_HEADER,
     RETRIES_HEADER,
     RETRIES_WITH_ROOM,
+    SEEN_BYTES_MAX,
     SESSION_HEADER,
     TICKET_HEADER,
 )
@@ -60,6 +62,7 @@ _HEALTH = HEALTH_PATH.encode()
 _GENERATE = GENERATE_PATH.encode()
 _DEPLOYMENT = DEPLOYMENT_HEADER.encode()
 _SESSION = SESSION_HEADER.encode()
+_PRIORITY = PRIORITY_HEADER.encode()
 _AVOID = AVOID_HEADER.encode()
 _BODY_BYTES = BODY_BYTES_HEADER.encode()
 _ANSWER = (
@@ -160,10 +163,13 @@ def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarde
     """Return what a question says of its request, no more than the policy needs."""
     headers, raw = exchange.headers, exchange.body
     is_grpc = exchange.path.endswith(_GENERATE)
+    priority = read_number(headers.get(_PRIORITY))
     if policy is RoutingPolicy.LEAST_REQUEST:
-        return Facts(name, is_grpc=is_grpc, forwarded=forwarded)
+        return Facts(name, is_grpc=is_grpc, forwarded=forwarded, priority=priority)
     told = headers.get(_BODY_BYTES, b"")
     length = int(told) if told.isdigit() else len(raw)
+    if not told.isdigit() and len(raw) >= SEEN_BYTES_MAX:
+        length = len(raw) + 1  # sent in chunks, and cut: how long it is nobody said
     prompt = body.read_message(raw) if is_grpc else body.read_json(raw, length)
     return Facts(
         name,
@@ -174,6 +180,7 @@ def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarde
         is_grpc,
         forwarded,
         b"" if is_grpc else fingerprint_of(name, raw, length),
+        priority=priority,
     )
 
 

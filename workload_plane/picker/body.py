@@ -39,7 +39,8 @@ _NOTHING = Prompt((), 0.0, float(BLOCK_TOKENS))
 def read_json(body: bytes, length: int) -> Prompt:
     """Return the prompt of an OpenAI request of `length` bytes of which `body` is the beginning.
 
-    What clients put before the prompt (a temperature, a user) is no part of its prefix.
+    What clients put before the prompt (a temperature, a user) is no part of its prefix. Of a body
+    whose length nobody told, the tokens are those that were seen: as many as there are at least.
     """
     start = 0
     for key in _PROMPT_KEYS:

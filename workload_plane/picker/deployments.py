@@ -4,20 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from workload_plane.gateway.outliers import EJECTED_PERCENT_MAX
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
 from workload_plane.picker.facts import DeploymentTold, Facts, PeerLoad, ReplicaTold
 from workload_plane.picker.hosts import SUSPECT_SECONDS, Peer, Replica, saturation
 from workload_plane.picker.pending import Pace
 from workload_plane.picker.prefix_tree import PrefixTree, length_by_replica
 
+PRIORITY_MAX = 9
 _NEVER = float("inf")
 
 
 class Seen(NamedTuple):
-    """What the gateway says of a host: `healthy` None until its first health check ended."""
+    """What the gateway says of a host: `healthy` None until its first health check ended.
+
+    `ejected`: it left the host out for its errors, although its health checks pass.
+    """
 
     healthy: bool | None
     active: int
+    ejected: bool = False
 
 
 class Deployment:
@@ -64,6 +70,14 @@ class Deployment:
     def may_hold(self) -> bool:
         """Say whether the waiting room takes this deployment's requests."""
         return self.told.hold_seconds > 0 and self.told.queue_requests_max > 0
+
+    def urgency(self, asked: int | None) -> int:
+        """Return the deployment's priority, or what a request says if that is less urgent.
+
+        Nobody vouches for the header: with a more urgent one any client would go before all others.
+        """
+        told = self.told.priority
+        return told if asked is None else max(told, min(PRIORITY_MAX, asked))
 
     def update(self, told: DeploymentTold) -> None:
         """Take in what picker.json says now."""
@@ -123,6 +137,18 @@ class Deployment:
         host.suspect_until = now + SUSPECT_SECONDS
         self._changed()
 
+    def failed(self, host: Replica, now: float, *, at_gateway: bool) -> None:
+        """Hold an error against a host; too many in a row put it out, if another may serve."""
+        if not host.errors.failed(at_gateway=at_gateway) or host.is_out(now):
+            return
+        # Envoy's own count: the waiting room is a host of the cluster too.
+        hosts = len(self.replicas) + len(self.peers) + self.may_hold
+        out = 1 + sum(one.is_out(now) for one in self.replicas.values())
+        others = any(one is not host for one in self.usable(now)) or self._has_good_peer()
+        if others and 100 * out <= EJECTED_PERCENT_MAX * hosts:
+            host.errors.eject(now)
+            self._changed()
+
     def host_at(self, address: str, is_grpc: bool) -> Replica | Peer | None:
         """Return the host of that address."""
         for host in self.replicas.values():
@@ -137,16 +163,18 @@ class Deployment:
             host.recover(now)
             told = seen.get(name) if seen is not None else None
             if told is None:
-                host.healthy = None
+                host.healthy, host.put_out = None, False
                 continue
             if told.healthy is False and host.healthy is not False:
                 self.tree.forget(host.index)  # it may come back as a new engine
                 host.forget_limit()
-            host.healthy = told.healthy
+            host.healthy, host.put_out = told.healthy, told.ejected
             host.untracked = max(0, told.active - host.open)
         for name, peer in self.peers.items():
             told = seen.get(name) if seen is not None else None
             peer.healthy = told.healthy if told is not None else None
+            if told is not None and told.ejected:
+                peer.healthy = False
         self._changed()
 
     def peer_load(self, plane: str, load: PeerLoad | None) -> None:
@@ -214,9 +242,16 @@ class Deployment:
 
     def _sort(self, now: float) -> None:
         fit = [host for host in self.replicas.values() if self._is_fit(host)]
-        self._usable = [host for host in fit if host.suspect_until <= now]
-        later = [host.suspect_until for host in fit if host.suspect_until > now]
+        # One that answers with errors is still better than nobody.
+        sound = [host for host in fit if not host.is_out(now)]
+        if not sound and not self._has_good_peer():
+            sound = fit
+        self._usable = [host for host in sound if host.suspect_until <= now]
+        later = [at for host in fit for at in (host.suspect_until, host.errors.until) if at > now]
         self._changes_at = min(later, default=_NEVER)
+
+    def _has_good_peer(self) -> bool:
+        return any(peer.healthy is True for peer in self._usable_peers)
 
     def _is_fit(self, host: Replica) -> bool:
         if host.draining or host.healthy is False:

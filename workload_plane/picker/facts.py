@@ -16,7 +16,7 @@ class Facts(NamedTuple):
     whole prompt's estimated length, also of what was not seen. `forwarded`: a peer sent it, so it
     stays here. `session` is 0 without a key. `fingerprint` is of the whole body, empty where that
     was not seen. `avoided` are the hosts that the stream was lost with, as (plane, host); plane
-    "" is this one.
+    "" is this one. `priority` is how urgent the request calls itself, None where it says nothing.
     """
 
     deployment: str
@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     forwarded: bool = False
     fingerprint: bytes = b""
     avoided: tuple[tuple[str, str], ...] = ()
+    priority: int | None = None
 
 
 class Choice(NamedTuple):

@@ -91,11 +91,12 @@ def _seen(host: Mapping[str, Any]) -> Seen:
     active = next(
         (int(s.get("value", 0)) for s in host.get("stats", ()) if s.get("name") == "rq_active"), 0
     )
+    ejected = bool(health.get("failed_outlier_check"))
     if health.get("pending_active_hc"):
-        return Seen(None, active)
+        return Seen(None, active, ejected)
     failed = health.get("failed_active_health_check")
     eds = health.get("eds_health_status", "HEALTHY")
-    return Seen(not failed and eds in ("HEALTHY", "UNKNOWN"), active)
+    return Seen(not failed and eds in ("HEALTHY", "UNKNOWN"), active, ejected)
 
 
 def _merge(before: Seen | None, new: Seen) -> Seen:
@@ -104,4 +105,4 @@ def _merge(before: Seen | None, new: Seen) -> Seen:
         return new
     states = (before.healthy, new.healthy)
     healthy = False if False in states else None if None in states else True
-    return Seen(healthy, before.active + new.active)
+    return Seen(healthy, before.active + new.active, before.ejected or new.ejected)

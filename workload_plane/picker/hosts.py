@@ -6,6 +6,12 @@ PURE but mutable: the picker owns them, `score` reads them. Times are monotonic 
 import math
 from hashlib import blake2b
 
+from workload_plane.gateway.outliers import (
+    EJECTION_SECONDS,
+    EJECTION_SECONDS_MAX,
+    ERRORS_IN_A_ROW,
+    GATEWAY_ERRORS_IN_A_ROW,
+)
 from workload_plane.picker.facts import PeerTold, ReplicaTold
 from workload_plane.picker.pending import Pace, Pending
 
@@ -25,6 +31,33 @@ _LIMIT_MIN = 8
 SUSPECT_SECONDS = 2.0
 
 
+class ErrorRun:
+    """Errors that one host answered with in a row, and for how long it is out because of them."""
+
+    __slots__ = ("_ejections", "_errors", "_gateway_errors", "until")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._errors = self._gateway_errors = self._ejections = 0
+        self.until = 0.0
+
+    def answered(self) -> None:
+        """Take in an answer that was none: whatever was before, the host works."""
+        self._errors = self._gateway_errors = self._ejections = 0
+
+    def failed(self, *, at_gateway: bool) -> bool:
+        """Take in an error (`at_gateway`: 502 or 504); say if these are too many in a row."""
+        self._errors += 1
+        self._gateway_errors = self._gateway_errors + 1 if at_gateway else 0
+        return self._errors >= ERRORS_IN_A_ROW or self._gateway_errors >= GATEWAY_ERRORS_IN_A_ROW
+
+    def eject(self, now: float) -> None:
+        """Put the host out, each time without an answer in between for longer."""
+        self._ejections += 1
+        self._errors = self._gateway_errors = 0
+        self.until = now + min(EJECTION_SECONDS_MAX, self._ejections * EJECTION_SECONDS)
+
+
 class Replica:
     """One replica of this plane."""
 
@@ -33,6 +66,7 @@ class Replica:
         "_limit_max",
         "_limit_min",
         "draining",
+        "errors",
         "grpc",
         "healthy",
         "http",
@@ -43,6 +77,7 @@ class Replica:
         "open",
         "pending",
         "picked",
+        "put_out",
         "suspect_until",
         "untracked",
     )
@@ -59,6 +94,8 @@ class Replica:
         self.picked = 0
         self.pending = Pending(pace)
         self.suspect_until = 0.0
+        self.errors = ErrorRun()
+        self.put_out = False  # by the gateway itself
         self._limit_max = saturation(concurrent_requests)
         self._limit_min = max(1, math.ceil(concurrent_requests * _LIMIT_SHARE_MIN))
         if concurrent_requests <= 0:
@@ -85,6 +122,10 @@ class Replica:
         if self.in_flight >= self._limit_min:
             self.limit = max(self._limit_min, min(self.limit, self.in_flight - 1))
             self._limit_at = now
+
+    def is_out(self, now: float) -> bool:
+        """Say whether its answers were errors for too long, here or as the gateway counts."""
+        return self.put_out or self.errors.until > now
 
     def recover(self, now: float) -> None:
         """Let more in when nothing was refused for a while."""

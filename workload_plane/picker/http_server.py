@@ -171,3 +171,8 @@ def response(status: bytes, body: bytes = b"", *headers: tuple[bytes, bytes]) ->
     """Return a whole response; `status` is e.g. b"200 OK"."""
     lines = b"".join(b"%b: %b\r\n" % header for header in headers)
     return b"HTTP/1.1 %b\r\n%bcontent-length: %d\r\n\r\n%b" % (status, lines, len(body), body)
+
+
+def read_number(text: bytes | None) -> int | None:
+    """Return what a header says as a number, None where it says none."""
+    return int(text) if text and len(text) <= 20 and text.isdigit() else None

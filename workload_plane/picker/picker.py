@@ -12,54 +12,25 @@ from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, Pe
 from workload_plane.picker.hosts import Peer, Replica
 from workload_plane.picker.quarantine import Quarantine
 from workload_plane.picker.score import rank, set_apart, spill
+from workload_plane.picker.tickets import (
+    Ticket,
+    count_answer,
+    is_error,
+    is_error_at_gateway,
+    is_host_fault,
+    is_loss,
+    is_refusal,
+    is_streamed,
+)
 from workload_plane.picker.totals import Totals
-from workload_plane.picker.wire import ACCOUNT_SECONDS, LOSSES, RETRIES, RETRIES_WITH_ROOM
+from workload_plane.picker.waiting import WaitingQueue
+from workload_plane.picker.wire import ACCOUNT_SECONDS, RETRIES, RETRIES_WITH_ROOM
 
 # Envoy tells of a request under way every ACCOUNT_SECONDS; one of which three tellings are
 # missing was lost on the way, or Envoy was restarted.
 TICKET_SECONDS_MAX = 3.5 * ACCOUNT_SECONDS
 # Twenty thousand connections are the gateway's own bound; HTTP/2 may carry more on each.
 TICKETS_MAX = 100_000
-# What Envoy says when the host, not the request, was at fault: no connection, reset, no answer.
-_HOST_FAULTS = ("UF", "UC", "UR", "LR")
-_REFUSED = (429, 503)
-_GRPC_EXHAUSTED = 8
-# A first token may take the objective's time, and this for each token of its prompt: as
-# `skerry simulate` judges.
-TTFT_SECONDS_PER_TOKEN = 0.00025
-
-
-class _Ticket:
-    """One request under way: where it is, and what it was taken to cost there."""
-
-    __slots__ = (
-        "deployment",
-        "fingerprint",
-        "forwarded",
-        "host",
-        "is_grpc",
-        "lost",
-        "may_wait",
-        "picked_at",
-        "tokens",
-        "told_at",
-        "was_held",
-        "work",
-    )
-
-    def __init__(
-        self, deployment: Deployment, host: Replica | Peer | None, facts: Facts, now: float
-    ) -> None:
-        self.deployment = deployment
-        self.host = host
-        self.is_grpc = facts.is_grpc
-        self.fingerprint = facts.fingerprint
-        self.forwarded = facts.forwarded
-        self.tokens = facts.tokens
-        self.lost: tuple[str, ...] = ()  # addresses of hosts that it was moved from
-        self.picked_at = self.told_at = now
-        self.work = 0.0
-        self.may_wait = self.was_held = False
 
 
 class Picker:
@@ -68,9 +39,11 @@ class Picker:
     def __init__(self, first_ticket: int = 1) -> None:
         """Begin with no deployments; numbers from `first_ticket` on tell runs apart."""
         self._deployments: dict[str, Deployment] = {}
-        self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
+        self._tickets: OrderedDict[int, Ticket] = OrderedDict()
         self._next = self.run = first_ticket
         self.totals = Totals()
+        # Of the waiting room, which fills and empties them.
+        self.waiting: dict[str, WaitingQueue] = {}
         self.quarantine = Quarantine()
 
     def update(self, told: Iterable[DeploymentTold], now: float) -> None:
@@ -108,6 +81,8 @@ class Picker:
         best = order[0] if order else None
         if best is None:
             return self._without_replica(deployment, peers, facts, now)
+        if self.waiting and not best.is_full and self._is_behind(deployment, facts):
+            return self._hold(deployment, facts, now)
         warm = cached.get(best.index, 0.0)
         peer = spill(deployment.told.policy, hosts, warm, peers) if peers else None
         if peer is not None:
@@ -131,7 +106,7 @@ class Picker:
         ticket.told_at = now
         picked = ticket.host
         if entry.address:
-            self._move(entry.ticket, ticket, entry.address)
+            self._move(entry.ticket, ticket, entry.address, now)
         host = ticket.host
         # Of a request that waited, the host picked was a guess and the first attempt the room's.
         moved = entry.attempts > 1 and picked is not host and not ticket.was_held
@@ -147,7 +122,7 @@ class Picker:
         if isinstance(host, Replica):
             self._learn(ticket, host, entry, now)
         if not isinstance(host, Peer):
-            _count_answer(ticket, entry)
+            count_answer(ticket, entry)
         self._close(entry.ticket)
 
     def look(self, seen: Mapping[str, Mapping[str, Seen]] | None, now: float) -> None:
@@ -192,7 +167,7 @@ class Picker:
         )
         picked = ticket.host
         self._leave(number, ticket)
-        ticket.host = None
+        ticket.host, ticket.is_learned = None, False
         if isinstance(picked, Replica) and not ticket.was_held:
             ticket.deployment.suspect(picked, now)
         ticket.was_held = True
@@ -205,8 +180,9 @@ class Picker:
             return
         hosts = ticket.deployment.usable(now)
         if hosts:
-            ticket.host = min(hosts, key=lambda host: (host.in_flight, host.picked))
-            ticket.host.open += 1
+            ticket.host = host = min(hosts, key=lambda one: (one.in_flight, one.picked))
+            host.open += 1
+            _add_prompt(number, ticket, host, now)
         elif peers := _nearest(ticket.deployment.usable_peers(), ticket.deployment):
             ticket.host = peers[0]
             peers[0].open += 1
@@ -238,6 +214,7 @@ class Picker:
         ticket.work = host.pending.tokens(now)
         host.picked = number
         deployment.tree.learn(host.index, facts.blocks)
+        ticket.is_learned = True
         deployment.note_picked(facts.tokens, cached)
         deployment.arrivals(forwarded=facts.forwarded).prompt_tokens -= min(cached, facts.tokens)
         # With nobody else to ask, who loses the only replica waits for the next.
@@ -259,6 +236,17 @@ class Picker:
         ticket.may_wait = not others and deployment.may_hold
         return Choice(number, peer.name, (peer.address, *others), may_wait=ticket.may_wait)
 
+    def _is_behind(self, deployment: Deployment, facts: Facts) -> bool:
+        """Say whether somebody waits who is to go before the request.
+
+        One that a peer sent does not wait here, and a broken stream has waited before.
+        """
+        queue = self.waiting.get(deployment.told.name)
+        if not queue or facts.forwarded or facts.avoided or not deployment.may_hold:
+            return False
+        first = queue.most_urgent
+        return first is not None and first <= deployment.urgency(facts.priority)
+
     def _hold(
         self, deployment: Deployment, facts: Facts, now: float, then: tuple[str, ...] = ()
     ) -> Choice:
@@ -274,7 +262,10 @@ class Picker:
         nearest = _nearest(peers, deployment)
         may_hold = deployment.may_hold and not facts.forwarded
         # In this order the first is full only where all are.
-        if nearest and not (may_hold and deployment.is_full_there(nearest[0])):
+        is_behind = (
+            self.waiting and self._is_behind(deployment, facts) and deployment.peer_room() > 0
+        )
+        if nearest and not is_behind and not (may_hold and deployment.is_full_there(nearest[0])):
             came = deployment.arrivals(forwarded=facts.forwarded)
             came.away_requests += 1
             came.away_prompt_tokens += facts.tokens
@@ -288,8 +279,8 @@ class Picker:
 
     def _open(
         self, deployment: Deployment, host: Replica | Peer | None, facts: Facts, now: float
-    ) -> _Ticket:
-        ticket = _Ticket(deployment, host, facts, now)
+    ) -> Ticket:
+        ticket = Ticket(deployment, host, facts, now)
         self._tickets[self._next] = ticket
         self._next += 1
         deployment.arrivals(forwarded=facts.forwarded).open += 1
@@ -297,20 +288,24 @@ class Picker:
             host.open += 1
         return ticket
 
-    def _move(self, number: int, ticket: _Ticket, address: str) -> None:
-        """Count the request where it really is: a retry went elsewhere."""
+    def _move(self, number: int, ticket: Ticket, address: str, now: float) -> None:
+        """Count the request and its prompt where it really is: it waited, or was tried again."""
         host = ticket.host
-        if host is not None and _is_at(host, address, ticket.is_grpc):
-            return
-        used = ticket.deployment.host_at(address, ticket.is_grpc)
-        if used is None and ticket.was_held:
-            return  # still the waiting room's line: the guess of where it goes from there stays
-        self._leave(number, ticket)
-        ticket.host = used
-        if used is not None:  # None: the waiting room, or a host that is gone by now
-            used.open += 1
+        if host is None or not _is_at(host, address, ticket.facts.is_grpc):
+            used = ticket.deployment.host_at(address, ticket.facts.is_grpc)
+            if used is None and ticket.was_held:
+                return  # still the waiting room's line: the guess of where it goes from there stays
+            self._leave(number, ticket)
+            ticket.host, ticket.is_learned = used, False
+            if used is not None:  # None: the waiting room, or a host that is gone by now
+                used.open += 1
+            if isinstance(used, Replica):
+                _add_prompt(number, ticket, used, now)
+        if not ticket.is_learned and isinstance(ticket.host, Replica):
+            ticket.deployment.tree.learn(ticket.host.index, ticket.facts.blocks)
+            ticket.is_learned = True
 
-    def _leave(self, number: int, ticket: _Ticket) -> None:
+    def _leave(self, number: int, ticket: Ticket) -> None:
         host = ticket.host
         if host is None:
             return
@@ -320,64 +315,51 @@ class Picker:
 
     def _close(self, number: int) -> None:
         ticket = self._tickets.pop(number)
-        ticket.deployment.arrivals(forwarded=ticket.forwarded).open -= 1
+        ticket.deployment.arrivals(forwarded=ticket.facts.forwarded).open -= 1
         self._leave(number, ticket)
 
-    def _note_attempt(self, ticket: _Ticket, entry: Entry) -> None:
+    def _note_attempt(self, ticket: Ticket, entry: Entry) -> None:
         """Take in that a host's connection ended under an attempt, which may be tried again."""
-        if _is_loss(entry) and isinstance(
-            ticket.deployment.host_at(entry.address, ticket.is_grpc), Replica
+        if is_loss(entry) and isinstance(
+            ticket.deployment.host_at(entry.address, ticket.facts.is_grpc), Replica
         ):
             ticket.lost = (*ticket.lost, entry.address)
 
-    def _judge(self, ticket: _Ticket, entry: Entry, now: float) -> None:
+    def _judge(self, ticket: Ticket, entry: Entry, now: float) -> None:
         """Take in whether engines were lost with the request, or one answered it."""
-        if not ticket.fingerprint or ticket.is_grpc:
+        if not ticket.facts.fingerprint or ticket.facts.is_grpc:
             return  # a replica host answers for its engine, away or killed alike
         if not entry.flags and 200 <= entry.status < 300:
-            self.quarantine.answered(ticket.fingerprint, now)
+            self.quarantine.answered(ticket.facts.fingerprint, now)
             return  # what is refused, here or at a peer, was answered by no engine
         # A peer's gateway that went tells nothing of an engine; what it says itself does.
-        died = entry.lost or (isinstance(ticket.host, Replica) and _is_loss(entry))
+        died = entry.lost or (isinstance(ticket.host, Replica) and is_loss(entry))
         here = (entry.address,) if died and entry.address else ()
         # A host that refused the connection was never reached: of it no attempt is told.
         hosts = tuple(dict.fromkeys((*ticket.lost, *here)))
-        if hosts and self.quarantine.lost(ticket.fingerprint, hosts, now):
+        if hosts and self.quarantine.lost(ticket.facts.fingerprint, hosts, now):
             self.totals.quarantined += 1
 
-    def _learn(self, ticket: _Ticket, host: Replica, entry: Entry, now: float) -> None:
-        if any(flag in _HOST_FAULTS for flag in entry.flags.split(",")):
+    def _learn(self, ticket: Ticket, host: Replica, entry: Entry, now: float) -> None:
+        if is_host_fault(entry):
             ticket.deployment.suspect(host, now)
-        elif _is_refusal(entry, ticket.is_grpc):
+        elif is_refusal(entry, ticket.facts.is_grpc):
             host.refused(now)
+        elif is_error(entry, ticket.facts.is_grpc):
+            ticket.deployment.failed(host, now, at_gateway=is_error_at_gateway(entry))
+        elif entry.status and not entry.flags:
+            host.errors.answered()
         first = entry.first_byte_ms
         # An answer that came whole says nothing of when its prompt had been read.
-        if first is not None and entry.status == 200 and _is_streamed(entry, first):
+        if first is not None and entry.status == 200 and is_streamed(entry, first):
             ticket.deployment.pace.learn(ticket.work, first / 1000.0)
 
 
-def _count_answer(ticket: _Ticket, entry: Entry) -> None:
-    """Count what a replica here answered, or nobody did, and hold it against the objective.
-
-    Of an answer that came whole nobody knows when its first token was there.
-    """
-    told, answers = ticket.deployment.told, ticket.deployment.answers
-    if entry.status == 0 or (entry.status < 500 and entry.status not in (200, 429)):
-        return  # whoever asked went away, or asked for what is not there
-    if entry.status != 200:
-        answers.failed += 1
-        return
-    answers.finished += 1
-    first = entry.first_byte_ms
-    if first is None or told.ttft_seconds <= 0.0 or not _is_streamed(entry, first):
-        return
-    answers.judged += 1
-    allowed = told.ttft_seconds + TTFT_SECONDS_PER_TOKEN * ticket.tokens
-    answers.good += first / 1000.0 <= allowed
-
-
-def _is_streamed(entry: Entry, first_byte_ms: int) -> bool:
-    return entry.duration_ms > first_byte_ms * 1.25 + 20
+def _add_prompt(number: int, ticket: Ticket, host: Replica, now: float) -> None:
+    """Count what the host has to read of the prompt, beside what its cache has of it."""
+    facts = ticket.facts
+    cached = ticket.deployment.cached(facts, (host,)).get(host.index, 0.0)
+    host.pending.add(number, max(0.0, facts.tokens - cached), now)
 
 
 def _for_retry(order: list[Replica], peers: Iterable[Peer], facts: Facts) -> tuple[str, ...]:
@@ -402,18 +384,6 @@ def _nearest(peers: Iterable[Peer], deployment: Deployment) -> list[Peer]:
         return deployment.is_full_there(peer), busy is None, busy or 0.0, peer.rank, peer.name
 
     return sorted(peers, key=key)
-
-
-def _is_loss(entry: Entry) -> bool:
-    """Say whether the connection of a host that had the request ended, or was reset."""
-    return any(flag in LOSSES for flag in entry.flags.split(","))
-
-
-def _is_refusal(entry: Entry, is_grpc: bool) -> bool:
-    """Say whether the engine itself said that it has all it takes."""
-    if entry.flags:
-        return False
-    return entry.status in _REFUSED or (is_grpc and entry.grpc_status == _GRPC_EXHAUSTED)
 
 
 def _is_at(host: Replica | Peer, address: str, is_grpc: bool) -> bool:

@@ -100,10 +100,6 @@ class Quarantine:
         if self._suspects:
             self._suspects.pop(fingerprint, None)
 
-    def _is_good(self, fingerprint: bytes, now: float) -> bool:
-        answered_at = self._answered.get(fingerprint)
-        return answered_at is not None and now - answered_at < GOOD_SECONDS
-
     def expire(self, now: float) -> None:
         """Forget what was lost too long ago."""
         while self._suspects:
@@ -112,6 +108,10 @@ class Quarantine:
             if now < oldest.refused_until or now - last < REMEMBERED_SECONDS:
                 return
             del self._suspects[fingerprint]
+
+    def _is_good(self, fingerprint: bytes, now: float) -> bool:
+        answered_at = self._answered.get(fingerprint)
+        return answered_at is not None and now - answered_at < GOOD_SECONDS
 
 
 def fingerprint_of(deployment: str, body: bytes, length: int) -> bytes:

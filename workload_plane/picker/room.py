@@ -20,7 +20,6 @@ TICK_SECONDS = 0.02
 # Into an engine of which no limit is known, so many at once for each replica: the rest follow
 # with the next tick.
 _BURST_PER_REPLICA = 64
-PRIORITY_MAX = 9
 ANONYMOUS = 0  # the tenant of requests without a credential
 
 
@@ -58,7 +57,7 @@ class Room:
         """Hold nobody yet."""
         self._picker = picker
         self._now = clock.monotonic
-        self._queues: dict[str, WaitingQueue] = {}
+        self._queues = picker.waiting
         self._answers: dict[int, tuple[Answer, int]] = {}
         self._next = 1
         self.refused = 0
@@ -92,12 +91,14 @@ class Room:
         waiter = Waiter(
             number=number,
             tenant=(asked.address, asked.tenant),
-            priority=_priority(asked, deployment),
+            priority=deployment.urgency(asked.priority),
             since=now,
             deadline=now + deployment.told.hold_seconds,
         )
         queue = self._queues.setdefault(asked.deployment, WaitingQueue(0))
         queue.requests_max = deployment.told.queue_requests_max
+        if queue:  # a place that is free now is no reason to turn anybody away
+            self._release(asked.deployment, queue, deployment, now)
         self._answers[number] = (answer, asked.ticket)
         for loser in queue.offer(waiter):
             self.refused += 1
@@ -111,6 +112,15 @@ class Room:
         if self._answers.pop(number, None) is not None:
             for queue in self._queues.values():
                 queue.remove(number)
+
+    def wake(self) -> None:
+        """Send on whom a replica can take now: requests have ended."""
+        if self._answers:
+            now = self._now()
+            for name, queue in list(self._queues.items()):
+                deployment = self._picker.deployment(name)
+                if queue and deployment is not None:
+                    self._release(name, queue, deployment, now)
 
     def tick(self) -> None:
         """Send on whom a replica can take now, and refuse whose time is over."""
@@ -151,15 +161,6 @@ def error_body(verdict: Verdict) -> bytes:
     kind = "rate_limit_error" if verdict.status == 429 else "server_error"
     error = {"message": verdict.message, "type": kind, "param": None, "code": verdict.code}
     return json.dumps({"error": error}, separators=(",", ":")).encode()
-
-
-def _priority(asked: Asked, deployment: Deployment) -> int:
-    """Return the deployment's priority, or what the request says if that is less urgent.
-
-    Nobody vouches for the header: with a more urgent one any client would go before all others.
-    """
-    told = deployment.told.priority
-    return told if asked.priority is None else max(told, min(PRIORITY_MAX, asked.priority))
 
 
 def _full(deployment: Deployment) -> Verdict:

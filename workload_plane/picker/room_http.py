@@ -1,6 +1,6 @@
 """The waiting room's door for requests over HTTP/1.1; `room_grpc` is the one for gRPC."""
 
-from workload_plane.picker.http_server import Exchange, response
+from workload_plane.picker.http_server import Exchange, read_number, response
 from workload_plane.picker.room import ANONYMOUS, Asked, Room, Verdict, error_body
 from workload_plane.picker.wire import (
     AGAIN_HEADER,
@@ -42,11 +42,11 @@ def read_asked(headers: dict[bytes, bytes]) -> Asked:
     credential = headers.get(b"authorization")
     return Asked(
         deployment=headers.get(DEPLOYMENT_HEADER.encode(), b"").decode("latin-1"),
-        ticket=_number(headers.get(TICKET_HEADER.encode())) or 0,
+        ticket=read_number(headers.get(TICKET_HEADER.encode())) or 0,
         address=hash(_address(headers.get(_FORWARDED_FOR, b""))),
         tenant=hash(credential) if credential else ANONYMOUS,
-        priority=_number(headers.get(PRIORITY_HEADER.encode())),
-        attempt=_number(headers.get(ATTEMPT_HEADER.encode())) or 1,
+        priority=read_number(headers.get(PRIORITY_HEADER.encode())),
+        attempt=read_number(headers.get(ATTEMPT_HEADER.encode())) or 1,
     )
 
 
@@ -68,7 +68,3 @@ def _address(forwarded_for: bytes) -> bytes:
     What comes back from the relay of this host is not added to (`relaying.inner_listener`).
     """
     return forwarded_for.rpartition(b",")[2].strip()
-
-
-def _number(text: bytes | None) -> int | None:
-    return int(text) if text and len(text) <= 20 and text.isdigit() else None

@@ -127,7 +127,8 @@ class PickerProcess:
             await loop.create_unix_server(authz, _free(authz_socket(directory))),
             await loop.create_unix_server(room, _free(room_socket(directory))),
             await loop.create_unix_server(
-                lambda: AccessLog(self.picker, self._clock), _free(log_socket(directory))
+                lambda: AccessLog(self.picker, self._clock, self.room.wake),
+                _free(log_socket(directory)),
             ),
         ]
         about = HttpServer(self._about, body_bytes_max=0, keep_bytes_max=0)
@@ -171,7 +172,8 @@ class PickerProcess:
     async def _expire_forever(self) -> None:
         while True:
             await self._clock.sleep(EXPIRE_SECONDS)
-            self.picker.expire(self._clock.monotonic())
+            if self.picker.expire(self._clock.monotonic()):
+                self.room.wake()
 
     async def _tick_forever(self) -> None:
         waiting = 0

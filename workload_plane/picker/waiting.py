@@ -38,6 +38,11 @@ class WaitingQueue:
         self._waiters: dict[int, Waiter] = {}
         self._by_priority: dict[int, _Turns] = {}
 
+    @property
+    def most_urgent(self) -> int | None:
+        """Return the lowest priority of those that wait, None when nobody does."""
+        return min(self._by_priority, default=None)
+
     def __len__(self) -> int:
         return len(self._waiters)
 

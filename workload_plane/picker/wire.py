@@ -28,7 +28,9 @@ PRIORITY_HEADER = "openengine-priority"
 # Envoy's own: how many retries this request may take.
 RETRIES_HEADER = "x-envoy-max-retries"
 ATTEMPT_HEADER = "x-envoy-attempt-count"
-# Retries of a request that may come to the waiting room, where one of them is the way out of it.
+# A reset may mean that the engine had begun, and that this very request killed it: one more replica
+# is put at risk, no third. Of a request that may come to the waiting room another retry is the way
+# out of it.
 RETRIES, RETRIES_WITH_ROOM = 1, 2
 # The waiting room's word that a replica is there now.
 AGAIN_HEADER = "x-skerry-again"

@@ -13,7 +13,12 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
     a_topology,
     flat_routes,
 )
-from workload_plane.gateway.consistent import check_references, check_shrink, keep_unexplained
+from workload_plane.gateway.consistent import (
+    check_references,
+    check_shrink,
+    keep_unexplained,
+    told_helpers,
+)
 from workload_plane.gateway.resources import Snapshot, build_snapshot
 from workload_plane.gateway.topology import ServedModel
 
@@ -130,6 +135,46 @@ def test_peers_do_not_vanish_by_themselves() -> None:
     after = build_snapshot(lonely, "/gateway", DESCRIPTOR_SET)
     with pytest.raises(Conflict, match="2 of 2 peers"):
         check_shrink(a_snapshot(), after, NONE)
+
+
+def helped(name: str, *peers: str, untold: tuple[str, ...] = ()) -> ServedModel:
+    return replace(a_model(name, a_replica(f"{name}-1"), peers=peers), untold_peers=untold)
+
+
+def test_no_more_than_half_of_all_helping_peers_vanish_at_once() -> None:
+    before = a_snapshot(helped("one", "b", "c"), helped("two", "b", "c"))
+    with pytest.raises(Conflict, match=r"3 of 4 helping peers .*: b for one, b for two, c for"):
+        check_shrink(before, a_snapshot(helped("one"), helped("two", "c")), NONE)
+    check_shrink(before, a_snapshot(helped("one"), helped("two", "b", "c")), NONE)
+    check_shrink(before, a_snapshot(helped("one"), helped("two")), frozenset({"one", "two"}))
+    check_shrink(before, a_snapshot(helped("one"), helped("two")), frozenset({"b", "c"}))
+
+
+def test_where_nobody_is_named_that_serves_the_peers_stay_and_replicas_are_new() -> None:
+    before = a_snapshot(helped("one", "b", "c"), helped("two", "b"))
+    new = a_topology(helped("one", untold=("b", "c")), helped("two", untold=("b", "c")))
+    kept, (fault,) = keep_unexplained(new, before, NONE)
+    assert [model.peers for model in kept.models] == [("b", "c"), ("b",)]
+    assert "refusing to drop 3 of 3 helping peers" in fault
+    told = told_helpers(kept, before, NONE)
+    check_shrink(before, build_snapshot(kept, "/gateway", DESCRIPTOR_SET), told)
+
+
+def test_who_is_named_as_serving_elsewhere_and_whom_residency_keeps_out_goes() -> None:
+    before = a_snapshot(helped("one", "b", "c"))
+    for untold in ((), ("c",)):  # told; or b lies in no zone of it any more
+        new = a_topology(helped("one", untold=untold))
+        kept, faults = keep_unexplained(new, before, NONE)
+        assert "b" not in kept.models[0].peers
+        assert bool(faults) is bool(untold)
+
+
+def test_a_few_peers_may_stop_helping_without_a_word() -> None:
+    before = a_snapshot(helped("one", "b", "c"), helped("two", "b"), helped("three", "b", "c"))
+    new = a_topology(
+        helped("one", "b", "c"), helped("two", untold=("b",)), helped("three", "b", "c")
+    )
+    assert keep_unexplained(new, before, NONE) == (new, ())
 
 
 def test_what_vanished_unexplained_is_kept_as_it_was_and_the_rest_is_new() -> None:

@@ -13,7 +13,7 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
     a_replica,
     a_topology,
 )
-from workload_plane.gateway import clusters, draining, listeners, resources, wire
+from workload_plane.gateway import clusters, draining, listeners, outliers, resources, wire
 from workload_plane.gateway.abilities import lacking_paths
 from workload_plane.gateway.resources import build_snapshot
 
@@ -54,9 +54,8 @@ def test_every_error_code_is_on_the_page_and_no_other() -> None:
     told = codes_in((snapshot.listeners, snapshot.routes))
     # Errors of filters are inside their code.
     told |= set(re.findall(r'\\+"code\\+": *\\+"(\w+)', json.dumps(snapshot.routes)))
-    only_between_gateways = {"deployment_not_found"}
     of_the_picker = {"queue_full", "replicas_busy", "request_quarantined"}
-    told = told - only_between_gateways | of_the_picker
+    told = told | of_the_picker
     assert told == {row[1].strip("`") for row in rows_below("status")}
 
 
@@ -80,7 +79,7 @@ def test_the_pages_figures_are_the_codes() -> None:
     mib, gib = 2**20, 2**30
     headers = (listeners._HEADERS_KIB_MAX, listeners._HEADERS_MAX)
     seconds = (listeners._HEADERS_SECONDS, listeners._REQUEST_SECONDS)
-    errors = (clusters._ERRORS_IN_A_ROW, clusters._GATEWAY_ERRORS_IN_A_ROW)
+    errors = (outliers.ERRORS_IN_A_ROW, outliers.GATEWAY_ERRORS_IN_A_ROW)
     heap, reset = resources._HEAP_BYTES_MAX // gib, per_cent(resources._RESET_FROM_FRACTION)
     for words in (
         f"{wire.BODY_BYTES_MAX // mib} MiB, held in memory",
@@ -88,12 +87,13 @@ def test_the_pages_figures_are_the_codes() -> None:
         f"cut after {listeners._REQUEST_ID_CHARACTERS_MAX} characters",
         "headers took more than {:g} s, or the whole request more than {:g} s".format(*seconds),
         f"closed after {listeners._CLIENT_IDLE_SECONDS:g} s",
-        f"{resources.CONNECTIONS_MAX:,}, of clients and peers",
+        f"{resources.CONNECTIONS_MAX:,}, of clients;",
+        f"sends nothing | closed after {listeners._FIRST_WORD_SECONDS:g} s",
         f"{heap} GiB: from {reset} on",
         f"at {per_cent(resources._HEAP_REFUSE_FRACTION)} new ones",
         f"{wire.STREAMS_PER_CONNECTION_MAX:,}; a client",
         "after {} errors (5xx) in a row, or {} of".format(*errors),
-        f"lasts {clusters._EJECTION_SECONDS:g} s",
+        f"lasts {outliers.EJECTION_SECONDS:g} s",
         f"at least {clusters._RETRIES_MIN})",
         f"{draining.DRAIN_SECONDS_MAX:g} s at most (`--seconds`)",
     ):

@@ -11,6 +11,7 @@ from tests.unit.workload_plane.gateway.gateway_builders import (
 )
 from workload_plane.gateway.grpc_filters import TRAILER_FILTER
 from workload_plane.gateway.resources import Snapshot, build_snapshot
+from workload_plane.gateway.topology import RelayPorts
 from workload_plane.gateway.wire import GENERATE_PATH, GRPC_METADATA
 
 
@@ -50,3 +51,14 @@ def test_a_message_is_read_whether_or_not_there_is_a_front() -> None:
         ]
         assert unread
         assert all(GRPC_METADATA in route["typed_per_filter_config"] for route in unread)
+
+
+def test_a_message_is_read_where_the_relay_asks_too() -> None:
+    relay = RelayPorts(http_port=7100, grpc_port=7101, inner_port=7102)
+    (inner,) = [one for one in built(relay=relay).routes if one["name"] == "inner"]
+    unread = [
+        route
+        for route in flat_routes(inner)
+        if route["match"] == {"path": GENERATE_PATH, "grpc": {}}
+    ]
+    assert [GRPC_METADATA in route["typed_per_filter_config"] for route in unread] == [True]

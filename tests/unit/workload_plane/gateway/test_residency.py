@@ -23,7 +23,12 @@ from tests.unit.workload_plane.gateway.test_routing import (
     desired,
     live,
 )
-from workload_plane.gateway.consistent import check_references, check_shrink
+from workload_plane.gateway.consistent import (
+    check_references,
+    check_shrink,
+    keep_unexplained,
+    told_helpers,
+)
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.relay_file import build_relay_file
 from workload_plane.gateway.resources import build_snapshot
@@ -132,9 +137,11 @@ def test_a_name_is_its_own_who_may_be_asked_by_it_here() -> None:
 
 
 def test_zones_that_are_tightened_need_no_tombstone() -> None:
+    tight = topology(kept_to("eu"))
     before = build_snapshot(topology(kept_to()), "/files", DESCRIPTOR_SET)
-    after = build_snapshot(topology(kept_to("eu")), "/files", DESCRIPTOR_SET)
-    check_shrink(before, after, NONE)
+    after = build_snapshot(tight, "/files", DESCRIPTOR_SET)
+    assert keep_unexplained(tight, before, NONE) == (tight, ())
+    check_shrink(before, after, told_helpers(tight, before, NONE))
     check_shrink(after, before, NONE)
 
 

@@ -62,6 +62,28 @@ def test_what_peers_may_use_holds_no_peer(kind: str) -> None:
     assert "transport_socket_matches" not in cluster(snapshot, f"{kind}/chat")
 
 
+def test_what_a_peer_asks_in_vain_is_tried_again_and_no_answer_for_its_client() -> None:
+    snapshot = snapshot_of(a_topology(a_model("chat", a_replica("r1"))))
+    missed, other = [one for one in routes(snapshot, "peer") if one["match"].get("prefix") == "/"]
+    named = [{"name": "x-skerry-deployment", "present_match": True}]
+    assert missed["match"] == {"prefix": "/", "headers": named}
+    assert missed["direct_response"]["status"] == 503
+    told = missed["direct_response"]["body_format"]["json_format"]["error"]
+    assert (told["type"], told["code"]) == ("server_error", "deployment_not_found")
+    assert (other["match"], other["direct_response"]["status"]) == ({"prefix": "/"}, 404)
+    assert {json.dumps(codes) for codes in retried(snapshot.routes)} == {"[503]"}
+
+
+def retried(value: object) -> list[object]:
+    """Return every list of status codes after which a request is sent again."""
+    if isinstance(value, dict):
+        here = [value["retriable_status_codes"]] if "retriable_status_codes" in value else []
+        return here + [one for inner in value.values() for one in retried(inner)]
+    if isinstance(value, list | tuple):
+        return [one for inner in value for one in retried(inner)]
+    return []
+
+
 def test_forwarded_requests_go_to_local_clusters_only_and_are_not_retried() -> None:
     snapshot = snapshot_of(a_topology(a_model("chat", a_replica("r1"), peers=("b",))))
     actions = [r["route"] for r in routes(snapshot, "peer") if "route" in r]

@@ -90,6 +90,17 @@ def test_only_planes_that_serve_it_may_help() -> None:
     assert model.peers == ("eu",)
 
 
+def test_where_nobody_is_named_that_serves_it_those_that_may_help_are_known() -> None:
+    (model,) = topology(assigned(serving_planes=())).models
+    assert (model.peers, model.untold_peers) == ((), ("us", "eu"))
+    demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("us",)))
+    (model,) = topology(assigned(deployment=demo, serving_planes=())).models
+    assert model.untold_peers == ("us",)
+    for named in ("here", "eu"):
+        (model,) = topology(assigned(serving_planes=(named,))).models
+        assert model.untold_peers == (), "an instruction, also where it names no peer"
+
+
 def test_requests_do_not_leave_their_residency_zones() -> None:
     demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("us",)))
     (model,) = topology(assigned(deployment=demo)).models

@@ -53,7 +53,7 @@ def test_lines_are_found_however_the_stream_is_cut() -> None:
         picker.update([DeploymentTold("d", replicas=(ReplicaTold("a", "x:1", "x:2"),))], 0.0)
         for _ in range(20):
             picker.pick(Facts("d"), 0.0)
-        log = AccessLog(picker, FakeClock())
+        log = AccessLog(picker, FakeClock(), lambda: None)
         for at in range(0, len(stream), size):
             log.data_received(stream[at : at + size])
         assert (picker.totals.matched, picker.open_tickets) == (20, 0)

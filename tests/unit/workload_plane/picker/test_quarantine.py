@@ -1,7 +1,12 @@
 """A request that engines died of is refused for a while, and nobody else is."""
 
+import pytest
+
+from skerry.fleet.routing import RoutingPolicy
 from tests.unit.workload_plane.picker.test_picker import NOW, PLAIN, a_picker, ends, pick
+from workload_plane.picker.authz import read_facts
 from workload_plane.picker.facts import Choice, Entry
+from workload_plane.picker.http_server import Exchange
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import (
     ANSWERED_MAX,
@@ -14,6 +19,7 @@ from workload_plane.picker.quarantine import (
     Quarantine,
     fingerprint_of,
 )
+from workload_plane.picker.wire import BODY_BYTES_HEADER, SEEN_BYTES_MAX
 
 POISON, OTHER = b"poison", b"other"
 
@@ -113,6 +119,31 @@ def test_a_body_that_was_not_seen_whole_is_nobodys() -> None:
     quarantine = Quarantine()
     assert not quarantine.lost(b"", ("a:1", "b:1"), NOW)
     assert not quarantine.refuses(b"", NOW)
+
+
+class Asker:
+    """A connection that asks, and keeps what it is told."""
+
+    def send(self, exchange: object, response: bytes) -> None:
+        raise AssertionError("nothing is answered here")
+
+
+@pytest.mark.parametrize(
+    ("told", "size", "is_known"),
+    [
+        (b"-", 1_000, True),
+        (b"-", SEEN_BYTES_MAX, False),  # the rest of it may be another request's
+        (b"%d" % SEEN_BYTES_MAX, SEEN_BYTES_MAX, True),
+        (b"%d" % (SEEN_BYTES_MAX + 1), SEEN_BYTES_MAX, False),
+    ],
+)
+def test_a_body_in_chunks_that_may_go_on_is_nobodys(told: bytes, size: int, is_known: bool) -> None:
+    headers = {BODY_BYTES_HEADER.encode(): told}
+    path = b"/pick/v1/chat/completions"
+    exchange = Exchange(Asker(), path, headers, b"x" * size)  # type: ignore[arg-type]
+    facts = read_facts(exchange, "d", RoutingPolicy.PREFIX_TOKENS, forwarded=False)
+    assert bool(facts.fingerprint) is is_known
+    assert facts.tokens >= size / 4
 
 
 def test_the_picker_learns_it_from_the_access_log() -> None:

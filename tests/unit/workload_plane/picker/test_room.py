@@ -6,7 +6,14 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from workload_plane.picker.deployments import Seen
-from workload_plane.picker.facts import DeploymentTold, Facts, PeerLoad, PeerTold, ReplicaTold
+from workload_plane.picker.facts import (
+    DeploymentTold,
+    Entry,
+    Facts,
+    PeerLoad,
+    PeerTold,
+    ReplicaTold,
+)
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.room import AGAIN, Asked, Room, Verdict
 from workload_plane.picker.room_http import read_asked
@@ -58,6 +65,66 @@ def test_no_more_are_sent_on_than_the_engines_take() -> None:
     replica.untracked = 1  # one of three places is taken
     world.room.tick()
     assert list(world.told.values()) == [[AGAIN], [AGAIN], []]
+
+
+def test_a_newcomer_goes_behind_who_waits_and_a_place_that_is_freed_is_the_oldest_ones() -> None:
+    world = World("a", concurrent_requests=1)
+    running = [world.picker.pick(Facts("d"), 0.0) for _ in range(3)]
+    first = world.picker.pick(Facts("d"), 0.0)
+    assert first is not None
+    assert first.held
+    world.enter("first", Asked(deployment="d", ticket=first.ticket))
+    assert running[0] is not None
+    world.picker.note(Entry(running[0].ticket, "a:1", 200, "", 1, 2, 1, 1, 1, True), 0.0)
+    newcomer = world.picker.pick(Facts("d"), 0.0)  # before anybody woke the room
+    assert newcomer is not None
+    assert newcomer.held
+    world.enter("newcomer", Asked(deployment="d", ticket=newcomer.ticket))
+    assert world.told == {"first": [AGAIN], "newcomer": []}
+
+
+def test_only_the_more_urgent_pass_who_waits_and_what_a_peer_or_a_broken_stream_asks() -> None:
+    world = World("a", concurrent_requests=2, priority=1)
+    world.picker.deployments["d"].replicas["a"].untracked = 4
+    world.enter("waits", Asked(deployment="d", priority=5))
+    world.picker.deployments["d"].replicas["a"].untracked = 0
+
+    def is_held(facts: Facts) -> bool:
+        choice = world.picker.pick(facts, 0.0)
+        assert choice is not None
+        return choice.held
+
+    assert [is_held(Facts("d", priority=p)) for p in (5, 7, 4)] == [True, True, False]
+    assert not is_held(Facts("d", forwarded=True))
+    assert not is_held(Facts("d", avoided=(("", "gone"),)))
+    world.room.wake()
+    assert world.told == {"waits": [AGAIN]}
+
+
+def test_a_full_queue_lets_its_first_go_before_it_turns_a_newcomer_away() -> None:
+    world = World("a", concurrent_requests=1)
+    world.picker.deployments["d"].replicas["a"].untracked = 3
+    choices = [world.picker.pick(Facts("d"), 0.0) for _ in range(4)]
+    asked = [Asked(deployment="d", ticket=one.ticket) for one in choices if one is not None]
+    for name, one in zip(("one", "two", "three"), asked[:3], strict=True):
+        world.enter(name, one)
+    world.picker.deployments["d"].replicas["a"].untracked = 2
+    world.enter("four", asked[3])
+    assert world.told == {"one": [AGAIN], "two": [], "three": [], "four": []}
+
+
+def test_where_nobody_of_the_room_may_go_newcomers_go_as_before() -> None:
+    world = World(peers=(PeerTold("p", "p:9", 1),))
+    world.picker.look({"d": {"p": Seen(False, 0)}}, 0.0)
+    world.enter("waits")
+    world.picker.look({"d": {"p": Seen(None, 0)}}, 0.0)  # a peer that is not judged yet
+    choice = world.picker.pick(Facts("d"), 0.0)
+    assert choice is not None
+    assert choice.host == "p"
+    world.picker.look({"d": {"p": Seen(True, 0)}}, 0.0)
+    choice = world.picker.pick(Facts("d"), 0.0)
+    assert choice is not None
+    assert choice.held
 
 
 def test_the_queue_is_bounded_and_the_heaviest_tenant_gives_way() -> None:
