@@ -5,7 +5,7 @@ Read by the dialects from the engine's stream, turned into `openengine.v1` by `t
 
 from dataclasses import dataclass
 
-from skerry.api.openengine.v1 import generation_pb2
+from skerry.api.openengine.v1 import error_pb2, generation_pb2
 
 FinishReason = generation_pb2.FinishReason
 
@@ -54,10 +54,11 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The engine gave up an accepted request."""
+    """The engine gave up an accepted request; `code` says whose fault it was."""
 
     message: str
     retryable: bool
+    code: error_pb2.ErrorCode = error_pb2.ERROR_CODE_INTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,21 @@ class Done:
 
 
 EngineSaid = Delta | Ended | Counted | Failed | Done
+
+_BAD_REQUEST, _TOO_MANY, _SERVER_FAULT, _UNAVAILABLE = 400, 429, 500, 503
+
+
+def failed_with(status: int | None, message: str, *, unknown_retryable: bool = True) -> Failed:
+    """Return the failure that an engine tells by an HTTP status inside a stream.
+
+    What it finds wrong with a request another replica would find, too. Without a status,
+    `unknown_retryable` says whether another is worth a try.
+    """
+    if status is None:
+        return Failed(message=message, retryable=unknown_retryable)
+    if status in (_TOO_MANY, _UNAVAILABLE):
+        return Failed(message=message, retryable=True, code=error_pb2.ERROR_CODE_OVERLOADED)
+    if _BAD_REQUEST <= status < _SERVER_FAULT:
+        code = error_pb2.ERROR_CODE_INVALID_ARGUMENT
+        return Failed(message=message, retryable=False, code=code)
+    return Failed(message=message, retryable=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from skerry.api.openengine.v1 import generation_pb2, model_pb2
-from workload_plane.replica_host.deltas import Counted, Delta, Done, Ended, EngineSaid, Failed
+from workload_plane.replica_host.deltas import Counted, Delta, Done, Ended, EngineSaid, failed_with
 from workload_plane.replica_host.faults import unsupported
 from workload_plane.replica_host.sampling import present, stop_texts, stop_token_ids
 
@@ -113,8 +113,10 @@ def read_event(
         raise ValueError("an event that is no object")
     if "error" in values:
         about = values["error"]
-        message = about.get("message") if isinstance(about, dict) else about
-        return [Failed(message=str(message)[:1_000], retryable=True)]
+        told = about if isinstance(about, dict) else {"message": about}
+        code = told.get("code")
+        status = code if isinstance(code, int) else None
+        return [failed_with(status, str(told.get("message"))[:1_000])]
     said: list[EngineSaid] = []
     for choice in values.get("choices") or ():
         index = int(choice.get("index", 0))

@@ -14,6 +14,8 @@ from workload_plane.replica_host.faults import invalid, model_not_found, unsuppo
 REQUEST_ID_CHARS_MAX = 256
 STOP_CONDITIONS_MAX = 16
 TEMPERATURE_MAX = 100.0
+# Guides that are a text; of an empty one engines make none, and the answer would be unguided.
+_TEXTS = ("json_schema", "regex", "ebnf_grammar", "structural_tag")
 # What a literal needs in every engine's regular expressions; Python's `re.escape` writes more than
 # the stricter ones of them take.
 _LITERAL = str.maketrans(
@@ -93,6 +95,8 @@ def choice_regex(choices: Iterable[str]) -> str:
 def check_guide(guided: generation_pb2.GuidedDecoding) -> None:
     """Raise RequestFault for a guide that no engine could follow."""
     guide = guided.WhichOneof("guide")
+    if guide in _TEXTS and not getattr(guided, guide).strip():
+        raise invalid(f"guided.{guide}", "is empty; leave it out where nothing is to guide")
     if guide == "json_schema":
         try:
             json.loads(guided.json_schema)

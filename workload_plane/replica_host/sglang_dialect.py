@@ -18,6 +18,7 @@ from workload_plane.replica_host.deltas import (
     EngineSaid,
     Failed,
     TokenPiece,
+    failed_with,
 )
 from workload_plane.replica_host.faults import invalid, unsupported
 from workload_plane.replica_host.sampling import (
@@ -38,8 +39,8 @@ _REPETITION_PENALTY_MAX = 2.0
 _MAX_TOKENS_DEFAULT = 128
 # What it says it matched when its own arithmetic failed.
 _NOT_A_NUMBER = "NaN happened"
+_ABORT = "abort"
 _MESSAGE_CHARS_MAX = 1_000
-_HTTP_SERVER_FAULT = 500
 _SAMPLING = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -89,6 +90,9 @@ class SglangDialect:
         if stopping.min_tokens > most_tokens:
             said = "max_tokens" if has_most else "its default without max_tokens"
             raise invalid("stopping.min_tokens", f"must be at most {most_tokens}, {said}")
+        if not self.tells_deltas and sampling.num_sequences > 1:
+            # It aborts the request's own id, and runs the others to their end with nobody reading.
+            raise unsupported("sampling.num_sequences", "0.5.9 cannot cancel several; use 0.5.23")
         check_candidates(request.response, _TOP_N_MAX)
         check_guide(request.guided)
 
@@ -186,6 +190,8 @@ class SglangReader:
         # Before its counts are taken: an abort's are of an empty prompt that it put in its place.
         if finish and (failed := _failure(finish)):
             return [failed]
+        if finish and finish.get("type") == _ABORT:
+            return [self._ending(index, finish)]  # the whole text comes again with it
         self._counts[index] = Counted(
             prompt_tokens=int(about.get("prompt_tokens") or 0),
             completion_tokens=int(about.get("completion_tokens") or 0),
@@ -247,7 +253,7 @@ class SglangReader:
         matched = finish.get("matched")
         reason = {
             "length": generation_pb2.FINISH_REASON_LENGTH,
-            "abort": generation_pb2.FINISH_REASON_CANCELLED,
+            _ABORT: generation_pb2.FINISH_REASON_CANCELLED,
         }.get(finish.get("type", ""), generation_pb2.FINISH_REASON_STOP)
         return Ended(
             output_index=index,
@@ -288,17 +294,15 @@ def _failure(finish: Mapping[str, Any]) -> Failed | None:
     if finish.get("matched") == _NOT_A_NUMBER:
         return Failed(message="the engine computed no number (NaN)", retryable=True)
     status = finish.get("status_code")
-    if finish.get("type") != "abort" or status is None:
+    if finish.get("type") != _ABORT or status is None:
         return None
     message = str(finish.get("message") or "the engine gave the request up")
-    is_its_own = int(status) >= _HTTP_SERVER_FAULT
-    return Failed(message=message[:_MESSAGE_CHARS_MAX], retryable=is_its_own)
+    return failed_with(int(status), message[:_MESSAGE_CHARS_MAX])
 
 
 def _refusal(error: Any) -> Failed:
     """Return what it found wrong with a request, which it says in the stream's place."""
     about = error if isinstance(error, dict) else {"message": error}
     code = about.get("code")
-    is_its_own = isinstance(code, int) and code >= _HTTP_SERVER_FAULT
-    message = str(about.get("message", "the engine failed"))
-    return Failed(message=message[:_MESSAGE_CHARS_MAX], retryable=is_its_own)
+    message = str(about.get("message", "the engine failed"))[:_MESSAGE_CHARS_MAX]
+    return failed_with(code if isinstance(code, int) else None, message, unknown_retryable=False)

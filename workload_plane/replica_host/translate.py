@@ -109,7 +109,7 @@ class ResponseStream:
     def _fail(self, event: Failed) -> Response:
         self.finished = True
         error = error_pb2.EngineError(
-            code=error_pb2.ERROR_CODE_INTERNAL, message=event.message, retryable=event.retryable
+            code=event.code, message=event.message, retryable=event.retryable
         )
         response = Response(request_id=self._request_id, error=error)
         self._put_usage(response)
@@ -141,8 +141,8 @@ def _token_info(piece: TokenPiece) -> generation_pb2.TokenInfo:
     info = generation_pb2.TokenInfo(token_id=piece.id, token=piece.text)
     if piece.logprob is not None:
         info.logprob = piece.logprob
-    for rank, other in enumerate(piece.candidates, start=1):
-        info.candidates.add(
-            token_id=other.id, token=other.text, logprob=other.logprob or 0.0, rank=rank
-        )
+    # One that a guide rules out has no probability at all: 0.0 would be certainty.
+    possible = [other for other in piece.candidates if other.logprob is not None]
+    for rank, other in enumerate(possible, start=1):
+        info.candidates.add(token_id=other.id, token=other.text, logprob=other.logprob, rank=rank)
     return info

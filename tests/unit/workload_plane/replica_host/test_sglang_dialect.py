@@ -223,7 +223,9 @@ def test_several_sequences_are_told_apart_and_counted_together() -> None:
         ({"type": "abort", "message": "Aborted"}, Ended(output_index=0, reason=CANCELLED)),
         (
             {"type": "abort", "message": "bad grammar", "status_code": 400},
-            Failed(message="bad grammar", retryable=False),
+            Failed(
+                message="bad grammar", retryable=False, code=error_pb2.ERROR_CODE_INVALID_ARGUMENT
+            ),
         ),
         (
             {"type": "abort", "message": "out of memory", "status_code": 500},
@@ -252,18 +254,43 @@ def test_counts_of_a_request_that_it_gave_up_are_those_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "retryable"),
+    ("error", "retryable", "code"),
     [
-        ({"message": "too long"}, False),  # 0.5.9
-        ({"message": "too long", "type": "x", "code": 400, "retryable": False}, False),
-        ({"message": "too long", "code": 503}, True),
+        ({"message": "too long"}, False, error_pb2.ERROR_CODE_INTERNAL),  # 0.5.9
+        (
+            {"message": "too long", "type": "x", "code": 400, "retryable": False},
+            False,
+            error_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        ),
+        ({"message": "too long", "code": 503}, True, error_pb2.ERROR_CODE_OVERLOADED),
+        ({"message": "too long", "code": 500}, True, error_pb2.ERROR_CODE_INTERNAL),
     ],
 )
-def test_a_refusal_in_the_streams_place_is_a_failure(
-    error: dict[str, Any], retryable: bool
+def test_a_refusal_in_the_streams_place_is_a_failure_of_whoever_it_was(
+    error: dict[str, Any], retryable: bool, code: error_pb2.ErrorCode
 ) -> None:
     said = SGLANG.reader(a_request()).read(json.dumps({"error": error}).encode())
-    assert said == [Failed(message="too long", retryable=retryable)]
+    assert said == [Failed(message="too long", retryable=retryable, code=code)]
+
+
+def test_an_abort_by_somebody_else_tells_no_text_twice() -> None:
+    """0.5.23 sends the whole text with it, and no count of the prompt."""
+    reader = SGLANG.reader(a_request())
+    reader.read(event("ab", [1, 2], 2))
+    end = {"text": "ab", "output_ids": [2], "index": 0}
+    abort = {"type": "abort", "message": "Aborted"}
+    told = json.dumps({**end, "meta_info": {"id": "r", "finish_reason": abort}}).encode()
+    assert reader.read(told) == [Ended(output_index=0, reason=CANCELLED)]
+    counted = reader.counted_so_far()
+    assert counted is not None
+    assert (counted.prompt_tokens, counted.completion_tokens) == (3, 2)
+
+
+def test_several_sequences_are_refused_where_they_could_not_be_cancelled() -> None:
+    request = a_request(sampling={"num_sequences": 2})
+    SGLANG.check(request)
+    with pytest.raises(RequestFault, match="num_sequences"):
+        SGLANG_0_5_9.check(request)
 
 
 @pytest.mark.parametrize("wrong", [b"[1]", b"{}", b"nonsense", b'{"text": "x"}'])
@@ -289,3 +316,24 @@ def test_capabilities_are_what_is_taken() -> None:
     assert model_pb2.GUIDED_DECODING_MODE_CHOICE in told.guided_decoding.modes
     assert (told.supports_cache_salt, told.supports_stop_in_output) == (True, True)
     assert not told.supports_prefix_cache_bypass
+
+
+@pytest.mark.parametrize("guide", ["json_schema", "regex", "ebnf_grammar", "structural_tag"])
+def test_an_empty_guide_is_refused_for_of_it_engines_make_none(guide: str) -> None:
+    with pytest.raises(RequestFault, match=f"guided.{guide}"):
+        SGLANG.check(a_request(guided={guide: " "}))
+
+
+def test_a_token_that_a_guide_rules_out_is_no_candidate() -> None:
+    """Its probability is null; as a number it would be certainty."""
+    request = a_request(
+        response={"return_output_logprobs": True, "output_candidates": {"top_n": 3}}
+    )
+    values = json.loads(event("a", [1], 1))
+    values["meta_info"]["output_token_logprobs"] = [[-0.5, 1, "a"]]
+    values["meta_info"]["output_top_logprobs"] = [[[-0.5, 1, "a"], [None, 2, "b"], [-3.0, 3, "c"]]]
+    stream = ResponseStream(request_id="r", outputs=1)
+    said = SGLANG.reader(request).read(json.dumps(values).encode())
+    (response,) = stream.feed(said)
+    (token,) = response.token.tokens
+    assert [(one.token_id, one.rank) for one in token.candidates] == [(1, 1), (3, 2)]
