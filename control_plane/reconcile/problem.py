@@ -1,19 +1,22 @@
 """A snapshot as a placement problem: which pools count, what is wanted, what runs. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from control_plane.autoscale.targets import demand_of
+from control_plane.reconcile.budget import moves_between
 from control_plane.reconcile.failback import adopted, gone_back, kept_out, settling
 from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.supply import supply_of
 from scheduler.plan import PlacementPlan
 from scheduler.problem import DemandedDeployment, PlacementProblem
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
-from skerry.fleet.placement import Placement
+from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.profile import with_measured
 
 Conditions = Mapping[str, PlaneCondition]
+Key = tuple[str, str]  # deployment, pool
 
 
 def placement_problem(
@@ -83,7 +86,9 @@ def despite_settling(
 ) -> PlacementProblem | None:
     """Return the problem in which planes that are back take what the plan found no place for.
 
-    Nothing else moves. None when all has a place, or no such plane is waited for.
+    Nothing else moves: what the plan gave up starts there only as far as moves are left, and of a
+    deployment that gave up more nothing does. None when all has a place, or no such plane is
+    waited for.
     """
     waited_for = any(settling(condition, snapshot) for condition in conditions.values())
     if not plan.unplaced or not waited_for:
@@ -91,8 +96,31 @@ def despite_settling(
     at_once = replace(snapshot, policy=replace(snapshot.policy, settle_seconds=0.0, moves_max=0))
     problem = placement_problem(at_once, conditions)
     known = {demanded.deployment.name for demanded in problem.demands}
-    placed = (one for one in plan.placements if one.count and one.deployment in known)
-    return replace(problem, current=tuple(placed))
+    placed = Counter(counts_of(p for p in plan.placements if p.deployment in known))
+    placed += _given_up(plan, snapshot, conditions)
+    current = (Placement(deployment=d, pool=p, count=n) for (d, p), n in sorted(placed.items()))
+    return replace(problem, current=tuple(current))
+
+
+def _given_up(plan: PlacementPlan, snapshot: Snapshot, conditions: Conditions) -> Counter[Key]:
+    """Return the healthy replicas that gave way and may not start elsewhere by this plan.
+
+    Counted as current while nothing may move, they end and nothing else of theirs starts.
+    """
+    if snapshot.policy.moves_max is None:
+        return Counter()
+    bars = supply_of(snapshot, conditions).bars
+    left = snapshot.policy.moves_max - moves_between(snapshot.placements, plan.placements, bars)
+    shed = Counter[str]()
+    for one in plan.shed:
+        shed[one.deployment] += one.replicas
+    held = set()
+    for name in reversed(shed):  # the lowest class is given up first
+        if shed[name] > left:
+            held.add(name)
+        else:
+            left -= shed[name]
+    return Counter({(s.deployment, s.pool): s.replicas for s in plan.shed if s.deployment in held})
 
 
 def _brings_something(condition: PlaneCondition, snapshot: Snapshot) -> bool:

@@ -7,13 +7,14 @@ one finds nothing any more, `python -m tests.simulation.mends FILE MEND [KIND...
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from control_plane.reconcile import envelopes, holding, plan, rollout
+from control_plane.reconcile import envelopes, holding, plan, problem, rollout
 from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.snapshot import Snapshot
 from tests.simulation.control import forget
@@ -76,6 +77,11 @@ def _nodes_known_at_once(patch: Patch) -> None:
     patch.setattr(SimPlane, "nodes_since", lambda plane, moment: list(plane.nodes))
 
 
+def _given_up_moves(patch: Patch) -> None:
+    """What gives way starts on a plane that is back, whether a move is left or not."""
+    patch.setattr(problem, "_given_up", lambda *_: Counter())
+
+
 UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a push refused for a full disk is never looked at again": _refused_for_good,
     "a deployment starts beside one that it avoids": _rivals_meet,
@@ -84,6 +90,7 @@ UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a moment that is to come is waited for": _moments_to_come,
     "what runs unknown is not named until it goes": _strays_refused,
     "a node that comes back is known at once": _nodes_known_at_once,
+    "what gives way moves to a plane that is back": _given_up_moves,
 }
 
 
