@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from control_plane.autoscale.targets import demand_of
 from control_plane.reconcile.budget import moves_between
-from control_plane.reconcile.failback import adopted, gone_back, kept_out, settling
+from control_plane.reconcile.failback import Counts, adopted, gone_back, kept_out, settling
 from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.supply import supply_of
 from scheduler.plan import PlacementPlan
@@ -29,8 +29,11 @@ def placement_problem(
     current = current_placements(snapshot, conditions)
     counts = {(p.deployment, p.pool): p for p in current}
     out = kept_out(counts, snapshot, conditions)
+    moves_max = snapshot.policy.moves_max
     if empties:
         moved = gone_back(counts, snapshot, conditions)
+        if moves_max is not None:  # to the scheduler they are where they are to go
+            moves_max -= sum((_count(moved) - _count(counts)).values())
         current = tuple(moved[key] for key in sorted(moved))
     demands = tuple(
         DemandedDeployment(
@@ -50,10 +53,14 @@ def placement_problem(
         current=tuple(p for p in current if p.deployment in wanted),
         bars=supply.bars,
         move_cost_dollars=snapshot.policy.move_cost_dollars,
-        moves_max=snapshot.policy.moves_max,
+        moves_max=moves_max,
         reserve_fraction=snapshot.policy.reserve_fraction,
         latencies=snapshot.policy.latencies,
     )
+
+
+def _count(counts: Counts) -> Counter[Key]:
+    return Counter({key: placed.count for key, placed in counts.items()})
 
 
 def current_placements(snapshot: Snapshot, conditions: Conditions) -> tuple[Placement, ...]:

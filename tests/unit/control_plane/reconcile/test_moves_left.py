@@ -1,6 +1,7 @@
-"""Where replicas go that gave way while few moves are left of a minute."""
+"""Where replicas go that gave way, or that go back, while few moves are left of a minute."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from control_plane.reconcile.budget import moves_between
 from control_plane.reconcile.failover import judge
@@ -10,9 +11,10 @@ from control_plane.reconcile.snapshot import Snapshot
 from control_plane.reconcile.supply import supply_of
 from scheduler.plan import PlacementPlan
 from scheduler.solve import solve
-from skerry.fleet.deployment import PlacementPolicy
+from skerry.fleet.deployment import FailBack, PlacementPolicy
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement, counts_of
+from skerry.fleet.pool import PoolTerms
 from tests.builders import T0, a_demand, a_deployment, a_plane_view, a_snapshot
 
 
@@ -66,3 +68,29 @@ def test_more_that_gave_way_than_may_move_waits() -> None:
     plan, moves = placed(a_fleet("guest", "visitor", moves_max=1))
     assert moves <= 1
     assert sum(one.replicas for one in plan.unplaced) == 2 - moves
+
+
+def test_what_goes_back_is_counted_among_the_moves_that_are_left() -> None:
+    """`demo` is to go back to aws; `other` would leave fra for gcp, which is cheaper by far."""
+    settled = PlaneCondition(
+        state=PlaneState.CONNECTED,
+        since=T0 - timedelta(hours=1),
+        returned_at=T0 - timedelta(minutes=2),
+        displaced=(("demo", "aws--cpu", 2),),
+    )
+    fleet = a_snapshot(
+        a_plane_view("fra"),
+        replace(a_plane_view("aws"), condition=settled),
+        a_plane_view("gcp"),
+        demands=tuple(a_demand(a_deployment(name, replicas=2)) for name in ("demo", "other")),
+        placements=tuple(
+            Placement(deployment=name, pool="fra--cpu", count=2) for name in ("demo", "other")
+        ),
+        policy=ReconcilePolicy(moves_max=2, fail_back=FailBack.KEEP_ORIGINAL),
+    )
+    dear = {"fra--cpu": 9.0, "aws--cpu": 8.0, "gcp--cpu": 0.1}
+    terms = {name: PoolTerms(price_per_accelerator_hour=price) for name, price in dear.items()}
+    pools = tuple(replace(pool, terms=terms[pool.name]) for pool in fleet.pools)
+    plan, moves = placed(replace(fleet, pools=pools))
+    assert counts_of(plan.placements)["demo", "aws--cpu"] == 2
+    assert moves == 2
