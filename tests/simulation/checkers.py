@@ -34,7 +34,7 @@ from tests.simulation.decisions import (
     I12NothingOlderIsTold,
 )
 from tests.simulation.plane import SimPlane
-from tests.simulation.store import Entry
+from tests.simulation.store import Backup, Entry
 from tests.simulation.world import World
 from workload_plane.converge.actions import Action, DrainReplica, StartReplica, StopReplica
 from workload_plane.converge.seen import SeenReplica
@@ -187,21 +187,30 @@ class I10EnvelopesBound:
     """A plane never starts beyond its envelope; all disks together never allow beyond the maximum.
 
     A plane that was taken for lost may overshoot by its own ceiling until it took up what it is
-    told once it is back, and an operator's smaller maximum takes effect with the next pushes.
+    told once it is back, and an operator's smaller maximum takes effect with the next pushes. So
+    does what a plane takes up that its database has forgotten: what was told before a restore a
+    slow disk may still be writing, and nobody can count with it before the plane has told of it.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._excused_at = -RACE_SECONDS
         self._given_away: set[str] = set()  # planes whose share others have by now
+        # By plane and generation what the database knows that it told, and since when.
+        self._told: dict[tuple[str, int], tuple[float, frozenset[Envelope]]] = {}
         world.store.watchers.append(self.stored)
         for plane in world.planes.values():
             plane.on_action.append(self.acted)
             plane.holder.on_accept.append(self.accepted)
 
     def stored(self, entry: Entry, told: object) -> None:
-        """Remember whose share is given away."""
-        del told
+        """Remember whose share is given away, and what the database knows."""
+        if isinstance(told, Backup):
+            self._told = {key: one for key, one in self._told.items() if one[0] <= told.at}
+        if entry.kind.startswith("desired."):
+            desired = self.world.store.rows.desired[entry.subject]
+            key = (entry.subject, desired.version.generation)
+            self._told[key] = entry.at, frozenset(desired.envelopes or ())
         if entry.kind == "plane.lost":
             self._given_away.add(entry.subject)
 
@@ -231,7 +240,7 @@ class I10EnvelopesBound:
         if condition is not None and condition.state is not PlaneState.LOST:
             self._given_away.discard(state.plane)
         away = any(c.state in (PlaneState.RECOVERING, PlaneState.LOST) for c in conditions.values())
-        if away or self._given_away:
+        if away or self._given_away or any(map(self._is_forgotten, world.planes.values())):
             self._excused_at = world.now
         if world.now - self._excused_at < RACE_SECONDS or world.torn:
             return
@@ -247,6 +256,14 @@ class I10EnvelopesBound:
                     room += envelope.ceiling - envelope.target if envelope else 0
             if room > scaling.max_replicas - scaling.min_replicas:
                 fail(world, "I10", f"{name}: room for {room} more replicas on the planes' disks")
+
+    def _is_forgotten(self, plane: SimPlane) -> bool:
+        """Say whether the plane holds what the database does not know that it told."""
+        state = plane.holder.state
+        if isinstance(state, Unknown):
+            return False
+        _, told = self._told.get((plane.name, state.version.generation), (0.0, None))
+        return told != frozenset(state.envelopes)
 
 
 class I13EverythingIsInTheLog:

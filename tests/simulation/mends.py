@@ -17,6 +17,7 @@ import pytest
 from control_plane.reconcile import envelopes, holding, plan, problem, rollout
 from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.snapshot import Snapshot
+from tests.simulation.checkers import I10EnvelopesBound
 from tests.simulation.control import forget
 from tests.simulation.plane import SimPlane
 from tests.simulation.run import keep, replay, run
@@ -82,6 +83,11 @@ def _given_up_moves(patch: Patch) -> None:
     patch.setattr(problem, "_given_up", lambda *_: Counter())
 
 
+def _told_is_known(patch: Patch) -> None:
+    """What a plane is told counts from then on, also by a database that forgot it."""
+    patch.setattr(I10EnvelopesBound, "_is_forgotten", lambda self, plane: False)
+
+
 UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a push refused for a full disk is never looked at again": _refused_for_good,
     "a deployment starts beside one that it avoids": _rivals_meet,
@@ -91,6 +97,7 @@ UNMENDED: dict[str, Callable[[Patch], None]] = {
     "what runs unknown is not named until it goes": _strays_refused,
     "a node that comes back is known at once": _nodes_known_at_once,
     "what gives way moves to a plane that is back": _given_up_moves,
+    "what a plane was told is known to every database": _told_is_known,
 }
 
 
