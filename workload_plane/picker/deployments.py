@@ -190,8 +190,16 @@ class Deployment:
         return PeerLoad(in_flight_min=least, ready=len(hosts))
 
     def room(self, now: float) -> int:
-        """Return how many requests may leave the waiting room for replicas here."""
-        return sum(max(0, host.limit - host.in_flight) for host in self.usable(now))
+        """Return how many requests may leave the waiting room for replicas here.
+
+        The gateway chooses among those that it has seen to be well and did not put out; sent on
+        for any other, a request comes back, and nobody waits twice.
+        """
+        return sum(
+            max(0, host.limit - host.in_flight)
+            for host in self.usable(now)
+            if host.healthy is True and not host.put_out
+        )
 
     def peer_room(self) -> int:
         """Return how many requests may leave the waiting room for peers that were seen to be well.

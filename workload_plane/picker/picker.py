@@ -81,7 +81,9 @@ class Picker:
         best = order[0] if order else None
         if best is None:
             return self._without_replica(deployment, peers, facts, now)
-        if self.waiting and not best.is_full and self._is_behind(deployment, facts):
+        # Where who waits may not go, the newcomer takes nobody's place.
+        is_behind = self.waiting and self._is_behind(deployment, facts) and deployment.room(now)
+        if is_behind and not best.is_full:
             return self._hold(deployment, facts, now)
         warm = cached.get(best.index, 0.0)
         peer = spill(deployment.told.policy, hosts, warm, peers) if peers else None

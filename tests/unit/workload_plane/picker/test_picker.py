@@ -280,6 +280,7 @@ def test_requests_nobody_asked_about_are_counted_all_the_same() -> None:
 
 def test_a_full_engine_sends_the_rest_to_the_waiting_room() -> None:
     picker = a_picker("a", concurrent_requests=2, queue_requests_max=8, hold_seconds=5.0)
+    picker.look({"d": {"a": Seen(True, 0)}}, NOW)  # who waits goes only where that is known
     choices = [pick(picker) for _ in range(5)]
     assert [choice.held for choice in choices] == [False] * 4 + [True]
     assert picker.deployments["d"].room(NOW) == 0

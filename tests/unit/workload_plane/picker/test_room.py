@@ -37,6 +37,7 @@ class World:
             hold_seconds=30.0,
         )
         self.picker.update([told._replace(**more)], self.clock.monotonic())
+        self.picker.look({"d": {name: Seen(True, 0) for name in names}}, self.clock.monotonic())
 
     def enter(self, name: str, asked: Asked = ASKED) -> int | None:
         verdicts = self.told.setdefault(name, [])
@@ -54,6 +55,27 @@ def test_a_request_is_held_until_a_replica_is_there_and_fit() -> None:
     world.room.tick()
     assert world.told["one"] == [AGAIN]
     assert world.room.waiting == 0
+
+
+@pytest.mark.parametrize("look", [None, {"d": {"a": Seen(True, 0, ejected=True)}}])
+def test_nobody_is_sent_on_where_the_gateway_would_send_them_back(
+    look: dict[str, dict[str, Seen]] | None,
+) -> None:
+    """Its admin page is late, or the only replica is put out: who comes back is refused at once."""
+    world = World()
+    world.picker.look({"d": {}}, 0.0)
+    world.enter("one")
+    world.serve("a")
+    world.picker.look(look, 0.0)
+    world.room.tick()
+    world.room.wake()
+    assert world.told["one"] == []
+    newcomer = world.picker.pick(Facts("d"), 0.0)
+    assert newcomer is not None
+    assert not newcomer.held  # the picker's own word the gateway takes: nobody is overtaken by it
+    world.picker.look({"d": {"a": Seen(True, 0)}}, 0.0)
+    world.room.tick()
+    assert world.told["one"] == [AGAIN]
 
 
 def test_no_more_are_sent_on_than_the_engines_take() -> None:
