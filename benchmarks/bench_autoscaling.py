@@ -2,7 +2,8 @@
 
 The autoscaler's own code and others' published rules replayed on the shared traces in virtual time.
 Writes benchmarks/results/autoscaling.json row by row, docs/benchmarks/autoscaling.md and its plot;
-a run that was cut short goes on where it stopped, `--anew` begins again.
+a run that was cut short goes on where it stopped while the code it is of is the same, so that all
+rows are of one; `--anew` begins again.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "autoscaling.json"
 PAGE = ROOT / "docs" / "benchmarks" / "autoscaling.md"
 DATA = Path(os.environ.get("SKERRY_TRACES", ROOT / "../shared/data/traces"))
+CODE = (
+    "skerry/fleet/autoscaling/*.py",
+    "skerry/fleet/coefficients.py",
+    "skerry/replay/*.py",
+    "benchmarks/autoscaling/contest.py",
+    "benchmarks/autoscaling/days.py",
+)
 CLOCK = SystemClock()
 SERIES_DAY = "m-large"
 
@@ -46,11 +55,12 @@ SERIES_DAY = "m-large"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is not measured yet, write the results and the page; return the exit code."""
     told = parser().parse_args(arguments)
-    values = {} if told.anew or not RESULTS.is_file() else json.loads(RESULTS.read_text())
+    values = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     if not told.report_only:
         if not DATA.is_dir():
             print("bench-autoscaling: SKIPPED, no traces; SKERRY_TRACES=FOLDER", file=sys.stderr)
             return 0
+        values = to_go_on_with({} if told.anew else values, code_digest())
         values.setdefault("machine", machine())
         try:
             measure(values, told.days or list(DAYS)[1:])
@@ -61,6 +71,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw(values, PAGE.parent)
         write_page(values, PAGE)
     return 0
+
+
+def to_go_on_with(values: dict[str, Any], digest: str) -> dict[str, Any]:
+    """Return the results so far if they are of this code, else none."""
+    return values if values.get("code") == digest else {"code": digest}
+
+
+def code_digest() -> str:
+    """Return what the rows are of: a digest of all code that decides, replays or tunes."""
+    found = sha256()
+    for path in sorted(one for pattern in CODE for one in ROOT.glob(pattern)):
+        found.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def parser() -> argparse.ArgumentParser:

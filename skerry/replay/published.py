@@ -127,21 +127,24 @@ class KubernetesHpa:
         if now - self._decided_at < self.period_seconds:
             return self._target
         self._decided_at = now
-        counts, flying = seen.counts, seen.reading.in_flight
-        current = max(1, counts.running)
-        ratio = flying / max(1, counts.ready) / self._per_replica
-        wanted = current
-        if abs(ratio - 1.0) > self.tolerance:
-            # Those not ready count as idle when it would go up.
-            base = current if ratio > 1.0 else max(1, counts.ready)
-            wanted = math.ceil(flying / base / self._per_replica * base - TOLERANCE)
-            wanted = max(wanted, current) if ratio > 1.0 else min(wanted, current)
+        current = max(1, seen.counts.running)
+        wanted = self._by_average(seen.reading.in_flight, current, max(1, seen.counts.ready))
         wanted = min(wanted, max(current + 4, 2 * current))
         self._wanted.append((now, wanted))
         while self._wanted[0][0] < now - self.stabilization_seconds:
             self._wanted.popleft()
         self._target = max(wanted, min(current, max(one for _, one in self._wanted)))
         return self._target
+
+    def _by_average(self, flying: float, current: int, ready: int) -> int:
+        """Return the count by the average; those that start count as idle when it would go up."""
+        average = flying / ready / self._per_replica
+        over = current if average > 1.0 else ready
+        again = flying / over / self._per_replica
+        if abs(again - 1.0) <= self.tolerance or (again > 1.0) != (average > 1.0):
+            return current
+        wanted = math.ceil(again * over - TOLERANCE)
+        return max(wanted, current) if average > 1.0 else min(wanted, current)
 
 
 class RayServe:

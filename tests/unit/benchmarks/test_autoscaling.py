@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.autoscaling.contest import ALONE, ENTRIES, SPILLED
 from benchmarks.autoscaling.page import write_page
+from benchmarks.bench_autoscaling import code_digest, to_go_on_with
 from skerry.replay.catalogue import POLICIES, POOLED
 
 
@@ -75,3 +76,11 @@ def test_every_entry_is_a_policy_of_the_catalogue() -> None:
     named = {entry.name.removesuffix(SPILLED) for entry in ENTRIES}
     assert set(POLICIES) <= named
     assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
+
+
+def test_a_run_goes_on_only_with_rows_of_its_own_code() -> None:
+    digest = code_digest()
+    same = {"code": digest, "rows": [a_row("KPA", 0.995, 200.0)]}
+    assert to_go_on_with(same, digest) == same
+    assert to_go_on_with(same, "another") == {"code": "another"}
+    assert to_go_on_with({"rows": same["rows"]}, digest) == {"code": digest}

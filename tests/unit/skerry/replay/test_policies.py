@@ -17,7 +17,9 @@ from skerry.replay.published import KnativeKpa, KubernetesHpa, RayServe, Scaler,
 from skerry.replay.world import FleetModel, RegionFleet, RegionSeen, run
 
 
-def seen(now: float, in_flight: float, ready: int, requests: float = 0.0) -> RegionSeen:
+def seen(
+    now: float, in_flight: float, ready: int, requests: float = 0.0, starting: int = 0
+) -> RegionSeen:
     """Return a region at a moment."""
     return RegionSeen(
         reading=LoadReading(
@@ -28,7 +30,7 @@ def seen(now: float, in_flight: float, ready: int, requests: float = 0.0) -> Reg
             output_tokens_total=0.0,
             in_flight=in_flight,
         ),
-        counts=ReplicaCounts(ready=ready),
+        counts=ReplicaCounts(ready=ready, starting=starting),
     )
 
 
@@ -58,6 +60,11 @@ def test_hpa_keeps_the_highest_of_five_minutes() -> None:
 
 def test_hpa_leaves_a_tenth_alone() -> None:
     assert set(held(KubernetesHpa(7.0), lambda _: 30.0, 120.0, 4)) == {4}
+
+
+def test_hpa_leaves_a_tenth_alone_with_what_starts_counted_as_idle() -> None:
+    assert KubernetesHpa(7.0).target(0.0, seen(0.0, 30.0, ready=2, starting=2)) == 4
+    assert KubernetesHpa(7.0).target(0.0, seen(0.0, 36.0, ready=2, starting=2)) == 6
 
 
 def test_ray_serve_waits_half_a_minute_up_and_ten_down() -> None:
