@@ -181,6 +181,7 @@ async def _round(
     try:
         load = Load(running.port, running.headers)
         await _until(load.answers, contender.name, folder)
+        await _until(running.is_whole, contender.name, folder)
         await load.closed(8, WARM_SECONDS)
         before = running.cpu_seconds()
         await CLOCK.sleep(seconds)

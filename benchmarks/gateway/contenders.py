@@ -4,6 +4,7 @@ A contender is started afresh for every round, on the gateway's core, with all i
 one of them. `foreign` has those of others.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import psutil
 
 from benchmarks.gateway.engine import HOST, SERVED
 from skerry.fleet.routing import Routing
-from skerry.plumbing.ports import free_port
+from skerry.plumbing.ports import free_port, is_listening
 from workload_plane.gateway.descriptors import descriptor_set
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.picker_file import build_picker_file
@@ -31,6 +32,7 @@ from workload_plane.gateway.topology import (
     RelayPorts,
     ServedModel,
 )
+from workload_plane.picker.wire import authz_socket
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS_MAX = 10.0
@@ -45,6 +47,22 @@ class Running:
     port: int
     roots: tuple[Started, ...]
     headers: tuple[tuple[str, str], ...] = ()
+    # What it asks and does without until that listens: a measurement before then is of its start.
+    asks: tuple[Path | int, ...] = ()
+
+    async def is_whole(self) -> bool:
+        """Say whether all that it asks listens, at sockets by path and at ports."""
+        for one in self.asks:
+            if isinstance(one, int):
+                if not await is_listening(HOST, one):
+                    return False
+                continue
+            try:
+                _, writer = await asyncio.open_unix_connection(one)
+            except OSError:
+                return False
+            writer.close()
+        return True
 
     def processes(self) -> list[psutil.Process]:
         """Return its processes and all below them."""
@@ -206,15 +224,18 @@ class Ours:
         settings = folder / "settings.json"
         settings.write_text(json.dumps(_settings(folder, listen, relay)))
         parts = [spawn([*self.under, *envoy_argv(gateway)], folder, cores)]
+        asks: list[Path | int] = []
         if self.picks:
             told = json.dumps(build_picker_file(topology))
             (folder / "picker.json").write_text(told)
             parts.append(_part("workload_plane.picker.main", settings, folder, cores))
+            asks.append(authz_socket(folder / "picker"))
         if self.relays:
             known = {"deployment": DEPLOYMENT, "engine": "simulated"}
             (folder / "relay.json").write_text(json.dumps({"format": 1, "deployments": [known]}))
             parts.append(_part("workload_plane.relay.main", settings, folder, cores))
-        return Running(port=listen.public_port, roots=tuple(parts))
+            asks.append(relay.http_port)
+        return Running(port=listen.public_port, roots=tuple(parts), asks=tuple(asks))
 
 
 @dataclass(frozen=True, slots=True)
