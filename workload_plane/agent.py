@@ -19,9 +19,11 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.ids import IdSource
+from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
 from workload_plane.agent_http import serve_metrics_forever
 from workload_plane.autoscale.asking import HostsAsked, PickerAsked
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.autoscale.loop import AutoscaleLoop, AutoscaleParts
 from workload_plane.converge.apply import Applier, StartTerms
 from workload_plane.converge.discover import GatewayView, HttpProbe, Memory, seen_pools
@@ -33,7 +35,7 @@ from workload_plane.desired_state.holder import DesiredHolder
 from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
-from workload_plane.link.report import build_report, software_version
+from workload_plane.link.report import build_report
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import FetchLimits
 from workload_plane.models.local_checks import LocalChecks
@@ -123,6 +125,10 @@ class Agent:
     def loads(self) -> LoadReport:
         """Return what came in for deployments that scale, and what was decided for them."""
         return self._autoscale.report if self._autoscale is not None else LoadReport()
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        """Return what the plane's own loop decided after a decision, in order."""
+        return self._autoscale.history.after(number) if self._autoscale is not None else ()
 
     async def stored(self) -> bytes:
         """Return the desired state as it is on disk, empty when there is none to be read."""

@@ -36,6 +36,7 @@ from workload_plane.gateway.draining import drain_gateway
 from workload_plane.gateway.files import BOOTSTRAP, PROPOSED_BOOTSTRAP
 from workload_plane.gateway.order import CLUSTERS
 from workload_plane.gateway.outliers import EJECTION_SECONDS, ERRORS_IN_A_ROW
+from workload_plane.gateway.program import Programs, ProgramVersions
 from workload_plane.gateway.publish import ensure_initial
 from workload_plane.gateway.trial import try_start
 from workload_plane.gateway.wire import Json
@@ -170,6 +171,40 @@ async def test_a_refused_update_is_told_upwards_until_it_is_mended(world: World)
     await eventually(mended)
 
 
+async def unasked() -> Programs:
+    return Programs()
+
+
+async def test_another_program_that_refuses_the_files_is_told_and_the_running_one_serves(
+    world: World,
+) -> None:
+    a = world.planes["a"]
+    programs = await ProgramVersions(a.topology.listen.admin_port).ask()
+    assert programs.running == programs.next != "", "it runs and would be started"
+
+    async def as_after_an_upgrade() -> Programs:
+        return programs._replace(running="of-before")
+
+    keeper = BootstrapKeeper(a.folder, CLOCK, as_after_an_upgrade)
+    good = (a.folder / CLUSTERS).read_bytes()
+
+    def change(clusters: list[Json]) -> None:
+        clusters[0]["of_a_newer_release"] = True
+
+    rewrite(a.folder / CLUSTERS, change)
+    assert await keeper.keep()
+    assert keeper.fault.startswith("it refuses its files (cluster_manager.cds.update_rejected)")
+    (told,) = gateway_faults(
+        Watch(now=0, answered_at=0, status=await world.status("a"), trial=keeper.fault)
+    )
+    assert told.startswith("gateway: a new Envoy would not serve")
+    assert (await world.chat("a"))[0] == 200
+    (a.folder / CLUSTERS).write_bytes(good)
+    assert await keeper.keep()
+    assert keeper.fault == ""
+    assert not await keeper.keep()
+
+
 async def test_a_changed_bootstrap_is_tried_before_it_is_the_one_to_start_from(
     world: World,
 ) -> None:
@@ -178,7 +213,7 @@ async def test_a_changed_bootstrap_is_tried_before_it_is_the_one_to_start_from(
     moved = replace(a.topology, project="other")
     ensure_initial(moved, a.folder, descriptor_set())
     assert (a.folder / BOOTSTRAP).read_bytes() == old
-    keeper = BootstrapKeeper(a.folder, CLOCK)
+    keeper = BootstrapKeeper(a.folder, CLOCK, unasked)
     assert await keeper.keep()
     assert (keeper.fault, (a.folder / PROPOSED_BOOTSTRAP).exists()) == ("", False)
     assert b'"other"' in (a.folder / BOOTSTRAP).read_bytes()
@@ -194,7 +229,7 @@ async def test_a_bootstrap_that_no_envoy_starts_from_is_never_put_in_force(world
     old = (a.folder / BOOTSTRAP).read_bytes()
     bad = {**json.loads(old), "of_a_newer_release": True}
     assert files.write_bootstrap(a.folder, bad)
-    keeper = BootstrapKeeper(a.folder, CLOCK)
+    keeper = BootstrapKeeper(a.folder, CLOCK, unasked)
     assert await keeper.keep()
     assert "of_a_newer_release" in keeper.fault
     assert (a.folder / BOOTSTRAP).read_bytes() == old

@@ -410,6 +410,21 @@ async def test_drain_has_a_limit(tmp_path: Path) -> None:
         response.close()
 
 
+async def test_a_generate_that_outlives_the_drain_is_told_that_it_may_be_tried_elsewhere(
+    tmp_path: Path,
+) -> None:
+    spec = a_spec(tmp_path, SLOW, drain_seconds_max=0.5)
+    async with running_replica(spec) as replica, grpc.aio.insecure_channel(replica.grpc) as channel:
+        call = openengine_pb2_grpc.InferenceStub(channel).Generate(a_request(tokens=400))
+        last = await call.read()
+        signal_process(replica.process, signal.SIGTERM)
+        while (response := await call.read()) is not grpc.aio.EOF:
+            last = response
+        assert await wait_until_gone(replica.process) == 0
+    assert (last.WhichOneof("event"), last.error.retryable) == ("error", True)
+    assert "was asked to end" in last.error.message
+
+
 async def test_request_id_under_way_is_refused_a_second_time(replica: RunningReplica) -> None:
     async with grpc.aio.insecure_channel(replica.grpc) as channel:
         stub = openengine_pb2_grpc.InferenceStub(channel)

@@ -1,6 +1,7 @@
-"""Keeps the bootstrap that the next Envoy starts from a tried one.
+"""Keeps what the next Envoy starts from a tried thing: its bootstrap, and the program itself.
 
 A loop of the agent beside the feed: a trial takes a second or more and must hold up no publication.
+Nothing here restarts a gateway; a trial that fails is told upwards until it is mended.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from workload_plane.gateway import files, trial
 from workload_plane.gateway.files import BOOTSTRAP, PROPOSED_BOOTSTRAP
+from workload_plane.gateway.program import Programs
 from workload_plane.gateway.status import GatewayStatus
 
 _log = logs.get_logger(__name__)
@@ -21,18 +23,25 @@ RETRY_SECONDS = 60.0
 _AGE_SLACK_SECONDS = 3.0
 
 TryStart = Callable[[Path, Clock, str], Awaitable[str]]
+AskPrograms = Callable[[], Awaitable[Programs]]
 
 
 class BootstrapKeeper:
-    """Tries what is proposed, and adopts it when an Envoy serves from it."""
+    """Tries what is proposed, and adopts it when an Envoy serves from it; and another program."""
 
     def __init__(
-        self, gateway_dir: Path, clock: Clock, try_start: TryStart = trial.try_start
+        self,
+        gateway_dir: Path,
+        clock: Clock,
+        ask_programs: AskPrograms,
+        try_start: TryStart = trial.try_start,
     ) -> None:
-        """Try nothing yet."""
+        """Try nothing yet; `ask_programs` knows nothing while the files are not yet this run's."""
         self._gateway_dir = gateway_dir
         self._clock = clock
+        self._ask_programs = ask_programs
         self._try_start = try_start
+        self._tried = Programs()
         self.fault = ""
 
     async def keep_forever(self) -> None:
@@ -42,10 +51,9 @@ class BootstrapKeeper:
             await self._clock.sleep(RETRY_SECONDS if tried and self.fault else LOOK_SECONDS)
 
     async def keep(self) -> bool:
-        """Try the proposal, if there is one, and return whether there was."""
+        """Try what is new, and return whether anything was."""
         if not (self._gateway_dir / PROPOSED_BOOTSTRAP).is_file():
-            self.fault = ""
-            return False
+            return await self._keep_program()
         fault = await self._try_start(self._gateway_dir, self._clock, PROPOSED_BOOTSTRAP)
         if fault:
             if fault != self.fault:
@@ -53,6 +61,23 @@ class BootstrapKeeper:
         elif (self._gateway_dir / PROPOSED_BOOTSTRAP).is_file():
             files.adopt_bootstrap(self._gateway_dir)
             _log.info("gateway.bootstrap-adopted")
+        self.fault = fault
+        return True
+
+    async def _keep_program(self) -> bool:
+        """Try the Envoy that would be started where another one runs, once, until it serves."""
+        programs = await self._ask_programs()
+        if not programs.differ:
+            self.fault, self._tried = "", Programs()
+            return False
+        if programs == self._tried:
+            return False
+        fault = await self._try_start(self._gateway_dir, self._clock, BOOTSTRAP)
+        if not fault:
+            self._tried = programs
+            _log.info("gateway.program-tried", running=programs.running, next=programs.next)
+        elif fault != self.fault:
+            _log.error("gateway.program-refused", next=programs.next, error=fault)
         self.fault = fault
         return True
 

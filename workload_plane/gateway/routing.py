@@ -38,6 +38,9 @@ from workload_plane.settings import PlaneSettings
 # and a bound that is too short cuts answers, one that is too long only finds a hang later.
 TTFT_BOUND_FACTOR = 5.0
 TTFT_BOUND_SECONDS_MIN = 10.0
+# Who promises two seconds for a chat's question has promised nothing for a prompt that fills a
+# context of 128k: at 30 s, three times the least bound, it was cut, and tried again in vain.
+PREFILL_TOKENS_PER_SECOND_MIN = 1_000.0
 # Twice the promised pace for as many tokens as the context holds.
 DEADLINE_FACTOR = 2.0
 DEADLINE_SECONDS_MIN = 60.0
@@ -207,7 +210,11 @@ def _model(
     revision = deployment.revision
     engine = settings.engine_override or revision.engine.name
     may_start = any(envelope.ceiling for envelope in assignment.envelopes)
-    bound = max(TTFT_BOUND_SECONDS_MIN, TTFT_BOUND_FACTOR * revision.objective.ttft_seconds)
+    bound = max(
+        TTFT_BOUND_SECONDS_MIN,
+        TTFT_BOUND_FACTOR * revision.objective.ttft_seconds,
+        revision.engine.context_tokens / PREFILL_TOKENS_PER_SECOND_MIN,
+    )
     answer = DEADLINE_FACTOR * revision.engine.context_tokens * revision.objective.tpot_seconds
     return ServedModel(
         served_name=revision.base_model.served_name,

@@ -5,6 +5,8 @@ Pure. Names that two files must agree on (header names, secret names, metadata k
 
 from typing import Any, TypeAlias
 
+from skerry.wire.continuation.openai_request import PATHS
+
 Json: TypeAlias = dict[str, Any]
 
 TYPE_PREFIX = "type.googleapis.com/"
@@ -44,7 +46,7 @@ TRTLLM_PREFIX = "/trtllm.TrtllmService/"
 RESPONSES_PATH = "/v1/responses"
 MODELS_PATH = "/v1/models"
 # OpenAI's paths below /v1/, and those of them whose streams the relay understands.
-CONTINUED = ("chat/completions", "completions")
+CONTINUED = tuple(path.removeprefix("/v1/") for path in PATHS)
 OPENAI = (*CONTINUED, "embeddings", "responses")
 OPENAI_PATHS = f"/v1/({'|'.join(OPENAI)})"
 CONTINUED_PATHS = f"/v1/({'|'.join(CONTINUED)})"

@@ -58,6 +58,9 @@ class _AnyMethod(grpc.GenericRpcHandler):
             if told.status == 429
             else grpc.StatusCode.UNAVAILABLE
         )
+        # Outlier detection counts a status that comes at once, in trailers alone, as it counts a
+        # 5xx over HTTP, and Envoy would ask again for nothing.
+        await context.send_initial_metadata(())
         await context.abort(
             status,
             told.message,

@@ -7,13 +7,15 @@ from workload_plane.picker.wire import (
     ATTEMPT_HEADER,
     DEPLOYMENT_HEADER,
     HEALTH_PATH,
+    HELD_HEADER,
     PRIORITY_HEADER,
     TICKET_HEADER,
 )
 
 _HEALTH = HEALTH_PATH.encode()
 _FORWARDED_FOR = b"x-forwarded-for"
-# No 5xx: outlier detection would take the room for a broken host.
+# No 5xx: outlier detection would take the room for a broken host. What is refused has HELD_HEADER
+# for that.
 _AGAIN = response(b"425 Too Early", b"", (AGAIN_HEADER.encode(), b"1"))
 _REASONS = {429: b"429 Too Many Requests", 503: b"503 Service Unavailable"}
 
@@ -59,6 +61,7 @@ def render(verdict: Verdict) -> bytes:
         error_body(verdict),
         (b"content-type", b"application/json"),
         (b"retry-after", b"%d" % verdict.retry_after_seconds),
+        (HELD_HEADER.encode(), b"1"),
     )
 
 

@@ -34,6 +34,8 @@ ATTEMPT_HEADER = "x-envoy-attempt-count"
 RETRIES, RETRIES_WITH_ROOM = 1, 2
 # The waiting room's word that a replica is there now.
 AGAIN_HEADER = "x-skerry-again"
+# And on what it refuses: nobody took the request in time, which is no failure of the room's.
+HELD_HEADER = "x-skerry-held"
 
 PICK_PREFIX = "/pick"
 FORWARDED_PREFIX = "/forwarded"

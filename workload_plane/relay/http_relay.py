@@ -58,7 +58,7 @@ _RETRY_AFTER_SECONDS_MAX = 10.0
 _DETAIL_BYTES_MAX = 16 * 1024
 _DETAIL_CHARACTERS_MAX = 200
 # How much a stream grows before it is counted again.
-_COUNT_STEP_CHARACTERS = 4096
+_COUNT_STEP_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class HttpExchange:
         self._lost_with = LostWith(relaying.plane)
         self._connection: ClientConnection | None = None
         self._held_bytes = 0
-        self._counted_characters = 0
+        self._counted_bytes = 0
         self._is_dropped = False
 
     async def run(self) -> None:
@@ -160,7 +160,7 @@ class HttpExchange:
                 client.end(told)
             else:
                 client.send(told)
-                if stream.text_characters - self._counted_characters > _COUNT_STEP_CHARACTERS:
+                if stream.told_bytes - self._counted_bytes > _COUNT_STEP_BYTES:
                     self._count()
             if (stream.is_closed or stream.is_cut) and not over.done():
                 connection.read_into(_ignore)
@@ -323,9 +323,9 @@ class HttpExchange:
 
     def _count(self) -> None:
         """Tell the bound on memory what this stream holds now."""
-        self._counted_characters = self._stream.text_characters
+        self._counted_bytes = self._stream.told_bytes
         bodies = len(self._request.body) + len(self._request.sent_body)
-        now = bodies + self._counted_characters
+        now = bodies + self._counted_bytes
         self._held_bytes = self._relaying.held.change(self._held_bytes, now)
 
     def _random(self) -> float:

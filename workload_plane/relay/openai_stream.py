@@ -15,8 +15,10 @@ from skerry.wire.continuation.seam import SeamWatch, Sight
 from workload_plane.relay.sse import data_of
 
 # An answer longer than any context of today; a stream that brings more is not kept.
-TOLD_CHARACTERS_MAX = 4 * 1024 * 1024
+TOLD_BYTES_MAX = 4 * 1024 * 1024
 _FOLD_PARTS = 512
+# Half a surrogate pair, which JSON can spell, comes back as it was.
+_UTF_8 = ("utf-8", "surrogatepass")
 _DONE = b"data: [DONE]\n\n"
 _SAME = ("id", "created", "model", "system_fingerprint")
 
@@ -64,7 +66,7 @@ class OpenAiStream:
         "_watch",
         "is_closed",
         "is_cut",
-        "text_characters",
+        "told_bytes",
     )
 
     def __init__(self, request: OpenAiRequest) -> None:
@@ -73,7 +75,8 @@ class OpenAiStream:
         self._api = request.api
         self._reads = request.refusal is None
         self._first: Json = {}
-        self._parts: list[str] = []
+        # As UTF-8: one letter beyond ASCII would make a whole text take two or four times as much.
+        self._parts: list[bytes] = []
         self._tokens = 0
         self._unshown = 0
         self._base = 0  # tokens that were told before the present attempt
@@ -92,13 +95,13 @@ class OpenAiStream:
         self._choice_usage = 0
         self.is_closed = False  # the client has the end of its stream
         self.is_cut = False  # the engine need not go on: what is left is made here
-        self.text_characters = 0
+        self.told_bytes = 0  # of the text that is kept
 
     @property
     def told(self) -> Told:
         """Return what the client was told until now."""
         return Told(
-            text="".join(self._parts),
+            text=self._text(),
             tokens=self._tokens,
             is_ended=self._is_ended,
             has_usage=self._has_usage,
@@ -126,7 +129,7 @@ class OpenAiStream:
         self._choice_usage = 0
         self._watch = None
         if self._request.stops and self._tokens:
-            watch = SeamWatch("".join(self._parts), self._request.stops)
+            watch = SeamWatch(self._text(), self._request.stops)
             self._watch = watch if watch.look() is Sight.MAY_BE else None
 
     def feed(self, block: bytes) -> bytes:
@@ -137,7 +140,7 @@ class OpenAiStream:
             if block.startswith(head) and block.endswith(tail):
                 text = block[len(head) : -len(tail)]
                 if text and b'"' not in text and b"\\" not in text and _is_text(text):
-                    self._keep(text.decode())
+                    self._keep(text)
                     self._tokens += 1
                     return block
         elif (counted := self._counted) is not None and block.startswith(counted.head):
@@ -145,7 +148,7 @@ class OpenAiStream:
             text = block[len(counted.head) : end]
             found = counted.tail.fullmatch(block, end) if end > 0 else None
             if text and found and b"\\" not in text and _is_text(text):
-                self._keep(text.decode())
+                self._keep(text)
                 self._choice_usage = int(found[1])
                 self._tokens = self._choice_usage
                 return b"%b%b%b" % (counted.told_head, text, counted.told_tail)
@@ -305,7 +308,7 @@ class OpenAiStream:
         else:
             text = choice["text"]
         if text:
-            self._keep(text)
+            self._keep(text.encode(*_UTF_8))
             if not self._choice_usage:
                 self._tokens += len(choice.get("token_ids") or ()) or 1
         if self._choice_usage:
@@ -314,17 +317,20 @@ class OpenAiStream:
             self._is_ended = True
         return text if text and is_plain else ""
 
-    def _keep(self, text: str) -> None:
+    def _text(self) -> str:
+        return b"".join(self._parts).decode(*_UTF_8)
+
+    def _keep(self, text: bytes) -> None:
         if self._too_long:
             return
         self._parts.append(text)
-        self.text_characters += len(text)
+        self.told_bytes += len(text)
         if len(self._parts) >= _FOLD_PARTS:
-            self._parts = ["".join(self._parts)]
-        if self.text_characters > TOLD_CHARACTERS_MAX:
+            self._parts = [b"".join(self._parts)]
+        if self.told_bytes > TOLD_BYTES_MAX:
             self._too_long = True
             self._parts.clear()
-            self.text_characters = 0
+            self.told_bytes = 0
 
     def _count(self, usage: Json) -> None:
         """Note what an engine counts: behind a seam its prompt holds what was told before."""
@@ -398,7 +404,7 @@ def _is_text(data: bytes) -> bool:
 
 def _around(block: bytes, text: str) -> tuple[bytes, bytes] | None:
     """Return what stands around an event's text, None where that is not plain to see."""
-    written = b'"%b"' % text.encode("utf-8", "surrogatepass")
+    written = b'"%b"' % text.encode(*_UTF_8)
     # As the last value of its kind in the event, and nowhere else, or it might be another's.
     if b"\\" in block or block.count(written) != 1:
         return None

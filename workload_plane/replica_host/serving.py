@@ -26,6 +26,9 @@ from workload_plane.replica_host.trtllm_client import TrtllmClient
 
 _log = logs.get_logger(__name__)
 
+# What a request over gRPC is told that takes longer than an end may wait.
+_OUTLIVED = "this replica was asked to end and could not wait any longer; ask another one"
+
 
 async def serve(spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, clock: Clock) -> int:
     """Serve the started engine until it is given up or a signal asks to; return the exit code."""
@@ -95,6 +98,9 @@ class Ending:
         await tasks.first_of(
             self._host.wait_drained(), self._engine.wait_for_an_end(), self._stop.wait(), limit
         )
+        # Over HTTP they are the engine's own, and end with its connections.
+        if cut := self._host.flights.lose_all(_OUTLIVED):
+            _log.warning("requests.cut", requests=cut)
 
     def finish(self) -> int:
         """Write down a wanted end, a failure was already; return the exit code."""

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "operating" / "metrics.md"
 ROWS = """
 import control_plane.instruments, workload_plane.replica_host.instruments
 import workload_plane.relay.instruments, workload_plane.picker.exposition
-import workload_plane.autoscale.instruments
+import workload_plane.autoscale.instruments, workload_plane.gateway.instruments
 from skerry.plumbing.metrics import declared
 for d in declared():
     print(f"| `{d.name}` | {d.kind} | {', '.join(d.labels)} | {d.help} |")

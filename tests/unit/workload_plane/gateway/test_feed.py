@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -423,3 +424,14 @@ async def test_a_torn_bootstrap_holds_up_no_publication(world: World) -> None:
     (world.settings.gateway_dir / files.BOOTSTRAP).write_text("{")
     await world.publish(*all_ready())
     assert (world.routed(), world.feed.fault) == (ALL, "")
+
+
+async def test_the_agents_file_says_whether_the_gateway_must_be_started_again(world: World) -> None:
+    await world.publish(*all_ready())
+    assert world.feed.describe()["restart_needed"] is False, "nobody knows"
+    written = world.clock.now().timestamp() - 100
+    os.utime(world.settings.gateway_dir / files.BOOTSTRAP, (written, written))
+    for uptime, is_needed in ((50, False), (500, True)):
+        faults = await look(world, a_status({}, uptime=uptime))
+        assert world.feed.describe()["restart_needed"] is is_needed
+        assert any("started again" in fault for fault in faults) is is_needed

@@ -34,7 +34,7 @@ def test_everything_that_is_named_is_there() -> None:
 
 def test_a_picker_that_is_off_leaves_no_trace_but_the_logs_cluster() -> None:
     text = json.dumps([built(OFF).listeners, built(OFF).routes, built(OFF).clusters])
-    for word in ("ext_authz", "override_host", "fluentd", "picker"):
+    for word in ("ext_authz", "override_host", "fluentd", "picker", "x-skerry-held"):
         assert word not in text
     # Envoy takes it from the bootstrap alone, and turning the picker on should need no restart.
     (cluster,) = build_bootstrap(OFF, "/files")["static_resources"]["clusters"]

@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any
 
-from skerry.fleet.deployment import PlacementPolicy
+import pytest
+
+from skerry.fleet.deployment import PlacementPolicy, ServiceObjective
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.engine import EngineName, EngineProtocol, EngineSpec, Lora, LoraAdapter
 from skerry.fleet.generation import Version
@@ -207,3 +209,27 @@ def test_the_gateway_knows_how_a_deployment_wants_to_be_routed() -> None:
     routing = Routing(policy=RoutingPolicy.SESSION, continuation=True)
     deployment = dataclasses.replace(a_deployment(), routing=routing)
     assert topology(assigned(deployment=deployment)).models[0].routing == routing
+
+
+@pytest.mark.parametrize(
+    ("context_tokens", "ttft_seconds", "bound_seconds"),
+    [
+        (2_048, 1.0, 10.0),  # the least that a busy machine needs
+        (8_192, 4.0, 20.0),  # what its users are promised, five times
+        (131_072, 2.0, 131.072),  # a long prompt takes its time, whatever they are promised
+        (131_072, 60.0, 300.0),
+    ],
+)
+def test_the_bound_on_the_first_token_grows_with_the_context(
+    context_tokens: int, ttft_seconds: float, bound_seconds: float
+) -> None:
+    deployment = a_deployment()
+    revision = dataclasses.replace(
+        deployment.revision,
+        engine=dataclasses.replace(deployment.revision.engine, context_tokens=context_tokens),
+        objective=ServiceObjective(ttft_seconds=ttft_seconds, tpot_seconds=0.05),
+    )
+    asked = assigned(deployment=dataclasses.replace(deployment, revision=revision))
+    (model,) = topology(asked).models
+    assert model.ttft_bound_seconds == bound_seconds
+    assert model.total_deadline_seconds == max(60.0, bound_seconds + 0.1 * context_tokens)

@@ -15,7 +15,7 @@ from skerry.wire.continuation.seam import SeamWatch, Sight
 from tests.fakes.clock import FakeClock
 from workload_plane.relay.known import KnownDeployments, parse_relay_file
 from workload_plane.relay.memory import HeldBytes
-from workload_plane.relay.openai_stream import OpenAiStream
+from workload_plane.relay.openai_stream import TOLD_BYTES_MAX, OpenAiStream
 from workload_plane.relay.sse import BlockSplitter, data_of
 from workload_plane.replica_host.sse import EVENT_BYTES_MAX, OversizedEvent
 
@@ -68,6 +68,27 @@ def test_an_event_like_another_is_understood_by_its_text_alone() -> None:
         assert stream.feed(block) == block
     assert stream.told.text == "".join(texts)
     assert stream.tokens == len([text for text in texts if text])
+    assert stream.told_bytes == len("".join(texts).encode())
+
+
+@pytest.mark.parametrize("text", ["a", "é", "語", "😀", "\ud83d"])
+def test_what_is_kept_of_an_answer_is_counted_and_bounded_in_bytes(text: str) -> None:
+    """A half of a surrogate pair is what an engine writes that cuts a letter in two."""
+    stream = OpenAiStream(read_request(Api.CHAT, CHAT, DIALECTS["simulated"]))
+
+    def tell(times: int) -> None:
+        choice = {"index": 0, "delta": {"content": text * times}, "finish_reason": None}
+        block = b"data: " + json.dumps({"id": "i", "choices": [choice]}).encode() + b"\n\n"
+        assert stream.feed(block) == block
+
+    size = len(text.encode("utf-8", "surrogatepass"))
+    for _ in range(1000):  # more than are kept apart
+        tell(1)
+    assert (stream.told_bytes, stream.told.text) == (1000 * size, text * 1000)
+    tell(TOLD_BYTES_MAX // size - 1000)
+    assert not stream.told.too_long
+    tell(1)
+    assert (stream.told.too_long, stream.told_bytes) == (True, 0)
 
 
 def test_a_text_that_looks_like_another_field_is_not_mistaken() -> None:
