@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +75,7 @@ from skerry.plumbing.rpc import (
     insecure_channel,
     server_credentials,
 )
+from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import run_until_stopped, sleep_unless_stopped, stop_on_signals
 from workload_plane.engines.catalogue import refusals as engine_refusals
 
@@ -281,14 +281,6 @@ def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
         reads=reads,
         solvers=(solver, asked),
     )
-
-
-def software_version() -> str:
-    """Return this release's name and number."""
-    try:
-        return f"skerry {metadata.version('skerry')}"
-    except metadata.PackageNotFoundError:
-        return "skerry (checkout)"
 
 
 def _build_loop(

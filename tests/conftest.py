@@ -29,7 +29,24 @@ settings.load_profile("skerry")
 
 # Run only when asked for by name (`-m foreign`): they fetch packages of others, or take long.
 ON_REQUEST = ("engines", "faults_full", "foreign", "ray_faults")
-INTEGRATION = Path(__file__).parent / "integration"
+TESTS = Path(__file__).parent
+# Nothing but tests that start processes.
+PROCESSES = (TESTS / "integration", TESTS / "faults")
+# Whose integration tests bound how long processes take: nothing runs beside them.
+ALONE = (*PROCESSES, TESTS / "contract", TESTS / "unit/benchmarks", TESTS / "unit/workload_plane")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no folder of which nothing is asked for: all of them take a worker half a minute."""
+    asked = str(config.getoption("markexpr"))
+    if asked == "alone":
+        return True if collection_path.is_dir() and not _holds_alone(collection_path) else None
+    is_left_out = "not integration" in asked or "not alone" in asked
+    return True if is_left_out and collection_path in PROCESSES else None
+
+
+def _holds_alone(path: Path) -> bool:
+    return any(path.is_relative_to(folder) or folder.is_relative_to(path) for folder in ALONE)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
@@ -45,8 +62,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     for item in items:
-        if item.path.is_relative_to(INTEGRATION):
+        if any(item.path.is_relative_to(folder) for folder in PROCESSES):
             item.add_marker("integration")
+        if item.get_closest_marker("integration") and _holds_alone(item.path):
+            item.add_marker("alone")
         if group := _worker_of(item):
             item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_turn)

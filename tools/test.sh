@@ -5,10 +5,10 @@ cores=$(.venv/bin/python -c 'import os; print(min(8, len(os.sched_getaffinity(0)
 # What computes gets a worker per core. `make lint` went before and has run tests/tidy's rules.
 .venv/bin/python -m pytest -n "$cores" --dist worksteal --ignore=tests/tidy \
     -m "not integration and not slow and not postgres"
-# What computes for long, or asks a database: nothing in it bounds how long something takes. A
-# group's tests stay on one worker (tests/conftest.py), so there is one PostgreSQL.
+# What computes for long, asks a database, or only listens on loopback: nothing in it bounds how long
+# something takes. A group's tests stay on one worker (tests/conftest.py): there is one PostgreSQL.
 .venv/bin/python -m pytest -n "$cores" --dist loadgroup --ignore=tests/tidy \
-    -m "(slow or postgres) and not integration"
+    -m "(slow or postgres or integration) and not alone"
 # Processes, one after another: beside one another those that bound how long something takes saw the
 # other tests: with three workers on two cores (load 21) many failed, with two 1 of 1,527 in 22 min.
-.venv/bin/python -m pytest -n 0 --ignore=tests/tidy -m integration
+.venv/bin/python -m pytest -n 0 --ignore=tests/tidy -m alone

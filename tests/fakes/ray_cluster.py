@@ -11,7 +11,7 @@ from typing import Any
 
 from skerry.plumbing.errors import Unavailable
 from skerry.plumbing.processes import ProcessRecord
-from workload_plane.link.report import software_version
+from skerry.plumbing.software import software_version
 from workload_plane.replicas.port import LiveReplica, ReplicaOrder
 from workload_plane.replicas.ray.values import (
     CREATED,

@@ -15,7 +15,6 @@ import grpc.aio
 from control_plane.api.operator_service import OperatorService
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import take_leadership
-from control_plane.store.schema import upgrade
 from skerry.api.operator.v1.operator_service_pb2_grpc import (
     add_OperatorServiceServicer_to_server,
 )
@@ -26,6 +25,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.ports import free_port
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
+from tests.empty_store import make_empty_store
 from tests.fakes.clock import START
 
 HOST = "127.0.0.1"
@@ -125,9 +125,7 @@ class World:
 @contextlib.asynccontextmanager
 async def a_world(directory: Path) -> AsyncIterator[World]:
     """A new store; what serves it is stopped at the end."""
-    url = f"sqlite:///{directory / 'skerry.db'}"
-    upgrade(url)
-    database = open_database(url)
+    database = open_database(make_empty_store(directory / "skerry.db"))
     world = World(database, await database.run(take_leadership, "cp-1", START))
     try:
         yield world

@@ -11,7 +11,7 @@ from control_plane.reconcile.doors import Doors, Solver
 from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.policy import ReconcilePolicy
 from control_plane.reconcile.sight import Sight
-from control_plane.store import deployments, leadership, placements, pools, schema
+from control_plane.store import deployments, leadership, placements, pools
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.rollouts import list_rollouts
@@ -25,6 +25,7 @@ from skerry.fleet.observation import ObservedReplica, PeerVerdict, PeerView
 from skerry.fleet.pool import PoolShape, PoolTerms
 from skerry.fleet.rollout import Stage
 from tests.builders import a_deployment, a_replica, a_report
+from tests.empty_store import make_empty_store
 from tests.fakes.clock import FakeClock
 
 PLANES = ("aws", "fra", "gcp")
@@ -47,8 +48,7 @@ class Fleet:
     def __init__(self, directory: Path, policy: ReconcilePolicy = AUTOMATIC) -> None:
         self.policy = policy
         self.clock = FakeClock()
-        self.url = f"sqlite:///{directory}/skerry.db"
-        schema.upgrade(self.url)
+        self.url = make_empty_store(directory / "skerry.db")
         self.database: Database = open_database(self.url)
         self.pushed: dict[str, tuple[Version, DesiredState]] = {}
         self.running: dict[str, tuple[ObservedReplica, ...]] = {}

@@ -13,7 +13,6 @@ from control_plane.reconcile.policy import (
     LARGE_FLEET_PLANES,
     LARGE_FLEET_TIMEOUT_SECONDS,
 )
-from control_plane.store import schema
 from control_plane.store.engine import open_database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.planes import record_report
@@ -23,6 +22,7 @@ from skerry.plumbing.certificates import Subject, issue
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.rpc import TlsFiles, secure_channel
 from tests.builders import a_report
+from tests.empty_store import make_empty_store
 from tests.integration.test_leadership import a_control_plane
 from tests.integration.test_plane_link import hello
 
@@ -32,9 +32,8 @@ PLANES = LARGE_FLEET_PLANES + 1
 PATIENCE_SECONDS = 60.0
 
 
-def store_planes(url: str) -> None:
-    schema.upgrade(url)
-    database, now = open_database(url), SystemClock().now()
+def store_planes(path: Path) -> None:
+    database, now = open_database(make_empty_store(path)), SystemClock().now()
     try:
         with database.write() as session:
             epoch = take_leadership(session, "before", now)
@@ -62,7 +61,7 @@ async def first_welcome(address: str, tls: TlsFiles) -> messages.Welcome:
 
 
 async def test_the_first_plane_of_a_large_fleet_is_welcomed_with_its_terms(tmp_path: Path) -> None:
-    await asyncio.to_thread(store_planes, f"sqlite:///{tmp_path}/skerry.db")
+    await asyncio.to_thread(store_planes, tmp_path / "skerry.db")
     async with a_control_plane(tmp_path) as (_, at):
         subject = Subject(
             name="p0000",

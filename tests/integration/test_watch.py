@@ -11,7 +11,6 @@ from control_plane.api.operator_service import OperatorService
 from control_plane.store.changes import append_change
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
-from control_plane.store.schema import upgrade
 from skerry.api.operator.v1.operator_service_pb2_grpc import (
     add_OperatorServiceServicer_to_server,
 )
@@ -20,6 +19,7 @@ from skerry.client.operator import OperatorClient
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
+from tests.empty_store import make_empty_store
 from tests.fakes.clock import START
 
 pytestmark = pytest.mark.integration
@@ -66,9 +66,7 @@ def collect(address: str, last: int) -> list[int]:
 
 
 async def test_a_watch_misses_nothing_while_the_control_plane_restarts(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'skerry.db'}"
-    upgrade(url)
-    database = open_database(url)
+    database = open_database(make_empty_store(tmp_path / "skerry.db"))
     epoch = await database.run(take_leadership, "cp-1", START)
     write = WriteContext(epoch=epoch, actor="user:test", now=START)
 

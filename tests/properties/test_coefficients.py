@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from skerry.fleet.coefficients import Coefficients, coefficients_of, fit
 from skerry.fleet.profile import Profile, ProfileStep
 from tests.builders import a_deployment, a_profile, a_step
+from tests.properties.examples import examples
 
-modest = settings(max_examples=200, deadline=None)
+modest = settings(max_examples=examples(200), deadline=None)
 SECONDS = st.floats(1e-5, 0.1)
 # Concurrencies above 1, each with the part of them that the engine decodes at once.
 LEVELS = st.lists(

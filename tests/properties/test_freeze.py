@@ -19,6 +19,7 @@ from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, 
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement, counts_of
 from tests.builders import T0, a_deployment, a_plane_view, a_snapshot
+from tests.properties.examples import examples
 
 NAMES = ("demo", "side", "batch")
 PLANES = tuple("abcde")
@@ -93,7 +94,7 @@ def planned(snapshot: Snapshot) -> PlacementPlan:
 
 
 @given(frozen_fleets())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_placement_of_a_silent_plane_changes_and_nothing_moves(snapshot: Snapshot) -> None:
     assume(is_frozen(snapshot))
     conditions, plan = judge(snapshot), planned(snapshot)
@@ -135,7 +136,7 @@ def may_stay(placed: Placement, snapshot: Snapshot) -> bool:
 
 
 @given(snapshot=frozen_fleets(), replicas=st.integers(1, ROOM))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_new_deployment_takes_what_is_free_where_planes_are_heard(
     snapshot: Snapshot, replicas: int
 ) -> None:

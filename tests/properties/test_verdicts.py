@@ -30,6 +30,7 @@ from tests.builders import (
     a_snapshot,
     a_view,
 )
+from tests.properties.examples import examples
 
 NAMES = tuple("abcdef")
 PARTITIONS = 1_000
@@ -59,7 +60,7 @@ EVIDENCE = st.builds(
 
 
 @given(EVIDENCE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_nothing_becomes_lost_without_lease_and_witnesses(evidence: Evidence) -> None:
     rule = classify(evidence)
     if rule.state is not PlaneState.LOST:
@@ -77,7 +78,7 @@ def test_nothing_becomes_lost_without_lease_and_witnesses(evidence: Evidence) ->
 
 
 @given(EVIDENCE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_knowing_less_never_makes_a_plane_lost(evidence: Evidence) -> None:
     if classify(evidence).state is PlaneState.LOST:
         return
@@ -213,7 +214,7 @@ def cut_long_before(draw: st.DrawFn) -> Snapshot:
 
 
 @given(cut_long_before())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost(
     snapshot: Snapshot,
 ) -> None:
@@ -224,7 +225,7 @@ def test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost(
     silent_seconds=st.floats(8.1, 300.0),
     delays=st.lists(st.floats(-SIGHT_SECONDS, 8.0), min_size=1, max_size=5),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_plane_that_ends_is_lost_by_those_that_saw_it_end(
     silent_seconds: float, delays: list[float]
 ) -> None:
@@ -241,7 +242,7 @@ def test_a_plane_that_ends_is_lost_by_those_that_saw_it_end(
 
 
 @given(lost=st.sampled_from("abc"), zone=st.sampled_from(["de", "us"]), replicas=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_residency_and_anti_affinity_hold_in_an_emergency(
     lost: str, zone: str, replicas: int
 ) -> None:

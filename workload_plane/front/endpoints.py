@@ -12,8 +12,10 @@ from pathlib import Path
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
 from skerry.plumbing.watched_file import Unread, WatchedFile
-from workload_plane.gateway.routing import ENDPOINTS_FORMAT
 
+# What the agent writes (`workload_plane.gateway.routing`); named again, for importing that takes as
+# long as all else that the front imports.
+ENDPOINTS_FORMAT = 1
 LOOK_SECONDS = 0.5
 ENDPOINTS_BYTES_MAX = 16 * 1024 * 1024
 

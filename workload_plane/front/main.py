@@ -20,11 +20,11 @@ from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ports import check_port_free
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
+from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import run_until_stopped, stop_on_signals
 from workload_plane.front.endpoints import Endpoints, EndpointsWatch
 from workload_plane.front.fan_out import Channels
 from workload_plane.front.services import PlaneControl, PlaneInference
-from workload_plane.link.report import software_version
 from workload_plane.replicas.records import LOOPBACK
 from workload_plane.settings import PlaneSettings, read_settings
 

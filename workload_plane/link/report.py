@@ -1,7 +1,6 @@
 """The plane's report on itself, whole each time: PURE, from settings and what was observed."""
 
 from collections.abc import Iterable
-from importlib import metadata
 
 from skerry.fleet.desired import FEATURES
 from skerry.fleet.generation import Version
@@ -56,11 +55,3 @@ def observed_replica(record: ReplicaRecord) -> ObservedReplica:
         nodes=record.nodes,
         start_seconds=record.start_seconds,
     )
-
-
-def software_version() -> str:
-    """Return this release's name and number."""
-    try:
-        return f"skerry {metadata.version('skerry')}"
-    except metadata.PackageNotFoundError:
-        return "skerry (checkout)"

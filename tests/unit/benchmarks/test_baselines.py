@@ -22,6 +22,8 @@ from scheduler.grid import build_grid
 from scheduler.solve import solve
 from skerry.fleet.placement import Placement
 
+# Where nothing is compiled yet, the first test compiles half a minute; another worker would again.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("baselines")]
 SMALL = Size(pools=20, deployments=40, nodes_mean=10.0)
 
 

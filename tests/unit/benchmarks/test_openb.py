@@ -9,6 +9,8 @@ from benchmarks.openb.packer import COUNT, CPU, FREE, KIND, MEMORY, ROOM, fits, 
 from benchmarks.openb.trace import Request, Trace, rooms_of, shapes_of, stream_of
 from scheduler.compiled import Ints
 
+# Where nothing is compiled yet, the first test compiles half a minute; another worker would again.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("openb")]
 KINDS = ("A", "B")
 # accelerators, thousandths of each, cpu, memory, kinds
 MIX: tuple[Request, ...] = (

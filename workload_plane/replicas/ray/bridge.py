@@ -24,7 +24,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from skerry.plumbing.errors import Unavailable
-from workload_plane.link.report import software_version
+from skerry.plumbing.software import software_version
 from workload_plane.replicas.ray.framing import HELLO, frame_of, read_frame, write_frame
 from workload_plane.replicas.ray.launcher import Launcher
 from workload_plane.replicas.ray.values import (

@@ -16,7 +16,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.processes import ProcessRecord, record_of
-from workload_plane.link.report import software_version
+from skerry.plumbing.software import software_version
 from workload_plane.replicas.local import HostCommand, LocalRuntime, host_command
 from workload_plane.replicas.ray.launcher import end_and_forget, node_runtime
 from workload_plane.replicas.ray.memory import read_nodes, write_nodes

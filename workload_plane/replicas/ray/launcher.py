@@ -18,8 +18,8 @@ from skerry.plumbing.processes import (
     terminate,
     wait_until_gone,
 )
+from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import first_of
-from workload_plane.link.report import software_version
 from workload_plane.replica_host.device_locks import take_devices
 from workload_plane.replica_host.environment import without_credentials
 from workload_plane.replicas.apart import spawn_apart, without_ray

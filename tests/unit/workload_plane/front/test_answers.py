@@ -17,6 +17,7 @@ from workload_plane.front.answers import (
     total_load,
 )
 from workload_plane.front.endpoints import (
+    ENDPOINTS_FORMAT,
     LOOK_SECONDS,
     Endpoint,
     Endpoints,
@@ -24,6 +25,7 @@ from workload_plane.front.endpoints import (
     Model,
     parse_endpoints,
 )
+from workload_plane.gateway import routing
 
 READY, NOT_READY = lifecycle_pb2.HEALTH_STATE_READY, lifecycle_pb2.HEALTH_STATE_NOT_READY
 MODEL = Model(
@@ -48,6 +50,10 @@ FILE = {
         }
     ],
 }
+
+
+def test_the_front_reads_the_format_that_the_agent_writes() -> None:
+    assert ENDPOINTS_FORMAT == routing.ENDPOINTS_FORMAT
 
 
 def test_loads_add_up_and_what_nobody_told_stays_unset() -> None:
