@@ -231,6 +231,12 @@ class _Beside:
     def loads(self) -> Mapping[str, Any]:
         return {}
 
+    def deciding(self, deployment: str) -> tuple[str, ...]:
+        return ()
+
+    def decided(self, deployment: str, plane: str, most: int) -> tuple[Any, ...]:
+        return ()
+
 
 @dataclass(frozen=True)
 class _Link:

@@ -19,6 +19,7 @@ from control_plane.link.service import plane_uri
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import FEATURES, DesiredState
+from skerry.fleet.generation import Version
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.node import Node
 from skerry.fleet.observation import (
@@ -34,6 +35,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.certificates import Subject, issue
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Grant, Refuse
 from workload_plane.desired_state.file import DesiredStateFile
 from workload_plane.desired_state.holder import DesiredHolder
@@ -43,8 +45,9 @@ from workload_plane.link.session import SessionState
 
 CLOCK = SystemClock()
 LOOK_SECONDS = 0.1
-COUNTED_EVERY_LOOKS = 5  # the agent's loop: every 5 s, and the link looks every second
+COUNTED_SECONDS = 5.0  # the agent's loop counts so often, each at moments of its own
 LATE_SECONDS = 0.5
+UP = frozenset((SessionState.LINKED, SessionState.MUTED))
 POOLS = ("a", "b")
 NODES = 4
 FILES_MAX = 65_536
@@ -72,8 +75,10 @@ class Plane:
         self._holder.load()
         self.offers = 0
         self.held_at = 0.0
-        self._asked = 0
+        self._count_offset = COUNTED_SECONDS * (number % 100) / 100
+        self._counts = 0
         self._loads = LoadReport()
+        self._reported: tuple[Version, PlaneReport] | None = None
 
     @property
     def planes(self) -> int:
@@ -95,7 +100,13 @@ class Plane:
         return self._holder.version.generation
 
     def report(self) -> PlaneReport:
-        """Return the plane's report, as long as a small plane's is."""
+        """Return the plane's report, as long as a small plane's is, made anew with each state."""
+        held = self._holder.version
+        if self._reported is None or self._reported[0] != held:
+            self._reported = held, self._made_report()
+        return self._reported[1]
+
+    def _made_report(self) -> PlaneReport:
         state = self._holder.state
         return PlaneReport(
             identity=self._identity,
@@ -113,10 +124,11 @@ class Plane:
         )
 
     def loads(self) -> LoadReport:
-        """Return counters that grow as those of a busy plane do, new ones every few looks."""
+        """Return counters that grow as those of a busy plane do, new ones every few seconds."""
         state = self._holder.state
-        if not isinstance(state, Unknown) and self._asked % COUNTED_EVERY_LOOKS == 0:
-            count = float(self._asked)
+        counts = int((CLOCK.monotonic() + self._count_offset) / COUNTED_SECONDS)
+        if not isinstance(state, Unknown) and counts != self._counts:
+            self._counts, count = counts, COUNTED_SECONDS * counts
             reading = LoadReading(
                 at=count,
                 requests_total=count,
@@ -131,8 +143,11 @@ class Plane:
                     for one in state.assignments
                 )
             )
-        self._asked += 1
         return self._loads
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        """Return nothing: it follows what it is told."""
+        return ()
 
     async def stored(self) -> bytes:
         """Return nothing: nobody asks, for the database is whole."""
@@ -225,19 +240,19 @@ class Fleet:
                 await CLOCK.sleep(pause)
 
     async def _look(self) -> None:
+        names = [plane.name for plane in self.planes]
         while True:
-            now = CLOCK.monotonic()
-            for plane, client in zip(self.planes, self.clients, strict=True):
-                if client.state not in (SessionState.LINKED, SessionState.MUTED):
-                    self.seen.linked_at.pop(plane.name, None)
-                    continue
-                self.seen.linked_at.setdefault(plane.name, now)
+            now, linked_at = CLOCK.monotonic(), self.seen.linked_at
+            for name, client in zip(names, self.clients, strict=True):
                 connection = client._connection  # nothing else tells how its heartbeats fare
-                pulse = connection._pulse if connection is not None else None
-                if pulse is None or pulse.unanswered_since is None:
+                if connection is None or connection.state not in UP:
+                    linked_at.pop(name, None)
                     continue
-                if now - pulse.unanswered_since > LATE_SECONDS:
-                    self.seen.late.add((plane.name, pulse.echoed))
+                if name not in linked_at:
+                    linked_at[name] = now
+                since = connection._pulse.unanswered_since
+                if since is not None and now - since > LATE_SECONDS:
+                    self.seen.late.add((name, connection._pulse.echoed))
             await CLOCK.sleep(LOOK_SECONDS)
 
     def mark(self) -> None:

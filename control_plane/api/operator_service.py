@@ -161,7 +161,7 @@ class OperatorService(OperatorServiceServicer):
         if stored is None:
             raise NotFound(f"no deployment {name!r}; `skerry get deployments` lists them")
         records = await self._database.run_read(list_scaling_records, name, most)
-        return scaling_to_proto(stored.deployment, records, self._live.loads())
+        return scaling_to_proto(stored.deployment, records, self._live, most)
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
         """Return a page of pools, by their fleet-wide ids; without a shape where terms wait."""

@@ -12,6 +12,7 @@ from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.survival import Loss
 from scheduler.whatif import Change, WhatIf
+from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition
@@ -150,6 +151,14 @@ class Live(Protocol):
 
     def loads(self) -> Loads:
         """Return what planes counted last, of those that told it within a minute, by name."""
+        ...
+
+    def deciding(self, deployment: str) -> tuple[str, ...]:
+        """Return the planes whose own loops told decisions of a deployment lately, by name."""
+        ...
+
+    def decided(self, deployment: str, plane: str, most: int) -> tuple[ToldDecision, ...]:
+        """Return what a plane's own loop decided last, as far as it told, the newest first."""
         ...
 
     def view(self, plane: str) -> LinkSight:

@@ -38,11 +38,22 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provision:
-    """How many replicas to place, how many find no place, and what one would cost an hour."""
+    """How many replicas to place, how many find no place, and what one would cost an hour.
+
+    `floor_unmet` are of the floor: the scheduler is asked to place them all the same, and may by
+    taking places of others.
+    """
 
     demand: int
     unmet: int = 0
+    floor_unmet: int = 0
     dollars_per_hour: float | None = None
+
+    @property
+    def unmet_dollars_per_hour(self) -> float | None:
+        """Return what all that find no place would cost; None for none, and without a price."""
+        short = self.unmet + self.floor_unmet
+        return None if not short or self.dollars_per_hour is None else short * self.dollars_per_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +127,15 @@ def _raised(wish: Wish, problem: PlacementProblem, room: Room) -> Provision:
         if more > 0:
             demand += more
             room.take(deployment.name, pool, more * size)
+    floor_unmet = max(0, least_of(wish) - max(demand, wish.ceiling))
     demand = max(demand, least_of(wish))
     unmet = max(0, wish.wanted - max(demand, wish.ceiling))
     prices = [price for _, _, price in pools if price > 0.0]
     return Provision(
-        demand=demand, unmet=unmet, dollars_per_hour=min(prices, default=None) if unmet else None
+        demand=demand,
+        unmet=unmet,
+        floor_unmet=floor_unmet,
+        dollars_per_hour=min(prices, default=None) if unmet or floor_unmet else None,
     )
 
 

@@ -8,15 +8,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from control_plane.autoscale.costs import LearnedCosts
 from control_plane.autoscale.demand import Provision, Wish, provide
+from control_plane.autoscale.flying import Flying, flying_at, need_of
 from control_plane.autoscale.shares import Loads, Scene, shares_by_deployment
 from control_plane.reconcile.snapshot import Demand
 from scheduler.problem import PlacementProblem
-from skerry.fleet.autoscaling.concurrency import fallback_target
 from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.factors import ScalingFactors, Strategy, factors_of
 from skerry.fleet.autoscaling.fleetwide import FleetDecision, FleetScaler, PlaneShare, listed
 from skerry.fleet.autoscaling.local import COLD_START_SECONDS
+from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.autoscaling.scaled import (
     RECORD_PLANES_MAX,
     FleetRecord,
@@ -65,6 +67,7 @@ class _Judged:
     targets: tuple[tuple[str, int], ...]
     cold_start_seconds: float
     wish: Wish
+    by_planes: Need | None  # what those that count requests in flight ask for together
 
 
 class Rounds:
@@ -75,12 +78,13 @@ class Rounds:
         self._demands: tuple[Demand, ...] | None = None
         self._scalers: dict[str, FleetScaler] = {}
         self._told: dict[str, FleetRecord] = {}
+        self._costs = LearnedCosts()
         self.failed: dict[str, str] = {}  # of the last round: what held a deployment as it is
 
     def forget(self) -> None:
         """Begin anew, as another term does: what others decided meanwhile was on other grounds."""
         self._demands = None
-        self._scalers, self._told = {}, {}
+        self._scalers, self._told, self._costs = {}, {}, LearnedCosts()
 
     def hear(self, demands: tuple[Demand, ...], loads: Loads) -> None:
         """Take what planes counted, each reading as of the moment it was heard."""
@@ -95,7 +99,7 @@ class Rounds:
         """Return what is decided now of every deployment that scales; `now` as readings have it."""
         scene = basis.scene
         self._follow(scene.snapshot.demands)
-        shares = shares_by_deployment(scene)
+        shares = shares_by_deployment(scene, self._costs)
         judged, self.failed = [], {}
         for demand in scene.snapshot.demands:
             name = demand.deployment.name
@@ -139,7 +143,10 @@ class Rounds:
         if paused and before is not None:
             floor = min(max(before.floor, factors.min_replicas), factors.max_replicas)
         demand = max(before.demand if before is not None else 0, floor, 1)
-        wanted = _wanted(deployment, decision, shares, basis)
+        flying = (
+            {} if decision.need is not None else flying_at(deployment, shares, basis.scene.loads)
+        )
+        wanted = _wanted(decision, shares, flying)
         if wanted is None:  # silence asks for no more and no less than was wanted
             wanted = demand if paused or before is None else before.wanted
         return _Judged(
@@ -148,9 +155,10 @@ class Rounds:
             before=before,
             targets=_targets(deployment, decision, shares, before),
             cold_start_seconds=cold,
+            by_planes=None if paused else need_of(deployment, flying),
             wish=Wish(
                 deployment=deployment,
-                wanted=min(wanted, factors.max_replicas),
+                wanted=min(max(wanted, floor), factors.max_replicas),
                 floor=floor,
                 ceiling=sum(share.ceiling for share in shares),
                 demand=min(demand, factors.max_replicas),
@@ -169,11 +177,13 @@ class Rounds:
             wanted=wish.wanted,
             unmet=found.unmet,
             unmet_dollars_per_hour=(
-                found.unmet * found.dollars_per_hour if found.dollars_per_hour is not None else None
+                found.unmet * found.dollars_per_hour
+                if found.unmet and found.dollars_per_hour is not None
+                else None
             ),
             cold_start_seconds=judged.cold_start_seconds,
         )
-        record = _record(judged, scaled, basis)
+        record = _record(judged, scaled, found, basis)
         last, self._told[name] = self._told.get(name), record
         return Outcome(
             scaled=scaled,
@@ -257,35 +267,26 @@ def _targets(
 
 
 def _wanted(
-    deployment: Deployment,
     decision: FleetDecision,
     shares: Sequence[PlaneShare],
-    basis: Basis,
+    told: Mapping[str, Flying],
 ) -> int | None:
     """Return how many replicas are needed over all planes, None where nothing is known of it."""
     if decision.because is Because.PAUSED:
         return None
     if decision.need is not None:
         return decision.total + decision.unmet
-    scaling, known, total = deployment.scaling, False, 0
-    for share in shares:
-        report = basis.scene.loads.get(share.plane)
-        load = report.of(deployment.name) if report is not None else None
-        told = load.decision if load is not None else None
-        many = share.running
-        if told is not None and told.concurrency is not None:
-            known = True
-            each = scaling.concurrency_target
-            if told.fallback:
-                slots = deployment.revision.engine.concurrent_requests
-                each = fallback_target(each, float(slots))
-            exact = told.concurrency / (each * scaling.target_utilization)
-            many = max(told.target, math.ceil(exact - TOLERANCE))
-        total += many
-    return total if known else None
+    if not told:
+        return None
+    return sum(
+        max(told[share.plane].target, told[share.plane].replicas)
+        if share.plane in told
+        else share.running
+        for share in shares
+    )
 
 
-def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
+def _record(judged: _Judged, scaled: Scaled, provision: Provision, basis: Basis) -> FleetRecord:
     decision, wish, targets = judged.decision, judged.wish, dict(scaled.targets)
     unheard = set(decision.unheard)
     shares = most_changed(
@@ -305,16 +306,16 @@ def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
     return FleetRecord(
         deployment=scaled.deployment,
         decided_at=basis.scene.snapshot.now,
-        sentence=_sentence(judged, scaled),
+        sentence=_sentence(judged, scaled, provision),
         because=decision.because.value,
         running=decision.running,
         total=decision.total,
         wanted=scaled.wanted,
-        unmet=scaled.unmet,
+        unmet=provision.unmet + provision.floor_unmet,
         demand=scaled.demand,
         floor=wish.floor,
-        unmet_dollars_per_hour=scaled.unmet_dollars_per_hour,
-        need=decision.need,
+        unmet_dollars_per_hour=provision.unmet_dollars_per_hour,
+        need=decision.need or judged.by_planes,
         highest=decision.highest,
         unheard=decision.unheard[:RECORD_PLANES_MAX],
         shares=shares,
@@ -322,19 +323,27 @@ def _record(judged: _Judged, scaled: Scaled, basis: Basis) -> FleetRecord:
     )
 
 
-def _sentence(judged: _Judged, scaled: Scaled) -> str:
+def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
     decision, wish = judged.decision, judged.wish
     if decision.need is not None:
         told = decision.describe().removesuffix(".")
     else:
         shares = listed(f"{share.plane} {share.running}" for share in judged.shares)
         told = f"{decision.running} replicas ({shares or 'none'}) {_why(judged)}"
+        if judged.by_planes is not None:
+            told += f"; together they have {judged.by_planes.describe()}"
     if scaled.demand > max(wish.floor, 1):
         told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"
+    if provision.floor_unmet:
+        by = "by the schedule" if wish.floor > wish.deployment.scaling.min_replicas else "of all"
+        told += (
+            f"; the floor of {wish.floor} {by} lacks {provision.floor_unmet}: no pool has free"
+            " accelerators for them"
+        )
     if scaled.unmet:
         told += f"; {scaled.unmet} of {scaled.wanted} find no free accelerators"
-        if scaled.unmet_dollars_per_hour is not None:
-            told += f" (they would cost ${scaled.unmet_dollars_per_hour:,.2f} an hour)"
+    if (dollars := provision.unmet_dollars_per_hour) is not None:
+        told += f" (they would cost ${dollars:,.2f} an hour)"
     return f"{told}."
 
 

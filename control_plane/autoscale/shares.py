@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from control_plane.autoscale.costs import LearnedCosts
 from control_plane.autoscale.targets import price_of
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
 from skerry.fleet.autoscaling.splitting import PlaneShare
@@ -50,8 +51,11 @@ class Scene:
     measured: Measured
 
 
-def shares_by_deployment(scene: Scene) -> dict[str, list[PlaneShare]]:
-    """Return the shares of every deployment that scales, planes in the order of their names."""
+def shares_by_deployment(scene: Scene, costs: LearnedCosts) -> dict[str, list[PlaneShare]]:
+    """Return the shares of every deployment that scales, planes in the order of their names.
+
+    `costs` remembers what planes tell of them meanwhile.
+    """
     snapshot = scene.snapshot
     pools = {pool.name: pool for pool in snapshot.pools}
     scaling = {
@@ -75,7 +79,10 @@ def shares_by_deployment(scene: Scene) -> dict[str, list[PlaneShare]]:
         many = running.get((name, plane), 0)
         if condition.state not in HEARD:
             many = max(many, target)
-        found[name].append(_share(scaling[name], plane, mine, many, scene, pools))
+        kinds = _kinds(mine, pools)
+        engine = _engine(scaling[name], plane, kinds, scene, costs)
+        found[name].append(_share(scaling[name], plane, mine, many, engine, pools))
+    costs.turn()
     return found
 
 
@@ -84,41 +91,39 @@ def _share(
     plane: str,
     mine: Sequence[Envelope],
     running: int,
-    scene: Scene,
+    engine: Engine | None,
     pools: Mapping[str, Pool],
 ) -> PlaneShare:
-    kinds = [
-        pools[one.pool].shape.accelerator
-        for one in sorted(mine, key=lambda one: (-one.ceiling, one.pool))
-    ]
     prices = [price_of(deployment, pools[one.pool]) for one in mine]
     return PlaneShare(
         plane=plane,
         running=running,
         floor=sum(one.floor for one in mine),
         ceiling=sum(one.ceiling for one in mine),
-        engine=_engine(deployment, plane, kinds, scene),
+        engine=engine,
         price_per_hour=min(prices, default=0.0),
         granted=sum(one.target for one in mine),
     )
 
 
-def _engine(
-    deployment: Deployment, plane: str, kinds: Sequence[str], scene: Scene
-) -> Engine | None:
-    """Return what requests cost on the first of some kinds that is known: profiles, then planes.
+def _kinds(mine: Sequence[Envelope], pools: Mapping[str, Pool]) -> list[str]:
+    """Return the kinds of accelerator of some envelopes, where most may run first."""
+    order = sorted(mine, key=lambda one: (-one.ceiling, one.pool))
+    return [pools[one.pool].shape.accelerator for one in order]
 
-    None where nobody knows: the plane then counts by concurrency. What a plane told is only looked
-    at where no profile says: thousands of words are not to be read for nothing.
+
+def _engine(
+    deployment: Deployment, plane: str, kinds: Sequence[str], scene: Scene, costs: LearnedCosts
+) -> Engine | None:
+    """Return what requests cost on the first of some kinds that is known.
+
+    By what the plane measured itself, else by what others did, else by the profile. None where
+    nobody knows: the plane then counts by concurrency.
     """
-    measured = {one.accelerator: one for one in reversed(scene.measured.get(deployment.name, ()))}
-    of_plane: dict[str, Coefficients] | None = None
+    profiled = {one.accelerator: one for one in reversed(scene.measured.get(deployment.name, ()))}
+    of_plane = _told(deployment, plane, scene) if kinds else {}
     for kind in kinds:
-        found = measured.get(kind)
-        if found is None:
-            if of_plane is None:
-                of_plane = _told(deployment, plane, scene)
-            found = of_plane.get(kind)
+        found = costs.of(deployment, kind, own=of_plane.get(kind), profile=profiled.get(kind))
         if found is not None:
             revision = deployment.revision
             tpot = revision.objective.tpot_seconds

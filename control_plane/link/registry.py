@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from control_plane.autoscale.shares import Loads, Told
 from control_plane.link.convert import digest_in
+from control_plane.link.decisions import PlaneDecisions
 from control_plane.link.push import Outbox
 from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
+from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneReport
 from skerry.plumbing.clock import Clock
@@ -54,6 +56,7 @@ class Registry:
         self._stored_planes = 0  # when we began: until the first judgement tells
         self._loaded: set[str] = set()
         self.held = HeldStates(wake, clock)
+        self.decisions = PlaneDecisions()
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
     def begin(self, planes: int = 0) -> None:
@@ -180,6 +183,14 @@ class Registry:
             for name, link in sorted(self._planes.items())
             if link.loads is not None and link.loads_at_seconds >= since
         }
+
+    def decided(self, deployment: str, plane: str, most: int) -> tuple[ToldDecision, ...]:
+        """Return what a plane's own loop decided last, as far as it told, the newest first."""
+        return self.decisions.of(deployment, plane, self._clock.monotonic(), most)
+
+    def deciding(self, deployment: str) -> tuple[str, ...]:
+        """Return the planes that told decisions of a deployment lately, by name."""
+        return self.decisions.planes(deployment, self._clock.monotonic())
 
     def acknowledge(self, plane: str, held: Version, digest: bytes = b"") -> None:
         """Note which version a plane holds durably, and its digest."""

@@ -58,7 +58,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self._epoch = epoch
         self._door = Door()
         self._greeting = 0
-        self._terms = (0, policy)  # for so many planes
+        # For so many planes: the policy, and what messages say of it.
+        self._policy_for = (0, policy, _terms(policy))
         self._silence = SilenceWatch(registry, self._policy_now, clock)
 
     async def Connect(
@@ -143,11 +144,13 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         """Take in what the plane says; waits for nothing else."""
         async for request in requests:
             self._registry.hear(stream.plane)
+            kind = request.WhichOneof("message")
             try:
-                if request.WhichOneof("message") != "part":
-                    self._take(stream, request)
+                if kind != "part":
+                    self._take(stream, kind, request)
                 elif (whole := stream.assembly.take(request.part)) is not None:
-                    self._take(stream, _in_parts(whole))
+                    request = _in_parts(whole)
+                    self._take(stream, request.WhichOneof("message"), request)
             except (ValueError, InvalidInput) as error:
                 # One bad message costs itself, not the session: the plane's next report is whole.
                 _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
@@ -165,9 +168,9 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         number = stream.outbox.take_heartbeat()
         if number is None:
             return
-        heartbeat = messages.Heartbeat(number=number)
-        heartbeat.targets_current = self._are_current(stream.plane)
-        terms = _terms(self._policy_now())
+        current = self._are_current(stream.plane)
+        heartbeat = messages.Heartbeat(number=number, targets_current=current)
+        terms = self._terms_now()
         if terms != stream.terms:
             heartbeat.period_ms, heartbeat.timeout_ms = stream.terms = terms
         is_asked = self._registry.held.takes_turn(stream.plane)
@@ -197,8 +200,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             await self._echo(stream)
             await stream.send(messages.ConnectResponse(part=part))
 
-    def _take(self, stream: "_Stream", request: messages.ConnectRequest) -> None:
-        plane, kind = stream.plane, request.WhichOneof("message")
+    def _take(self, stream: "_Stream", kind: str | None, request: messages.ConnectRequest) -> None:
+        plane = stream.plane
         if kind == "heartbeat":
             stream.outbox.echo(request.heartbeat.number)
         elif kind == "observed":
@@ -214,8 +217,10 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         elif kind == "held":
             self._registry.held.take(plane, request.held)
         elif kind == "loads":
-            heard = HeardLoads(request.loads, self._clock.monotonic())
-            self._registry.take_loads(plane, heard)
+            now = self._clock.monotonic()
+            self._registry.decisions.take(plane, request.loads.decisions, now)
+            request.loads.ClearField("decisions")  # the rest is kept as it came in
+            self._registry.take_loads(plane, HeardLoads(request.loads, now))
         else:
             raise IllegalTransition(f"{kind} makes no sense on a session that is up")
 
@@ -233,10 +238,16 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self._registry.observe(report)
 
     def _policy_now(self) -> ReconcilePolicy:
+        self._terms_now()
+        return self._policy_for[1]
+
+    def _terms_now(self) -> tuple[int, int]:
+        """Return the heartbeats' terms as messages carry them: made anew only for another fleet."""
         planes = self._registry.planes
-        if planes != self._terms[0]:
-            self._terms = (planes, policy_for(self._policy, planes))
-        return self._terms[1]
+        if planes != self._policy_for[0]:
+            policy = policy_for(self._policy, planes)
+            self._policy_for = (planes, policy, _terms(policy))
+        return self._policy_for[2]
 
     def _welcome(self, stream: "_Stream") -> messages.ConnectResponse:
         policy = self._policy_now()

@@ -72,8 +72,12 @@ class SilenceWatch:
             if not self._due:
                 await self._came.wait()
                 continue
-            left = max(self._due[0][0] - self._clock.monotonic(), GRAIN_SECONDS)
-            await first_of(self._clock.sleep(left), self._came.wait())
+            left = self._due[0][0] - self._clock.monotonic()
+            if left <= GRAIN_SECONDS:
+                # With thousands of streams always; none that comes meanwhile is due as soon.
+                await self._clock.sleep(GRAIN_SECONDS)
+            else:
+                await first_of(self._clock.sleep(left), self._came.wait())
 
     def _look(self, stream: WatchedStream, now: float) -> None:
         plane, policy = stream.plane, self._policy()

@@ -3,6 +3,8 @@
 An explanation is a sentence, a table and a plot: lines of bars, or a PNG or HTML file.
 """
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from skerry.client.scaling import ScalingExplanation
+    from skerry.client.scaling import PlaneScalingRow, ScalingExplanation
     from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
+    from skerry.fleet.autoscaling.told import ToldDecision
+    from skerry.fleet.coefficients import Coefficients
 
 app = typer.Typer(
     help="Let the number of replicas stay as it is, or follow load again.", no_args_is_help=True
@@ -27,8 +31,20 @@ app = typer.Typer(
 NameArgument = Annotated[str, typer.Argument(help="The deployment.")]
 PLOTS = (".png", ".html")
 ROWS_SHOWN_MAX = 15  # decisions; `-o json` and plots have all that were asked for
+OWN_ROWS_SHOWN_MAX = 10  # of what planes decided by themselves, over all of them
+OWN_BARS_SHOWN_MAX = 8  # planes with a line of bars
 BARS_MAX = 60
 BARS = " ▁▂▃▄▅▆▇█"
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """A plane's own decision, as a row."""
+
+    plane: str
+    decision: "ToldDecision"
+
 
 _DECISIONS: Columns = (
     ("WHEN", lambda r: r.decided_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
@@ -41,6 +57,16 @@ _DECISIONS: Columns = (
     ("QUEUE", lambda r: f"{r.need.queue:.2f}" if r.need else "-"),
     ("FILL TO", lambda r: f"{r.need.utilization:.0%}" if r.need else "-"),
     ("BECAUSE", lambda r: r.because),
+)
+_OWN: Columns = (
+    ("PLANE", lambda r: r.plane),
+    ("DECIDED BY ITSELF", lambda r: _moment(r.decision)),
+    ("READY", lambda r: r.decision.ready),
+    ("STARTING", lambda r: r.decision.starting or "-"),
+    ("TARGET", lambda r: r.decision.target),
+    ("NEEDED", lambda r: r.decision.need.replicas if r.decision.need else "-"),
+    ("IN FLIGHT", lambda r: _in_flight(r.decision)),
+    ("BECAUSE", lambda r: r.decision.because),
 )
 _SHARES: Columns = (
     ("PLANE", lambda r: r.plane),
@@ -107,8 +133,10 @@ def print_scaling(console: "Console", found: "ScalingExplanation") -> None:
     bounds = f"{found.min_replicas} to {found.max_replicas} replicas by {found.strategy}{paused}"
     console.print(f"{found.deployment} ({bounds}): {found.sentence}", markup=False)
     for row in found.planes:
-        told = row.decision.sentence if row.decision is not None else "has not decided yet"
-        console.print(f"  {row.plane}: {told}", markup=False, style="dim")
+        console.print(f"  {row.plane}: {_said(row)}", markup=False, style="dim")
+        for cost in row.costs:
+            console.print(f"    measured on {cost_told(cost)}", markup=False, style="dim")
+    _print_own(console, found.planes)
     if not found.decisions:
         return
     if found.decisions[0].shares:
@@ -118,6 +146,46 @@ def print_scaling(console: "Console", found: "ScalingExplanation") -> None:
         console.print(f"  and {more} before", style="dim")
     for line in spark_lines(found.decisions):
         console.print(line, markup=False)
+
+
+def _said(row: "PlaneScalingRow") -> str:
+    if row.decision is not None:
+        return row.decision.sentence
+    if not row.decisions:
+        return "has not decided yet"
+    last = row.decisions[0]
+    return f"is not heard; at {_moment(last)} it decided: {last.sentence}"
+
+
+def cost_told(cost: "Coefficients") -> str:
+    """Return what tokens cost on a kind of accelerator, in milliseconds."""
+    prompt, decode = cost.prefill_seconds_per_token * 1e3, cost.decode_seconds_per_token * 1e3
+    iteration = cost.iteration_seconds * 1e3
+    return (
+        f"{cost.accelerator}: {prompt:.3g} ms a token of prompts,"
+        f" {iteration:.3g} ms an iteration and {decode:.3g} ms a token in it"
+    )
+
+
+def _print_own(console: "Console", planes: "Sequence[PlaneScalingRow]") -> None:
+    """Print what planes decided by themselves lately, and the targets of each as a line of bars."""
+    own = [_Own(plane=row.plane, decision=one) for row in planes for one in row.decisions]
+    if not own:
+        return
+    own.sort(key=lambda one: (one.decision.decided_at or _NEVER, one.plane), reverse=True)
+    console.print(render_table(_OWN, own[:OWN_ROWS_SHOWN_MAX]))
+    if (more := len(own) - OWN_ROWS_SHOWN_MAX) > 0:
+        console.print(f"  and {more} before, of {len(planes)} planes", style="dim")
+    for row in planes[:OWN_BARS_SHOWN_MAX]:
+        targets = [one.target for one in reversed(row.decisions[:BARS_MAX])]
+        if len(targets) > 1:
+            bars = _bars(targets, max(1, *targets))
+            console.print(f"{row.plane} {bars} {targets[-1]}", markup=False)
+
+
+def _moment(decision: "ToldDecision") -> str:
+    at = decision.decided_at
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at is not None else "-"
 
 
 def spark_lines(decisions: "Sequence[FleetRecord]") -> tuple[str, ...]:
@@ -133,6 +201,10 @@ def spark_lines(decisions: "Sequence[FleetRecord]") -> tuple[str, ...]:
         f"needed {_bars(wanted, most)} {wanted[-1]}",
         f"target {_bars(total, most)} {total[-1]}  {span}",
     )
+
+
+def _in_flight(decision: "ToldDecision") -> str:
+    return "-" if decision.concurrency is None else f"{decision.concurrency:.2f}"
 
 
 def _bounds(share: "ShareRecord") -> str:

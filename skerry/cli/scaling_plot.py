@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,25 @@ from skerry.plumbing.errors import InvalidInput
 if TYPE_CHECKING:
     from skerry.client.scaling import ScalingExplanation
     from skerry.fleet.autoscaling.scaled import FleetRecord
+    from skerry.fleet.autoscaling.told import ToldDecision
 
 WIDTH, HEIGHT, MARGIN = 960, 320, 44
 TICKS_MAX = 8
+# Planes with a plot of what they decided by themselves; `-o json` has more.
+PLANES_DRAWN_MAX = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What lines show at a moment."""
+
+    at: datetime
+    needed: float
+    target: float
+    running: float
+    busy: float
+    unmet: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,59 +39,99 @@ class Line:
 
     name: str
     colour: str
-    value: "Callable[[FleetRecord], float]"
+    value: Callable[[Point], float]
 
 
 LINES = (
-    Line(name="needed", colour="#c2410c", value=lambda one: one.wanted),
-    Line(name="target", colour="#1d4ed8", value=lambda one: one.total),
+    Line(name="needed", colour="#c2410c", value=lambda one: one.needed),
+    Line(name="target", colour="#1d4ed8", value=lambda one: one.target),
     Line(name="running", colour="#15803d", value=lambda one: one.running),
-    Line(name="busy", colour="#6b7280", value=lambda one: one.need.work if one.need else 0.0),
+    Line(name="busy", colour="#6b7280", value=lambda one: one.busy),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A plot: whose decisions, and what they were over time, the oldest first."""
+
+    title: str
+    points: tuple[Point, ...]
 
 
 def draw(path: Path, found: "ScalingExplanation") -> None:
     """Write the plot; InvalidInput without decisions, or without matplotlib for a PNG."""
-    shown = tuple(reversed(found.decisions))
-    if len(shown) < 2:
+    shown = series_of(found)
+    if not shown:
         raise InvalidInput(
-            f"{len(shown)} decisions of {found.deployment!r} are kept, too few for a plot; the"
-            " global loop makes one every half minute"
+            f"{len(found.decisions)} decisions of {found.deployment!r} are kept, too few for a"
+            " plot; the global loop makes one every half minute"
         )
     if path.suffix.lower() == ".html":
         path.write_text(html_of(found, shown), encoding="utf-8")
     else:
-        _draw_png(path, found, shown)
+        _draw_png(path, shown)
 
 
-def html_of(found: "ScalingExplanation", shown: "Sequence[FleetRecord]") -> str:
-    """Return a page with the plot as SVG and the decisions as its table, oldest first."""
-    rows = "\n".join(
-        f"<tr><td>{one.decided_at.isoformat(timespec='seconds')}</td><td>{one.running}</td>"
-        f"<td>{one.total}</td><td>{one.wanted}</td><td>{one.unmet}</td>"
-        f"<td>{html.escape(one.sentence)}</td></tr>"
-        for one in reversed(shown)
-    )
+def series_of(found: "ScalingExplanation") -> tuple[Series, ...]:
+    """Return what is to be drawn: the global loop's decisions, then those of planes by name.
+
+    Without series of fewer than two decisions, and of the first planes only.
+    """
+    whole = tuple(_of_fleet(one) for one in reversed(found.decisions))
+    series = [Series(title=f"{found.deployment}: replicas", points=whole)]
+    for row in found.planes:
+        own = reversed(row.decisions)
+        points = tuple(_of_plane(one, one.decided_at) for one in own if one.decided_at is not None)
+        series.append(Series(title=f"{row.plane}: replicas, by its own loop", points=points))
+    return tuple(one for one in series if len(one.points) > 1)[: PLANES_DRAWN_MAX + 1]
+
+
+def _of_fleet(one: "FleetRecord") -> Point:
+    busy = one.need.work if one.need else 0.0
+    counts = (one.wanted, one.total, one.running, busy)
+    return Point(one.decided_at, *counts, str(one.unmet), one.sentence)
+
+
+def _of_plane(one: "ToldDecision", at: datetime) -> Point:
+    needed, busy = (one.need.replicas, one.need.work) if one.need else (one.target, 0.0)
+    return Point(at, needed, one.target, one.ready + one.starting, busy, "-", one.sentence)
+
+
+def html_of(found: "ScalingExplanation", shown: Sequence[Series]) -> str:
+    """Return a page with each plot as SVG, and below it its decisions as a table, newest first."""
     title = html.escape(f"{found.deployment}: replicas")
+    sections = "\n".join(map(_section, shown))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:14px sans-serif;margin:2em}}td,th{{text-align:left;padding:2px 12px 2px 0}}
 svg{{max-width:100%}}</style></head><body>
 <h1>{title}</h1><p>{html.escape(found.sentence)}</p>
-{_svg(shown)}
-<table><tr><th>when</th><th>running</th><th>target</th><th>needed</th><th>unmet</th><th>why</th></tr>
-{rows}
-</table></body></html>
+{sections}
+</body></html>
 """
 
 
-def _svg(shown: "Sequence[FleetRecord]") -> str:
-    began, ended = shown[0].decided_at.timestamp(), shown[-1].decided_at.timestamp()
+def _section(one: Series) -> str:
+    rows = "\n".join(
+        f"<tr><td>{point.at.isoformat(timespec='seconds')}</td><td>{point.running}</td>"
+        f"<td>{point.target}</td><td>{point.needed}</td><td>{point.unmet}</td>"
+        f"<td>{html.escape(point.sentence)}</td></tr>"
+        for point in reversed(one.points)
+    )
+    return f"""<h2>{html.escape(one.title)}</h2>
+{_svg(one.points)}
+<table><tr><th>when</th><th>running</th><th>target</th><th>needed</th><th>unmet</th><th>why</th></tr>
+{rows}
+</table>"""
+
+
+def _svg(shown: Sequence[Point]) -> str:
+    began, ended = shown[0].at.timestamp(), shown[-1].at.timestamp()
     seconds = max(1.0, ended - began)
     most = max(1.0, *(line.value(one) for line in LINES for one in shown))
 
-    def x_of(one: "FleetRecord") -> float:
-        share = (one.decided_at.timestamp() - began) / seconds
+    def x_of(one: Point) -> float:
+        share = (one.at.timestamp() - began) / seconds
         return MARGIN + share * (WIDTH - 2 * MARGIN)
 
     def y_of(value: float) -> float:
@@ -89,7 +146,7 @@ def _svg(shown: "Sequence[FleetRecord]") -> str:
             f' stroke="#e5e7eb"/><text x="4" y="{y + 4:.1f}" font-size="11">{value:.1f}</text>'
         )
     for one in (shown[0], shown[-1]):
-        told = one.decided_at.strftime("%Y-%m-%d %H:%M UTC")
+        told = one.at.strftime("%Y-%m-%d %H:%M UTC")
         anchor = "start" if one is shown[0] else "end"
         parts.append(
             f'<text x="{x_of(one):.1f}" y="{HEIGHT - 10}" font-size="11"'
@@ -113,7 +170,7 @@ def _steps(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in found)
 
 
-def _draw_png(path: Path, found: "ScalingExplanation", shown: "Sequence[FleetRecord]") -> None:
+def _draw_png(path: Path, shown: Sequence[Series]) -> None:
     try:
         import matplotlib
     except ImportError:
@@ -125,16 +182,18 @@ def _draw_png(path: Path, found: "ScalingExplanation", shown: "Sequence[FleetRec
     import matplotlib.pyplot as plt
     from matplotlib.dates import date2num
 
-    figure, axes = plt.subplots(figsize=(10.0, 4.0))
-    moments = date2num([one.decided_at for one in shown])  # type: ignore[no-untyped-call]
-    axes.xaxis_date()
-    for line in LINES:
-        values = [line.value(one) for one in shown]
-        axes.step(moments, values, where="post", label=line.name, color=line.colour)
-    axes.set(title=f"{found.deployment}: replicas", ylabel="replicas")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
+    size = (10.0, 4.0 * len(shown))
+    figure, grid = plt.subplots(len(shown), figsize=size, squeeze=False)
+    for axes, one in zip(grid[:, 0], shown, strict=True):
+        moments = date2num([point.at for point in one.points])  # type: ignore[no-untyped-call]
+        axes.xaxis_date()
+        for line in LINES:
+            values = [line.value(point) for point in one.points]
+            axes.step(moments, values, where="post", label=line.name, color=line.colour)
+        axes.set(title=one.title, ylabel="replicas")
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
     figure.autofmt_xdate()
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": ""}, format="png")

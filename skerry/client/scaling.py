@@ -17,17 +17,24 @@ from skerry.client.operator_calls import WRITE_SECONDS_MAX, Call
 from skerry.client.rows import DeploymentRow
 from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
 from skerry.fleet.autoscaling.told import ToldDecision
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.names import full_name
-from skerry.wire.scaling import decision_from_proto, need_from_proto
+from skerry.wire.scaling import COEFFICIENT_FIELDS, decision_from_proto, need_from_proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneScalingRow:
-    """A plane's own last decision of a deployment, and whether it could count its load."""
+    """A plane's own last decision of a deployment, and whether it could count its load.
+
+    `decisions` are the last that it told, the newest first, also of a plane that is not heard now:
+    that one has no `decision`. `costs` are what tokens cost there by its own measurements.
+    """
 
     plane: str
     decision: ToldDecision | None
     counts: bool
+    decisions: tuple[ToldDecision, ...] = ()
+    costs: tuple[Coefficients, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,11 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
                 plane=one.plane,
                 decision=decision_from_proto(one.decision) if one.HasField("decision") else None,
                 counts=one.HasField("reading"),
+                decisions=tuple(decision_from_proto(decided) for decided in one.decisions),
+                costs=tuple(
+                    Coefficients(**{name: getattr(cost, name) for name in COEFFICIENT_FIELDS})
+                    for cost in one.costs
+                ),
             )
             for one in message.planes
         ),

@@ -5,8 +5,10 @@ hide the others.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from skerry.api.common.v1 import deployment_pb2, scaling_pb2
 from skerry.api.plane.v1 import plane_service_pb2
@@ -25,8 +27,11 @@ from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.scaling import DEFAULT_ZONE, FloorSchedule, Scaling, Strategy
 
 BECAUSE_CHARACTERS_MAX = 64
+DECISIONS_TOLD_MAX = 64  # of a plane in one report, at half a kilobyte each; the next has more
 COEFFICIENT_FIELDS = tuple(field.name for field in fields(Coefficients))
 _READING_FIELDS = tuple(field.name for field in fields(LoadReading) if field.name != "at")
+# Thousands of readings come in each second.
+_reading_values = attrgetter(*_READING_FIELDS)
 _NEED_FIELDS = tuple(f.name for f in fields(Need) if f.name not in ("replicas", "spares"))
 _COUNTS = (
     *("target", "ready", "starting", "draining", "floor", "ceiling"),
@@ -105,10 +110,19 @@ def terms_from_proto(message: plane_service_pb2.ScalingTerms) -> ScalingTerms:
     )
 
 
-def loads_to_proto(report: LoadReport) -> plane_service_pb2.LoadReport:
-    """Return the message of a plane's loads, the first 1,024 of them."""
+def loads_to_proto(
+    report: LoadReport, decisions: Sequence[tuple[str, ToldDecision]] = ()
+) -> plane_service_pb2.LoadReport:
+    """Return the message of a plane's loads, the first 1,024 of them.
+
+    Beside them the first 64 of the plane's own decisions by deployment, in their order.
+    """
     return plane_service_pb2.LoadReport(
-        loads=[_load_to_proto(one) for one in report.loads[:LOADS_MAX]]
+        loads=[_load_to_proto(one) for one in report.loads[:LOADS_MAX]],
+        decisions=[
+            plane_service_pb2.PlaneDecision(deployment=name, decision=decision_to_proto(one))
+            for name, one in decisions[:DECISIONS_TOLD_MAX]
+        ],
     )
 
 
@@ -210,11 +224,11 @@ COUNT_MAX = 2.0**53
 
 
 def _reading(message: scaling_pb2.LoadReading, heard_at: float) -> LoadReading | None:
-    told = {name: getattr(message, name) for name in _READING_FIELDS}
-    if any(value > COUNT_MAX for value in told.values()):
+    told = _reading_values(message)
+    if max(told) > COUNT_MAX:  # what is no number is refused below
         return None
     try:
-        return LoadReading(at=heard_at, **told)
+        return LoadReading(at=heard_at, **dict(zip(_READING_FIELDS, told, strict=True)))
     except ValueError:
         return None  # as if it had not been counted: that takes nothing away
 

@@ -10,6 +10,7 @@ from skerry.fleet.desired import FEATURES, DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.wire.desired import desired_from_proto
 from tests.builders import a_report
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Refuse
 
 READ_BYTES = 65_536
@@ -31,6 +32,10 @@ class Side:
     def loads(self) -> LoadReport:
         """Return nothing: it scales nothing."""
         return LoadReport()
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        """Return nothing: it decides nothing."""
+        return ()
 
     async def stored(self) -> bytes:
         """Return nothing: it stores nothing."""

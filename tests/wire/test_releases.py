@@ -15,8 +15,12 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from control_plane.api.violations import violations_of
-from skerry.api.operator.v1 import operator_service_pb2
+from control_plane.link.decisions import PlaneDecisions
+from control_plane.link.loads import HeardLoads
+from skerry.api.operator.v1 import operator_service_pb2, scaling_pb2
 from skerry.api.plane.v1 import plane_service_pb2 as messages
+from skerry.client import scaling as client_scaling
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport, ToldDecision
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import FEATURES, TELLS_HELD
 from skerry.fleet.generation import NEVER, Version
@@ -24,7 +28,8 @@ from skerry.fleet.observation import PlaneReport
 from skerry.wire.deployments import deployment_from_proto
 from skerry.wire.desired import desired_from_proto, desired_to_proto, proto_digest
 from skerry.wire.observations import report_from_proto, report_to_proto
-from tests.builders import a_replica, a_report
+from skerry.wire.scaling import loads_to_proto
+from tests.builders import T0, a_replica, a_report
 from tests.wire.test_desired_state_file import LATER, MEASURED, ROUTED, SCALED, STATE
 from workload_plane.desired_state.accept import Accept, Held, Refuse, decide
 from workload_plane.desired_state.file import DesiredStateFile
@@ -146,6 +151,53 @@ def test_an_older_control_plane_reads_what_today_s_plane_reports(release: str) -
     asked: Any = as_read_by(release, "skerry.api.plane.v1.ConnectResponse")
     question = messages.ConnectResponse(tell_held=messages.TellHeld()).SerializeToString()
     assert asked.FromString(question).WhichOneof("message") is None
+
+
+OWN = ToldDecision(
+    decided_at=T0,
+    sentence="start 2, for 3.",
+    because="need",
+    target=3,
+    ready=1,
+    starting=0,
+    draining=0,
+    floor=1,
+    ceiling=4,
+)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_loads_with_decisions_are_of_no_kind_to_a_release_that_never_asked_for_them(
+    release: str,
+) -> None:
+    load = DeploymentLoad(deployment="chat", decision=OWN)
+    told = loads_to_proto(LoadReport(loads=(load,)), [("chat", OWN), ("chat", OWN)])
+    known: Any = as_read_by(release, "skerry.api.plane.v1.ConnectRequest")
+    request = known.FromString(messages.ConnectRequest(loads=told).SerializeToString())
+    assert request.WhichOneof("message") is None
+
+
+def test_a_plane_that_tells_its_newest_decision_alone_is_understood() -> None:
+    # deployment "chat" with decision {sentence "keep 3.", target 3}, as it was sent before.
+    told = messages.LoadReport.FromString(
+        bytes.fromhex("0a130a04636861741a0b12076b65657020332e2003")
+    )
+    kept = PlaneDecisions()
+    kept.take("onprem-fra", told.decisions, 1.0)
+    assert kept.planes("chat", 1.0) == ()
+    load = HeardLoads(told, 1.0).of("chat")
+    assert load is not None
+    assert load.decision is not None
+    assert (load.decision.sentence, load.decision.target) == ("keep 3.", 3)
+
+
+def test_a_control_plane_that_explains_no_planes_own_decisions_is_understood() -> None:
+    # planes {plane "fra", decision {target 3}}, as it was answered before.
+    told = scaling_pb2.ScalingExplanation.FromString(bytes.fromhex("42090a0366726112022003"))
+    (row,) = client_scaling.explanation(told).planes
+    assert (row.plane, row.counts, row.decisions) == ("fra", False, ())
+    assert row.decision is not None
+    assert row.decision.target == 3
 
 
 def from_the_future(payload: bytes) -> bytes:

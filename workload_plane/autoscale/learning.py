@@ -16,6 +16,9 @@ from workload_plane.autoscale.growth import EngineGrowth
 ROWS_KEPT = 480.0  # what looks are remembered for: twenty minutes of one replica
 ROWS_MIN = 24.0  # of them before anything is said without a profile: a minute of one replica
 PROFILE_ROWS = 24.0  # what a profile weighs
+# Before what was learned goes to the fleet in a profile's place: it weighs four times as much then.
+# Else every restart of an agent would take the fleet back to the profile, and forth again.
+FLEET_ROWS_MIN = 4.0 * PROFILE_ROWS
 # No engine is so much faster or slower than it was measured; a wrong look must not say so.
 PROFILE_FACTOR_MAX = 4.0
 _INTERVALS_MIN = 8.0  # tokens; fewer make no mean
@@ -45,6 +48,11 @@ class Learner:
         for row in rows_of(growth):
             if all(map(math.isfinite, row)):
                 self._sums.add(row, kept=1.0 - 1.0 / ROWS_KEPT)
+
+    @property
+    def outweighs_profile(self) -> bool:
+        """Say whether so much was seen that what it says is hardly the profile's any more."""
+        return self._sums.count >= FLEET_ROWS_MIN
 
     def current(self, prior: Coefficients | None) -> Coefficients | None:
         """Return what tokens cost by the profile `prior` and all looks; None where none can say."""

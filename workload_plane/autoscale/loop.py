@@ -19,6 +19,7 @@ from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
 from workload_plane.autoscale import instruments
+from workload_plane.autoscale.history import DecisionHistory
 from workload_plane.autoscale.learning import EngineKind, Learners
 from workload_plane.autoscale.scaler import DeploymentScaler, Moment, mean_engine
 from workload_plane.autoscale.signals import Asked, DeploymentSignals, Goal, Readings
@@ -107,6 +108,7 @@ class AutoscaleLoop:
         self._learners = Learners()
         self.wanted: Wanted = {}  # what is not in it is not decided yet
         self.report = LoadReport()
+        self.history = DecisionHistory()
 
     async def run(self) -> None:
         """Decide for ever; a failed turn is logged, and what was decided stays."""
@@ -170,6 +172,9 @@ class AutoscaleLoop:
         )
         if wanted != self.wanted:
             self._wake.set()
+        for load in reported[:LOADS_MAX]:
+            if load.decision is not None:
+                self.history.note(load.deployment, load.decision, moment.now)
         self.wanted, self.report = wanted, LoadReport(loads=tuple(reported[:LOADS_MAX]))
 
     def describe(self) -> dict[str, object]:
@@ -286,12 +291,18 @@ class AutoscaleLoop:
             coefficients=tuple(
                 cost
                 for accelerator, cost in sorted(costs.items())
-                if cost is not None
-                and _prior(one, accelerator, self._parts.engine_override) is None
+                if cost is not None and self._is_own(one, accelerator)
             ),
         )
 
+    def _is_own(self, one: Assignment, accelerator: str) -> bool:
+        """Say whether what a kind costs was measured here, rather than by a profile."""
+        override = self._parts.engine_override
+        learner = self._learners.of(_kind(one, accelerator, override))
+        return learner.outweighs_profile or _prior(one, accelerator, override) is None
+
     def _forget_others(self, names: set[str]) -> None:
+        self.history.keep(names)
         gone = self._scaled.keys() - names
         if gone:
             instruments.forget(gone)

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +24,9 @@ from skerry.wire.observations import report_to_proto
 from skerry.wire.parts import PART_BYTES, Assembly, parts_of
 from skerry.wire.scaling import loads_to_proto
 from skerry.wire.supply import version_to_proto
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Refuse
+from workload_plane.link.decisions import Telling
 from workload_plane.link.offers import Offers, from_deposed
 from workload_plane.link.session import (
     Judgement,
@@ -50,8 +53,9 @@ REPORT_SECONDS_MIN = 0.2
 LOOK_SECONDS = 5.0
 # The stream loses nothing, so the same report is said again only for what we did not think of.
 REPORT_SECONDS_MAX = 60.0
-# The plane counts every few seconds; a count is told within this.
-LOADS_LOOK_SECONDS = 1.0
+# The plane counts every few seconds; a count is told within the longer of these. It is looked for
+# with the heartbeats where they come that often, so that both need one timer.
+LOADS_LOOK_SECONDS_MIN, LOADS_LOOK_SECONDS_MAX = 1.0, 2.0
 JUST_AFTER_SECONDS = 0.001  # a silence is too long once it is longer than the timeout
 
 
@@ -69,6 +73,10 @@ class PlaneSide(Protocol):
 
     def loads(self) -> LoadReport:
         """Return what came in, as last counted: the same object until it was counted again."""
+        ...
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        """Return what the plane's own loop decided after a decision, in order; after 0 all."""
         ...
 
     async def stored(self) -> bytes:
@@ -135,8 +143,13 @@ class Connection:
         self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
         self._takes_loads = self._takes_parts = False
-        self._reported: messages.Observed | None = None
+        self._reported: PlaneReport | None = None
         self._reported_at = 0.0
+        self._look_came = asyncio.Event()
+        self._look_at = -math.inf
+        self._counted: LoadReport | None = None
+        self._count_came = asyncio.Event()
+        self._count_at = -math.inf
         self.state = advance(SessionState.IDLE, SessionEvent.DIALLED)
         self.control_plane = ""
         self.targets_current: bool | None = None  # as its last heartbeat said
@@ -183,13 +196,13 @@ class Connection:
             if self.state is SessionState.MUTED:
                 self._judge(now)  # an answer is an answer at once
             if kind != "part":
-                self._take(answer)
+                self._take(kind, answer)
             elif (whole := self._assembly.take(answer.part)) is not None:
-                self._take(messages.ConnectResponse.FromString(whole))
+                answer = messages.ConnectResponse.FromString(whole)
+                self._take(answer.WhichOneof("message"), answer)
         raise Unavailable("the control plane ended the stream")
 
-    def _take(self, answer: messages.ConnectResponse) -> None:
-        kind = answer.WhichOneof("message")
+    def _take(self, kind: str | None, answer: messages.ConnectResponse) -> None:
         if kind == "heartbeat":
             self._note_targets(answer.heartbeat)
             self._note_terms(answer.heartbeat)
@@ -241,14 +254,30 @@ class Connection:
         """Say Hello, then heartbeats; they never wait for what a report takes to be made."""
         await self._send(self._hello())
         await self._welcome_came.wait()
-        beat_at = self._clock.monotonic()
+        beat_at = now = self._clock.monotonic()
         while True:
-            self._pulse = heartbeat_sent(self._pulse, self._clock.monotonic())
-            beat = messages.Heartbeat(number=self._pulse.sent)
-            await self._write(messages.ConnectRequest(heartbeat=beat))
-            # In step with the clock, not with how long a send took; what was missed is missed.
-            beat_at = max(beat_at + self._terms.period_seconds, self._clock.monotonic())
-            await self._clock.sleep(beat_at - self._clock.monotonic())
+            if now >= beat_at:
+                self._pulse = heartbeat_sent(self._pulse, now)
+                beat = messages.Heartbeat(number=self._pulse.sent)
+                await self._write(messages.ConnectRequest(heartbeat=beat))
+                # In step with the clock, not with how long a send took; what was missed is missed.
+                now = self._clock.monotonic()
+                beat_at = max(beat_at + self._terms.period_seconds, now)
+            self._look(now)
+            await self._clock.sleep(min(beat_at, self._count_at + LOADS_LOOK_SECONDS_MAX) - now)
+            now = self._clock.monotonic()
+
+    def _look(self, now: float) -> None:
+        """Have looked at what nobody tells of, where it is time for that."""
+        if now - self._look_at >= LOOK_SECONDS:
+            self._look_at = now
+            self._look_came.set()
+        if now - self._count_at >= LOADS_LOOK_SECONDS_MIN:
+            self._count_at = now
+            counted = self._side.loads()
+            if counted is not self._counted and counted.loads:
+                self._count_came.set()
+            self._counted = counted
 
     async def _report_changes(self) -> None:
         """Report what changed, soon after somebody says so."""
@@ -260,32 +289,32 @@ class Connection:
             await self._clock.sleep(REPORT_SECONDS_MIN)
 
     async def _look_for_ever(self) -> None:
-        await self._welcome_came.wait()
         while True:
+            await self._look_came.wait()
+            self._look_came.clear()
             await self._report()
-            await self._clock.sleep(LOOK_SECONDS)
 
     async def _report(self) -> None:
         """Send the report when it is another one than the last, or that was long ago."""
-        observed, now = self._observed(), self._clock.monotonic()
+        report, now = self._side.report(), self._clock.monotonic()
         is_due = now - self._reported_at >= REPORT_SECONDS_MAX
-        if observed == self._reported and not is_due:
+        # As values: to make a message of what was said already would be most of what a look costs.
+        if report == self._reported and not is_due:
             return
-        self._reported, self._reported_at = observed, now
-        request = messages.ConnectRequest(observed=observed)
-        request.observed.told_seconds = now  # not in what is compared
-        await self._send(request)
+        self._reported, self._reported_at = report, now
+        await self._send(messages.ConnectRequest(observed=self._observed(report, now)))
 
     async def _tell_loads_for_ever(self) -> None:
         """Tell each count once, to a control plane that takes it: twice would be no growth."""
         await self._welcome_came.wait()
-        told: LoadReport | None = None
+        telling = Telling(self._side.planes)
         while self._takes_loads:
-            counted = self._side.loads()
-            if counted is not told and counted.loads:
-                await self._send(messages.ConnectRequest(loads=loads_to_proto(counted)))
-            told = counted
-            await self._clock.sleep(LOADS_LOOK_SECONDS)
+            await self._count_came.wait()
+            self._count_came.clear()
+            if (counted := self._counted) is not None and counted.loads:
+                decided = telling.next(self._side.decisions_after(telling.number))
+                loads = loads_to_proto(counted, decided)
+                await self._send(messages.ConnectRequest(loads=loads))
 
     async def _tell_held_for_ever(self) -> None:
         """Tell all that is held when asked: the control plane's database knows less."""
@@ -359,23 +388,22 @@ class Connection:
         if self.state is not was and accepts_pushes(self.state):
             self._offer_came.set()
 
-    def _observed(self) -> messages.Observed:
-        observed = report_to_proto(self._side.report())
+    def _observed(self, report: PlaneReport, now: float) -> messages.Observed:
+        observed = report_to_proto(report)
         observed.newest_epoch = self._epoch_min  # this connection's own is its leader's
+        observed.told_seconds = now
         return observed
 
     def _hello(self) -> messages.ConnectRequest:
-        report = self._side.report()
-        observed = self._observed()
-        self._reported, self._reported_at = observed, self._clock.monotonic()
+        report, now = self._side.report(), self._clock.monotonic()
+        self._reported, self._reported_at = report, now
         hello = messages.Hello(
             project=self._settings.project,
-            observed=observed,
+            observed=self._observed(report, now),
             features=report.features,
             software=report.software,
             agent_id=self._settings.agent_id,
         )
-        hello.observed.told_seconds = self._reported_at
         return messages.ConnectRequest(hello=hello)
 
 

@@ -54,6 +54,8 @@ class Fleet:
     also_granted: tuple[Envelope, ...] = ()  # with the targets that hold
     also_running: dict[str, int] = field(default_factory=dict)  # of `other`, by plane
     told: dict[str, ToldDecision] = field(default_factory=dict)
+    costs: dict[str, tuple[Coefficients, ...]] = field(default_factory=dict)  # as planes learned
+    queued: dict[str, float] = field(default_factory=dict)  # requests that wait, by plane
     rounds: Rounds = field(default_factory=Rounds)
     now: float = 1_000.0
     snapshot: Snapshot = field(init=False)
@@ -119,7 +121,12 @@ class Fleet:
                 if plane in self.silent or plane in self.uncounted:
                     continue
                 reading, decision = self.reading(plane, rate), self.told.get(plane)
-                load = DeploymentLoad(deployment="demo", reading=reading, decision=decision)
+                load = DeploymentLoad(
+                    deployment="demo",
+                    reading=reading,
+                    decision=decision,
+                    coefficients=self.costs.get(plane, ()),
+                )
                 loads[plane] = LoadReport(loads=(load,))
             self.rounds.hear(self.snapshot.demands, loads)
         self.snapshot = self.seen(held)
@@ -151,12 +158,14 @@ class Fleet:
 
     def reading(self, plane: str, rate: float) -> LoadReading:
         """What a plane counted by now."""
-        done = self.requests[plane]
+        done, waiting = self.requests[plane], self.queued.get(plane, 0.0)
         return LoadReading(
             at=self.now,
             requests_total=done,
             prompt_tokens_total=done * 100.0,
             finished_total=done,
             output_tokens_total=done * 200.0,
-            in_flight=rate * REQUEST_SECONDS,
+            in_flight=rate * REQUEST_SECONDS + waiting,
+            waiting_requests=waiting,
+            waiting_prompt_tokens=waiting * 100.0,
         )

@@ -81,11 +81,27 @@ class ScalingShare(_message.Message):
     def __init__(self, plane: _Optional[str] = ..., running: _Optional[int] = ..., floor: _Optional[int] = ..., ceiling: _Optional[int] = ..., target: _Optional[int] = ..., dollars_per_hour: _Optional[float] = ..., heard: _Optional[bool] = ...) -> None: ...
 
 class PlaneScaling(_message.Message):
-    __slots__ = ("plane", "decision", "reading")
+    __slots__ = ("plane", "decision", "reading", "decisions", "costs")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
     plane: str
     decision: _scaling_pb2.ScalingDecision
     reading: _scaling_pb2.LoadReading
-    def __init__(self, plane: _Optional[str] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ..., reading: _Optional[_Union[_scaling_pb2.LoadReading, _Mapping]] = ...) -> None: ...
+    decisions: _containers.RepeatedCompositeFieldContainer[_scaling_pb2.ScalingDecision]
+    costs: _containers.RepeatedCompositeFieldContainer[MeasuredCosts]
+    def __init__(self, plane: _Optional[str] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ..., reading: _Optional[_Union[_scaling_pb2.LoadReading, _Mapping]] = ..., decisions: _Optional[_Iterable[_Union[_scaling_pb2.ScalingDecision, _Mapping]]] = ..., costs: _Optional[_Iterable[_Union[MeasuredCosts, _Mapping]]] = ...) -> None: ...
+
+class MeasuredCosts(_message.Message):
+    __slots__ = ("accelerator", "prefill_seconds_per_token", "decode_seconds_per_token", "iteration_seconds")
+    ACCELERATOR_FIELD_NUMBER: _ClassVar[int]
+    PREFILL_SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DECODE_SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ITERATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    accelerator: str
+    prefill_seconds_per_token: float
+    decode_seconds_per_token: float
+    iteration_seconds: float
+    def __init__(self, accelerator: _Optional[str] = ..., prefill_seconds_per_token: _Optional[float] = ..., decode_seconds_per_token: _Optional[float] = ..., iteration_seconds: _Optional[float] = ...) -> None: ...

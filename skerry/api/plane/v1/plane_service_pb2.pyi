@@ -129,10 +129,20 @@ class Observed(_message.Message):
     def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ..., told_seconds: _Optional[float] = ..., seen: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("loads",)
+    __slots__ = ("loads", "decisions")
     LOADS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
     loads: _containers.RepeatedCompositeFieldContainer[DeploymentLoad]
-    def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ...) -> None: ...
+    decisions: _containers.RepeatedCompositeFieldContainer[PlaneDecision]
+    def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[PlaneDecision, _Mapping]]] = ...) -> None: ...
+
+class PlaneDecision(_message.Message):
+    __slots__ = ("deployment", "decision")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    decision: _scaling_pb2.ScalingDecision
+    def __init__(self, deployment: _Optional[str] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ...) -> None: ...
 
 class DeploymentLoad(_message.Message):
     __slots__ = ("deployment", "reading", "decision", "coefficients")

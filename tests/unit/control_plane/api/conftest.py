@@ -38,7 +38,7 @@ from scheduler.whatif import Change, what_if
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
-from skerry.fleet.autoscaling.told import LoadReport
+from skerry.fleet.autoscaling.told import LoadReport, ToldDecision
 from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
@@ -62,6 +62,7 @@ class _Live:
     nacks: dict[str, str] = field(default_factory=dict)
     versions: dict[str, Version] = field(default_factory=dict)
     counted: dict[str, LoadReport] = field(default_factory=dict)
+    own: dict[str, tuple[ToldDecision, ...]] = field(default_factory=dict)
 
     def observations(self) -> Mapping[str, Observation]:
         return self.reports
@@ -74,6 +75,12 @@ class _Live:
 
     def loads(self) -> Mapping[str, LoadReport]:
         return self.counted
+
+    def deciding(self, deployment: str) -> tuple[str, ...]:
+        return tuple(self.own)
+
+    def decided(self, deployment: str, plane: str, most: int) -> tuple[ToldDecision, ...]:
+        return self.own.get(plane, ())[:most]
 
     def view(self, plane: str) -> _Link:
         return _Link(nack=self.nacks.get(plane, ""))

@@ -17,6 +17,7 @@ from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport, ToldDecisi
 from skerry.fleet.deployment import Scaling
 from tests.builders import T0, a_deployment, a_report
 from tests.unit.control_plane.api.conftest import Operator
+from tests.unit.control_plane.autoscale_world import COSTS
 
 pytestmark = pytest.mark.integration
 
@@ -60,6 +61,7 @@ DECISION = ToldDecision(
     ceiling=4,
     granted=3,
 )
+OWN = (DECISION, replace(DECISION, because="steady", target=1, granted=None, concurrency=0.5))
 READING = LoadReading(
     at=1.0,
     requests_total=9.0,
@@ -78,8 +80,11 @@ async def scaled(operator: Operator) -> Operator:
     demo = a_deployment(scaling=Scaling(min_replicas=1, max_replicas=8))
     await run(apply_deployment, write, demo, "", "")
     await run(put_scalings, write, [ScalingStep(scaled=SCALED, before=None, record=RECORD)])
-    load = DeploymentLoad(deployment="demo", reading=READING, decision=DECISION)
+    load = DeploymentLoad(
+        deployment="demo", reading=READING, decision=DECISION, coefficients=(COSTS,)
+    )
     operator.live.counted = {"onprem-fra": LoadReport(loads=(load,))}
+    operator.live.own = {"onprem-fra": OWN}
     return operator
 
 
@@ -94,6 +99,8 @@ async def test_a_decision_and_what_planes_say_come_back_whole(scaled: Operator) 
     assert (found.min_replicas, found.max_replicas, found.strategy) == (1, 8, "token_work")
     (plane,) = found.planes
     assert (plane.plane, plane.decision, plane.counts) == ("onprem-fra", DECISION, True)
+    assert plane.decisions == OWN, "the newest first"
+    assert plane.costs == (COSTS,)
 
 
 async def test_the_deployment_tells_what_it_needs_and_what_is_short(scaled: Operator) -> None:

@@ -18,6 +18,7 @@ from control_plane.reconcile.snapshot import Demand
 from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.scaled import RECORD_PLANES_MAX, Scaled
 from skerry.fleet.autoscaling.told import ScalingTerms, ToldDecision
+from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread, Tolerate
 from skerry.fleet.desired import AUTOSCALING, FEATURES, Assignment, DesiredState
 from skerry.fleet.generation import Version
@@ -25,7 +26,7 @@ from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.rollout import Rollout, Stage
 from skerry.fleet.scaling import FloorSchedule, Strategy
 from tests.builders import T0, a_deployment, a_plane_view, a_report, a_snapshot
-from tests.unit.control_plane.autoscale_world import Fleet, scaling_deployment
+from tests.unit.control_plane.autoscale_world import COSTS, Fleet, scaling_deployment
 
 LOUD = 5.0  # requests a second that keep four replicas busy: six are needed, at 70 %
 
@@ -219,6 +220,64 @@ def test_a_schedule_is_a_floor_that_is_placed() -> None:
     assert (scaled.floor, scaled.demand, scaled.target("fra")) == (3, 3, 3)
 
 
+def test_what_a_floor_lacks_is_unmet_with_its_reason_and_still_asked_of_the_scheduler() -> None:
+    always = FloorSchedule(cron="* * * * *", seconds=120.0, min_replicas=7)
+    for strategy in Strategy:
+        deployment = scaling_deployment(most=12, schedules=(always,), strategy=strategy)
+        fleet = Fleet(deployment, {"fra": 4})  # four accelerators are all there are
+        outcome = fleet.round({"fra": 0.1})
+        record, scaled = outcome.record, outcome.scaled
+        assert record is not None
+        assert (record.floor, record.demand, record.wanted, record.unmet) == (7, 7, 7, 3)
+        assert record.unmet_dollars_per_hour == pytest.approx(0.3)
+        assert "the floor of 7 by the schedule lacks 3" in record.sentence
+        assert (scaled.demand, scaled.unmet) == (7, 0), "the scheduler says why it places fewer"
+        wide = Fleet(deployment, {"fra": 8})
+        settled(wide, {"fra": 0.1}, 1)
+        calm = wide.round({"fra": 0.1}).record
+        assert calm is None or calm.unmet == 0
+
+
+def test_what_a_plane_measured_corrects_the_profile_for_its_replicas() -> None:
+    by_profile = settled(Fleet(scaling_deployment(most=40), {"fra": 40}), {"fra": LOUD})
+    fleet = Fleet(scaling_deployment(most=40), {"fra": 40})
+    fleet.costs = {"fra": (dearer(2.0),)}
+    corrected = settled(fleet, {"fra": LOUD})
+    assert (by_profile.target("fra"), corrected.target("fra")) == (6, 12)
+    fleet.costs = {}  # its agent began anew: it says so again after some minutes of load
+    assert settled(fleet, {"fra": LOUD}, 20).target("fra") == 12
+
+
+def test_what_one_plane_measured_is_what_others_of_its_kind_cost_until_they_measure() -> None:
+    fleet = Fleet(scaling_deployment(most=40), {"fra": 20, "gcp": 20})
+    fleet.costs = {"fra": (dearer(2.0),)}
+    settled(fleet, {"gcp": LOUD}, 1)
+    scaled = settled(fleet, {"gcp": LOUD})
+    assert sum(many for _, many in scaled.targets) == 12
+    fleet.costs = {"fra": (dearer(2.0),), "gcp": (dearer(1.0),)}
+    scaled = settled(fleet, {"gcp": LOUD}, 40)
+    assert sum(many for _, many in scaled.targets) in (6, 7), "each plane's own word counts there"
+
+
+def test_no_plane_makes_replicas_much_dearer_or_cheaper_than_they_were_measured() -> None:
+    fleet = Fleet(scaling_deployment(most=60), {"fra": 60})
+    fleet.costs = {"fra": (dearer(50.0),)}
+    assert settled(fleet, {"fra": LOUD}).target("fra") == 23, "four times 5.71"
+    cheap = Fleet(scaling_deployment(most=60), {"fra": 60})
+    cheap.costs = {"fra": (dearer(0.001),)}
+    assert settled(cheap, {"fra": LOUD}).target("fra") == 2, "a quarter of 5.71"
+
+
+def dearer(times: float) -> Coefficients:
+    """What tokens cost where they cost so many times what was measured."""
+    return replace(
+        COSTS,
+        prefill_seconds_per_token=COSTS.prefill_seconds_per_token * times,
+        decode_seconds_per_token=COSTS.decode_seconds_per_token * times,
+        iteration_seconds=COSTS.iteration_seconds * times,
+    )
+
+
 def test_warm_spares_stand_above_the_need() -> None:
     bare = settled(Fleet(scaling_deployment(), {"fra": 8}), {"fra": 2.0})
     spared = settled(Fleet(scaling_deployment(warm_spares=2), {"fra": 8}), {"fra": 2.0})
@@ -254,6 +313,13 @@ def test_by_concurrency_each_plane_decides_and_what_it_wants_is_placed() -> None
     fleet.told = {"fra": told}
     scaled = fleet.round({"fra": LOUD}).scaled
     assert (scaled.wanted, scaled.demand, scaled.targets) == (4, 4, ())
+    outcome = fleet.round({"fra": LOUD})
+    assert outcome.record is not None, "each round is recorded, though all stayed as it was"
+    assert outcome.record.need is not None
+    assert (outcome.record.need.work, outcome.record.need.replicas) == (2.8, 4)
+    assert "work that keeps 2.80 replicas busy, at 70% utilisation: 4" in outcome.record.sentence
+    fleet.told = {}
+    assert [fleet.round({"fra": LOUD}).record is None for _ in range(3)] == [False, True, True]
 
 
 def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for() -> None:

@@ -23,6 +23,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import SERVER_OPTIONS, TlsFiles, server_credentials
 from tests.builders import a_report
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
@@ -112,6 +113,9 @@ class _Side:
 
     def loads(self) -> LoadReport:
         return LoadReport()
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        return ()
 
     async def stored(self) -> bytes:
         return b""

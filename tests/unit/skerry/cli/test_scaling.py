@@ -17,6 +17,7 @@ from skerry.client.scaling import PlaneScalingRow, ScalingExplanation
 from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
 from skerry.fleet.autoscaling.told import ToldDecision
+from skerry.fleet.coefficients import Coefficients
 from tests.builders import a_deployment
 
 BEGAN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -62,6 +63,21 @@ PLANE = PlaneScalingRow(
         ceiling=4,
     ),
     counts=True,
+)
+OWN = tuple(
+    ToldDecision(
+        decided_at=BEGAN - timedelta(seconds=30 * n),
+        sentence=f"keep {n}, <by concurrency>.",
+        because="steady",
+        target=n,
+        ready=n,
+        starting=0,
+        draining=0,
+        floor=0,
+        ceiling=4,
+        concurrency=1.25,
+    )
+    for n in range(4)
 )
 FOUND = ScalingExplanation(
     deployment="demo",
@@ -131,6 +147,50 @@ def test_people_read_a_sentence_a_table_and_bars(capsys: pytest.CaptureFixture[s
     assert "and 5 before" in lines
     assert lines[-2].startswith("needed ")
     assert "▄" in lines[-2]
+
+
+def test_people_read_what_planes_decided_by_themselves_also_of_one_that_is_not_heard(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = PlaneScalingRow(plane="gcp", decision=None, counts=False, decisions=OWN)
+    costs = Coefficients(
+        accelerator="cpu",
+        prefill_seconds_per_token=0.0001,
+        decode_seconds_per_token=0.001,
+        iteration_seconds=0.0125,
+    )
+    new = PlaneScalingRow(plane="new", decision=None, counts=True, costs=(costs,))
+    monkeypatch.setattr(
+        Operator, "explain_scaling", lambda *_: replace(FOUND, planes=(PLANE, gone, new))
+    )
+    assert run(["explain", "scaling", "demo"]) == 0
+    lines = printed(capsys)
+    assert any(
+        one.startswith("gcp: is not heard; at 2026-03-02") and one.endswith(OWN[0].sentence)
+        for one in lines
+    )
+    place = lines.index("new: has not decided yet")
+    assert lines[place + 1] == (
+        "measured on cpu: 0.1 ms a token of prompts, 12.5 ms an iteration and 1 ms a token in it"
+    )
+    assert any(one.startswith("gcp 2026") and one.endswith("3 - 3 - 1.25 steady") for one in lines)
+    assert "gcp █▆▃ 0" in lines
+
+
+def test_a_plot_shows_each_planes_own_decisions_though_the_global_loop_made_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = PlaneScalingRow(plane="gcp", decision=None, counts=False, decisions=OWN)
+    alone = replace(FOUND, decisions=(), planes=(row,))
+    monkeypatch.setattr(Operator, "explain_scaling", lambda *_: alone)
+    page, picture = tmp_path / "scaling.html", tmp_path / "scaling.png"
+    assert run(["explain", "scaling", "demo", "--plot", str(page)]) == 0
+    text = page.read_text()
+    assert "gcp: replicas, by its own loop" in text
+    assert (text.count("<polyline"), text.count("<tr>")) == (4, 5)
+    assert "&lt;by concurrency&gt;" in text
+    assert run(["explain", "scaling", "demo", "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_programs_read_all_decisions(capsys: pytest.CaptureFixture[str]) -> None:

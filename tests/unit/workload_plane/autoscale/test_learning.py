@@ -8,6 +8,7 @@ import pytest
 from skerry.fleet.coefficients import Coefficients
 from workload_plane.autoscale.growth import EngineGrowth
 from workload_plane.autoscale.learning import (
+    FLEET_ROWS_MIN,
     PROFILE_FACTOR_MAX,
     ROWS_MIN,
     EngineKind,
@@ -133,3 +134,12 @@ def test_kinds_that_are_not_run_any_more_are_forgotten() -> None:
     assert learners.of(kind) is first
     learners.keep(set())
     assert learners.of(kind) is not first
+
+
+def test_what_was_learned_outweighs_a_profile_once_it_was_seen_four_times_as_much() -> None:
+    learner = Learner("H100-80G")
+    for seen, look in enumerate(looks(int(FLEET_ROWS_MIN))):
+        learner.learn(look)  # two rows each, or one
+        if seen + 1 < FLEET_ROWS_MIN / 2:
+            assert not learner.outweighs_profile
+    assert learner.outweighs_profile

@@ -11,7 +11,12 @@ from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
 from tests.fakes.clock import FakeClock
-from tests.unit.workload_plane.autoscale.test_scaler import an_assignment, envelope, records
+from tests.unit.workload_plane.autoscale.test_scaler import (
+    ENGINE,
+    an_assignment,
+    envelope,
+    records,
+)
 from workload_plane.autoscale.loop import AutoscaleLoop, AutoscaleParts
 from workload_plane.autoscale_settings import PERIOD_SECONDS
 from workload_plane.converge.seen import SeenPool
@@ -55,10 +60,29 @@ class Hosts:
         return {one.name: EngineLoad(running_requests=0) for one in records}
 
 
+class Busy(Hosts):
+    """Replica hosts whose engines take twice as long between tokens as their profile says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    async def ask(self, records: Sequence[ReplicaRecord]) -> Mapping[str, EngineLoad | None]:
+        self.looks += 1
+        load = EngineLoad(
+            running_requests=1,
+            queued_requests=0,
+            generated_tokens=self.looks * 100,
+            token_intervals=self.looks * 100,
+            token_interval_seconds=self.looks * 5.0,
+        )
+        return {one.name: load for one in records}
+
+
 class World:
-    def __init__(self, *assignments: Assignment) -> None:
+    def __init__(self, *assignments: Assignment, hosts: Hosts | None = None) -> None:
         self.clock = FakeClock()
-        self.gateway, self.hosts = Gateway(), Hosts()
+        self.gateway, self.hosts = Gateway(), hosts or Hosts()
         self.desired: DesiredState | Unknown = DesiredState(
             plane="here", version=Version(epoch=1, generation=1), assignments=assignments
         )
@@ -147,6 +171,32 @@ async def test_users_of_a_plane_that_runs_nothing_are_counted_for_the_fleet() ->
     assert load.reading.in_flight == 7.0
     assert load.decision is None
     assert world.loop.wanted == {}
+
+
+async def test_what_was_learned_of_a_profiled_kind_is_told_once_it_outweighs_the_profile() -> None:
+    profiled = replace(an_assignment(), coefficients=(ENGINE.coefficients,))
+    world = World(profiled, hosts=Busy())
+    told = []
+    for _ in range(120):
+        await world.turns(1)
+        (load,) = world.loop.report.loads
+        told.append(load.coefficients)
+    assert told[40] == (), "an agent that begins anew does not take the fleet back"
+    (learned,) = told[-1]
+    assert learned.iteration_seconds > 1.5 * ENGINE.coefficients.iteration_seconds
+
+
+async def test_each_other_decision_is_kept_for_whoever_asks_later() -> None:
+    world = World(an_assignment())
+    await world.turns(3)
+    world.gateway.here = 200
+    await world.turns(20)
+    kept = world.loop.history.after(0)
+    targets = [one.decision.target for one in kept]
+    assert (targets[0], targets[-1]) == (1, 10)
+    assert len(kept) <= 8, "not one a turn"
+    assert kept[-1].decision.concurrency is not None, "with what it rests on"
+    assert world.loop.history.after(kept[-1].number) == ()
 
 
 async def test_only_replicas_that_serve_are_asked() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.autoscaling.load import LoadReading
-from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport, ToldDecision
 from skerry.fleet.desired import TAKES_LOADS, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
@@ -20,6 +20,7 @@ from skerry.plumbing.rpc import TlsFiles
 from skerry.wire.desired import desired_from_proto, desired_to_proto
 from tests.fakes.clock import FakeClock
 from tests.unit.workload_plane.converge.test_plan import wants
+from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.connection import Connection, LinkSettings, Past
 from workload_plane.link.session import SessionState
@@ -71,6 +72,7 @@ class Side:
         self.held = 0
         self.payload = b""
         self.counted = LoadReport()
+        self.decided: tuple[KeptDecision, ...] = ()
 
     def report(self) -> PlaneReport:
         return PlaneReport(
@@ -82,6 +84,9 @@ class Side:
 
     def loads(self) -> LoadReport:
         return self.counted
+
+    def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
+        return tuple(one for one in self.decided if one.number > number)
 
     async def stored(self) -> bytes:
         return self.payload
@@ -334,3 +339,58 @@ async def test_what_the_last_heartbeat_said_of_targets_is_known_and_nothing_is_n
         await world.clock.run_for(0.01)
         told.append(world.connection.targets_current)
     assert told == [None, True, False, None]
+
+
+def decided(*numbers: int) -> tuple[KeptDecision, ...]:
+    """Decisions whose targets are their numbers."""
+    return tuple(
+        KeptDecision(
+            number=number,
+            at=float(number),
+            deployment="demo",
+            decision=ToldDecision(
+                decided_at=None,
+                sentence=f"for {number}.",
+                because="need",
+                target=number,
+                ready=1,
+                starting=0,
+                draining=0,
+                floor=1,
+                ceiling=900,
+            ),
+        )
+        for number in numbers
+    )
+
+
+def told_targets(world: World) -> list[list[int]]:
+    return [[d.decision.target for d in one.decisions] for one in world.stream.said("loads")]
+
+
+async def test_decisions_made_while_nobody_heard_are_told_first_and_each_once(
+    world: World,
+) -> None:
+    world.side.decided = decided(*range(1, 101))
+    world.side.counted = counted(1.0)
+    await world.welcome(TAKES_LOADS)
+    await world.clock.run_for(2)
+    world.side.counted = counted(2.0)
+    await world.clock.run_for(2)
+    world.side.decided = decided(*range(1, 102))
+    world.side.counted = counted(3.0)
+    await world.clock.run_for(2)
+    world.side.counted = counted(4.0)
+    await world.clock.run_for(2)
+    assert told_targets(world) == [[*range(1, 65)], [*range(65, 101)], [101], []]
+
+
+async def test_in_a_fleet_of_thousands_a_plane_that_connects_tells_its_last_decisions_only(
+    world: World,
+) -> None:
+    world.side.planes = 8_192
+    world.side.decided = decided(*range(1, 101))
+    world.side.counted = counted(1.0)
+    await world.welcome(TAKES_LOADS)
+    await world.clock.run_for(2)
+    assert told_targets(world) == [[97, 98, 99, 100]]
