@@ -104,7 +104,8 @@ def verify_links(links: Iterable[Link], start: Verified, noted: Noted | None = N
     """Return how far these records continue what was verified before them; stops at a fault.
 
     Begin with the number before the first record, and its digest if that is known: None takes the
-    first record's word for it, unless it is the first that ever was. What was `noted` of any of these records must be so.
+    first record's word for it, unless it is the first that ever was. What was `noted` of any of
+    these records must be so.
     """
     found = start
     if noted is not None and noted.sequence == found.sequence and found.digest is None:
