@@ -89,8 +89,11 @@ bench-relay: $(READY) ## what a continued stream's event costs, and the gateway 
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
+sbom: $(READY) ## every locked package with version, hashes and licence, as CycloneDX -> build/sbom.json
+	@PYTHONPATH=. $(BIN)/python tools/gen_sbom.py
+
 lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay migrate lock
+.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay migrate sbom lock

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf.empty_pb2 import Empty
 
 from control_plane.api import answers, applying, convert, hypotheses, updating, validation
+from control_plane.api.auditing import records_page, verified_piece
 from control_plane.api.control_planes import control_plane_to_proto
 from control_plane.api.listing import listed
 from control_plane.api.long_lists import changes_page, plans_page
@@ -472,6 +473,16 @@ class OperatorService(OperatorServiceServicer):
         async with contextlib.aclosing(follow) as changes:
             async for change in changes:
                 yield pb.WatchChangesResponse(change=convert.change_to_proto(change))
+
+    async def ListChangeRecords(self, request: pb.ListChangeRecordsRequest, context: Any) -> Any:
+        """Return a page of the change log with what chains it, oldest first."""
+        validation.check_parent(request.parent)
+        return await records_page(self._database, request)
+
+    async def VerifyChanges(self, request: pb.VerifyChangesRequest, context: Any) -> Any:
+        """Verify the next piece of the change log; a fault is an answer."""
+        validation.check_parent(request.parent)
+        return await verified_piece(self._database, request)
 
     async def _view(self) -> FleetView:
         return await self._views.now()

@@ -12,12 +12,15 @@ import grpc
 from skerry.plumbing.errors import NotLeading, SkerryError
 
 READ_PREFIXES = ("Get", "List", "Watch")
+# Called otherwise, and yet changes nothing and asks no solver: also while a fleet recovers.
+VERIFY = "VerifyChanges"
 OURS = "/skerry."  # health and reflection answer on every control plane
 CATALOGUE = "/skerry.api.operator.v1.CatalogueService/"
 # What is read from the database alone; a method that is not told here is the leader's.
 STORED_READS = frozenset(
     {
         *("ListChanges", "GetChange", "WatchChanges", "ListControlPlanes"),
+        *("ListChangeRecords", VERIFY),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
     }
 )
@@ -77,4 +80,5 @@ def answers_on_standby(method: str) -> bool:
 
 def is_read(method: str) -> bool:
     """Say whether the method, `/package.Service/Method`, changes nothing and asks no solver."""
-    return not method.startswith(OURS) or method.rpartition("/")[2].startswith(READ_PREFIXES)
+    name = method.rpartition("/")[2]
+    return not method.startswith(OURS) or name.startswith(READ_PREFIXES) or name == VERIFY

@@ -37,6 +37,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from control_plane.store import schema, tables
+from control_plane.store.audit import verify_changes
 from control_plane.store.backup_file import (
     BackupWriter,
     Header,
@@ -45,7 +46,7 @@ from control_plane.store.backup_file import (
     read_backup,
     write_whole,
 )
-from control_plane.store.changes import Effect, append_change, verify_changes
+from control_plane.store.changes import Effect, append_change
 from control_plane.store.columns import UtcTime
 from control_plane.store.engine import parse_url
 from control_plane.store.faults import translated

@@ -1,10 +1,10 @@
 """The change log: append-only, one gapless number a committed change; feeds Watch and the audit.
 
-Each record is chained to the one before (`chain`). Old ones may be forgotten; then Watch says from
-which number on there still are some.
+Each record is chained to the one before (`skerry.fleet.change_chain`; `audit` verifies it). Old
+ones may be forgotten; then Watch says from which number on there still are some.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,9 +12,9 @@ from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
-from control_plane.store.chain import Link, Verified, digest_of_change, verify_links
 from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import Change
+from skerry.fleet.change_chain import CONTENT_FIELDS, content_of, digest_of
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import NotFound, OutOfRange
 
@@ -23,7 +23,8 @@ SUMMARY_CHARACTERS_MAX = 1_000
 REASON_CHARACTERS_MAX = 1_000
 # Of one transaction that forgets: 10,000 rows take SQLite 40 ms, and others wait for that long.
 FORGOTTEN_AT_ONCE_MAX = 10_000
-VERIFIED_AT_ONCE = 1_000
+
+FORGOTTEN = "changes.forgotten"
 
 _WHOLE = ("before", "after")
 _FIELDS = tuple(field.name for field in fields(Change))
@@ -90,7 +91,7 @@ def append_changes(session: Session, write: WriteContext, entries: Sequence[Entr
             after=told.effect.after,
         )
         values = {name: getattr(change, name) for name in _FIELDS}
-        previous, digest = digest, digest_of_change(change, digest)
+        previous, digest = digest, digest_of(content_of_change(change), digest)
         rows.append({**values, "previous_digest": previous, "digest": digest})
     session.execute(insert(tables.changes), rows)
     session.execute(update(counter).values(digest=digest))
@@ -107,7 +108,7 @@ def get_change(session: Session, sequence: int) -> Change:
             f"change {sequence} does not exist; the oldest that is kept is {oldest}, the newest"
             f" {last_sequence(session)}"
         )
-    return _change(row)
+    return change_of_row(row)
 
 
 def list_changes(
@@ -129,7 +130,7 @@ def list_changes(
         query = query.where(table.c.sequence < before_sequence)
     # Rows are read as tuples: by name a thousand take twice as long.
     rows = session.execute(query).all()
-    return tuple(_change(dict(zip(_BRIEF, row, strict=True))) for row in rows)
+    return tuple(change_of_row(dict(zip(_BRIEF, row, strict=True))) for row in rows)
 
 
 def last_sequence(session: Session) -> int:
@@ -171,47 +172,25 @@ def forget_changes(session: Session, write: WriteContext, up_to: int) -> int:
     if last < first:
         return 0
     table = tables.changes
+    old = select(table.c.digest).where(table.c.sequence <= last, table.c.digest.is_not(None))
+    digest = session.execute(old.order_by(table.c.sequence.desc()).limit(1)).scalar()
     session.execute(delete(table).where(table.c.sequence <= last))
     session.execute(update(tables.change_counter).values(compacted_to=last))
-    append_change(session, write, "changes.forgotten", "changes", f"{first} to {last}")
+    # In the chain itself: whoever removes old records and calls them forgotten has no such record.
+    effect = Effect(after={"up_to": last, "digest": digest.hex() if digest else ""})
+    append_change(session, write, FORGOTTEN, "changes", f"{first} to {last}", effect)
     return last - first + 1
 
 
-def verify_changes(session: Session) -> Verified:
-    """Return how far the log is sound, from its oldest change on; reads all of it."""
-    counter = session.execute(select(tables.change_counter)).one()
-    found = Verified(sequence=counter.compacted_to, digest=None, checked=0, unprotected=0)
-    for links in _links(session, counter.compacted_to):
-        found = verify_links(links, found)
-        if found.fault:
-            return found
-    if found.sequence == counter.sequence and found.digest in (None, counter.digest):
-        return found
-    return Verified(
-        sequence=found.sequence,
-        digest=found.digest,
-        checked=found.checked,
-        unprotected=found.unprotected,
-        fault=f"the log ends at change {found.sequence}, the counter is at {counter.sequence}:"
-        " the newest records were removed or altered",
-    )
+def content_of_change(change: Change) -> str:
+    """Return the text that a change's digest is of."""
+    values = [getattr(change, name) for name in CONTENT_FIELDS]
+    values[CONTENT_FIELDS.index("time")] = change.time.isoformat(timespec="microseconds")
+    return content_of(values)
 
 
-def _links(session: Session, after: int) -> Iterator[list[Link]]:
-    table = tables.changes
-    while True:
-        query = select(table).where(table.c.sequence > after).order_by(table.c.sequence)
-        rows = session.execute(query.limit(VERIFIED_AT_ONCE)).mappings().all()
-        if not rows:
-            return
-        yield [
-            Link(change=_change(row), previous=row["previous_digest"], digest=row["digest"])
-            for row in rows
-        ]
-        after = rows[-1]["sequence"]
-
-
-def _change(row: Mapping[str, Any] | RowMapping) -> Change:
+def change_of_row(row: Mapping[str, Any] | RowMapping) -> Change:
+    """Return the change of a row, or of as much of it as was read."""
     values = {name: row[name] for name in _FIELDS if name in row}
     # Missing from records of the first release.
     values["project"] = values["project"] or DEFAULT_PROJECT

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from skerry.cli import (
+    audit,
     backup,
     catalogue,
     changes,
@@ -107,6 +108,7 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
 app.command()(changes.changes)
+app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)
 app.command()(logs.logs)
 app.command()(chat.chat)

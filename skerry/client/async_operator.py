@@ -137,6 +137,8 @@ class AsyncOperatorClient:
     iter_cordon_intents = _iterated(ask.cordon_intents)
     changes_since, iter_changes_since = _listed(ask.changes_since), _iterated(ask.changes_since)
     iter_newest_changes = _iterated(ask.newest_changes)
+    iter_change_records = _iterated(ask.change_records)
+    iter_verified_changes = _iterated(ask.verified_changes)
 
     get_plane = _answered(ask.get_plane)
     get_pool = _answered(ask.get_pool)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from skerry.client import (
+    audit,
     catalogue_calls,
     intent_calls,
     operations,
@@ -28,6 +29,7 @@ from skerry.client.operator_calls import EVERY, Call, Which
 from skerry.client.paging import Listing
 from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import Value
+from skerry.fleet.change_chain import Link, Noted
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent
 from skerry.fleet.pool import PoolTerms
@@ -113,6 +115,23 @@ def newest_changes(
     return lambda token: calls.list_changes(
         asker.project, token, above, newest_first=True, page_rows=page_rows, passes=passes
     )
+
+
+def change_records(asker: Asker, sequence: int = 0, since: datetime | None = None) -> Listing[Link]:
+    """Return the changes with a higher sequence as they are chained, oldest first.
+
+    With `since` from the first at or after that time on. OutOfRange where the next ones were
+    forgotten, and for a sequence above the newest.
+    """
+    return lambda token: audit.list_change_records(asker.project, token, sequence, since)
+
+
+def verified_changes(asker: Asker, noted: Noted | None = None) -> Listing[audit.VerifiedRow]:
+    """Return how far the change log was found sound, a row for each piece; the last says it all.
+
+    What was `noted` earlier must still be so: a log that was written anew has another digest.
+    """
+    return lambda token: audit.verify_changes(asker.project, token, noted)
 
 
 def plans(asker: Asker, which: Which = EVERY) -> Listing[rows.PlanRow]:

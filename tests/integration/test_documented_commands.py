@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/operating/running.md",
     "docs/operating/deployment-file.md",
     "docs/operating/http-api.md",
+    "docs/operating/audit.md",
     "docs/engines.md",
     "docs/scheduling.md",
     "docs/operating/profile.md",

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from control_plane.store.changes import list_changes, verify_changes
+from control_plane.store.audit import verify_changes
+from control_plane.store.changes import list_changes
 from control_plane.store.deployments import remove_deployment
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext

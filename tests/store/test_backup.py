@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import Connection, create_engine, select, text, update
 
 from control_plane.store import tables
+from control_plane.store.audit import verify_changes
 from control_plane.store.backup import (
     Restoring,
     restore_backup,
     verify_backup,
     write_backup,
 )
-from control_plane.store.changes import list_changes, verify_changes
+from control_plane.store.changes import list_changes
 from control_plane.store.deployments import apply_deployment, list_deployments
 from control_plane.store.desired import list_desired, put_desired
 from control_plane.store.engine import Database, open_database, parse_url

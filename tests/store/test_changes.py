@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import delete, insert, update
 
 from control_plane.store import tables
+from control_plane.store.audit import verify_changes
 from control_plane.store.changes import (
     append_change,
     check_kept,
@@ -14,7 +15,6 @@ from control_plane.store.changes import (
     last_sequence,
     list_changes,
     oldest_sequence,
-    verify_changes,
 )
 from control_plane.store.deployments import apply_deployment, mark_deleting
 from control_plane.store.engine import Database

@@ -23,9 +23,9 @@ from control_plane.reconcile.sight import Sight
 from control_plane.recovery.assess import Resolution
 from control_plane.recovery.run import Recovery
 from control_plane.store import deployments, leadership, placements, pools, tables
+from control_plane.store.audit import verify_changes
 from control_plane.store.backup import Restoring, restore_backup, write_backup
 from control_plane.store.catalogue import REGIONS, create_entry
-from control_plane.store.changes import verify_changes
 from control_plane.store.engine import Database, open_database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.requests import Asked

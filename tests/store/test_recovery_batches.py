@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.recovery import run
 from control_plane.store import recovery, tables
-from control_plane.store.changes import verify_changes
+from control_plane.store.audit import verify_changes
 from control_plane.store.desired import get_desired
 from control_plane.store.fencing import WriteContext
 from control_plane.store.values import TAKING_IN, AdoptedPlane

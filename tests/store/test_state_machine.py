@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from control_plane.store.changes import last_sequence, list_changes, verify_changes
+from control_plane.store.audit import verify_changes
+from control_plane.store.changes import last_sequence, list_changes
 from control_plane.store.deployments import (
     Creation,
     apply_deployment,

@@ -12,7 +12,8 @@ from control_plane.reconcile.storing import (
     store_together,
 )
 from control_plane.store import desired, planes
-from control_plane.store.changes import last_sequence, list_changes, verify_changes
+from control_plane.store.audit import verify_changes
+from control_plane.store.changes import last_sequence, list_changes
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from control_plane.store.verdicts import VERDICTS_KEPT, keep_verdicts, list_verdicts

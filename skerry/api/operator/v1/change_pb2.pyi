@@ -34,3 +34,15 @@ class Change(_message.Message):
     before: _struct_pb2.Value
     after: _struct_pb2.Value
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., summary: _Optional[str] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ..., before: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., after: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+
+class ChangeRecord(_message.Message):
+    __slots__ = ("sequence", "content", "previous_digest", "digest")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    content: str
+    previous_digest: str
+    digest: str
+    def __init__(self, sequence: _Optional[int] = ..., content: _Optional[str] = ..., previous_digest: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...

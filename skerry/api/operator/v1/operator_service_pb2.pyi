@@ -1,5 +1,8 @@
+import datetime
+
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.operator.v1 import change_pb2 as _change_pb2
 from skerry.api.operator.v1 import control_plane_pb2 as _control_plane_pb2
@@ -526,3 +529,59 @@ class ListControlPlanesResponse(_message.Message):
     control_planes: _containers.RepeatedCompositeFieldContainer[_control_plane_pb2.ControlPlane]
     next_page_token: str
     def __init__(self, control_planes: _Optional[_Iterable[_Union[_control_plane_pb2.ControlPlane, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListChangeRecordsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "from_sequence", "from_time")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FROM_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FROM_TIME_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    from_sequence: int
+    from_time: _timestamp_pb2.Timestamp
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., from_sequence: _Optional[int] = ..., from_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListChangeRecordsResponse(_message.Message):
+    __slots__ = ("records", "next_page_token")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[_change_pb2.ChangeRecord]
+    next_page_token: str
+    def __init__(self, records: _Optional[_Iterable[_Union[_change_pb2.ChangeRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class VerifyChangesRequest(_message.Message):
+    __slots__ = ("parent", "page_token", "expected_sequence", "expected_digest")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_token: str
+    expected_sequence: int
+    expected_digest: str
+    def __init__(self, parent: _Optional[str] = ..., page_token: _Optional[str] = ..., expected_sequence: _Optional[int] = ..., expected_digest: _Optional[str] = ...) -> None: ...
+
+class VerifyChangesResponse(_message.Message):
+    __slots__ = ("sequence", "digest", "checked_count", "unprotected_count", "unprotected_sequence", "fault", "newest_sequence", "compacted_to", "next_page_token")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNPROTECTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNPROTECTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    COMPACTED_TO_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    digest: str
+    checked_count: int
+    unprotected_count: int
+    unprotected_sequence: int
+    fault: str
+    newest_sequence: int
+    compacted_to: int
+    next_page_token: str
+    def __init__(self, sequence: _Optional[int] = ..., digest: _Optional[str] = ..., checked_count: _Optional[int] = ..., unprotected_count: _Optional[int] = ..., unprotected_sequence: _Optional[int] = ..., fault: _Optional[str] = ..., newest_sequence: _Optional[int] = ..., compacted_to: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -213,6 +213,16 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.FromString,
                 _registered_method=True)
+        self.ListChangeRecords = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/ListChangeRecords',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsResponse.FromString,
+                _registered_method=True)
+        self.VerifyChanges = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/VerifyChanges',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.FromString,
+                _registered_method=True)
         self.ListControlPlanes = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListControlPlanes',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesRequest.SerializeToString,
@@ -445,6 +455,20 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChangeRecords(self, request, context):
+        """The change log with what chains it, whole and oldest first: an export that anybody can verify.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyChanges(self, request, context):
+        """Follows the chain of the change log through the next 1,000 changes. A fault is an answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListControlPlanes(self, request, context):
         """Who leads and who stands by, also those that have not been heard for a while.
         """
@@ -624,6 +648,16 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.WatchChanges,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.SerializeToString,
+            ),
+            'ListChangeRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChangeRecords,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsResponse.SerializeToString,
+            ),
+            'VerifyChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChanges,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.SerializeToString,
             ),
             'ListControlPlanes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListControlPlanes,
@@ -1549,6 +1583,60 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/WatchChanges',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.WatchChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChangeRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/ListChangeRecords',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListChangeRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/VerifyChanges',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

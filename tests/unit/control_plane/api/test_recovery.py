@@ -143,6 +143,7 @@ class _Details:
         ("/skerry.api.operator.v1.OperatorService/ApplyDeployment", False),
         ("/skerry.api.operator.v1.OperationsService/Failover", False),
         ("/skerry.api.operator.v1.OperatorService/ListPlanes", True),
+        ("/skerry.api.operator.v1.OperatorService/VerifyChanges", True),
         ("/skerry.api.operator.v1.RecoveryService/ApproveRecovery", True),
         ("/grpc.health.v1.Health/Check", True),
     ],

@@ -59,6 +59,7 @@ async def test_a_term_that_is_over_by_our_own_clock_ends_acting() -> None:
         ("/skerry.api.operator.v1.OperatorService/ListReplicas", False),
         ("/skerry.api.operator.v1.OperatorService/GetDeployment", False),
         ("/skerry.api.operator.v1.OperatorService/WatchChanges", True),
+        ("/skerry.api.operator.v1.OperatorService/VerifyChanges", True),
         ("/skerry.api.operator.v1.OperatorService/Apply", False),
         ("/skerry.api.operator.v1.OperatorService/Explain", False),
         ("/skerry.api.operator.v1.OperationsService/Drain", False),
