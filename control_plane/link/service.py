@@ -143,6 +143,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
     ) -> None:
         """Take in what the plane says; waits for nothing else."""
         async for request in requests:
+            if not self._registry.is_of(stream.plane, stream.outbox):
+                return  # the plane speaks on another stream: what this one brings late is older
             self._registry.hear(stream.plane)
             kind = request.WhichOneof("message")
             try:

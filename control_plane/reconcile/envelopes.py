@@ -4,7 +4,8 @@ Grown envelopes are granted as far as the pool's accelerators are free of what o
 a shrunken one is granted only when the deployment's replicas are READY elsewhere.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -56,14 +57,15 @@ def grant_envelopes(
     for key, envelope in wanted.items():
         of_deployment.setdefault(key[0], {})[key] = envelope
 
+    terms = _Terms(planes, held, shares)
+
     @cache  # one look for a deployment, not one for each of thousands of planes that it leaves
     def is_replaced(name: str) -> bool:
         own = of_deployment.get(name, {})
-        return _is_replaced(
-            snapshot, deployments[name], own, conditions, _Terms(planes, held, shares)
-        )
+        return _is_replaced(snapshot, deployments[name], own, conditions, terms)
 
     granted: dict[Key, Envelope] = {}
+    waiting: dict[Key, int] = {}  # what is to go once it is replaced, and how much is to stay
     for key in sorted(held.keys() | wanted.keys() | left.keys()):
         deployment, pool = key
         condition = conditions.get(planes.get(pool, ""))
@@ -93,6 +95,9 @@ def grant_envelopes(
         else:  # its replicas stay for now; the room above them is given back at once
             room = min(_room_above(old), _room_above(new))
             granted[key] = replace(old, ceiling=old.target + room)
+            waiting[key] = new.target
+    if waiting:
+        holding.give_way(granted, waiting, _spare(snapshot, conditions, terms))
     bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
     return _within_capacity(bounded, _kept(bounded, held, left, snapshot), snapshot, shares)
 
@@ -134,20 +139,44 @@ def _is_replaced(
     A replica counts only on a plane that holds what it was last told, and only as far as that
     grants it: one that a push under way is about to drain must not let another one go.
     """
-    for key, envelope in wanted.items():
-        if envelope.target == 0:
-            continue
-        granted = told.held.get(key)
-        plane = told.planes.get(key[1], "")
-        if granted is None or not _is_settled(snapshot, plane, conditions):
-            return False
-        view = snapshot.plane(plane)
-        replicas = view.replicas(*key) if view else ()
-        share = told.shares.of(deployment, plane)
-        serving = sum(ready(replicas, number) for number in {share.revision, share.candidate})
-        if min(serving, granted.target) < envelope.target:
-            return False
-    return True
+    return all(
+        _serving(snapshot, deployment, key, conditions, told) >= envelope.target
+        for key, envelope in wanted.items()
+        if envelope.target
+    )
+
+
+def _serving(
+    snapshot: Snapshot,
+    deployment: Deployment,
+    key: Key,
+    conditions: Mapping[str, PlaneCondition],
+    told: _Terms,
+) -> int:
+    """Return how many replicas are READY on a pool for good."""
+    granted, plane = told.held.get(key), told.planes.get(key[1], "")
+    if granted is None or not _is_settled(snapshot, plane, conditions):
+        return 0
+    view = snapshot.plane(plane)
+    replicas = view.replicas(*key) if view else ()
+    share = told.shares.of(deployment, plane)
+    serving = sum(ready(replicas, number) for number in {share.revision, share.candidate})
+    return min(serving, granted.target)
+
+
+def _spare(
+    snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], told: _Terms
+) -> Callable[[Deployment, int], int]:
+    """Return what tells how many replicas of a deployment serve for good beyond so many."""
+    own: dict[str, list[Key]] = defaultdict(list)
+    for key in told.held:
+        own[key[0]].append(key)
+
+    def spare(deployment: Deployment, wanted: int) -> int:
+        mine = own[deployment.name]
+        return sum(_serving(snapshot, deployment, key, conditions, told) for key in mine) - wanted
+
+    return spare
 
 
 def _is_settled(snapshot: Snapshot, plane: str, conditions: Mapping[str, PlaneCondition]) -> bool:

@@ -1,12 +1,13 @@
 """What a plane goes on holding, or may not begin yet, whatever the newest plan places. Pure.
 
-Two rules of `envelopes`: what serves does not end while its deployment is short of replicas and
-nothing else takes the room; what shares no plane with another waits until that one has gone.
+Three rules of `envelopes`: what serves does not end while its deployment is short of replicas and
+nothing else takes the room; what shares no plane with another waits until that one has gone; what
+waits to be replaced gives way before that where its deployment has more than it wants.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from control_plane.reconcile.shares import Shares
 from control_plane.reconcile.snapshot import Snapshot
@@ -28,6 +29,7 @@ class Holding:
     wanted: Mapping[Key, Envelope]
     held: Mapping[Key, Envelope]
     pools: dict[str, Pool] = field(init=False)
+    _placed: Counter[str] = field(init=False)
     _lacking: Counter[str] = field(init=False)
     _taken: Counter[str] = field(init=False)
     _rivals: dict[str, set[str]] = field(init=False)
@@ -35,9 +37,9 @@ class Holding:
     def __post_init__(self) -> None:
         """Count what the plan leaves without a place, and what it takes of every pool."""
         self.pools = {pool.name: pool for pool in self.snapshot.pools}
-        placed, self._taken = Counter[str](), Counter[str]()
+        self._placed, self._taken = Counter[str](), Counter[str]()
         for (name, pool), envelope in self.wanted.items():
-            placed[name] += envelope.target
+            self._placed[name] += envelope.target
             if name in self.deployments and pool in self.pools:
                 self._taken[pool] += envelope.target * self._size(name, pool)
         self._rivals = {}
@@ -47,7 +49,7 @@ class Holding:
                 self._rivals.setdefault(other, set()).add(name)
         self._lacking = Counter(
             {
-                name: deployment.scaling.min_replicas - placed[name]
+                name: deployment.scaling.min_replicas - self._placed[name]
                 for name, deployment in self.deployments.items()
             }
         )
@@ -98,6 +100,46 @@ class Holding:
             replica.deployment in rivals and replica.state is not ReplicaState.FAILED
             for replica in report.replicas
         )
+
+    def give_way(
+        self,
+        granted: dict[Key, Envelope],
+        waiting: Mapping[Key, int],
+        spare: Callable[[Deployment, int], int],
+    ) -> None:
+        """Lessen in `granted` what is `waiting` to be replaced where another cannot grow beside it.
+
+        Two deployments that change places on full pools would wait for each other for ever. Only
+        what a deployment has beyond all that is wanted of it goes, and never the last of a pool: it
+        is spread as before. `waiting` tells how many are to stay, `spare` how many serve beyond a
+        number.
+        """
+        crowd = self._overfull(granted, {pool for _, pool in waiting})
+        left: dict[str, int] = {}
+        for key, stay in sorted(waiting.items()):
+            name, pool = key
+            if crowd[pool] <= 0:
+                continue
+            if name not in left:
+                own = self.deployments[name]
+                left[name] = spare(own, max(self._placed[name], own.scaling.min_replicas))
+            held, size = granted[key], self._size(name, pool)
+            count = min(held.target - max(stay, 1), left[name], -(-crowd[pool] // size))
+            if count <= 0:
+                continue
+            left[name] -= count
+            crowd[pool] -= count * size
+            target = held.target - count
+            floor, ceiling = min(held.floor, target), held.ceiling - count
+            granted[key] = replace(held, floor=floor, target=target, ceiling=ceiling)
+
+    def _overfull(self, granted: Mapping[Key, Envelope], pools: set[str]) -> Counter[str]:
+        """Return by how many accelerators more is to run on each pool than it has."""
+        over = Counter({name: -self.pools[name].shape.accelerators for name in pools})
+        for (name, pool), envelope in granted.items():
+            if pool in pools:
+                over[pool] += envelope.target * self._size(name, pool)
+        return over
 
     def _is_rivalled(self, key: Key) -> bool:
         plane, rivals = self._plane(key[1]), self._rivals.get(key[0], set())

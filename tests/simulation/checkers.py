@@ -1,8 +1,8 @@
 """What must hold in the simulated world at every event; apart from the code that is watched.
 
 One class for each invariant, named as `faults.md` numbers them. I14 is in run.py, I15 in
-test_simulation.py. I17 (no secret told) is not watched here, and I18 (a request ends once) is held
-by the ledger of tests/faults: there are no requests here.
+test_simulation.py. Of I18 (a request ends once) it is watched that no plan cuts one; I17 (no secret
+told) is not: docs/contributing/tests.md says where it is, and why.
 
 What is decided and stored is watched by decisions.py, what planes do by what is here.
 """
@@ -36,7 +36,13 @@ from tests.simulation.decisions import (
 from tests.simulation.plane import SimPlane
 from tests.simulation.store import Backup, Entry
 from tests.simulation.world import World
-from workload_plane.converge.actions import Action, DrainReplica, StartReplica, StopReplica
+from workload_plane.converge.actions import (
+    Action,
+    DrainReplica,
+    FenceReplica,
+    StartReplica,
+    StopReplica,
+)
 from workload_plane.converge.seen import SeenReplica
 
 
@@ -331,6 +337,23 @@ class I16NeverToZeroByItself:
                 fail(self.world, "I16", f"{plane.name} ends its last {name} of {told}")
 
 
+class I18PlansCutNoRequest:
+    """What a plan ends has answered all that it was sent: faults alone cut requests.
+
+    That includes what comes after a drain began, for a gateway learns of it in a moment.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        for plane in world.planes.values():
+            plane.on_action.append(self.acted)
+
+    def acted(self, plane: SimPlane, action: Action) -> None:
+        """Look at what each end cuts off."""
+        if isinstance(action, StopReplica | FenceReplica) and action.name in plane.cut:
+            fail(self.world, "I18", f"{plane.name} cuts a request: {action.describe()}")
+
+
 CHECKERS = (
     I1PoolsAreNeverOverfull,
     I2PlanesNeverGoBack,
@@ -346,6 +369,7 @@ CHECKERS = (
     I12NothingOlderIsTold,
     I13EverythingIsInTheLog,
     I16NeverToZeroByItself,
+    I18PlansCutNoRequest,
     G7PoisonStaysOnOnePlane,
 )
 

@@ -35,8 +35,9 @@ from skerry.fleet.generation import Version
 from skerry.plumbing.errors import Conflict, InvalidInput, SkerryError, StaleGeneration
 from tests.builders import T0
 from tests.simulation import messages as said
+from tests.simulation.door import StoreDoor
 from tests.simulation.network import End, Stream
-from tests.simulation.store import SimStore, StoreDoor
+from tests.simulation.store import SimStore
 from tests.simulation.timeline import Pause, Process, SimClock, Timeline, Turns
 
 QUICK = SolveLimits(searches=False, explained_max=0)  # nobody reads the ways out
@@ -308,7 +309,10 @@ class SimControlPlane:
         if reign is None:
             link.stream.close(link.end)
             return
-        if link.plane:
+        if link.outbox is not None:
+            if not reign.registry.is_of(link.plane, link.outbox):
+                link.stream.close(link.end)  # late words of a stream that another one replaced
+                return
             reign.registry.hear(link.plane)
             reign.heard_at[link.plane] = self._timeline.now
         match message:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.link.registry import Registry
 from control_plane.reconcile import envelopes, holding, plan, problem, rollout
 from control_plane.reconcile.leftovers import strays
 from control_plane.reconcile.snapshot import Snapshot
@@ -88,6 +89,16 @@ def _told_is_known(patch: Patch) -> None:
     patch.setattr(I10EnvelopesBound, "_is_forgotten", lambda self, plane: False)
 
 
+def _nothing_gives_way(patch: Patch) -> None:
+    """What is to go stays until it is replaced, however many more there are than are wanted."""
+    patch.setattr(holding.Holding, "give_way", lambda *_: None)
+
+
+def _older_streams_heard(patch: Patch) -> None:
+    """What an older stream of a plane brings late takes the place of the newer one's word."""
+    patch.setattr(Registry, "is_of", lambda *_: True)
+
+
 UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a push refused for a full disk is never looked at again": _refused_for_good,
     "a deployment starts beside one that it avoids": _rivals_meet,
@@ -98,6 +109,8 @@ UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a node that comes back is known at once": _nodes_known_at_once,
     "what gives way moves to a plane that is back": _given_up_moves,
     "what a plane was told is known to every database": _told_is_known,
+    "what is beyond all that is wanted gives way to nobody": _nothing_gives_way,
+    "what an older stream brings late is taken in": _older_streams_heard,
 }
 
 

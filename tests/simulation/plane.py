@@ -53,6 +53,8 @@ EVERY_NODE = tuple(f"n{number}" for number in range(NODES))
 START_SECONDS = (1.5, 5.0)
 SOAKS_SECONDS = 0.7  # so long a replica serves that ends while it soaks
 IN_FLIGHT_SECONDS = 3.0  # of the longest request
+LATE_SECONDS = 1.5  # so long a gateway may send to what drains: a push and a health check
+LATE = 0.3  # of drains: nothing was in flight when they began, and something came then
 
 
 def gateway_name(plane: str) -> str:
@@ -104,11 +106,14 @@ class SimPlane:
         self.on_end: Callable[[SimPlane, str], None] = lambda plane, deployment: None
         self._timeline = timeline
         self._random = timeline.noise(identity.name)
+        self._users = timeline.noise(f"{identity.name}/users")
         self._network = network
         self._ready_at: dict[str, float] = {}
         self._poison: dict[str, str] = {}  # how a replica is going to fail, by its name
         self._pids: dict[str, int] = {}
-        self._free_at: dict[str, float] = {}  # when the last request of a draining one ends
+        # When the last request of a draining one came and ends, by its name.
+        self._answering: dict[str, tuple[float, float]] = {}
+        self.cut: set[str] = set()  # replicas that were ended while they had requests to answer
         self._sighted: Memory = {}
         self._up_at = timeline.now - 60.0  # of the gateway, which outlives its agent
         self._probed: dict[str, PeerHealth] = {}
@@ -232,6 +237,7 @@ class SimPlane:
         replica = self.replicas[name]
         if replica.state is not ReplicaState.FAILED and replica.alive:
             self.replicas[name] = replace(replica, alive=False, routable=False, fault=fault)
+            self._answering.pop(name, None)  # cut by a fault, which its users are told
             self.on_end(self, replica.deployment)
             self._look_in(0.05)
 
@@ -332,7 +338,8 @@ class SimPlane:
                 if replica.alive and now - (replica.ready_at or now) > SOAKS_SECONDS:
                     self.end_replica(name, "poison")
             elif replica.state is ReplicaState.DRAINING:
-                left = 0 if now >= self._free_at.get(name, 0.0) else 1
+                came, ends = self._answering.get(name, (0.0, 0.0))
+                left = 1 if came <= now < ends else 0
                 if replica.in_flight != left:
                     self.replicas[name] = replace(replica, in_flight=left)
 
@@ -357,6 +364,7 @@ class SimPlane:
                 self._poison[name] = self._poison_of(action)
                 self._pids[name] = self._serial
             case ReviveReplica():
+                self._answering.pop(action.name, None)
                 self.replicas[action.name] = replace(
                     self.replicas[action.name],
                     state=ReplicaState.READY,
@@ -365,24 +373,35 @@ class SimPlane:
                 )
             case DrainReplica():
                 held = self.replicas[action.name]
-                self._free_at[action.name] = now + random.uniform(0.0, IN_FLIGHT_SECONDS)
+                ends = now + random.uniform(0.0, IN_FLIGHT_SECONDS)
+                late = self._users.uniform(0.0, LATE_SECONDS) if self._users.random() < LATE else 0
+                self._answering[action.name] = (min(now + late, ends), ends)
                 self.replicas[action.name] = replace(
                     held,
                     state=ReplicaState.DRAINING,
                     routable=False,
                     draining_since=now,
-                    in_flight=1,
+                    in_flight=0 if late else 1,
                 )
             case FenceReplica():
                 held = self.replicas[action.name]
+                self._end(action.name, now)
                 self._fail(held, observed, now)
                 self.replicas[action.name] = replace(
                     held, state=ReplicaState.FAILED, alive=False, routable=False
                 )
             case StopReplica() | ForgetReplica():
+                self._end(action.name, now)
                 self.replicas.pop(action.name, None)
         for told in self.on_action:
             told(self, action)
+
+    def _end(self, name: str, now: float) -> None:
+        """End what is left of a replica: whoever waits for its answer gets none."""
+        replica = self.replicas.get(name)
+        _, ends = self._answering.pop(name, (0.0, 0.0))
+        if replica is not None and replica.alive and (replica.is_serving or now < ends):
+            self.cut.add(name)
 
     def _poison_of(self, action: StartReplica) -> str:
         state = self.holder.state

@@ -31,7 +31,7 @@ from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
-from workload_plane.converge import grants, nodes
+from workload_plane.converge import condition, grants, nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
 from workload_plane.desired_state import accept
@@ -255,6 +255,16 @@ def scaled_to_zero(patch: Patch) -> None:
     patch.setattr(grants, "_targets", targets)
 
 
+def drained_at_once(patch: Patch) -> None:
+    """Whatever is out of rotation is taken to have nothing left to answer."""
+    patch.setattr(condition, "_is_drained", lambda replica, now: True)
+
+
+def late_requests_forgotten(patch: Patch) -> None:
+    """A drain is over when nothing is in flight, though gateways may not have heard of it yet."""
+    patch.setattr(condition, "DRAIN_SECONDS_MIN", 0.0)
+
+
 def recovery_not_asked(patch: Patch) -> None:
     """A database that forgot is decided by as if it knew all."""
 
@@ -314,8 +324,8 @@ def first_not_waited_for(patch: Patch) -> None:
 PLANTS = (
     Plant("no fence", no_fence, "I4", ("control-pause",)),
     Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",), seed=3),
-    Plant("old dropped before new ready", dropped_before_ready, "I3", seed=12),
-    Plant("starting counts as ready", starting_counts_as_ready, "I3", seed=12),
+    Plant("old dropped before new ready", dropped_before_ready, "I3", seed=15),
+    Plant("starting counts as ready", starting_counts_as_ready, "I3", seed=23),
     Plant("empty list obeyed", empty_list_obeyed, "I8", seed=7),
     Plant("no leadership grace", no_leadership_grace, "I8", ("control-crash", "isolation"), seed=6),
     Plant("witness ignored", witness_ignored, "I8", seed=4),
@@ -339,6 +349,8 @@ PLANTS = (
     Plant("grants beyond the pool", grants_beyond_the_pool, "I1", seed=61),
     Plant("pushed and not stored", pushed_and_not_stored, "I13"),
     Plant("scaled to zero by itself", scaled_to_zero, "I16"),
+    Plant("drained at once", drained_at_once, "I18", seed=6),
+    Plant("late requests are forgotten", late_requests_forgotten, "I18", seed=12),
     Plant("recovery not asked", recovery_not_asked, "I12", ("older-backup",), seed=8),
     Plant(
         "second look does not ask the recovery",

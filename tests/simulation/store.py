@@ -2,14 +2,14 @@
 
 Each method is named as the function of `control_plane.store` that it stands for and keeps the same
 rules: the fence (the product's own `check_epoch`), compare-and-set, the log. Requests are
-remembered by the product's own code in a real SQLite.
+remembered by the product's own code in a real SQLite. tests/contract/test_sim_store.py holds it to
+what the real one does.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from random import Random
 from typing import Any, cast
 
 from sqlalchemy import create_engine, delete, insert, select
@@ -56,12 +56,9 @@ from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneSt
 from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.pool import Pool, PoolTerms
 from skerry.fleet.rollout import Rollout, Stage, resumed
-from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration, Unavailable
+from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 from tests.builders import T0
-from tests.simulation.timeline import Pause, Timeline
-
-LATENCY_SECONDS_MAX = 0.02
-SLOW_SECONDS_MAX = 0.6  # of a call now and then
+from tests.simulation.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +204,13 @@ class SimStore:
     # Leadership
 
     def hold_leadership(self, holder: str, epoch: int) -> int | None:
-        """Renew the leadership of `epoch` or take what is free; None while another one leads."""
+        """Renew the leadership of `epoch`; with 0, take what is free. None while another leads."""
         rows, now = self.rows, self.timeline.now
         if rows.holder == holder and rows.epoch == epoch and epoch:
             rows.held_until = now + TERM_SECONDS
             return epoch
-        if now < rows.held_until:
-            return None
+        if epoch or now < rows.held_until:
+            return None  # who renews takes nothing
         rows.epoch, rows.holder, rows.held_until = rows.epoch + 1, holder, now + TERM_SECONDS
         write = WriteContext(epoch=rows.epoch, actor=holder, now=T0)
         self.note(write, "leadership.taken", holder)
@@ -246,18 +243,23 @@ class SimStore:
     # What reconciliation writes
 
     def record_report(self, write: WriteContext, report: PlaneReport) -> bool:
-        """Keep what a plane says of itself; a pool left out stays."""
-        self.fence(write)
+        """Keep what a plane says of itself and say whether it is new; a pool left out stays."""
+        self._check(write)
         name, held = report.identity.name, self.rows.planes.get(report.identity.name)
         known = {shape.name: shape for shape in held.pools} if held else {}
         known |= {shape.name: shape for shape in report.pools}
-        self.rows.planes[name] = StoredPlane(
+        digest = held.nodes_digest if held else None
+        told = StoredPlane(
             identity=report.identity,
             gateway=report.gateway,
             pools=tuple(known[shape] for shape in sorted(known)),
             condition=held.condition if held else None,
-            nodes_digest=digest_of_nodes(report.nodes) if report.nodes else None,
+            nodes_digest=digest_of_nodes(report.nodes) if report.nodes else digest,
         )
+        if told == held:
+            return False
+        self.touch()
+        self.rows.planes[name] = told
         self.note(write, "plane.reported", name)
         return True
 
@@ -344,7 +346,7 @@ class SimStore:
                 raise StaleGeneration(f"the rollout of {rollout.deployment!r} was changed")
         for rollout, _ in moved:
             self.rows.rollouts[rollout.deployment] = rollout
-            self.note(write, f"rollout.{rollout.state}", rollout.deployment, rollout)
+            self.note(write, _kind_of(rollout), rollout.deployment, rollout)
 
     def store_action(
         self, write: WriteContext, action: Action, encode: Encode
@@ -377,8 +379,12 @@ class SimStore:
     ) -> bool:
         """Take in what planes hold, and let the next epoch be above all that was seen."""
         self.fence(write)
-        del asked
+        if asked is not None:
+            if requests.answered(self._requests, write, asked) is not None:
+                return False
+            requests.keep_told(self._requests, write, asked)
         if adoption is None:
+            self.note(write, "recovery.approved", "-")
             return True
         rows = self.rows
         for one in adoption.deployments:
@@ -503,8 +509,8 @@ class SimStore:
     def resume_rollout(self, write: WriteContext, name: str) -> str:
         """Go on with a rollout that was halted."""
         self.fence(write)
-        self.rows.rollouts[name] = resumed(self.rows.rollouts[name], write.now)
-        self.note(write, "rollout.resumed", name)
+        rollout = self.rows.rollouts[name] = resumed(self.rows.rollouts[name], write.now)
+        self.note(write, _kind_of(rollout), name)
         return name
 
     def renew(self, *_: object) -> StoreSnapshot:
@@ -568,31 +574,5 @@ class SimStore:
         return held
 
 
-class StoreDoor:
-    """One control plane's way to the database: slow at times, shut while the database is down."""
-
-    def __init__(self, store: SimStore, random: Random) -> None:
-        self._store = store
-        self._random = random
-        self.looked_at = -1.0  # when the whole of it was read last
-
-    async def run(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Do what a function of `control_plane.store` does, in one transaction."""
-        await self._wait()
-        result = getattr(self._store, function.__name__)(*args)
-        await Pause(0.001)  # committed; the answer is on its way
-        return result
-
-    async def run_read(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Read in one transaction."""
-        await self._wait()
-        if function.__name__ == "renew":
-            self.looked_at = self._store.timeline.now
-        return getattr(self._store, function.__name__)(*args)
-
-    async def _wait(self) -> None:
-        random = self._random
-        most = SLOW_SECONDS_MAX if random.random() < 0.03 else LATENCY_SECONDS_MAX
-        await Pause(random.uniform(0.0, most))
-        if self._store.down:
-            raise Unavailable("the capacity database does not answer")
+def _kind_of(rollout: Rollout) -> str:
+    return f"rollout.{rollout.state.replace('_', '-')}"

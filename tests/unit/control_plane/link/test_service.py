@@ -14,10 +14,10 @@ from control_plane.reconcile.policy import LARGE_FLEET_PLANES, ReconcilePolicy
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import FEATURES, TAKES_PARTS, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
-from skerry.fleet.observation import PlaneCondition, PlaneState
+from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.wire.observations import report_to_proto
 from skerry.wire.parts import PART_BYTES, Assembly, parts_of
-from tests.builders import a_report
+from tests.builders import a_replica, a_report
 from tests.fakes.clock import FakeClock, settle
 
 OLDER = tuple(name for name in FEATURES if name != TAKES_PARTS)
@@ -115,6 +115,20 @@ async def test_a_plane_is_heard_while_nothing_can_be_sent_to_it() -> None:
         await world.context.pass_on()
         assert world.context.kinds() == ["welcome", "desired", "heartbeat"]
         assert world.context.written[-1].heartbeat.number == 8  # the newest tells it all
+
+
+async def test_what_an_older_stream_brings_late_is_not_taken_in() -> None:
+    """A cut path held it up; the plane has dialled anew, and told what is so by now."""
+    newest = a_report("fra", replicas=(a_replica("demo", "fra--cpu"),))
+    async with a_world() as world:
+        await world.hello()
+        world.registry.open(newest, "a1", 3.0)
+        world.clock.advance(1.0)
+        starting = a_replica("demo", "fra--cpu", state=ReplicaState.STARTING)
+        late = report_to_proto(a_report("fra", replicas=(starting,)))
+        await world.say(messages.ConnectRequest(observed=late))
+        assert world.registry.view("fra").report == newest
+        assert world.registry.view("fra").silent_seconds == 1.0
 
 
 async def test_a_heartbeat_is_answered_between_the_parts_of_a_large_state() -> None:
