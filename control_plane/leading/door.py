@@ -19,6 +19,7 @@ STORED_READS = frozenset(
     {
         *("ListChanges", "GetChange", "WatchChanges", "ListControlPlanes"),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
+        "ListServiceTokens",
     }
 )
 

@@ -32,6 +32,7 @@ from skerry.cli import (
     scaling,
     schedule,
     simulate,
+    token,
     up,
     watch,
 )
@@ -106,6 +107,7 @@ app.command()(operations.move)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
+app.add_typer(token.app, name="token")
 app.command()(changes.changes)
 app.command()(watch.watch)
 app.command()(logs.logs)

@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/operating/running.md",
     "docs/operating/deployment-file.md",
     "docs/operating/http-api.md",
+    "docs/operating/access.md",
     "docs/engines.md",
     "docs/scheduling.md",
     "docs/operating/profile.md",
