@@ -79,14 +79,20 @@ class Authenticator:
         )
         self.shelf = TokenShelf(sources.database, sources.clock)
 
+    def now(self) -> float:
+        """Return the monotonic clock."""
+        return self._sources.clock.monotonic()
+
     async def principal(self, metadata: Sequence[tuple[str, Any]], peer: str) -> Principal:
         """Return who calls; Unauthenticated says what to show, Exhausted when to try again."""
-        now = self._sources.clock.monotonic()
+        now = self.now()
+        if self._required and not any(key == AUTHORIZATION_KEY for key, _ in metadata):
+            # No attempt at anything: it is not counted as one.
+            ACCESS_REFUSALS.labels(code="UNAUTHENTICATED").inc()
+            raise Unauthenticated(f"this method needs a credential; {_HOW}")
         try:
             text = credential_in(metadata)
             if text is None:
-                if self._required:
-                    raise Unauthenticated(f"this method needs a credential; {_HOW}")
                 return ANYBODY
             if text.startswith(PREFIX):
                 return await self._of_token(text)

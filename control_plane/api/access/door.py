@@ -19,6 +19,9 @@ from control_plane.instruments import ACCESS_REFUSALS
 from skerry.fleet.access import Principal
 from skerry.plumbing.rpc import code_of, decoded
 
+# Streams have no end, credentials do: who still may hear it is looked at again before a message.
+RECHECK_SECONDS = 10.0
+
 _Handler: TypeAlias = Any  # grpc's stubs have it generic, the library has not
 
 
@@ -97,8 +100,14 @@ class AccessDoor(grpc.aio.ServerInterceptor):
             if not inspect.isasyncgenfunction(behaviour):
                 await behaviour(told, call)  # it answers through the context, or refuses
                 return
+            seen_at = self._authenticator.now()
             async with contextlib.aclosing(behaviour(told, call)) as responses:
                 async for response in responses:
+                    if self._authenticator.now() - seen_at >= RECHECK_SECONDS:
+                        still = await self._admit(context, method)
+                        if not is_stream_in:
+                            read(request, still)
+                        seen_at = self._authenticator.now()
                     yield response
 
         make: Any = (

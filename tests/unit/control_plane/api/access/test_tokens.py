@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from control_plane.access_settings import OperatorAccessSettings
+from control_plane.api.access.door import RECHECK_SECONDS
 from control_plane.store.backup import write_backup
 from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
@@ -82,6 +83,19 @@ async def test_a_token_ends_when_its_time_is_over(guarded: Guarded) -> None:
                 await program.list_planes()
         with pytest.raises(InvalidInput, match="ended already"):
             await admin.create_service_token("late", VIEWER, ends)
+
+
+async def test_a_stream_ends_with_its_credential(guarded: Guarded) -> None:
+    async with guarded.client() as admin:
+        made = await admin.create_service_token("ci", VIEWER)
+        async with guarded.client(made.text) as program:
+            watch = program.watch(0)
+            while (await anext(watch)).kind != "token.created":
+                pass
+            guarded.operator.clock.advance(RECHECK_SECONDS)
+            await admin.revoke_service_token("ci")
+            with pytest.raises(Unauthenticated, match="revoked"):
+                await anext(watch)
 
 
 async def test_a_name_that_is_used_again_is_another_token(guarded: Guarded) -> None:
