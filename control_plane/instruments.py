@@ -82,3 +82,9 @@ TAKEOVERS = metrics.counter(
     unit="takeovers",
     help="Times this process took over leadership.",
 )
+ACCESS_REFUSALS = metrics.counter(
+    "skerry_operator_refused_calls_total",
+    unit="calls",
+    help="Calls of the operator API that were refused for want of a credential or of a role.",
+    labels=("code",),
+)

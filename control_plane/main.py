@@ -16,6 +16,11 @@ import grpc
 from aiohttp import web
 
 from control_plane import cycles
+from control_plane.access_settings import OidcSettings
+from control_plane.api.access.authenticator import Authenticator, Sources
+from control_plane.api.access.door import AccessDoor
+from control_plane.api.access.issuer_keys import IssuerKeys, fetcher
+from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
 from control_plane.api.http_gateway import HttpGateway
@@ -23,6 +28,7 @@ from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import (
+    Services,
     add_health_and_reflection,
     add_operator_services,
     operator_services,
@@ -106,6 +112,8 @@ class _Works:
     sight: Sight
     reads: StoreReads
     solvers: tuple[SolverProcess, SolverProcess]
+    issuer: IssuerKeys | None
+    authenticator: Authenticator
 
 
 class End(Enum):
@@ -172,6 +180,7 @@ async def _serve(works: _Works, stop: asyncio.Event) -> End:
             works.candidacy.tell(),
             ports.service.views.keep_fresh(),
             cycles.look_for_ever(works.clock),
+            *(() if works.issuer is None else (works.issuer.keep_fresh(),)),
             stop=stop,
         )
     except ExceptionGroup as group:
@@ -265,6 +274,9 @@ def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
         ),
         software=software_version(),
     )
+    access = settings.operator_access
+    issuer = _issuer_keys(access.oidc, clock)
+    sources = Sources(database=database, clock=clock, epoch=lambda: loop.epoch)
     return _Works(
         settings=settings,
         clock=clock,
@@ -280,7 +292,13 @@ def _build(settings: ControlPlaneSettings, clock: Clock) -> _Works:
         sight=sight,
         reads=reads,
         solvers=(solver, asked),
+        issuer=issuer,
+        authenticator=Authenticator(access, sources, issuer),
     )
+
+
+def _issuer_keys(oidc: OidcSettings | None, clock: Clock) -> IssuerKeys | None:
+    return None if oidc is None else IssuerKeys(fetcher(oidc), oidc.algorithms, clock)
 
 
 def _build_loop(
@@ -403,12 +421,19 @@ class _Ports:
                 clock=works.clock,
             )
         )
-        catalogue = CatalogueService(database=works.database, writing=writing)
+        database, authenticator = works.database, works.authenticator
+        services = Services(
+            operator=service,
+            catalogue=CatalogueService(database=database, writing=writing),
+            operations=operations,
+            recovery=RecoveryService(works.recovery, writing),
+            access=AccessService(database, writing, authenticator.shelf.expire),
+        )
         door = LeaderDoor(lambda: works.loop.epoch > 0, works.tenure.refuse_operator)
-        doors = (ErrorInterceptor(), door, RecoveryDoor(lambda: works.recovery.is_under_way))
+        recovering = RecoveryDoor(lambda: works.recovery.is_under_way)
+        doors = (ErrorInterceptor(), AccessDoor(authenticator), door, recovering)
         server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
-        recovery = RecoveryService(works.recovery, writing)
-        add_operator_services(server, service, catalogue, operations, recovery, works.standing)
+        add_operator_services(server, services, works.standing)
         _bind(server.add_insecure_port, works.settings.operator_address)
         await server.start()
         return server

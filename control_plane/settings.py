@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from control_plane.access_settings import OperatorAccessSettings, access_faults
 from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
 from skerry.fleet.deployment import FailBack
@@ -87,6 +88,7 @@ class ControlPlaneSettings:
     reconnect_jitter_seconds: float = 2.0
     scheduler: SchedulerSettings = SchedulerSettings()
     autoscale: AutoscaleSettings = AutoscaleSettings()
+    operator_access: OperatorAccessSettings = OperatorAccessSettings()
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 
@@ -111,6 +113,9 @@ def load_settings(path: Path) -> ControlPlaneSettings:
             f"operator_address {settings.operator_address} is plaintext, so it must be on loopback"
         )
     _refuse_contradictions(settings.scheduler, path)
+    if faults := tuple(access_faults(settings.operator_access)):
+        text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
+        raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults)
     return settings
 
 

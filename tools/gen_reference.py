@@ -54,7 +54,8 @@ def api_page(found: FileDescriptorSet) -> str:
     lines += [
         "`page_size` and `page_token`, AIP-160 filters, AIP-132 orders, `etag` and `request_id` on",
         "writes, errors as `google.rpc.Status` with `ErrorInfo`, `BadRequest` and `RetryInfo`.",
-        "Metadata: `x-skerry-actor` says who calls, `x-skerry-reason-bin` why (UTF-8).\n",
+        "Metadata: `authorization: Bearer TOKEN` says who calls (where no credential is asked for,",
+        "`x-skerry-actor`), `x-skerry-reason-bin` why (UTF-8).\n",
     ]
     for file in files:
         comments = comments_of(file)

@@ -1,8 +1,9 @@
 """Who calls and why, as every change is recorded: from the call's metadata."""
 
-import re
 from typing import Any
 
+from control_plane.api.access.door import principal_of
+from skerry.fleet.access import ACTOR_CHARACTERS_MAX, is_actor
 from skerry.plumbing.errors import Denied, InvalidInput
 
 ACTOR_KEY = "x-skerry-actor"
@@ -10,29 +11,36 @@ UNKNOWN_ACTOR = "user:unknown"
 # Binary, for a reason is in the caller's language and plain metadata is ASCII.
 REASON_KEY = "x-skerry-reason-bin"
 REASON_CHARACTERS_MAX = 1_000
-# Long enough for a mail address or a service's full name; shown in every line of the change log.
-ACTOR_CHARACTERS_MAX = 128
-_ACTOR = re.compile(r"[a-z][a-z-]*:[!-~]+")
-# Actors of our own processes: what a person does must not look like what reconciliation did.
-_OWN = ("control-plane", "plane")
+# Actors of our own processes, and of credentials: what a person says of itself must not look like
+# what reconciliation did, or like what somebody proved.
+_OWN = ("control-plane", "plane", "token")
 
 
 def actor_of(context: Any) -> str:
-    """Return the calling actor, e.g. `user:root`; InvalidInput when it is malformed."""
+    """Return the calling actor, e.g. `user:root`; InvalidInput when it is malformed.
+
+    It is the credential's, where one was shown: Denied for who shows one and claims another name.
+    """
     named = [value for key, value in context.invocation_metadata() or () if key == ACTOR_KEY]
+    if proven := principal_of(context).actor:
+        if any(claimed != proven for claimed in named):
+            raise Denied(f"this credential acts as {proven}; leave {ACTOR_KEY} out")
+        return proven
     if not named:
         return UNKNOWN_ACTOR
     actor = named[0]
     if len(named) > 1 or not isinstance(actor, str):
         raise InvalidInput(f"send {ACTOR_KEY} once, as text", field=ACTOR_KEY)
-    if len(actor) > ACTOR_CHARACTERS_MAX or not _ACTOR.fullmatch(actor):
+    if not is_actor(actor):
         raise InvalidInput(
             f"{ACTOR_KEY} must look like user:NAME, printable ASCII without spaces, at most"
             f" {ACTOR_CHARACTERS_MAX} characters",
             field=ACTOR_KEY,
         )
     if actor.partition(":")[0] in _OWN:
-        raise Denied(f"{actor!r} names a process of Skerry's own; call as user:NAME")
+        raise Denied(
+            f"{actor!r} names a process of Skerry's own, or a credential; call as user:NAME"
+        )
     return actor
 
 

@@ -22,10 +22,11 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from control_plane.api.access.authenticator import AUTHORIZATION_KEY
 from control_plane.api.auth import ACTOR_KEY, REASON_KEY, actor_of
 from control_plane.api.http_errors import connect_error, connect_error_of_call
 from skerry.plumbing import logs
-from skerry.plumbing.errors import Exhausted, InvalidInput, SkerryError
+from skerry.plumbing.errors import Exhausted, InvalidInput, SkerryError, Unauthenticated
 from skerry.plumbing.rpc import MESSAGE_BYTES_MAX
 
 _log = logs.get_logger(__name__)
@@ -237,14 +238,21 @@ def _seconds_left(context: _Context) -> float | None:
 
 
 def _metadata(context: _Context) -> tuple[tuple[str, str | bytes], ...]:
-    """Return who calls and why, as gRPC metadata; `auth` judges it there as of any caller."""
+    """Return who calls and why, as gRPC metadata; it is judged there as of any caller."""
     headers = context.request_headers
     actors = [(ACTOR_KEY, value) for value in headers.getall(ACTOR_KEY)]
-    if any(not (value.isascii() and value.isprintable()) for _, value in actors):
+    if any(not _is_plain(value) for _, value in actors):
         actor_of(_Told(actors))  # gRPC cannot carry it, so it is refused here, in the same words
+    credentials = [(AUTHORIZATION_KEY, value) for value in headers.getall(AUTHORIZATION_KEY)]
+    if any(not _is_plain(value) for _, value in credentials):
+        raise Unauthenticated(f"{AUTHORIZATION_KEY} must be printable ASCII")
     reasons = [value.encode() for value in headers.getall(REASON_TEXT_KEY)]
     reasons += [_decoded(value) for value in headers.getall(REASON_KEY)]
-    return (*actors, *((REASON_KEY, reason) for reason in reasons))
+    return (*credentials, *actors, *((REASON_KEY, reason) for reason in reasons))
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 class _Told:

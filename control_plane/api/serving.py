@@ -1,16 +1,21 @@
 """What every gRPC port of the control plane serves beside its own services: health, reflection."""
 
+from dataclasses import dataclass
+
 import grpc
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import HealthService, Standing
 from control_plane.api.operations_service import OperationsService
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
 from skerry.api.operator.v1 import (
+    access_pb2,
+    access_pb2_grpc,
     catalogue_service_pb2,
     catalogue_service_pb2_grpc,
     operations_service_pb2,
@@ -27,22 +32,28 @@ OPERATOR_FILES: tuple[FileDescriptor, ...] = (
     catalogue_service_pb2.DESCRIPTOR,
     operations_service_pb2.DESCRIPTOR,
     recovery_pb2.DESCRIPTOR,
+    access_pb2.DESCRIPTOR,
 )
 
 
-def add_operator_services(
-    server: grpc.aio.Server,
-    service: OperatorService,
-    catalogue: CatalogueService,
-    operations: OperationsService,
-    recovery: RecoveryService,
-    standing: Standing,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The services of the operator API."""
+
+    operator: OperatorService
+    catalogue: CatalogueService
+    operations: OperationsService
+    recovery: RecoveryService
+    access: AccessService
+
+
+def add_operator_services(server: grpc.aio.Server, services: Services, standing: Standing) -> None:
     """Add the operator API, with health and reflection of its services."""
-    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
-    operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(service, server)
-    catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, server)
-    recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+    operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(services.operator, server)
+    operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(services.operations, server)
+    catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server(services.catalogue, server)
+    recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(services.recovery, server)
+    access_pb2_grpc.add_AccessServiceServicer_to_server(services.access, server)
     names = (name for file in OPERATOR_FILES for name in service_names(file))
     add_health_and_reflection(server, standing, *names)
 

@@ -9,13 +9,14 @@ from control_plane.leading.door import is_read, refusing
 from control_plane.recovery.run import READ_ONLY
 from skerry.plumbing.errors import Infeasible
 
-APPROVE = "ApproveRecovery"
+# A restored backup may have tokens in it that were revoked since: those cannot wait.
+WRITES = ("/ApproveRecovery", "/RevokeServiceToken")
 
 _Handler: TypeAlias = Any  # grpc's stubs have it generic, the library has not
 
 
 class RecoveryDoor(grpc.aio.ServerInterceptor):
-    """Lets reads in, and what ends the recovery.
+    """Lets reads in, what ends the recovery, and what takes rights away.
 
     Inherits because grpc.aio takes nothing else.
     """
@@ -32,7 +33,7 @@ class RecoveryDoor(grpc.aio.ServerInterceptor):
         """Return the method's handler, or one that refuses; an unknown method stays so."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        passes = is_read(method) or method.endswith(f"/{APPROVE}")
+        passes = is_read(method) or method.endswith(WRITES)
         if handler is None or passes or not self._is_under_way():
             return handler
         return refusing(handler, lambda: Infeasible(READ_ONLY))

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from control_plane.store.columns import UtcTime, ValueColumn
 from control_plane.store.values import Answer, Decision
+from skerry.fleet.access import Grant
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.node import Node
@@ -395,6 +396,20 @@ verdicts = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("judged_at", UtcTime, nullable=False),
     Column("verdict", ValueColumn(Verdict), nullable=False),
+)
+
+# Credentials of programs: of each a digest of its text, which only its owner has. A row is gone
+# with its token; the change log tells of both.
+service_tokens = Table(
+    "service_tokens",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("grant", ValueColumn(Grant), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("creator", String(255), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("last_used_at", UtcTime),
 )
 
 requests = Table(

@@ -27,8 +27,8 @@ from skerry.cli.down import stop_directory
 from skerry.cli.session import EXIT_FAILED, Session, describe
 from skerry.cli.supervisor.fleet_file import gateways_of
 from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import print_access, start_fleet, wait_until_ready
-from skerry.client.context import Context
 from skerry.client.inference import connect
 from skerry.client.load_ledger import Ledger
 from skerry.client.manifest import read_manifests
@@ -97,7 +97,7 @@ async def _play(
             directory, PLANES, ENGINE, restart_control_plane=False
         )
         await wait_until_ready(display.console, directory, layout, supervisor)
-        context = Context(endpoints=(layout.operator_address,), data_directory=directory.root)
+        context = fleet_context(directory, layout)
         deployment = _example()
         async with AsyncOperatorClient(context, ids, "user:demo") as client:
             fleet = DemoFleet(directory, client, clock, deployment.name)

@@ -33,6 +33,7 @@ from skerry.cli import (
     scaling,
     schedule,
     simulate,
+    token,
     up,
     watch,
 )
@@ -107,6 +108,7 @@ app.command()(operations.move)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
+app.add_typer(token.app, name="token")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)

@@ -31,6 +31,7 @@ class _Wanted:
     restart_control_plane: bool
     control_planes: int | None
     database: str | None
+    auth: bool | None
 
 
 def up(
@@ -66,6 +67,10 @@ def up(
     restart_control_plane: Annotated[
         bool, typer.Option("--restart-control-plane", help="Supervise the control plane too.")
     ] = False,
+    auth: Annotated[
+        bool | None,
+        typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -85,6 +90,7 @@ def up(
             restart_control_plane=restart_control_plane,
             control_planes=control_planes,
             database=database,
+            auth=auth,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -168,6 +174,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             runtimes=wanted.runtimes,
             control_planes=wanted.control_planes,
             database=wanted.database,
+            auth=wanted.auth,
         ),
     )
     stop = asyncio.Event()
@@ -198,13 +205,13 @@ async def wait_until_ready(
 ) -> None:
     """Wait for the fleet, with a line for each step; its pools are priced on the way."""
     from skerry.cli.supervisor.readiness import until_ready
-    from skerry.client.context import Context
+    from skerry.cli.supervisor.settings_files import fleet_context
     from skerry.client.operator import AsyncOperatorClient
     from skerry.plumbing.clock import SystemClock
     from skerry.plumbing.ids import SystemIds
 
     clock = SystemClock()
-    context = Context(endpoints=layout.operator_addresses, data_directory=directory.root)
+    context = fleet_context(directory, layout)
     async with AsyncOperatorClient(context, SystemIds(clock), "user:skerry-up") as client:
         async for progress in until_ready(directory, layout, supervisor, client, clock):
             state = "answers" if progress.control_plane else "is starting"
@@ -221,6 +228,11 @@ def print_access(console: "Console", directory: "DataDirectory", layout: "Layout
     console.print(f"  export SKERRY_CONFIG={directory.config}")
     console.print("  skerry get planes        skerry apply -f examples/demo-cpu.yaml")
     console.print("  skerry chat -m 'Tell me a story.'")
+    if not layout.auth:
+        console.print(
+            "  warning: whoever is on this host may change the fleet;"
+            f" `skerry up --auth --data-dir {directory.root}` asks for a credential"
+        )
     for plane in layout.planes:
         console.print(f"  {plane.name:<24} http://{HOST}:{plane.ports.public}/v1")
     console.print(f"  skerry down --data-dir {directory.root}")

@@ -91,7 +91,7 @@ class AsyncOperatorClient:
         `reason` is recorded with every change: why it is made.
         """
         self.asker = Asker(project=context.project, ids=ids)
-        self._metadata = metadata_of(actor, reason)
+        self._metadata = metadata_of(context, actor, reason)
         self._closed = asyncio.Event()
         self._clock = SystemClock()
         self._steering = Steering(context.endpoints, retries, self._clock, ids)
@@ -173,6 +173,10 @@ class AsyncOperatorClient:
     move_replica = _answered(ask.move_replica)
     get_recovery = _answered(ask.get_recovery)
     approve_recovery = _answered(ask.approve_recovery)
+    list_service_tokens = _listed(ask.service_tokens)
+    iter_service_tokens = _iterated(ask.service_tokens)
+    create_service_token = _answered(ask.create_service_token)
+    revoke_service_token = _answered(ask.revoke_service_token)
     set_entry = _answered(ask.set_entry)
     delete_entry = _answered(ask.delete_entry)
     set_price = _answered(ask.set_price)

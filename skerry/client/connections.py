@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from skerry.api.operator.v1.access_pb2_grpc import AccessServiceStub
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
 from skerry.api.operator.v1.recovery_pb2_grpc import RecoveryServiceStub
+from skerry.client.context import Context
+from skerry.client.credentials import check_private, read_token
 
 # Generated code declares no types.
 _SERVICES: tuple[Any, ...] = (
@@ -13,6 +16,7 @@ _SERVICES: tuple[Any, ...] = (
     CatalogueServiceStub,
     OperationsServiceStub,
     RecoveryServiceStub,
+    AccessServiceStub,
 )
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -30,7 +34,10 @@ class Methods:
         return next(m for service in self._services if (m := getattr(service, name, None)))
 
 
-def metadata_of(actor: str, reason: str) -> Metadata:
-    """Return what every call says of its caller."""
-    named = (("x-skerry-actor", actor),)
+def metadata_of(context: Context, actor: str, reason: str) -> Metadata:
+    """Return what every call says of its caller; with a credential, it is that which says who."""
+    token = context.token or (read_token(context.token_file) if context.token_file else "")
+    if token:
+        check_private(context.endpoints)
+    named = (("authorization", f"Bearer {token}"),) if token else (("x-skerry-actor", actor),)
     return (*named, ("x-skerry-reason-bin", reason.encode())) if reason else named

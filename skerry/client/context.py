@@ -2,32 +2,37 @@
 
 `skerry up` writes one as `config.yaml` into its data directory; every command loads one through
 `load_context`. The nearest wins: --endpoint, SKERRY_ENDPOINT, --config, SKERRY_CONFIG, and then
-the file of the default data directory.
+the file of the default data directory. A credential is SKERRY_TOKEN, what is in SKERRY_TOKEN_FILE,
+or in the file's `tokenFile`; that one is for the endpoints that stand beside it, and no others.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from skerry.client.credentials import check_token
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing import yaml_document
 from skerry.plumbing.errors import InvalidInput, NotFound
 
 CONFIG_NAME = "config.yaml"
 ENDPOINTS_MAX = 16  # each is tried in turn: more would only hide that none answers
-_FIELDS = ("apiVersion", "kind", "endpoint", "endpoints", "project", "dataDirectory")
+_FIELDS = ("apiVersion", "kind", "endpoint", "endpoints", "project", "dataDirectory", "tokenFile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Where the operator API answers, and the data directory of the fleet when it is this host's.
 
-    `endpoints` as `host:port`, tried in order.
+    `endpoints` as `host:port`, tried in order. The client shows `token`, or what `token_file` holds
+    when it is made.
     """
 
     endpoints: tuple[str, ...]
     project: str = DEFAULT_PROJECT
     data_directory: Path | None = None
+    token_file: Path | None = None
+    token: str = field(default="", repr=False)
 
 
 def default_data_directory(environment: Mapping[str, str]) -> Path:
@@ -47,13 +52,24 @@ def load_context(
         context = _read(path, is_needed=True)
     else:
         context = _read(path, is_needed=False)
-    if endpoint is None:
-        return context
-    return Context(
-        endpoints=_check_endpoints(endpoint.split(","), "the endpoint"),
-        project=context.project,
-        data_directory=context.data_directory if named else None,
-    )
+    if endpoint is not None:
+        endpoints = _check_endpoints(endpoint.split(","), "the endpoint")
+        context = Context(
+            endpoints=endpoints,
+            project=context.project,
+            data_directory=context.data_directory if named else None,
+            # One fleet's token is not shown to another.
+            token_file=context.token_file if set(endpoints) <= set(context.endpoints) else None,
+        )
+    return _with_credential(context, environment)
+
+
+def _with_credential(context: Context, environment: Mapping[str, str]) -> Context:
+    if text := environment.get("SKERRY_TOKEN"):
+        return replace(context, token=check_token(text.strip(), "SKERRY_TOKEN"))
+    if path := environment.get("SKERRY_TOKEN_FILE"):
+        return replace(context, token_file=Path(path))
+    return context
 
 
 def render_context(context: Context) -> str:
@@ -70,6 +86,9 @@ def render_context(context: Context) -> str:
     if context.data_directory is not None:
         quoted = str(context.data_directory).replace("'", "''")
         lines.append(f"dataDirectory: '{quoted}'")
+    if context.token_file is not None:
+        quoted = str(context.token_file).replace("'", "''")
+        lines.append(f"tokenFile: '{quoted}'")
     return "\n".join(lines) + "\n"
 
 
@@ -96,14 +115,18 @@ def _read(path: Path, *, is_needed: bool) -> Context:
     if not isinstance(listed, list) or not all(isinstance(e, str) for e in listed):
         raise document.fault(("endpoint",), "must be HOST:PORT")
     project, directory = values.get("project", DEFAULT_PROJECT), values.get("dataDirectory")
+    token_file = values.get("tokenFile")
     if not isinstance(project, str):
         raise document.fault(("project",), "must be text")
     if directory is not None and not isinstance(directory, str):
         raise document.fault(("dataDirectory",), "must be a path")
+    if token_file is not None and not isinstance(token_file, str):
+        raise document.fault(("tokenFile",), "must be a path")
     return Context(
         endpoints=_check_endpoints([str(e) for e in listed], str(path)),
         project=project,
         data_directory=(path.parent / directory) if directory else None,
+        token_file=(path.parent / token_file) if token_file else None,
     )
 
 

@@ -90,10 +90,12 @@ class OperatorClient:
     ) -> None:
         """Connect lazily to the context's endpoints as `actor`, e.g. `user:root`.
 
+        With a credential in the context the control plane names the actor by that.
+
         `reason` is recorded with every change: why it is made.
         """
         self.asker = Asker(project=context.project, ids=ids)
-        self._metadata = metadata_of(actor, reason)
+        self._metadata = metadata_of(context, actor, reason)
         self._closed = threading.Event()
         self._steering = Steering(context.endpoints, retries, SystemClock(), ids)
         self._channels = [
@@ -177,6 +179,10 @@ class OperatorClient:
     move_replica = _answered(ask.move_replica)
     get_recovery = _answered(ask.get_recovery)
     approve_recovery = _answered(ask.approve_recovery)
+    list_service_tokens = _listed(ask.service_tokens)
+    iter_service_tokens = _iterated(ask.service_tokens)
+    create_service_token = _answered(ask.create_service_token)
+    revoke_service_token = _answered(ask.revoke_service_token)
     set_entry = _answered(ask.set_entry)
     delete_entry = _answered(ask.delete_entry)
     set_price = _answered(ask.set_price)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from skerry.client import (
+    access,
     audit,
     catalogue_calls,
     intent_calls,
@@ -29,10 +30,12 @@ from skerry.client.operator_calls import EVERY, Call, Which
 from skerry.client.paging import Listing
 from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import Value
+from skerry.fleet.access import Grant
 from skerry.fleet.change_chain import Link, Noted
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent
 from skerry.fleet.pool import PoolTerms
+from skerry.fleet.service_token import SECRET_BYTES, token_text
 from skerry.plumbing.ids import IdSource
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -174,6 +177,24 @@ def get_rollout(asker: Asker, deployment: str) -> Call[RolloutRow]:
 def steer_rollout(asker: Asker, deployment: str, action: str) -> Call[RolloutRow]:
     """Do `pause`, `resume` or `undo` to a rollout and return it."""
     return rollout_calls.steer_rollout(asker.project, deployment, action, asker.ids.new_id())
+
+
+def service_tokens(asker: Asker, which: Which = EVERY) -> Listing[access.ServiceTokenRow]:
+    """Return the service tokens that the caller's own grants reach; never their secrets."""
+    return lambda token: access.list_service_tokens(asker.project, token, which)
+
+
+def create_service_token(
+    asker: Asker, name: str, grant: Grant, expires_at: datetime | None = None
+) -> Call[access.NewServiceToken]:
+    """Make a service token and register its digest; its text is in this answer and nowhere else."""
+    text = token_text(name, asker.ids.token(SECRET_BYTES))
+    return access.create_service_token(asker.project, text, grant, expires_at, asker.ids.new_id())
+
+
+def revoke_service_token(asker: Asker, name: str) -> Call[None]:
+    """Make a service token no credential from now on; NotFound when there is none of that name."""
+    return access.revoke_service_token(asker.project, name, asker.ids.new_id())
 
 
 def pool_intents(asker: Asker) -> Listing[PoolIntent]:

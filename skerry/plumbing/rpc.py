@@ -338,6 +338,13 @@ def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], 
     return decode
 
 
+def decoded(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+    """Return the message of these bytes, where a handler has them raw; InvalidInput for others."""
+    decode = _tolerant(deserializer)
+    assert decode is not None, "there is something to decode with"
+    return _checked(decode(data))
+
+
 def _unless_encoded(serializer: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
     if serializer is None:
         return None

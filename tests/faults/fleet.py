@@ -19,8 +19,8 @@ from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import start_fleet, start_only
-from skerry.client.context import Context
 from skerry.client.gateways import Gateway
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.deployment import (
@@ -280,7 +280,7 @@ async def a_fault_fleet(root: Path, choices: Choices | None = None) -> AsyncIter
     layout, supervisor = await start_fleet(
         directory, PLANES, "simulated", restart_control_plane=False, choices=choices
     )
-    context = Context(endpoints=layout.operator_addresses, data_directory=root)
+    context = fleet_context(directory, layout)
     ids = SystemIds(CLOCK)
     try:
         async with (

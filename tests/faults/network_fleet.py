@@ -19,8 +19,8 @@ from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.parts import start_part
 from skerry.cli.supervisor.preparation import prepare
 from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.supervisor.stopping import stop_fleet
-from skerry.client.context import Context
 from skerry.client.gateways import Gateway
 from skerry.client.operator import AsyncOperatorClient
 from skerry.client.rows import PlaneRow
@@ -167,7 +167,7 @@ async def a_network_fleet(root: Path, network: Network) -> AsyncIterator[Network
     port = layout.control_plane.operator
     to_operator = partial(network.inside, CONTROL_PLANE, partial(dial, "127.0.0.1", port))
     async with a_proxy(to_operator) as way_in, contextlib.AsyncExitStack() as stack:
-        context = Context(endpoints=(way_in.address,), data_directory=root)
+        context = replace(fleet_context(directory, layout), endpoints=(way_in.address,))
         client = AsyncOperatorClient(context, SystemIds(CLOCK), "user:test")
         operator = await stack.enter_async_context(client)
         http = await stack.enter_async_context(aiohttp.ClientSession())

@@ -19,7 +19,7 @@ import pytest
 from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.layout import DataDirectory, read_layout
 from skerry.cli.supervisor.restarts import Role
-from skerry.client.context import Context
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.client.operator import AsyncOperatorClient
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.processes import ProcessRecord
@@ -80,7 +80,7 @@ async def an_older_fleet(tree: Path, root: Path) -> AsyncIterator[FaultFleet]:
     try:
         await _up(tree, root)
         layout = read_layout(directory)
-        context = Context(endpoints=layout.operator_addresses, data_directory=root)
+        context = fleet_context(directory, layout)
         async with (
             AsyncOperatorClient(context, SystemIds(CLOCK), "user:test") as operator,
             aiohttp.ClientSession() as http,

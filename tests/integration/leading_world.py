@@ -27,9 +27,9 @@ from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.parts import part_log, start_part
 from skerry.cli.supervisor.preparation import Choices, prepare
 from skerry.cli.supervisor.restarts import PartKey, Role, control_plane_key
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.supervisor.stopping import stop_fleet
 from skerry.client.async_operator import AsyncOperatorClient
-from skerry.client.context import Context
 from skerry.fleet.observation import PlaneState
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
@@ -114,7 +114,7 @@ class LedFleet:
 
     def client(self) -> AsyncOperatorClient:
         """Return a client that knows all control planes."""
-        context = Context(endpoints=self.layout.operator_addresses)
+        context = fleet_context(self.directory, self.layout)
         return AsyncOperatorClient(context, SystemIds(CLOCK), "user:test")
 
     async def leadership(self) -> Leadership | None:

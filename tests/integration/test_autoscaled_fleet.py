@@ -12,8 +12,8 @@ from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import start_fleet
-from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision, Scaling
 from skerry.fleet.engine import EngineName, EngineSpec
@@ -87,7 +87,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     layout, supervisor = await start_fleet(
         directory, 1, "simulated", restart_control_plane=False, choices=None
     )
-    context = Context(endpoints=layout.operator_addresses, data_directory=tmp_path)
+    context = fleet_context(directory, layout)
     try:
         async with (
             AsyncOperatorClient(context, SystemIds(CLOCK), "user:test") as operator,

@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/operating/deployment-file.md",
     "docs/operating/http-api.md",
     "docs/operating/audit.md",
+    "docs/operating/access.md",
     "docs/engines.md",
     "docs/scheduling.md",
     "docs/operating/profile.md",

@@ -17,9 +17,9 @@ from skerry.cli.down import stop_directory
 from skerry.cli.scaling import print_scaling
 from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.readiness import until_ready
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import start_fleet
 from skerry.client.catalogue_calls import PROFILES
-from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
@@ -72,7 +72,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     layout, supervisor = await start_fleet(
         directory, 2, "simulated", restart_control_plane=False, choices=None
     )
-    context = Context(endpoints=layout.operator_addresses, data_directory=tmp_path)
+    context = fleet_context(directory, layout)
     try:
         async with (
             AsyncOperatorClient(context, SystemIds(CLOCK), "user:test") as operator,

@@ -17,9 +17,9 @@ from skerry.cli.supervisor.fleet_file import read_fleet
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import start_fleet
 from skerry.client.async_operator import AsyncOperatorClient
-from skerry.client.context import Context
 from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import ReplicaRow
 from skerry.fleet.deployment import (
@@ -140,7 +140,7 @@ async def a_fleet(root: Path, planes: int, deployment: Deployment) -> AsyncItera
     layout, supervisor = await start_fleet(
         directory, planes, "simulated", restart_control_plane=False, choices=None
     )
-    context = Context(endpoints=layout.operator_addresses, data_directory=root)
+    context = fleet_context(directory, layout)
     try:
         async with AsyncOperatorClient(context, SystemIds(CLOCK), "user:test") as operator:
             async for _ in until_ready(directory, layout, supervisor, operator, CLOCK):

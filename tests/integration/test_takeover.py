@@ -17,7 +17,9 @@ import pytest
 import pytest_asyncio
 
 from skerry.api.operator.v1 import operator_service_pb2, operator_service_pb2_grpc
+from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.client.catalogue_calls import ACCELERATOR_KINDS
+from skerry.client.connections import metadata_of
 from skerry.client.control_planes import ControlPlaneRole
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.plumbing.errors import NotLeading, SkerryError
@@ -175,13 +177,18 @@ async def test_a_standby_answers_from_the_database_and_names_the_leader_for_the_
 ) -> None:
     leader = await whole.leader()
     standby = next(o for o in whole.layout.control_planes if o.name != leader.holder)
+    told = metadata_of(fleet_context(whole.directory, whole.layout), "user:test", "")
     async with insecure_channel(standby.operator_address) as channel:
         stub = operator_service_pb2_grpc.OperatorServiceStub(channel)
         parent = "projects/default"
-        pools = await stub.ListPools(operator_service_pb2.ListPoolsRequest(parent=parent))
+        pools = await stub.ListPools(
+            operator_service_pb2.ListPoolsRequest(parent=parent), metadata=told
+        )
         assert len(pools.pools) == len(whole.layout.planes)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.ListReplicas(operator_service_pb2.ListReplicasRequest(parent=parent))
+            await stub.ListReplicas(
+                operator_service_pb2.ListReplicasRequest(parent=parent), metadata=told
+            )
     error = from_rpc_error(refused.value)
     assert isinstance(error, NotLeading)
     assert error.hints["leader"] == leader.addresses.operator

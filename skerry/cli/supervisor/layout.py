@@ -77,6 +77,7 @@ class Layout:
     """The fleet of one data directory.
 
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
+    With `auth` callers of the operator API must show a credential.
     """
 
     engine: str
@@ -84,6 +85,7 @@ class Layout:
     planes: tuple[PlaneLayout, ...]
     database: str = ""
     standbys: tuple[ControlPlanePorts, ...] = ()
+    auth: bool = True
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -138,6 +140,11 @@ class DataDirectory:
     def config(self) -> Path:
         """Return the client's context file."""
         return self.root / "config.yaml"
+
+    @property
+    def operator_token(self) -> Path:
+        """Return the file of the admin's token that the fleet began with."""
+        return self.root / "operator.token"
 
     @property
     def processes(self) -> Path:
@@ -198,6 +205,7 @@ def extend_layout(
     return Layout(
         engine=engine,
         database=existing.database if existing else "",
+        auth=existing.auth if existing else True,
         standbys=existing.standbys if existing else (),
         control_plane=(
             existing.control_plane
@@ -346,6 +354,8 @@ def read_layout(directory: DataDirectory) -> Layout:
             control_plane=ControlPlanePorts(**values["control_plane"]),
             database=values.get("database", ""),
             standbys=tuple(ControlPlanePorts(**ports) for ports in values.get("standbys", ())),
+            # A fleet of a release that asked for no credential goes on so until it is told.
+            auth=bool(values.get("auth", False)),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ class Choices:
     runtimes: tuple[str, ...] = ()
     control_planes: int | None = None
     database: str | None = None
+    auth: bool | None = None  # whether callers of the operator API must show a credential
 
 
 AS_BEFORE = Choices()
@@ -82,6 +83,8 @@ def prepare(
         take_port,
         is_new=existing is None,
     )
+    if choices.auth is not None:
+        layout = replace(layout, auth=choices.auth)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

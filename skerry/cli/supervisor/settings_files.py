@@ -1,7 +1,8 @@
 """What the processes of a data directory read at start: certificates, settings.json, config.yaml.
 
 `skerry up` writes them before the supervisor starts anything; writing the same again changes
-nothing, and what an operator wrote into the sections `scheduler` and `ray` (a plane's) stays.
+nothing, and what an operator wrote into the sections `scheduler`, `operator_access` (but for what
+`up` decides) and `ray` (a plane's) stays.
 """
 
 import json
@@ -19,7 +20,10 @@ from skerry.cli.supervisor.layout import (
 from skerry.cli.supervisor.pki import ensure_pki
 from skerry.client.context import Context, render_context
 from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.service_token import BOOTSTRAP_TOKEN, SECRET_BYTES, name_in, token_text
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import write_atomically
+from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import TlsFiles
 
 POOL = "cpu"
@@ -27,6 +31,7 @@ ACCELERATOR = "cpu"
 ACCELERATORS_PER_NODE = 4
 ACCELERATOR_MEMORY_BYTES = 1 * 2**30
 HOST_MEMORY_BYTES = 4 * 2**30
+_TOKEN_MODE = 0o600
 
 
 def write_settings(
@@ -34,6 +39,8 @@ def write_settings(
 ) -> None:
     """Write everything that the fleet's processes and its clients read."""
     pki = ensure_pki(directory, layout, now)
+    if layout.auth:
+        _ensure_token(directory.operator_token)
     for one in layout.control_planes:
         tls = pki.standbys.get(one.name, pki.control_plane)
         settings = _control_plane(directory, layout, one, tls)
@@ -44,8 +51,16 @@ def write_settings(
             (home / folder).mkdir(parents=True, exist_ok=True)
         settings = _plane(directory, layout, plane, pki.planes[plane.name], model_directories)
         _write_json(home / "settings.json", settings)
-    context = Context(endpoints=layout.operator_addresses, data_directory=directory.root)
-    write_atomically(directory.config, render_context(context).encode())
+    write_atomically(directory.config, render_context(fleet_context(directory, layout)).encode())
+
+
+def fleet_context(directory: DataDirectory, layout: Layout) -> Context:
+    """Return the context of who owns the directory."""
+    return Context(
+        endpoints=layout.operator_addresses,
+        data_directory=directory.root,
+        token_file=directory.operator_token if layout.auth else None,
+    )
 
 
 def _control_plane(
@@ -60,9 +75,33 @@ def _control_plane(
         "link_address": one.link_address,
         "http_address": one.http_address,
         "tls": _tls(tls),
+        "operator_access": _access(directory, layout),
         # Each of them may lead: what the operator wrote for the first holds for all.
         **_kept(directory.control_plane / "settings.json"),
     }
+
+
+def _access(directory: DataDirectory, layout: Layout) -> dict[str, Any]:
+    """Return who may call: the owner of the directory, and whom the operator wrote of there."""
+    written = _section(directory.control_plane / "settings.json", "operator_access")
+    kept = written if isinstance(written, dict) else {}
+    ours: dict[str, Any] = {"required": layout.auth}
+    if layout.auth:
+        ours["bootstrap_token_file"] = str(directory.operator_token)
+    return {**kept, **ours}
+
+
+def _ensure_token(path: Path) -> None:
+    """Make the token that the fleet's owner has at first, unless there is one."""
+    try:
+        if name_in(path.read_text("ascii").strip()) == BOOTSTRAP_TOKEN:
+            path.chmod(_TOKEN_MODE)
+            return
+    except (OSError, UnicodeDecodeError):
+        pass  # the first start; or damaged, and then made anew
+    secret = SystemIds(SystemClock()).token(SECRET_BYTES)
+    text = token_text(BOOTSTRAP_TOKEN, secret)
+    write_atomically(path, text.encode() + b"\n", mode=_TOKEN_MODE)
 
 
 def _kept(path: Path) -> dict[str, Any]:

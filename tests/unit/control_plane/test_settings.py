@@ -81,3 +81,51 @@ def test_a_bad_value_is_refused_at_its_field(
     with pytest.raises(InvalidInput, match=r"settings .*settings\.json are wrong") as refused:
         load_settings(written(tmp_path, **scheduler))
     assert refused.value.field == field
+
+
+OIDC = {"issuer": "https://a", "audience": "b", "jwks_url": "https://a/keys"}
+
+
+@pytest.mark.parametrize(
+    ("access", "field"),
+    [
+        ({"required": True}, "operator_access.required"),
+        ({"requires": True}, "operator_access.requires"),
+        ({"oidc": {**OIDC, "jwks_url": "http://a/keys"}}, "operator_access.oidc.jwks_url"),
+        ({"oidc": {**OIDC, "jwks_url": "file:///keys"}}, "operator_access.oidc.jwks_url"),
+        ({"oidc": {**OIDC, "algorithms": ["HS256"]}}, "operator_access.oidc.algorithms"),
+        ({"oidc": {**OIDC, "algorithms": ["none"]}}, "operator_access.oidc.algorithms"),
+        ({"oidc": {**OIDC, "issuer": ""}}, "operator_access.oidc.issuer"),
+        (
+            {"oidc": {**OIDC, "grants": [{"claim": "g", "value": "v", "role": "viewer"}]}},
+            "operator_access.oidc.grants.0.projects",
+        ),
+        (
+            {
+                "oidc": {
+                    **OIDC,
+                    "grants": [{"claim": "g", "value": "v", "role": "plane", "projects": ["*"]}],
+                }
+            },
+            "operator_access.oidc.grants.0",
+        ),
+    ],
+)
+def test_who_may_call_is_said_whole_or_refused(
+    tmp_path: Path, access: dict[str, Any], field: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "operator_access": access}))
+    with pytest.raises(InvalidInput) as refused:
+        load_settings(path)
+    assert refused.value.field == field
+
+
+def test_an_issuer_is_read_with_what_its_claims_are_granted(tmp_path: Path) -> None:
+    grants = [{"claim": "g", "value": "v", "role": "operator", "projects": ["*"]}]
+    path = tmp_path / "settings.json"
+    told = {"required": True, "oidc": {**OIDC, "grants": grants}}
+    path.write_text(json.dumps({**GOOD, "operator_access": told}))
+    oidc = load_settings(path).operator_access.oidc
+    assert oidc is not None
+    assert oidc.grants[0].grant().role.value == "operator"

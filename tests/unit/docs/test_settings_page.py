@@ -5,6 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from control_plane.access_settings import (
+    OidcGrantSettings,
+    OidcSettings,
+    OperatorAccessSettings,
+)
 from control_plane.settings import (
     AutoscaleSettings,
     ControlPlaneSettings,
@@ -22,6 +27,9 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
 SECTIONS = {
     "autoscale": AutoscaleSettings,
     "tls": TlsSettings,
+    "operator_access": OperatorAccessSettings,
+    "operator_access.oidc": OidcSettings,
+    "operator_access.oidc.grants[]": OidcGrantSettings,
     "scheduler": SchedulerSettings,
     "scheduler.region_latencies[]": RegionLatencySettings,
 }
@@ -34,8 +42,9 @@ def names() -> Iterator[str]:
             yield field.name
     for section, settings in SECTIONS.items():
         for field in dataclasses.fields(settings):
-            if f"{section}.{field.name}[]" not in SECTIONS:
-                yield f"{section}.{field.name}"
+            name = f"{section}.{field.name}"
+            if name not in SECTIONS and f"{name}[]" not in SECTIONS:
+                yield name
 
 
 def plane_names() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The operator API on a real gRPC server on loopback, over an empty SQLite store."""
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,17 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from control_plane.access_settings import OperatorAccessSettings
+from control_plane.api.access.authenticator import Authenticator, Sources
+from control_plane.api.access.door import AccessDoor
+from control_plane.api.access.issuer_keys import IssuerKeys
+from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
-from control_plane.api.serving import add_operator_services
+from control_plane.api.serving import Services, add_operator_services
 from control_plane.api.writing import Writing
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.decision import decision_of
@@ -232,8 +238,20 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]:
-    url = f"sqlite:///{tmp_path / 'skerry.db'}"
-    shutil.copyfile(empty_store, tmp_path / "skerry.db")
+    async with running_operator(tmp_path, empty_store) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def running_operator(
+    folder: Path,
+    empty_store: Path,
+    access: OperatorAccessSettings | None = None,
+    issuer: IssuerKeys | None = None,
+) -> AsyncIterator[Operator]:
+    """The API of a control plane that leads, behind its first door; open unless told otherwise."""
+    url = f"sqlite:///{folder / 'skerry.db'}"
+    shutil.copyfile(empty_store, folder / "skerry.db")
     database = open_database(url)
     reconciler, live, clock = _Reconciler(), _Live(), FakeClock()
     questions = _Questions()
@@ -249,23 +267,12 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
     )
     reconciler.database = database
     reconciler.seen = Seen(snapshot=a_snapshot(), conditions={})
-    writing = Writing(reconciler, clock)
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=SERVER_OPTIONS)
-    catalogue = CatalogueService(database=database, writing=writing)
-    works = Works(
-        database=database,
-        writing=writing,
-        views=service.views,
-        mover=reconciler,
-        watcher=reconciler,
-        clock=clock,
-    )
-    operations = OperationsService(works)
-    recovery = RecoveryService(
-        Recovery(database, HeldStates(reconciler.wake, clock), clock), writing
-    )
-    standing = Standing(Role.LEADING)
-    add_operator_services(server, service, catalogue, operations, recovery, standing)
+    sources = Sources(database=database, clock=clock, epoch=lambda: reconciler.epoch)
+    authenticator = Authenticator(access or OperatorAccessSettings(), sources, issuer)
+    doors = (ErrorInterceptor(), AccessDoor(authenticator))
+    server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
+    services = _services_beside(service, database, reconciler, authenticator, clock)
+    add_operator_services(server, services, Standing(Role.LEADING))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"
@@ -288,6 +295,32 @@ async def operator(tmp_path: Path, empty_store: Path) -> AsyncIterator[Operator]
         )
     await server.stop(0)
     database.close()
+
+
+def _services_beside(
+    service: OperatorService,
+    database: Database,
+    reconciler: _Reconciler,
+    authenticator: Authenticator,
+    clock: FakeClock,
+) -> Services:
+    writing = Writing(reconciler, clock)
+    works = Works(
+        database=database,
+        writing=writing,
+        views=service.views,
+        mover=reconciler,
+        watcher=reconciler,
+        clock=clock,
+    )
+    held = HeldStates(reconciler.wake, clock)
+    return Services(
+        operator=service,
+        catalogue=CatalogueService(database=database, writing=writing),
+        operations=OperationsService(works),
+        recovery=RecoveryService(Recovery(database, held, clock), writing),
+        access=AccessService(database, writing, authenticator.shelf.expire),
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 A new one needs an example here of what it takes: the first test says which is missing.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +92,23 @@ RESERVED = {
     "end_time": "2031-01-01T00:00:00Z",
 }
 ROLLOUT = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.CANARY, since=START)
+TOKEN = {
+    "parent": PARENT,
+    "service_token_id": "ci",
+    "service_token": {"role": "operator", "projects": ["default"]},
+    "token_sha256": base64.b64encode(bytes(32)).decode(),
+}
 EXAMPLES: dict[str, Example] = {
+    "CreateServiceToken": Example(
+        request=TOKEN,
+        others=(
+            {"service_token": {"role": "viewer", "projects": ["default"]}},
+            {"token_sha256": base64.b64encode(bytes([1]) * 32).decode()},
+        ),
+    ),
+    "RevokeServiceToken": Example(
+        request={"name": f"{PARENT}/serviceTokens/ci"}, others=(), after=("CreateServiceToken",)
+    ),
     "SteerRollout": Example(
         request={"name": f"{DEMO}/rollout", "action": "ACTION_PAUSE"},
         others=({"action": "ACTION_UNDO"},),

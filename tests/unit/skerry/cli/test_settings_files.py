@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from control_plane.settings import load_settings, policy_of
 from skerry.cli.supervisor.layout import DataDirectory, choose_runtimes
 from skerry.cli.supervisor.settings_files import write_settings
+from skerry.client.context import load_context
+from skerry.fleet.service_token import name_in
 from tests.unit.skerry.cli.test_pki import a_layout
 from workload_plane.settings import read_settings
 
@@ -56,3 +59,37 @@ def test_damaged_settings_are_written_anew(tmp_path: Path) -> None:
         path.write_text(damage)
         write_settings(directory, a_layout(), (), NOW)
         load_settings(path)
+
+
+def test_the_fleets_owner_gets_a_token_that_stays_and_what_was_told_of_an_issuer_too(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    write_settings(directory, a_layout(), (), NOW)
+    token = directory.operator_token.read_text().strip()
+    assert name_in(token) == "bootstrap"
+    assert directory.operator_token.stat().st_mode & 0o777 == 0o600
+    assert token not in path.read_text() + directory.config.read_text()
+    access = load_settings(path).operator_access
+    assert access.required
+    assert access.bootstrap_token_file == directory.operator_token
+    oidc = {"issuer": "https://a", "audience": "b", "jwks_url": "https://a/keys"}
+    written = json.loads(path.read_bytes())
+    written["operator_access"]["oidc"] = oidc
+    path.write_text(json.dumps(written))
+    write_settings(directory, a_layout(), (), NOW)
+    assert directory.operator_token.read_text().strip() == token
+    kept = load_settings(path).operator_access.oidc
+    assert kept is not None
+    assert kept.issuer == "https://a"
+    assert load_context(directory.config, None, {}).token_file == directory.operator_token
+
+
+def test_nobody_is_asked_for_a_credential_where_that_was_asked_for(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    write_settings(directory, replace(a_layout(), auth=False), (), NOW)
+    access = load_settings(directory.control_plane / "settings.json").operator_access
+    assert (access.required, access.bootstrap_token_file) == (False, None)
+    assert load_context(directory.config, None, {}).token_file is None
+    assert not directory.operator_token.exists()

@@ -1,0 +1,140 @@
+"""`skerry token create|list|revoke`: the credentials of programs."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.questions import check_output
+from skerry.cli.session import UsageFault, session_of, usage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from skerry.cli.render import Columns
+    from skerry.client.access import ServiceTokenRow
+    from skerry.fleet.access import Grant
+
+_FILE_MODE = 0o600
+
+app = typer.Typer(help="Credentials of programs for the operator API.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, e.g. ci; the change log has token:NAME.")],
+    role: Annotated[str, typer.Option("--role", help="viewer, operator, admin, auditor or plane.")],
+    project: Annotated[
+        list[str] | None,
+        typer.Option("--project", help="Where; default the context's; '*' for every one."),
+    ] = None,
+    plane: Annotated[
+        list[str] | None, typer.Option("--plane", help="Only for what is in this plane.")
+    ] = None,
+    expires: Annotated[
+        str, typer.Option("--expires", help="After which time, e.g. 90d; or never.")
+    ] = "90d",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it into this file, mode 0600.")
+    ] = None,
+) -> None:
+    """Make a token and show it, this once; the control plane keeps only a digest of it."""
+    from skerry.fleet.names import InvalidName, check_name
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.files import write_atomically
+
+    session = session_of(context)
+    seconds = _seconds_of(expires)
+    projects = tuple(project or (session.context().project,))
+    grant = _grant_of(role, projects, tuple(plane or ()))
+    try:
+        check_name(name, "token")
+    except InvalidName as error:
+        raise UsageFault(str(error)) from None
+    now = SystemClock().now()
+    ends = None if seconds is None else now + timedelta(seconds=seconds)
+    with session.operator() as client:
+        made = client.create_service_token(name, grant, ends)
+    if out is None:
+        typer.echo(made.text)
+        typer.echo("this is shown once; keep it where only its owner can read it", err=True)
+        return
+    write_atomically(out, made.text.encode() + b"\n", mode=_FILE_MODE)
+    session.console().print(f"{name}: written to {out}; SKERRY_TOKEN_FILE={out} uses it")
+
+
+@app.command("list")
+def list_tokens(
+    context: typer.Context,
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
+) -> None:
+    """Show the tokens there are, what each may do and when it was used; never their secrets."""
+    from skerry.cli.render import render_json
+
+    check_output(output)
+    session = session_of(context)
+    with session.operator() as client:
+        rows = client.list_service_tokens()
+    if output == "json":
+        typer.echo(render_json(rows))
+    else:
+        session.console().print(_table(rows))
+
+
+@app.command("revoke")
+def revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The token's name.")],
+) -> None:
+    """Make a token no credential from now on."""
+    session = session_of(context)
+    with session.operator() as client:
+        client.revoke_service_token(name)
+    session.console().print(f"{name}: revoked")
+
+
+def _grant_of(role: str, projects: tuple[str, ...], planes: tuple[str, ...]) -> "Grant":
+    from skerry.fleet.access import Grant, Role
+
+    if role not in list(Role):
+        raise UsageFault(f"--role must be one of {', '.join(Role)}, not {role[:40]!r}")
+    try:
+        return Grant(role=Role(role), projects=projects, planes=planes)
+    except ValueError as error:
+        raise UsageFault(f"{error} (--project, --plane)") from None
+
+
+def _seconds_of(expires: str) -> float | None:
+    from skerry.client.quantities import parse_duration
+
+    if expires == "never":
+        return None
+    try:
+        with usage():
+            seconds = parse_duration(expires)
+    except ValueError as error:
+        raise UsageFault(f"--expires {error}, or never") from None
+    if seconds <= 0:
+        raise UsageFault("--expires must be longer than nothing, or never")
+    return seconds
+
+
+def _table(rows: "tuple[ServiceTokenRow, ...]") -> object:
+    from skerry.cli.render import render_table
+
+    columns: Columns = (
+        ("NAME", lambda row: row.name),
+        ("ROLE", lambda row: row.role),
+        ("PROJECTS", lambda row: ", ".join(row.projects)),
+        ("PLANES", lambda row: ", ".join(row.planes) or "all"),
+        ("EXPIRES", lambda row: _minute_of(row.expires_at)),
+        ("LAST USED", lambda row: _minute_of(row.last_used_at)),
+        ("BY", lambda row: row.creator),
+    )
+    return render_table(columns, rows)
+
+
+def _minute_of(moment: "datetime | None") -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,58 @@
+"""What a client shows of itself to the operator API, and where it takes that from.
+
+A credential goes nowhere but to this machine's loopback: the API is plaintext, and from elsewhere
+it is reached through a tunnel.
+"""
+
+import re
+from pathlib import Path
+
+from skerry.plumbing.errors import InvalidInput, NotFound
+
+TOKEN_BYTES_MAX = 6_144  # what the control plane looks at
+_LOOPBACK = re.compile(r"localhost|\[::1\]|127(\.[0-9]{1,3}){3}")
+
+
+def read_token(path: Path) -> str:
+    """Return the credential in a file that its owner alone can read; the errors say what to do."""
+    try:
+        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            data = file.read(TOKEN_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no token file {path}; an admin makes a token with `skerry token create`,"
+            " or give SKERRY_TOKEN_FILE or SKERRY_TOKEN"
+        ) from None
+    except OSError as error:
+        raise InvalidInput(
+            f"the token file {path} cannot be read: {error.strerror}; it is its owner's, so ask"
+            " for a token of your own: `skerry token create`"
+        ) from None
+    if mode & 0o077:
+        raise InvalidInput(
+            f"the token file {path} is open to others than its owner; `chmod 600 {path}`, and make"
+            " another token if somebody may have read it"
+        )
+    return check_token(data.decode("ascii", "replace").strip(), str(path))
+
+
+def check_token(text: str, source: str) -> str:
+    """Return a credential when it can be one; InvalidInput names its source alone."""
+    if not 0 < len(text) <= TOKEN_BYTES_MAX or not all("!" <= c <= "~" for c in text):
+        raise InvalidInput(
+            f"{source} holds no token: it must be one line of at most {TOKEN_BYTES_MAX} printable"
+            " ASCII characters"
+        )
+    return text
+
+
+def check_private(endpoints: tuple[str, ...]) -> None:
+    """Refuse to show a credential to an endpoint that others could listen on the way to."""
+    for endpoint in endpoints:
+        host = endpoint.rpartition(":")[0]
+        if not _LOOPBACK.fullmatch(host):
+            raise InvalidInput(
+                f"a token is not sent to {endpoint}: the way there is plaintext; make a tunnel,"
+                f" `ssh -L 7070:127.0.0.1:PORT HOST`, and give --endpoint 127.0.0.1:7070"
+            )
