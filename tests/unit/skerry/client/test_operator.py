@@ -27,7 +27,7 @@ SERVICES = [
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 # What a method does that changes nothing begins with one of these, or is a question.
-READS = ("Get", "List", "Watch", "Plan", "Explain", "WhatIf", "Survive")
+READS = ("Get", "List", "Watch", "Plan", "Explain", "WhatIf", "Survive", "Verify")
 
 
 def public(kind: type[object]) -> dict[str, object]:
