@@ -34,6 +34,11 @@ TESTS = Path(__file__).parent
 PROCESSES = (TESTS / "integration", TESTS / "faults")
 # Whose integration tests bound how long processes take: nothing runs beside them.
 ALONE = (*PROCESSES, TESTS / "contract", TESTS / "unit/benchmarks", TESTS / "unit/workload_plane")
+# The expressions of tools/test.sh that ask nothing of `PROCESSES`; of any other all is looked at.
+WITHOUT_PROCESSES = (
+    "not integration and not slow and not postgres",
+    "(slow or postgres or integration) and not alone",
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -41,8 +46,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     asked = str(config.getoption("markexpr"))
     if asked == "alone":
         return True if collection_path.is_dir() and not _holds_alone(collection_path) else None
-    is_left_out = "not integration" in asked or "not alone" in asked
-    return True if is_left_out and collection_path in PROCESSES else None
+    return True if asked in WITHOUT_PROCESSES and collection_path in PROCESSES else None
 
 
 def _holds_alone(path: Path) -> bool:

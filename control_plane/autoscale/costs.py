@@ -4,35 +4,29 @@ The global loop asks it round by round: a profile holds until a plane of that ki
 enough, and what was measured stays while the plane that did is silent or begins anew.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import median
 
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.profile import ProfileKey, profile_key
 
 # Of a profile: no engine is so much faster or slower than it was measured. A plane bounds what it
 # learns by as much; here its word alone must not.
 PROFILE_FACTOR_MAX = 4.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostKind:
-    """What costs are learned of."""
-
-    base_model: str
-    engine: str
-    accelerator: str
-
-
 class LearnedCosts:
-    """The mean of what planes measured of each kind when any of them told it last."""
+    """The median of what planes measured of each kind when any of them told it last.
+
+    A kind is what a profile is of: another configuration of an engine costs something else.
+    """
 
     def __init__(self) -> None:
         """Begin with nothing learned: profiles hold."""
-        self._known: dict[CostKind, Coefficients] = {}
-        self._told: dict[CostKind, list[Coefficients]] = {}
-        self._asked: set[CostKind] = set()
+        self._known: dict[ProfileKey, Coefficients] = {}
+        self._told: dict[ProfileKey, list[Coefficients]] = {}
+        self._asked: set[ProfileKey] = set()
 
     def of(
         self,
@@ -48,21 +42,21 @@ class LearnedCosts:
         """
         if profile is None:
             return own
-        revision = deployment.revision
-        kind = CostKind(
-            base_model=revision.base_model.uri,
-            engine=revision.engine.name.value,
-            accelerator=accelerator,
-        )
+        shape = deployment.revision.shape_on(accelerator)
+        if shape is None:
+            return profile if own is None else bounded(own, profile)
+        kind = profile_key(deployment.revision, shape)
         self._asked.add(kind)
         if own is not None:
+            # One plane's word must not count for more than the bound, whatever it says.
+            own = bounded(own, profile)
             self._told.setdefault(kind, []).append(own)
         learned = own or self._known.get(kind)
         return profile if learned is None else bounded(learned, profile)
 
     def turn(self) -> None:
         """End a round: what was told in it holds until somebody tells it again."""
-        self._known |= {kind: _mean(told) for kind, told in self._told.items()}
+        self._known |= {kind: _median(told) for kind, told in self._told.items()}
         for gone in self._known.keys() - self._asked:
             del self._known[gone]
         self._told, self._asked = {}, set()
@@ -85,13 +79,13 @@ def bounded(learned: Coefficients, profile: Coefficients) -> Coefficients:
     )
 
 
-def _mean(told: Sequence[Coefficients]) -> Coefficients:
-    def mean(name: str) -> float:
-        return math.fsum(getattr(one, name) for one in told) / len(told)
+def _median(told: Sequence[Coefficients]) -> Coefficients:
+    def middle(name: str) -> float:
+        return float(median(getattr(one, name) for one in told))
 
     return Coefficients(
         accelerator=told[0].accelerator,
-        prefill_seconds_per_token=mean("prefill_seconds_per_token"),
-        decode_seconds_per_token=mean("decode_seconds_per_token"),
-        iteration_seconds=mean("iteration_seconds"),
+        prefill_seconds_per_token=middle("prefill_seconds_per_token"),
+        decode_seconds_per_token=middle("decode_seconds_per_token"),
+        iteration_seconds=middle("iteration_seconds"),
     )

@@ -41,13 +41,14 @@ class Provision:
     """How many replicas to place, how many find no place, and what one would cost an hour.
 
     `floor_unmet` are of the floor: the scheduler is asked to place them all the same, and may by
-    taking places of others.
+    taking places of others. `has_pools` says that some pool could take more, were there room.
     """
 
     demand: int
     unmet: int = 0
     floor_unmet: int = 0
     dollars_per_hour: float | None = None
+    has_pools: bool = True
 
     @property
     def unmet_dollars_per_hour(self) -> float | None:
@@ -121,21 +122,22 @@ def _raised(wish: Wish, problem: PlacementProblem, room: Room) -> Provision:
     deployment = wish.deployment
     most = min(wish.wanted, deployment.scaling.max_replicas)
     pools = _eligible(deployment, problem)
-    demand = wish.placed
+    found = wish.placed
     for pool, size, _ in pools:
-        more = min(most - demand, room.replicas(deployment.name, pool, size))
+        more = min(most - found, room.replicas(deployment.name, pool, size))
         if more > 0:
-            demand += more
+            found += more
             room.take(deployment.name, pool, more * size)
-    floor_unmet = max(0, least_of(wish) - max(demand, wish.ceiling))
-    demand = max(demand, least_of(wish))
-    unmet = max(0, wish.wanted - max(demand, wish.ceiling))
+    held = max(found, wish.ceiling)
+    floor_unmet = max(0, wish.floor - held)
+    unmet = max(0, wish.wanted - max(held, wish.floor))
     prices = [price for _, _, price in pools if price > 0.0]
     return Provision(
-        demand=demand,
+        demand=max(found, least_of(wish)),
         unmet=unmet,
         floor_unmet=floor_unmet,
         dollars_per_hour=min(prices, default=None) if unmet or floor_unmet else None,
+        has_pools=bool(pools),
     )
 
 

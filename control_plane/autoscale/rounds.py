@@ -336,12 +336,13 @@ def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
         told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"
     if provision.floor_unmet:
         by = "by the schedule" if wish.floor > wish.deployment.scaling.min_replicas else "of all"
-        told += (
-            f"; the floor of {wish.floor} {by} lacks {provision.floor_unmet}: no pool has free"
-            " accelerators for them"
-        )
+        why = "no pool has free accelerators for them"
+        if not provision.has_pools:
+            why = "no pool may take them"
+        told += f"; the floor of {wish.floor} {by} lacks {provision.floor_unmet}: {why}"
     if scaled.unmet:
-        told += f"; {scaled.unmet} of {scaled.wanted} find no free accelerators"
+        what = "free accelerators" if provision.has_pools else "pool that may take them"
+        told += f"; {scaled.unmet} of {scaled.wanted} find no {what}"
     if (dollars := provision.unmet_dollars_per_hour) is not None:
         told += f" (they would cost ${dollars:,.2f} an hour)"
     return f"{told}."

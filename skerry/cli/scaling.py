@@ -153,8 +153,8 @@ def _said(row: "PlaneScalingRow") -> str:
         return row.decision.sentence
     if not row.decisions:
         return "has not decided yet"
-    last = row.decisions[0]
-    return f"is not heard; at {_moment(last)} it decided: {last.sentence}"
+    last, now = row.decisions[0], "decides nothing now" if row.counts else "is not heard"
+    return f"{now}; at {_moment(last)} it decided: {last.sentence}"
 
 
 def cost_told(cost: "Coefficients") -> str:

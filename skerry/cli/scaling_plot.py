@@ -1,6 +1,7 @@
 """A deployment's scaling as a picture: an HTML file that needs nothing, or a PNG by matplotlib."""
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,15 +21,15 @@ TICKS_MAX = 8
 PLANES_DRAWN_MAX = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What lines show at a moment."""
+    """What lines show at a moment; None is not known."""
 
     at: datetime
-    needed: float
+    needed: float | None
     target: float
     running: float
-    busy: float
+    busy: float | None
     unmet: str
     sentence: str
 
@@ -39,7 +40,7 @@ class Line:
 
     name: str
     colour: str
-    value: Callable[[Point], float]
+    value: Callable[[Point], float | None]
 
 
 LINES = (
@@ -87,14 +88,27 @@ def series_of(found: "ScalingExplanation") -> tuple[Series, ...]:
 
 
 def _of_fleet(one: "FleetRecord") -> Point:
-    busy = one.need.work if one.need else 0.0
-    counts = (one.wanted, one.total, one.running, busy)
-    return Point(one.decided_at, *counts, str(one.unmet), one.sentence)
+    return Point(
+        at=one.decided_at,
+        needed=one.wanted,
+        target=one.total,
+        running=one.running,
+        busy=one.need.work if one.need else None,
+        unmet=str(one.unmet),
+        sentence=one.sentence,
+    )
 
 
 def _of_plane(one: "ToldDecision", at: datetime) -> Point:
-    needed, busy = (one.need.replicas, one.need.work) if one.need else (one.target, 0.0)
-    return Point(at, needed, one.target, one.ready + one.starting, busy, "-", one.sentence)
+    return Point(
+        at=at,
+        needed=one.need.replicas if one.need else None,
+        target=one.target,
+        running=one.ready + one.starting,
+        busy=one.need.work if one.need else None,
+        unmet="-",
+        sentence=one.sentence,
+    )
 
 
 def html_of(found: "ScalingExplanation", shown: Sequence[Series]) -> str:
@@ -114,7 +128,7 @@ svg{{max-width:100%}}</style></head><body>
 def _section(one: Series) -> str:
     rows = "\n".join(
         f"<tr><td>{point.at.isoformat(timespec='seconds')}</td><td>{point.running}</td>"
-        f"<td>{point.target}</td><td>{point.needed}</td><td>{point.unmet}</td>"
+        f"<td>{point.target}</td><td>{_known(point.needed)}</td><td>{point.unmet}</td>"
         f"<td>{html.escape(point.sentence)}</td></tr>"
         for point in reversed(one.points)
     )
@@ -125,10 +139,14 @@ def _section(one: Series) -> str:
 </table>"""
 
 
+def _known(value: float | None) -> str:
+    return "-" if value is None else f"{value}"
+
+
 def _svg(shown: Sequence[Point]) -> str:
     began, ended = shown[0].at.timestamp(), shown[-1].at.timestamp()
     seconds = max(1.0, ended - began)
-    most = max(1.0, *(line.value(one) for line in LINES for one in shown))
+    most = max(1.0, *(line.value(one) or 0.0 for line in LINES for one in shown))
 
     def x_of(one: Point) -> float:
         share = (one.at.timestamp() - began) / seconds
@@ -136,6 +154,9 @@ def _svg(shown: Sequence[Point]) -> str:
 
     def y_of(value: float) -> float:
         return HEIGHT - MARGIN - value / most * (HEIGHT - 2 * MARGIN)
+
+    def place_of(one: Point, value: float | None) -> tuple[float, float | None]:
+        return x_of(one), None if value is None else y_of(value)
 
     parts = []
     for number in range(TICKS_MAX + 1):
@@ -153,21 +174,29 @@ def _svg(shown: Sequence[Point]) -> str:
             f' text-anchor="{anchor}">{told}</text>'
         )
     for index, line in enumerate(LINES):
-        points = _steps([(x_of(one), y_of(line.value(one))) for one in shown])
-        parts.append(
+        parts += [
             f'<polyline fill="none" stroke="{line.colour}" stroke-width="2" points="{points}"/>'
+            for points in _steps([place_of(one, line.value(one)) for one in shown])
+        ]
+        parts.append(
             f'<text x="{MARGIN + 90 * index}" y="18" font-size="13" fill="{line.colour}">'
             f"{line.name}</text>"
         )
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'
 
 
-def _steps(points: Sequence[tuple[float, float]]) -> str:
-    """Return points such that each value holds until the next."""
-    found = [points[0]]
-    for x, y in points[1:]:
-        found += [(x, found[-1][1]), (x, y)]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in found)
+def _steps(points: Sequence[tuple[float, float | None]]) -> tuple[str, ...]:
+    """Return lines on which each value holds until the next; what is not known breaks them."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for x, y in points:
+        piece = pieces[-1]
+        if piece:
+            piece.append((x, piece[-1][1]))
+        if y is not None:
+            piece.append((x, y))
+        elif piece:
+            pieces.append([])
+    return tuple(" ".join(f"{x:.1f},{y:.1f}" for x, y in piece) for piece in pieces if piece)
 
 
 def _draw_png(path: Path, shown: Sequence[Series]) -> None:
@@ -188,7 +217,8 @@ def _draw_png(path: Path, shown: Sequence[Series]) -> None:
         moments = date2num([point.at for point in one.points])  # type: ignore[no-untyped-call]
         axes.xaxis_date()
         for line in LINES:
-            values = [line.value(point) for point in one.points]
+            known = [line.value(point) for point in one.points]
+            values = [math.nan if value is None else value for value in known]
             axes.step(moments, values, where="post", label=line.name, color=line.colour)
         axes.set(title=one.title, ylabel="replicas")
         axes.set_ylim(bottom=0)

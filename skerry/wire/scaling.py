@@ -27,6 +27,7 @@ from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.scaling import DEFAULT_ZONE, FloorSchedule, Scaling, Strategy
 
 BECAUSE_CHARACTERS_MAX = 64
+ACCELERATOR_CHARACTERS_MAX = 63  # as profiles have it; people read it
 DECISIONS_TOLD_MAX = 64  # of a plane in one report, at half a kilobyte each; the next has more
 COEFFICIENT_FIELDS = tuple(field.name for field in fields(Coefficients))
 _READING_FIELDS = tuple(field.name for field in fields(LoadReading) if field.name != "at")
@@ -234,6 +235,9 @@ def _reading(message: scaling_pb2.LoadReading, heard_at: float) -> LoadReading |
 
 
 def _coefficients(message: plane_service_pb2.Coefficients) -> Coefficients | None:
+    kind = message.accelerator
+    if not 0 < len(kind) <= ACCELERATOR_CHARACTERS_MAX or not kind.isprintable():
+        return None
     try:
         return Coefficients(**{name: getattr(message, name) for name in COEFFICIENT_FIELDS})
     except ValueError:

@@ -104,6 +104,14 @@ def show_costs(deployment: str, accelerator: str, costs: Coefficients | None) ->
 
 def forget(deployments: Collection[str]) -> None:
     """Show nothing any more of deployments that are not scaled here."""
-    for gauge in (_TARGET, _BOUND, _THERE, _NEED, _UTILIZATION, _ANSWERS, _COST):
+    forget_decisions(deployments)
+    for gauge in (_ANSWERS, _COST):
+        for deployment in deployments:
+            gauge.remove_by_labels({"deployment": deployment})
+
+
+def forget_decisions(deployments: Collection[str]) -> None:
+    """Show no decision any more of deployments that others decide about."""
+    for gauge in (_TARGET, _BOUND, _THERE, _NEED, _UTILIZATION):
         for deployment in deployments:
             gauge.remove_by_labels({"deployment": deployment})

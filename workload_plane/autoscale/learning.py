@@ -1,7 +1,8 @@
 """What tokens cost an engine here, learned from its own times and the profile it came with. PURE.
 
-One `Learner` for each base model, engine and kind of accelerator. What a profile says counts as so
-many looks at the engine; without one, nothing is said before there were enough.
+One `Learner` for each base model, engine as it is configured, and the accelerators of a replica, as
+profiles have it. What a profile says counts as so many looks at the engine; without one, nothing is
+said before there were enough.
 """
 
 import math
@@ -28,11 +29,16 @@ _SECONDS_MIN = 1e-6  # of an interval: nobody is faster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind:
-    """What costs are learned of."""
+    """What costs are learned of.
+
+    `configuration` is the digest of the engine's, `accelerators` are those of a replica.
+    """
 
     base_model: str
     engine: str
+    configuration: str
     accelerator: str
+    accelerators: int
 
 
 class Learner:

@@ -15,6 +15,7 @@ from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState, Unknown
+from skerry.fleet.profile import configuration_digest
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
@@ -205,6 +206,8 @@ class AutoscaleLoop:
             if serves_trtllm(one.deployment.revision, self._engine_name(one)):
                 costs = {}  # the gateway asks nobody about its requests: what is in flight counts
             shared = self._decide(one, seen, costs, moment)
+        else:
+            self._forget_decision(one.deployment.name)
         return shared, self._told(one, readings, costs, moment)
 
     def _engine_name(self, one: Assignment) -> EngineName:
@@ -275,6 +278,13 @@ class AutoscaleLoop:
         scaled.told = decision.target
         return {(name, pool): count for pool, count in shared.items()}
 
+    def _forget_decision(self, name: str) -> None:
+        """Have no decision of what nothing is decided of here: it would be told as made now."""
+        scaled = self._scaled[name]
+        if scaled.scaler is not None:
+            scaled.scaler = scaled.told = None
+            instruments.forget_decisions({name})
+
     def _told(
         self,
         one: Assignment,
@@ -319,10 +329,13 @@ def _is_counted(one: Assignment) -> bool:
 
 def _kind(one: Assignment, accelerator: str, override: EngineName | None) -> EngineKind:
     revision = one.deployment.revision
+    shape = revision.shape_on(accelerator)
     return EngineKind(
         base_model=revision.base_model.uri,
         engine=(override or revision.engine.name).value,
+        configuration=configuration_digest(revision.engine),
         accelerator=accelerator,
+        accelerators=shape.accelerators if shape is not None else 0,
     )
 
 

@@ -42,7 +42,17 @@ class BootstrapKeeper:
         self._ask_programs = ask_programs
         self._try_start = try_start
         self._tried = Programs()
-        self.fault = ""
+        self._proposal_fault = self._program_fault = ""
+
+    @property
+    def fault(self) -> str:
+        """Return why no Envoy should be started now; empty when nothing speaks against it."""
+        return self._proposal_fault or self._program_fault
+
+    @property
+    def has_tried_program(self) -> bool:
+        """Say whether a start would be of another Envoy than the running one, and would serve."""
+        return self._tried.differ and bool(self._tried.next) and not self.fault
 
     async def keep_forever(self) -> None:
         """Look for a proposal for ever."""
@@ -56,29 +66,32 @@ class BootstrapKeeper:
             return await self._keep_program()
         fault = await self._try_start(self._gateway_dir, self._clock, PROPOSED_BOOTSTRAP)
         if fault:
-            if fault != self.fault:
+            if fault != self._proposal_fault:
                 _log.error("gateway.bootstrap-refused", error=fault)
         elif (self._gateway_dir / PROPOSED_BOOTSTRAP).is_file():
             files.adopt_bootstrap(self._gateway_dir)
             _log.info("gateway.bootstrap-adopted")
-        self.fault = fault
+        self._proposal_fault = fault
         return True
 
     async def _keep_program(self) -> bool:
         """Try the Envoy that would be started where another one runs, once, until it serves."""
+        self._proposal_fault = ""  # none is proposed any more
         programs = await self._ask_programs()
-        if not programs.differ:
-            self.fault, self._tried = "", Programs()
+        if not programs.running:
             return False
+        if not programs.differ:
+            self._tried = programs  # it serves
         if programs == self._tried:
+            self._program_fault = ""
             return False
         fault = await self._try_start(self._gateway_dir, self._clock, BOOTSTRAP)
         if not fault:
             self._tried = programs
             _log.info("gateway.program-tried", running=programs.running, next=programs.next)
-        elif fault != self.fault:
+        elif fault != self._program_fault:
             _log.error("gateway.program-refused", next=programs.next, error=fault)
-        self.fault = fault
+        self._program_fault = fault
         return True
 
     def is_newer_than(self, status: GatewayStatus) -> bool:

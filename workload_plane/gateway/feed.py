@@ -109,6 +109,7 @@ class GatewayFeed:
         self._distances = PeerDistances(changed, clock)
         self._bootstrap = BootstrapKeeper(settings.gateway_dir, clock, self._programs)
         self._versions = ProgramVersions(settings.gateway.admin_port)
+        self._session: aiohttp.ClientSession | None = None
         self._rewriting = Rewriting(settings.gateway_dir)
         self._status: GatewayStatus | None = None
         self._sighted: Memory = {}
@@ -168,12 +169,15 @@ class GatewayFeed:
 
     async def _programs(self) -> Programs:
         """Return which Envoy runs and which would be started, once it has what this run told it."""
-        return Programs() if self._settled is None else await self._versions.ask()
+        if self._settled is None:
+            return Programs()
+        return await self._versions.ask(self._session, self._clock.monotonic())
 
     async def poll_forever(
         self, session: aiohttp.ClientSession, wake: asyncio.Event, verdicts: asyncio.Event
     ) -> None:
         """Read the gateway's status for ever; set the events when it or its verdicts changed."""
+        self._session = session
         while True:
             port, before = self._settings.gateway.admin_port, (self.peers(), self.faults)
             self._status = await read_status(session, port)
@@ -211,7 +215,7 @@ class GatewayFeed:
             "rejected": dict(status.rejected) if status is not None else {},
             "fault": self.fault,
             "faults": list(self.faults),
-            "restart_needed": self._restart_needed(),
+            "restart_needed": self._restart_needed() or self._has_other_program(),
             "distances_ms": {
                 plane: round(1000 * seconds, 1)
                 for plane, seconds in sorted(self._distances.seconds.items())
@@ -239,6 +243,9 @@ class GatewayFeed:
 
     def _restart_needed(self) -> bool:
         return self._status is not None and self._bootstrap.is_newer_than(self._status)
+
+    def _has_other_program(self) -> bool:
+        return self._status is not None and self._bootstrap.has_tried_program
 
     async def _settle(self) -> None:
         """Keep what Envoy has confirmed, and put it back where Envoy refused what came after."""

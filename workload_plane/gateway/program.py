@@ -5,6 +5,7 @@ gateway. Both name themselves in the same words.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,12 @@ _log = logs.get_logger(__name__)
 _ADMIN_SECONDS_MAX = 1.0
 # It loads a hundred megabytes from a disk that may be busy.
 _VERSION_SECONDS_MAX = 30.0
+# What it lacked may be mended beside it: a library, a mount, a busy disk.
+_ASK_AGAIN_SECONDS = 60.0
 # "PROGRAM  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
 _BEFORE_VERSION = b"version: "
+
+AskVersion = Callable[[], Awaitable[str]]
 
 
 class Programs(NamedTuple):
@@ -30,8 +35,30 @@ class Programs(NamedTuple):
 
     @property
     def differ(self) -> bool:
-        """Say whether they are known to be two."""
-        return bool(self.running and self.next) and self.running != self.next
+        """Say whether a start may be of another one: too broken to name its version, too."""
+        return bool(self.running) and self.running != self.next
+
+
+class NextProgram:
+    """Asks the Envoy that a start would take, whenever it is new, and remembers the answer."""
+
+    def __init__(self, ask_version: AskVersion | None = None) -> None:
+        """Ask nobody yet; by default the program itself."""
+        self._ask_version = ask_version or _version_of_next
+        self._version = ""
+        self._stamp: tuple[int, int] | None = None
+        self._asked_at: float | None = None
+
+    async def version(self, now: float) -> str:
+        """Return its version, "" when it says none; `now` is in seconds of a monotonic clock."""
+        stamp = _stamp()
+        if self._asked_at is None or stamp != self._stamp or self._is_due(now - self._asked_at):
+            self._asked_at, self._stamp = now, stamp
+            self._version = await self._ask_version()
+        return self._version
+
+    def _is_due(self, seconds: float) -> bool:
+        return not self._version and seconds >= _ASK_AGAIN_SECONDS
 
 
 class ProgramVersions:
@@ -40,23 +67,23 @@ class ProgramVersions:
     def __init__(self, admin_port: int) -> None:
         """Ask nobody yet."""
         self._url = f"http://127.0.0.1:{admin_port}/server_info"
-        self._next = ""
-        self._stamp: tuple[int, int] | None = None
+        self._next = NextProgram()
 
-    async def ask(self) -> Programs:
-        """Return what both say now; never raises for one that says nothing."""
-        stamp = _stamp()
-        if not self._next or stamp != self._stamp:
-            self._stamp, self._next = stamp, await _version_of_next()
-        return Programs(await self._version_of_running(), self._next)
+    async def ask(self, session: aiohttp.ClientSession | None = None, now: float = 0.0) -> Programs:
+        """Return what both say now; never raises for one that says nothing.
 
-    async def _version_of_running(self) -> str:
+        `session` is the caller's (None: one for this call), `now` seconds of its monotonic clock.
+        """
+        following = await self._next.version(now)
+        if session is not None:
+            return Programs(await self._version_of_running(session), following)
+        async with aiohttp.ClientSession() as own:
+            return Programs(await self._version_of_running(own), following)
+
+    async def _version_of_running(self, session: aiohttp.ClientSession) -> str:
         timeout = aiohttp.ClientTimeout(total=_ADMIN_SECONDS_MAX)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(self._url) as response,
-            ):
+            async with session.get(self._url, timeout=timeout) as response:
                 return str((await response.json(content_type=None))["version"])
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
             return ""
@@ -86,6 +113,7 @@ async def _version_of_next() -> str:
         async with asyncio.timeout(_VERSION_SECONDS_MAX):
             said, _ = await process.communicate()
     except TimeoutError:
+        _log.warning("gateway.program-not-asked", error="it does not end")
         return ""
     finally:
         if process.returncode is None:

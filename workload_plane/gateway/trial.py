@@ -6,10 +6,12 @@ choice and a copy of the files, and is killed once it serves or has said why not
 """
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
 import signal
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,10 @@ from workload_plane.gateway.wire import Json
 # A start takes 0.3 s, first health checks a second more, a busy two-core machine five times that.
 TRIAL_SECONDS_MAX = 20.0
 _LOOK_SECONDS = 0.05
+_FOLDER_PREFIX = "skerry-trial-"
+# No trial takes that long, so nobody is in it; a step of the clock is seldom that wide.
+_STALE_SECONDS = 3600.0
+_STALE_REMOVED_MAX = 16
 _LOG_BYTES_SHOWN = 400
 _LIVE = 0  # of `server.state`
 _STATS = (
@@ -46,8 +52,9 @@ _STATS = (
 
 async def try_start(gateway_dir: Path, clock: Clock, bootstrap: str = BOOTSTRAP) -> str:
     """Return why a new Envoy would not serve from the folder's files; empty when it does."""
+    await asyncio.to_thread(_remove_stale, clock.now().timestamp())
     # Short: the admin's socket is in it, and a socket's path has 107 characters at most.
-    folder = Path(tempfile.mkdtemp(prefix="skerry-trial-"))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
     try:
         listeners = await asyncio.to_thread(_copy, gateway_dir, folder, bootstrap)
         return await _run(folder, listeners, clock)
@@ -55,6 +62,23 @@ async def try_start(gateway_dir: Path, clock: Clock, bootstrap: str = BOOTSTRAP)
         return f"the trial could not be made: {error}"
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _remove_stale(now: float) -> None:
+    """Remove what trials of this user's left that were killed; `now` is in seconds of the epoch."""
+    left = Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*")
+    stale = (folder for folder in left if _is_stale(folder, now))
+    for folder in itertools.islice(stale, _STALE_REMOVED_MAX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stale(folder: Path, now: float) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return is_own and now - found.st_mtime > _STALE_SECONDS
 
 
 def _copy(gateway_dir: Path, folder: Path, bootstrap: str) -> int:

@@ -50,6 +50,7 @@ class Fleet:
     silent: set[str] = field(default_factory=set)
     uncounted: set[str] = field(default_factory=set)
     others: tuple[Demand, ...] = ()
+    is_placed: bool = True
     also: tuple[Placement, ...] = ()  # of others
     also_granted: tuple[Envelope, ...] = ()  # with the targets that hold
     also_running: dict[str, int] = field(default_factory=dict)  # of `other`, by plane
@@ -72,6 +73,8 @@ class Fleet:
     def placed(self) -> tuple[Placement, ...]:
         """What the scheduler placed: of `demo` the floor, at the first plane."""
         first, many = next(iter(self.ceilings)), max(1, self.deployment.scaling.min_replicas)
+        if not self.is_placed:
+            return self.also
         return (Placement(deployment="demo", pool=f"{first}--cpu", count=many), *self.also)
 
     @property

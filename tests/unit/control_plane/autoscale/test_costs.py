@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from control_plane.autoscale.costs import PROFILE_FACTOR_MAX, LearnedCosts, bounded
 from skerry.fleet.coefficients import Coefficients
+from skerry.fleet.profile import SECONDS_MAX
 from tests.builders import a_deployment
 from tests.unit.control_plane.autoscale_world import COSTS
 
@@ -21,7 +22,7 @@ def test_a_planes_own_word_then_that_of_others_then_the_profile() -> None:
         found = costs.of(DEMO, "cpu", own=iteration(told), profile=COSTS)
         assert found == iteration(told)
     costs.turn()
-    assert costs.of(DEMO, "cpu", own=None, profile=COSTS) == iteration(0.014), "their mean"
+    assert costs.of(DEMO, "cpu", own=None, profile=COSTS) == iteration(0.014), "their median"
     assert costs.of(DEMO, "gpu", own=None, profile=COSTS) == COSTS, "another kind"
     costs.turn()
     assert costs.of(DEMO, "cpu", own=None, profile=COSTS) == iteration(0.014), "it stays"
@@ -32,6 +33,36 @@ def test_a_kind_without_a_profile_is_what_its_plane_says_and_nothing_is_said_for
     assert costs.of(DEMO, "cpu", own=iteration(0.3), profile=None) == iteration(0.3)
     costs.turn()
     assert costs.of(DEMO, "cpu", own=None, profile=None) is None
+
+
+def test_one_liar_of_ten_moves_nothing_and_no_liars_move_more_than_the_bound() -> None:
+    costs = LearnedCosts()
+    for told in (*[0.012] * 9, SECONDS_MAX):
+        costs.of(DEMO, "cpu", own=iteration(told), profile=COSTS)
+    costs.turn()
+    assert costs.of(DEMO, "cpu", own=None, profile=COSTS) == iteration(0.012)
+    for told in (0.012, SECONDS_MAX):
+        costs.of(DEMO, "cpu", own=iteration(told), profile=COSTS)
+    costs.turn()
+    found = costs.of(DEMO, "cpu", own=None, profile=COSTS)
+    assert found == iteration((0.012 + COSTS.iteration_seconds * PROFILE_FACTOR_MAX) / 2)
+
+
+def test_what_one_configuration_measured_says_nothing_of_another() -> None:
+    revision = DEMO.revision
+    quick = replace(revision.engine, options=(("max-num-seqs", "8"),))
+    (shape,) = revision.shapes
+    others = [
+        replace(DEMO, revision=replace(revision, engine=quick)),
+        replace(DEMO, revision=replace(revision, engine=replace(revision.engine, version="1.2"))),
+        replace(DEMO, revision=replace(revision, shapes=(replace(shape, accelerators=4),))),
+    ]
+    costs = LearnedCosts()
+    costs.of(DEMO, "cpu", own=iteration(0.012), profile=COSTS)
+    costs.turn()
+    assert [costs.of(other, "cpu", own=None, profile=COSTS) for other in others] == [COSTS] * 3
+    renamed = replace(DEMO, name="other")
+    assert costs.of(renamed, "cpu", own=None, profile=COSTS) == iteration(0.012), "the same kind"
 
 
 def test_what_nobody_asks_for_any_more_is_forgotten() -> None:

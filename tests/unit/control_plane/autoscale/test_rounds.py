@@ -19,7 +19,13 @@ from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.scaled import RECORD_PLANES_MAX, Scaled
 from skerry.fleet.autoscaling.told import ScalingTerms, ToldDecision
 from skerry.fleet.coefficients import Coefficients
-from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Spread, Tolerate
+from skerry.fleet.deployment import (
+    FailureDomain,
+    PlacementPolicy,
+    ResourceShape,
+    Spread,
+    Tolerate,
+)
 from skerry.fleet.desired import AUTOSCALING, FEATURES, Assignment, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.placement import Envelope, Placement
@@ -236,6 +242,32 @@ def test_what_a_floor_lacks_is_unmet_with_its_reason_and_still_asked_of_the_sche
         settled(wide, {"fra": 0.1}, 1)
         calm = wide.round({"fra": 0.1}).record
         assert calm is None or calm.unmet == 0
+
+
+def test_without_a_floor_none_is_said_to_lack_and_what_the_load_needs_is_unmet_whole() -> None:
+    other = Demand(deployment=a_deployment("other", replicas=4))
+    also = Placement(deployment="other", pool="fra--cpu", count=4)
+    deployment = scaling_deployment(least=0, most=7)
+    fleet = Fleet(deployment, {"fra": 0}, is_placed=False, others=(other,), also=(also,))
+    outcomes = [fleet.round({"fra": LOUD}) for _ in range(4)]
+    record, scaled = outcomes[-1].record, outcomes[-1].scaled
+    assert record is not None
+    assert (record.floor, record.wanted, record.unmet, scaled.unmet) == (0, 6, 6, 6)
+    assert scaled.demand == 1, "a place to come back to is asked for all the same"
+    assert "floor" not in record.sentence
+    assert "6 of 6 find no free accelerators (they would cost $0.60 an hour)." in record.sentence
+
+
+def test_where_no_pool_may_run_it_at_all_free_accelerators_are_not_the_reason() -> None:
+    elsewhere = a_deployment().revision
+    elsewhere = replace(elsewhere, shapes=(ResourceShape(accelerator="H100-80G"),))
+    always = FloorSchedule(cron="* * * * *", seconds=120.0, min_replicas=3)
+    deployment = replace(scaling_deployment(schedules=(always,)), revision=elsewhere)
+    record = Fleet(deployment, {"fra": 0}, is_placed=False).round({"fra": 0.1}).record
+    assert record is not None
+    assert record.unmet == 3
+    assert record.unmet_dollars_per_hour is None
+    assert "the floor of 3 by the schedule lacks 3: no pool may take them" in record.sentence
 
 
 def test_what_a_plane_measured_corrects_the_profile_for_its_replicas() -> None:

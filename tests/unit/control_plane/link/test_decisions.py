@@ -9,7 +9,9 @@ from control_plane.link.decisions import (
     DECISION_BYTES_MAX,
     DECISIONS_MAX,
     OF_PAIR_MAX,
+    OF_PLANE_MAX,
     PAIRS_MAX,
+    SWEEP_SECONDS,
     PlaneDecisions,
 )
 from skerry.api.plane.v1 import plane_service_pb2 as messages
@@ -85,6 +87,49 @@ def test_what_comes_beyond_all_bounds_is_passed_over_until_others_are_old() -> N
     kept.take("fra", told(3), AGE_SECONDS_MAX + 1.0)
     assert targets(kept, now=AGE_SECONDS_MAX + 1.0) == [3]
     assert kept.planes("demo", AGE_SECONDS_MAX + 1.0) == ("fra",)
+
+
+def test_a_thousand_that_find_no_place_make_one_sweep_a_minute() -> None:
+    kept = PlaneDecisions()
+    message = list(told(1))
+    for number in range(PAIRS_MAX):
+        kept.take(f"p{number}", message, 0.0)
+    before = kept.sweeps
+    for number in range(1_000):
+        kept.take(f"q{number}", message, SWEEP_SECONDS + number / 1_000.0)
+    assert kept.sweeps == before + 1
+    assert kept.planes("demo", SWEEP_SECONDS)[0] == "p0"
+    assert "q0" not in kept.planes("demo", SWEEP_SECONDS)
+
+
+def test_one_plane_with_invented_names_keeps_no_other_out() -> None:
+    kept = PlaneDecisions()
+    names = [f"d{number}" for number in range(OF_PLANE_MAX + 1_000)]
+    for name in names:
+        kept.take("liar", told(1, deployment=name), 0.0)
+    kept.take("fra", told(2), 1.0)
+    assert targets(kept) == [2]
+    mine = [name for name in names if kept.of(name, "liar", 0.0)]
+    assert mine == names[:OF_PLANE_MAX]
+    assert OF_PLANE_MAX < PAIRS_MAX / 10
+    later = AGE_SECONDS_MAX + 1.0
+    kept.take("liar", told(3), later)
+    assert kept.planes("demo", later) == ("fra", "liar"), "once its old ones are gone"
+
+
+def test_what_is_old_goes_though_no_limit_is_near() -> None:
+    kept = PlaneDecisions()
+    kept.take("gone", told(1, deployment="gone"), 0.0)
+    kept.take("fra", told(1), AGE_SECONDS_MAX + 1.0)
+    assert kept.of("gone", "gone", 0.0) == (), "it is not there any more, whatever the moment"
+
+
+def test_what_is_told_late_takes_no_place_of_younger_ones() -> None:
+    kept = PlaneDecisions()
+    for first in range(1_000, 1_000 + OF_PAIR_MAX, 20):
+        kept.take("fra", told(*range(first, first + 20)), 0.0)
+    kept.take("fra", told(*range(10)), 1.0)
+    assert targets(kept) == list(range(999 + OF_PAIR_MAX, 999, -1))
 
 
 def test_a_message_that_no_plane_of_ours_writes_is_passed_over() -> None:

@@ -108,6 +108,15 @@ def test_what_people_read_is_bounded_and_printable_and_new_reasons_are_kept() ->
     assert (load.decision.because, load.decision.target) == ("tides", 0)
 
 
+@pytest.mark.parametrize("wrong", ["", "x" * 64, "\x1b[2J", "cpu\n"])
+def test_costs_of_an_accelerator_that_has_no_such_name_are_left_out(wrong: str) -> None:
+    message = heard(LOAD, replace(LOAD, deployment="other"))
+    message.loads[0].coefficients[0].accelerator = wrong
+    first, second = loads_from_proto(message, 7.0).loads
+    assert first == replace(LOAD, coefficients=())
+    assert second == replace(LOAD, deployment="other")
+
+
 def test_a_report_is_bounded_and_the_first_of_a_name_counts() -> None:
     message = heard(LOAD)
     message.loads.extend(loads_to_proto(LoadReport(loads=(replace(LOAD, decision=None),))).loads)

@@ -12,6 +12,7 @@ import pytest
 from skerry.cli import session
 from skerry.cli.main import run
 from skerry.cli.scaling import spark_lines
+from skerry.cli.scaling_plot import draw, html_of, series_of
 from skerry.client.rows import DeploymentRow
 from skerry.client.scaling import PlaneScalingRow, ScalingExplanation
 from skerry.fleet.autoscaling.need import Need
@@ -177,6 +178,37 @@ def test_people_read_what_planes_decided_by_themselves_also_of_one_that_is_not_h
     assert "gcp █▆▃ 0" in lines
 
 
+def test_a_plane_that_counts_is_heard_though_it_decides_nothing_now(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = PlaneScalingRow(plane="gcp", decision=None, counts=True, decisions=OWN)
+    monkeypatch.setattr(Operator, "explain_scaling", lambda *_: replace(FOUND, planes=(row,)))
+    assert run(["explain", "scaling", "demo"]) == 0
+    (line,) = (one for one in printed(capsys) if one.startswith("gcp: "))
+    assert line.startswith("gcp: decides nothing now; at 2026-03-02")
+    assert line.endswith(OWN[0].sentence)
+
+
+def test_what_was_not_known_is_no_number_in_a_plot_and_breaks_its_lines(tmp_path: Path) -> None:
+    known = replace(DECISIONS[0], need=NEED)
+    unknown = replace(known, need=None)
+    records = [known, known, unknown, known]
+    decisions = tuple(
+        replace(one, decided_at=BEGAN - timedelta(seconds=30 * n)) for n, one in enumerate(records)
+    )
+    found = replace(FOUND, decisions=decisions, planes=(replace(PLANE, decisions=OWN),))
+    fleet, own = series_of(found)
+    assert [one.busy for one in fleet.points] == [1.5, None, 1.5, 1.5]
+    assert {(one.needed, one.busy) for one in own.points} == {(None, None)}
+    text = html_of(found, [fleet])
+    assert text.count("<polyline") == 5, "busy is two pieces"
+    alone = html_of(found, [own])
+    assert alone.count("<polyline") == 2, "target and running"
+    assert alone.count("<td>-</td><td>-</td>") == len(OWN), "needed and unmet"
+    for suffix in (".png", ".html"):
+        draw(tmp_path / f"scaling{suffix}", found)
+
+
 def test_a_plot_shows_each_planes_own_decisions_though_the_global_loop_made_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +219,7 @@ def test_a_plot_shows_each_planes_own_decisions_though_the_global_loop_made_none
     assert run(["explain", "scaling", "demo", "--plot", str(page)]) == 0
     text = page.read_text()
     assert "gcp: replicas, by its own loop" in text
-    assert (text.count("<polyline"), text.count("<tr>")) == (4, 5)
+    assert (text.count("<polyline"), text.count("<tr>")) == (2, 5), "needed, busy are not known"
     assert "&lt;by concurrency&gt;" in text
     assert run(["explain", "scaling", "demo", "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -128,7 +128,13 @@ def test_first_tokens_that_waited_say_nothing_of_the_prompt() -> None:
 
 def test_kinds_that_are_not_run_any_more_are_forgotten() -> None:
     learners = Learners()
-    kind = EngineKind(base_model="hf://a/b", engine="vllm", accelerator="H100-80G")
+    kind = EngineKind(
+        base_model="hf://a/b",
+        engine="vllm",
+        configuration="",
+        accelerator="H100-80G",
+        accelerators=1,
+    )
     first = learners.of(kind)
     learners.keep({kind})
     assert learners.of(kind) is first

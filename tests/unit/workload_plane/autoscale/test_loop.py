@@ -186,6 +186,50 @@ async def test_what_was_learned_of_a_profiled_kind_is_told_once_it_outweighs_the
     assert learned.iteration_seconds > 1.5 * ENGINE.coefficients.iteration_seconds
 
 
+async def test_what_one_configuration_was_seen_to_cost_is_said_of_no_other() -> None:
+    profiled = replace(an_assignment(), coefficients=(ENGINE.coefficients,))
+    deployment = profiled.deployment
+    revision = deployment.revision
+    tuned = replace(revision.engine, options=(("max-num-seqs", "8"),))
+    (shape,) = revision.shapes
+    revisions = {
+        "same": revision,
+        "tuned": replace(revision, engine=tuned),
+        "wide": replace(revision, shapes=(replace(shape, accelerators=4),)),
+    }
+    others = (
+        replace(profiled, deployment=replace(deployment, name=name, revision=one))
+        for name, one in revisions.items()
+    )
+    world = World(profiled, *others, hosts=Busy())
+    await world.turns(120)
+    told = {load.deployment: load.coefficients for load in world.loop.report.loads}
+    assert told["demo"] != ()
+    assert told == {"demo": told["demo"], "same": told["demo"], "tuned": (), "wide": ()}
+
+
+async def test_a_decision_is_not_told_again_once_its_envelopes_are_gone() -> None:
+    world = World(an_assignment(envelope(1, 3, 9)))
+    await world.turns(3)
+    kept = world.loop.history.after(0)
+    assert isinstance(world.desired, DesiredState)
+    scaled = world.desired
+    (one,) = scaled.assignments
+    for scaling in (None, one.scaling):
+        world.desired = replace(scaled, assignments=(replace(one, envelopes=(), scaling=scaling),))
+        await world.turns(30)
+        (load,) = world.loop.report.loads
+        assert load.reading is not None, "its users are counted all the same"
+        assert load.decision is None
+        assert world.loop.history.after(0) == kept
+        assert (world.loop.wanted, world.loop.describe()) == ({}, {})
+    world.desired = scaled
+    await world.turns(1)
+    (load,) = world.loop.report.loads
+    assert load.decision is not None
+    assert load.decision.target == 3, "as after a restart of the agent: nothing is taken away"
+
+
 async def test_each_other_decision_is_kept_for_whoever_asks_later() -> None:
     world = World(an_assignment())
     await world.turns(3)

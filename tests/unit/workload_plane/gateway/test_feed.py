@@ -13,6 +13,7 @@ import pytest
 from skerry.fleet.deployment import PlacementPolicy
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.observation import ReplicaState
+from skerry.plumbing.clock import Clock
 from skerry.plumbing.rpc import TlsFiles
 from tests.fakes.clock import FakeClock
 from tests.unit.workload_plane.gateway.test_routing import (
@@ -23,6 +24,7 @@ from tests.unit.workload_plane.gateway.test_routing import (
     live,
 )
 from workload_plane.gateway import files
+from workload_plane.gateway.bootstrap import BootstrapKeeper
 from workload_plane.gateway.condition import CONFIRM_SECONDS_MAX, SILENT_SECONDS_MAX
 from workload_plane.gateway.consistent import replica_names
 from workload_plane.gateway.descriptors import descriptor_set
@@ -31,6 +33,7 @@ from workload_plane.gateway.fitting import is_logged
 from workload_plane.gateway.known_before import peer_addresses
 from workload_plane.gateway.order import CLUSTERS
 from workload_plane.gateway.picking import PICKER_LOG
+from workload_plane.gateway.program import Programs
 from workload_plane.gateway.publish import ensure_initial
 from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.rewriting import AGAIN_SECONDS_MIN
@@ -435,3 +438,30 @@ async def test_the_agents_file_says_whether_the_gateway_must_be_started_again(wo
         faults = await look(world, a_status({}, uptime=uptime))
         assert world.feed.describe()["restart_needed"] is is_needed
         assert any("started again" in fault for fault in faults) is is_needed
+
+
+async def test_the_agents_file_asks_for_a_restart_into_another_envoy_once_it_would_serve(
+    world: World,
+) -> None:
+    verdict = "it ended at once"
+
+    async def ask() -> Programs:
+        return Programs(running="1.40.0", next="1.41.0")
+
+    async def try_start(folder: Path, clock: Clock, bootstrap: str) -> str:
+        return verdict
+
+    root = world.settings.gateway_dir
+    keeper = BootstrapKeeper(root, world.clock, ask, try_start)
+    world.feed._bootstrap = keeper
+    await world.publish(*all_ready())
+    long_ago = world.clock.now().timestamp() - 100
+    os.utime(root / files.BOOTSTRAP, (long_ago, long_ago))
+    assert await keeper.keep()
+    (fault,) = await look(world, a_status({}, uptime=50))
+    assert "do not restart it" in fault
+    assert world.feed.describe()["restart_needed"] is False
+    verdict = ""
+    assert await keeper.keep()
+    assert await look(world, a_status({}, uptime=50)) == (), "the one that runs is none"
+    assert world.feed.describe()["restart_needed"] is True
