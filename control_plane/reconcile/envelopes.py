@@ -4,7 +4,7 @@ Grown envelopes are granted as far as the pool's accelerators are free of what o
 a shrunken one is granted only when the deployment's replicas are READY elsewhere.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,6 +19,7 @@ from skerry.fleet.deployment import Deployment
 from skerry.fleet.names import SEPARATOR
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
 from skerry.fleet.placement import Envelope
+from skerry.fleet.pool import Pool, resides
 
 Key = tuple[str, str]  # deployment, pool
 
@@ -96,10 +97,29 @@ def grant_envelopes(
             room = min(_room_above(old), _room_above(new))
             granted[key] = replace(old, ceiling=old.target + room)
             waiting[key] = new.target
-    if waiting:
-        holding.give_way(granted, waiting, _spare(snapshot, conditions, terms))
     bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
-    return _within_capacity(bounded, _kept(bounded, held, left, snapshot), snapshot, shares)
+    fitted = _fitting(holding, left)
+    if waiting:
+        holding.give_way(bounded, waiting, _proven(snapshot, conditions, terms), fitted)
+    return fitted(bounded)
+
+
+def _fitting(
+    holding: Holding, left: Mapping[Key, int]
+) -> Callable[[Mapping[Key, Envelope]], dict[Key, Envelope]]:
+    """Return what makes envelopes fit their pools, beside what is kept there."""
+
+    def fitted(some: Mapping[Key, Envelope]) -> dict[Key, Envelope]:
+        sizes = {
+            (name, pool): holding.shares.size(
+                holding.deployments[name], holding.pools[pool].shape.accelerator
+            )
+            for name, pool in some
+        }
+        kept = _kept(some, holding.held, left, holding.snapshot)
+        return _within_capacity(some, kept, holding.pools, sizes)
+
+    return fitted
 
 
 def _is_lost(condition: PlaneCondition) -> bool:
@@ -152,31 +172,47 @@ def _serving(
     key: Key,
     conditions: Mapping[str, PlaneCondition],
     told: _Terms,
+    *,
+    tried: bool = True,
 ) -> int:
-    """Return how many replicas are READY on a pool for good."""
+    """Return how many replicas are READY on a pool for good, those that are `tried` too or not."""
     granted, plane = told.held.get(key), told.planes.get(key[1], "")
     if granted is None or not _is_settled(snapshot, plane, conditions):
         return 0
     view = snapshot.plane(plane)
     replicas = view.replicas(*key) if view else ()
     share = told.shares.of(deployment, plane)
-    serving = sum(ready(replicas, number) for number in {share.revision, share.candidate})
+    numbers = {share.revision, share.candidate} if tried else {share.revision}
+    serving = sum(ready(replicas, number) for number in numbers)
     return min(serving, granted.target)
 
 
-def _spare(
+def _proven(
     snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], told: _Terms
-) -> Callable[[Deployment, int], int]:
-    """Return what tells how many replicas of a deployment serve for good beyond so many."""
+) -> Callable[[str], Counter[str]]:
+    """Return what tells how many replicas of a deployment serve for good, by pool.
+
+    Those outside its residency serve nobody any more, and a candidate may yet go back.
+    """
+    pools = {pool.name: pool for pool in snapshot.pools}
+    deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
     own: dict[str, list[Key]] = defaultdict(list)
     for key in told.held:
-        own[key[0]].append(key)
+        if key[1] in pools:
+            own[key[0]].append(key)
 
-    def spare(deployment: Deployment, wanted: int) -> int:
-        mine = own[deployment.name]
-        return sum(_serving(snapshot, deployment, key, conditions, told) for key in mine) - wanted
+    @cache
+    def proven(name: str) -> Counter[str]:
+        zones = deployments[name].policy.residency_zones
+        return Counter(
+            {
+                key[1]: _serving(snapshot, deployments[name], key, conditions, told, tried=False)
+                for key in own[name]
+                if resides(pools[key[1]].plane.residency_zones, zones)
+            }
+        )
 
-    return spare
+    return proven
 
 
 def _is_settled(snapshot: Snapshot, plane: str, conditions: Mapping[str, PlaneCondition]) -> bool:
@@ -261,18 +297,16 @@ def _live(key: Key, snapshot: Snapshot) -> int:
 
 
 def _within_capacity(
-    granted: Mapping[Key, Envelope], kept: Mapping[Key, int], snapshot: Snapshot, shares: Shares
+    granted: Mapping[Key, Envelope],
+    kept: Mapping[Key, int],
+    pools: Mapping[str, Pool],
+    sizes: Mapping[Key, int],
 ) -> dict[Key, Envelope]:
     """Clamp what grows so that a pool's grants never exceed its accelerators.
 
     What is kept has its place first; growth takes what is left, in order of names.
     """
-    pools = {pool.name: pool for pool in snapshot.pools}
-    deployments = {demand.deployment.name: demand.deployment for demand in snapshot.demands}
-    free = {name: pool.shape.accelerators for name, pool in pools.items()}
-    sizes = {
-        key: shares.size(deployments[key[0]], pools[key[1]].shape.accelerator) for key in granted
-    }
+    free = {pool: pools[pool].shape.accelerators for _, pool in granted}
     result: dict[Key, Envelope] = {}
     for key, count in kept.items():
         free[key[1]] -= count * sizes[key]

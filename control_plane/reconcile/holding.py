@@ -8,15 +8,49 @@ waits to be replaced gives way before that where its deployment has more than it
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from heapq import heapify, heappop, heappush
 
 from control_plane.reconcile.shares import Shares
 from control_plane.reconcile.snapshot import Snapshot
+from scheduler.grid import domain_of
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import Pool, resides
 
 Key = tuple[str, str]  # deployment, pool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Surplus:
+    """How many serve of a deployment beyond what is wanted, and who are left by a domain's loss.
+
+    `domains` of the pools and `serving` by domain are empty where nothing is promised.
+    """
+
+    left: int
+    survivors: float = 0.0  # at least so many
+    domains: Mapping[str, str] = field(default_factory=dict)
+    serving: Counter[str] = field(default_factory=Counter)
+
+    def has(self, pool: str, count: int) -> bool:
+        """Say whether so many on the pool may go."""
+        if count > self.left or not self.domains:
+            return count <= self.left
+        return self.survivors_without(self.domains.get(pool, ""), count) >= self.survivors
+
+    def survivors_without(self, domain: str, count: int) -> int:
+        """Return how many the worst loss leaves without so many of a domain."""
+        counts = dict(self.serving)
+        counts[domain] = counts.get(domain, 0) - count
+        return sum(counts.values()) - max(counts.values())
+
+    def lose(self, pool: str, count: int) -> None:
+        """Take so many on the pool for gone."""
+        self.left -= count
+        if self.domains:
+            self.serving[self.domains.get(pool, "")] -= count
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,41 +139,93 @@ class Holding:
         self,
         granted: dict[Key, Envelope],
         waiting: Mapping[Key, int],
-        spare: Callable[[Deployment, int], int],
+        serving: Callable[[str], Counter[str]],
+        fitted: Callable[[Mapping[Key, Envelope]], Mapping[Key, Envelope]],
     ) -> None:
         """Lessen in `granted` what is `waiting` to be replaced where another cannot grow beside it.
 
-        Two deployments that change places on full pools would wait for each other for ever. Only
-        what a deployment has beyond all that is wanted of it goes, and never the last of a pool: it
-        is spread as before. `waiting` tells how many are to stay, `spare` how many serve beyond a
-        number.
+        Two deployments that change places on full pools would wait for each other for ever. Room
+        above a target that nothing uses goes first. Of replicas only those go that a deployment
+        has beyond all that is wanted of it, as far as its `tolerate` holds without them, never the
+        last of a pool, and none for nothing: each time as few as let one more replica of another
+        begin, where most of them are. `waiting` tells how many are to stay, `serving` how many
+        serve for good by pool, `fitted` what of some pools' envelopes has its place there.
         """
-        crowd = self._overfull(granted, {pool for _, pool in waiting})
-        left: dict[str, int] = {}
-        for key, stay in sorted(waiting.items()):
-            name, pool = key
-            if crowd[pool] <= 0:
-                continue
-            if name not in left:
-                own = self.deployments[name]
-                left[name] = spare(own, max(self._placed[name], own.scaling.min_replicas))
-            held, size = granted[key], self._size(name, pool)
-            count = min(held.target - max(stay, 1), left[name], -(-crowd[pool] // size))
-            if count <= 0:
-                continue
-            left[name] -= count
-            crowd[pool] -= count * size
-            target = held.target - count
-            floor, ceiling = min(held.floor, target), held.ceiling - count
-            granted[key] = replace(held, floor=floor, target=target, ceiling=ceiling)
+        here: dict[str, dict[Key, Envelope]] = {pool: {} for _, pool in waiting}
+        for key, envelope in granted.items():
+            if key[1] in here:
+                here[key[1]][key] = envelope
+        stay = {key: max(count, 1) for key, count in waiting.items()}
 
-    def _overfull(self, granted: Mapping[Key, Envelope], pools: set[str]) -> Counter[str]:
-        """Return by how many accelerators more is to run on each pool than it has."""
-        over = Counter({name: -self.pools[name].shape.accelerators for name in pools})
-        for (name, pool), envelope in granted.items():
-            if pool in pools:
-                over[pool] += envelope.target * self._size(name, pool)
-        return over
+        @cache
+        def surplus(name: str) -> _Surplus:
+            return self._surplus(self.deployments[name], serving(name))
+
+        left = [(-_most(here[pool], stay), pool) for pool in here]
+        heapify(left)
+        while left:
+            _, pool = heappop(left)
+            found = self._with_one_more(here[pool], stay, surplus, fitted)
+            if found is None:  # nor later: there is only less to spare then
+                continue
+            for key, envelope in found.items():
+                if envelope.target < here[pool][key].target:
+                    surplus(key[0]).lose(pool, here[pool][key].target - envelope.target)
+            granted.update(found)
+            here[pool] = found
+            heappush(left, (-_most(found, stay), pool))
+
+    def _with_one_more(
+        self,
+        here: dict[Key, Envelope],
+        stay: Mapping[Key, int],
+        surplus: Callable[[str], _Surplus],
+        fitted: Callable[[Mapping[Key, Envelope]], Mapping[Key, Envelope]],
+    ) -> dict[Key, Envelope] | None:
+        """Return a pool's envelopes lessened so that another's replica begins; None if none can."""
+        before = fitted(here)
+        short = [key for key in here if key not in stay and before[key].target < here[key].target]
+        if not short:
+            return None
+        mine = here.keys() & stay.keys()
+        whole = here | {key: self._without_room(here[key]) for key in mine}
+
+        def begins(gone: Counter[Key]) -> bool:
+            after = fitted(_lessened(whole, gone))
+            return any(after[key].target > before[key].target for key in short)
+
+        taken = Counter[Key]()
+        while not begins(taken):
+            for key in sorted(mine, key=lambda one: (taken[one] - whole[one].target, one)):
+                count = taken[key] + 1
+                if whole[key].target - count >= stay[key] and surplus(key[0]).has(key[1], count):
+                    taken[key] += 1
+                    break
+            else:
+                return None
+        for key in taken.elements():  # a large one that went last may be enough by itself
+            fewer = taken - Counter([key])
+            taken = fewer if begins(fewer) else taken
+        return _lessened(whole, taken)
+
+    def _without_room(self, held: Envelope) -> Envelope:
+        """Return it without the room above its target, but for what runs there."""
+        view = self.snapshot.plane(self._plane(held.pool))
+        replicas = view.replicas(held.deployment, held.pool) if view is not None else ()
+        running = sum(one.state in (ReplicaState.STARTING, ReplicaState.READY) for one in replicas)
+        return replace(held, ceiling=min(held.ceiling, max(held.target, running)))
+
+    def _surplus(self, own: Deployment, serving: Counter[str]) -> _Surplus:
+        wanted = max(self._placed[own.name], own.scaling.min_replicas)
+        found = _Surplus(left=serving.total() - wanted)
+        tolerate = own.policy.tolerate
+        if tolerate is not None:
+            domain = tolerate.domain
+            found.domains = {pool: domain_of(self.pools[pool], domain) for pool in serving}
+            for pool, count in serving.items():
+                found.serving[found.domains[pool]] += count
+            found.survivors = min(round(tolerate.keep * wanted, 6), found.survivors_without("", 0))
+        return found
 
     def _is_rivalled(self, key: Key) -> bool:
         plane, rivals = self._plane(key[1]), self._rivals.get(key[0], set())
@@ -154,3 +240,17 @@ class Holding:
     def _size(self, name: str, pool: str) -> int:
         kind = self.pools[pool].shape.accelerator
         return self.shares.size(self.deployments[name], kind)
+
+
+def _most(here: Mapping[Key, Envelope], waiting: Mapping[Key, int]) -> int:
+    return max(envelope.target for key, envelope in here.items() if key in waiting)
+
+
+def _lessened(here: Mapping[Key, Envelope], gone: Counter[Key]) -> dict[Key, Envelope]:
+    """Return the envelopes, each with so many replicas less."""
+    found = dict(here)
+    for key, count in gone.items():
+        held, target = here[key], here[key].target - count
+        floor, ceiling = min(held.floor, target), held.ceiling - count
+        found[key] = replace(held, floor=floor, target=target, ceiling=ceiling)
+    return found
