@@ -98,17 +98,28 @@ def grant_envelopes(
             granted[key] = replace(old, ceiling=old.target + room)
             waiting[key] = new.target
     bounded = _within_maximum(snapshot, conditions, granted, held, deployments)
-
-    def fitted(some: Mapping[Key, Envelope]) -> dict[Key, Envelope]:
-        sizes = {
-            key: shares.size(deployments[key[0]], holding.pools[key[1]].shape.accelerator)
-            for key in some
-        }
-        return _within_capacity(some, _kept(some, held, left, snapshot), holding.pools, sizes)
-
+    fitted = _fitting(holding, left)
     if waiting:
         holding.give_way(bounded, waiting, _proven(snapshot, conditions, terms), fitted)
     return fitted(bounded)
+
+
+def _fitting(
+    holding: Holding, left: Mapping[Key, int]
+) -> Callable[[Mapping[Key, Envelope]], dict[Key, Envelope]]:
+    """Return what makes envelopes fit their pools, beside what is kept there."""
+
+    def fitted(some: Mapping[Key, Envelope]) -> dict[Key, Envelope]:
+        sizes = {
+            (name, pool): holding.shares.size(
+                holding.deployments[name], holding.pools[pool].shape.accelerator
+            )
+            for name, pool in some
+        }
+        kept = _kept(some, holding.held, left, holding.snapshot)
+        return _within_capacity(some, kept, holding.pools, sizes)
+
+    return fitted
 
 
 def _is_lost(condition: PlaneCondition) -> bool:
