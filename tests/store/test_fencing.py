@@ -31,7 +31,9 @@ from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
 from control_plane.store.rollouts import Steer, put_rollouts
 from control_plane.store.scalings import ScalingStep
+from control_plane.store.service_tokens import create_service_token
 from control_plane.store.values import AdoptedPlane, Adoption, StoredLease, Told
+from skerry.fleet.access import Grant, Role, ServiceToken
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
@@ -92,6 +94,12 @@ RECORD = FleetRecord(
 )
 
 # What each write function is called with, after the session and the write context.
+TOKEN = ServiceToken(
+    name="ci",
+    grant=Grant(role=Role.VIEWER, projects=("default",)),
+    creator="user:root",
+    created_at=T0,
+)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
     "append_changes": ((Entry(kind="kind", subject="subject", summary="summary"),),),
@@ -173,9 +181,21 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "put_rollouts": ([(replace(CANARY, stage=Stage.SOAKING), CANARY)],),
     "put_scalings": ([ScalingStep(scaled=SCALED, before=None, record=RECORD)],),
     "steer_rollout": ("demo", Steer.PAUSE, "request-23"),
+    "create_service_token": (replace(TOKEN, name="other"), bytes(32), "request-24"),
+    "revoke_service_token": (TOKEN, "request-25"),
+    "note_use": (TOKEN.name,),
 }
 # These take part in a write function's transaction, after its check.
-INSIDE = frozenset({"answered", "earlier_answer", "keep_answer", "keep_told", "record_nodes"})
+INSIDE = frozenset(
+    {
+        "answered",
+        "earlier_answer",
+        "keep_answer",
+        "keep_told",
+        "record_nodes",
+        "was_revoked_by",
+    }
+)
 
 
 def write_functions() -> dict[str, Callable[..., Any]]:
@@ -212,6 +232,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         put_in_force(session, write, NOTHING, (), "inputs", PROPOSAL)
         put_rollouts(session, write, [(CANARY, None)])
         keep_removal(session, write, a_deployment("before"))
+        create_service_token(session, write, TOKEN, bytes(32), "")
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:
