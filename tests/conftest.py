@@ -33,7 +33,13 @@ TESTS = Path(__file__).parent
 # Nothing but tests that start processes.
 PROCESSES = (TESTS / "integration", TESTS / "faults")
 # Whose integration tests bound how long processes take: nothing runs beside them.
-ALONE = (*PROCESSES, TESTS / "contract", TESTS / "unit/benchmarks", TESTS / "unit/workload_plane")
+ALONE = (
+    *PROCESSES,
+    TESTS / "contract",
+    TESTS / "unit/benchmarks",
+    TESTS / "unit/skerry/client/test_transport.py",
+    TESTS / "unit/workload_plane",
+)
 # The expressions of tools/test.sh that ask nothing of `PROCESSES`; of any other all is looked at.
 WITHOUT_PROCESSES = (
     "not integration and not slow and not postgres",

@@ -15,8 +15,9 @@ _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKMGTP]i?)?B?")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-[0-9]{1,3})?"
+_DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
 _CHARS_MAX = 64  # no amount needs more; the pattern's work stays bounded
 _BYTE_UNITS = {
     "": 1,
@@ -91,4 +92,6 @@ def format_duration(seconds: float) -> str:
     milliseconds = seconds * 1000
     if round(milliseconds) / 1000 == seconds:
         return f"{round(milliseconds)}ms"
-    return f"{Decimal(repr(seconds)):f}s"
+    text = f"{Decimal(repr(seconds)):f}s"
+    # The API takes any number: written out, one of 1e-100 would be longer than is read again.
+    return text if len(text) <= _CHARS_MAX else f"{seconds!r}s"

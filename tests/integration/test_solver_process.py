@@ -4,13 +4,11 @@ import asyncio
 import hashlib
 import os
 import pickle
-import shutil
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numba  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
 from scheduler import process
@@ -26,7 +24,6 @@ from scheduler.process import (
 )
 from scheduler.session import Session, without
 from scheduler.solve import SolveLimits, solve
-from scheduler.warmup import warm_up
 from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Tolerate
 from tests.unit.scheduler.fleets import (
     a_deployment,
@@ -180,9 +177,8 @@ async def test_what_is_not_compiled_in_time_is_done_without_and_said(
         assert violations(plan, RUNNING) == ()
 
 
-# Prints which loops are called first after the warm-up and are in none that it called: on a machine
-# where nothing is compiled those would have to be compiled then.
-CALLED_LATER = """
+# Prints which loops are compiled after the warm-up, by a fleet large enough to need every one.
+COMPILED = """
 import sys
 from numba.core.registry import CPUDispatcher
 from scheduler.session import Session
@@ -190,66 +186,40 @@ from scheduler.warmup import warm_up
 from tests.integration.test_solver_process import LARGE, a_knotty_problem
 from benchmarks.placement_instances import SIZES, describe, problem_of
 
-def called():
+def compiled():
     loops = {
         id(value): value
         for name, module in list(sys.modules.items()) if name.startswith("scheduler.")
         for value in vars(module).values() if isinstance(value, CPUDispatcher)
     }
-    return {(loop, signature) for loop in loops.values() for signature in loop.overloads}
-
-def inside(loop, found):
-    for name in loop.py_func.__code__.co_names:
-        other = loop.py_func.__globals__.get(name)
-        if isinstance(other, CPUDispatcher) and other not in found:
-            found.add(other)
-            inside(other, found)
+    return {loop.py_func.__qualname__ for loop in loops.values() if loop.stats.cache_misses}
 
 warm_up()
-before, warm = called(), set()
-for loop, _ in before:
-    inside(loop, warm)
 for problem in (problem_of(describe(SIZES["100x500"], 2)), a_knotty_problem()):
     session = Session(LARGE)
     plan = session.solve(problem)
     session.repair(plan, [problem.pools[0].name])
-later = {loop for loop, _ in called() - before} - warm
-print(sorted(loop.py_func.__qualname__ for loop in later))
+print(sorted(compiled()))
 """
 
 
 @pytest.mark.slow
-async def test_the_warm_up_compiles_all_that_the_largest_fleet_needs() -> None:
+async def test_with_nothing_compiled_the_first_large_problem_is_solved_in_its_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    async with SolverProcess(ProcessLimits(seconds_max=10.0)) as solver:
+        plan = await solver.solve(a_knotty_problem(), LARGE)
+    assert (plan.solver, plan.solver_reason) == ("pipeline", "")
+    # And that was all there is to compile, for the largest fleet too.
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CALLED_LATER),
+        *(sys.executable, "-c", COMPILED),
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     told, _ = await child.communicate()
     assert told.decode().strip() == "[]"
-
-
-# Compiling these takes longer than the problem may; all of them would take minutes.
-NOT_COMPILED = ("ruin.search-*.nbi", "rounding.force-*.nbi", "rounding.negotiate-*.nbi")
-
-
-@pytest.mark.slow
-async def test_with_loops_to_compile_the_first_large_problem_is_solved_in_its_own_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    warm_up()
-    compiled = tmp_path / "compiled"
-    shutil.copytree(numba.config.CACHE_DIR, compiled)  # type: ignore[attr-defined, unused-ignore]
-    for pattern in NOT_COMPILED:
-        for index in compiled.rglob(pattern):
-            index.unlink()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(compiled))
-    async with SolverProcess(ProcessLimits(seconds_max=10.0)) as solver:
-        plan = await solver.solve(a_knotty_problem(), LARGE)
-    assert (plan.solver, plan.solver_reason) == ("pipeline", "")
-    for pattern in NOT_COMPILED:
-        assert list(compiled.rglob(pattern)), "it was compiled now"
 
 
 async def test_an_abandoned_question_does_not_answer_the_next_one() -> None:
@@ -294,7 +264,8 @@ def a_knotty_problem() -> PlacementProblem:
 
 
 async def test_the_plan_is_the_same_bytes_in_another_process_and_under_another_hash_seed() -> None:
-    async def digest(seed: str) -> str:
+    here = hashlib.sha256(repr(solve(a_knotty_problem())).encode()).hexdigest()
+    for seed in ("0", "1", "4242"):
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", DIGEST),
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd()},
@@ -302,10 +273,7 @@ async def test_the_plan_is_the_same_bytes_in_another_process_and_under_another_h
             start_new_session=True,
         )
         told, _ = await child.communicate()
-        return told.decode().strip()
-
-    here = hashlib.sha256(repr(solve(a_knotty_problem())).encode()).hexdigest()
-    assert set(await asyncio.gather(*map(digest, ("0", "1", "4242")))) == {here}
+        assert told.decode().strip() == here
 
 
 async def test_the_loop_goes_on_while_the_solver_works() -> None:

@@ -49,7 +49,7 @@ def fits(kept: list[Kept], sizes: dict[int, int], room: Room, gone: tuple[str, .
     )
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 @given(disks())
 def test_what_is_in_use_stays_and_either_it_fits_or_nothing_goes(
     disk: tuple[list[Kept], dict[int, int], frozenset[str], Room],
@@ -66,7 +66,7 @@ def test_what_is_in_use_stays_and_either_it_fits_or_nothing_goes(
         assert fits(kept, sizes, room, decided.keys)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 @given(disks())
 def test_nothing_goes_without_need_and_the_same_disk_decides_the_same(
     disk: tuple[list[Kept], dict[int, int], frozenset[str], Room],
@@ -79,7 +79,7 @@ def test_nothing_goes_without_need_and_the_same_disk_decides_the_same(
     assert plan_eviction(list(reversed(kept)), sizes, protected, room) == decided
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 @given(disks())
 def test_of_models_that_share_nothing_the_older_ones_go_first(
     disk: tuple[list[Kept], dict[int, int], frozenset[str], Room],

@@ -214,7 +214,7 @@ def cut_long_before(draw: st.DrawFn) -> Snapshot:
 
 
 @given(cut_long_before())
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost(
     snapshot: Snapshot,
 ) -> None:
@@ -225,7 +225,7 @@ def test_a_view_that_ended_long_before_the_silence_never_makes_a_plane_lost(
     silent_seconds=st.floats(8.1, 300.0),
     delays=st.lists(st.floats(-SIGHT_SECONDS, 8.0), min_size=1, max_size=5),
 )
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_plane_that_ends_is_lost_by_those_that_saw_it_end(
     silent_seconds: float, delays: list[float]
 ) -> None:

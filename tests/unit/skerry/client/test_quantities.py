@@ -93,3 +93,7 @@ def test_a_moment_is_read_with_its_zone(text: str, moment: datetime) -> None:
 def test_what_is_no_moment_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="must be a time with its zone"):
         parse_time(text)
+
+
+def test_a_time_that_written_out_would_be_too_long_reads_back_as_it_was() -> None:
+    assert parse_duration(format_duration(4.3645127659443475e-173)) == 4.3645127659443475e-173
