@@ -179,7 +179,9 @@ async def test_another_program_that_refuses_the_files_is_told_and_the_running_on
     world: World,
 ) -> None:
     a = world.planes["a"]
-    programs = await ProgramVersions(a.topology.listen.admin_port).ask()
+    versions = ProgramVersions(a.topology.listen.admin_port)
+    async with aiohttp.ClientSession() as session:
+        programs = await versions.ask(session, CLOCK.monotonic())
     assert programs.running == programs.next != "", "it runs and would be started"
 
     async def as_after_an_upgrade() -> Programs:

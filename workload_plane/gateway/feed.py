@@ -169,7 +169,7 @@ class GatewayFeed:
 
     async def _programs(self) -> Programs:
         """Return which Envoy runs and which would be started, once it has what this run told it."""
-        if self._settled is None:
+        if self._settled is None or self._session is None:
             return Programs()
         return await self._versions.ask(self._session, self._clock.monotonic())
 

@@ -69,16 +69,13 @@ class ProgramVersions:
         self._url = f"http://127.0.0.1:{admin_port}/server_info"
         self._next = NextProgram()
 
-    async def ask(self, session: aiohttp.ClientSession | None = None, now: float = 0.0) -> Programs:
+    async def ask(self, session: aiohttp.ClientSession, now: float) -> Programs:
         """Return what both say now; never raises for one that says nothing.
 
-        `session` is the caller's (None: one for this call), `now` seconds of its monotonic clock.
+        `session` is the caller's, `now` seconds of its monotonic clock.
         """
         following = await self._next.version(now)
-        if session is not None:
-            return Programs(await self._version_of_running(session), following)
-        async with aiohttp.ClientSession() as own:
-            return Programs(await self._version_of_running(own), following)
+        return Programs(await self._version_of_running(session), following)
 
     async def _version_of_running(self, session: aiohttp.ClientSession) -> str:
         timeout = aiohttp.ClientTimeout(total=_ADMIN_SECONDS_MAX)
