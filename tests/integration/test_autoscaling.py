@@ -151,13 +151,18 @@ async def test_what_came_and_what_was_decided_is_told_and_shown(world: AgentWorl
         await load.send(5.0, lambda: len(load.answers) >= 5, UP_SECONDS_MAX)
 
         def has_counted(loads: Any) -> bool:
-            return any(one.reading.requests_total >= 5 for one in loads.loads)
+            # Of the gateway's and of the engines' counters, which are read at times of their own.
+            return any(
+                one.reading.requests_total >= 5
+                and one.reading.finished_total >= 1
+                and one.reading.output_tokens_total >= load.tokens
+                and one.reading.good_total > 0
+                for one in loads.loads
+            )
 
         (told,) = (await world.link.wait_for("loads", has_counted)).loads
         assert told.deployment == "demo"
-        assert told.reading.finished_total >= 1
-        assert told.reading.output_tokens_total >= load.tokens
-        assert told.reading.judged_total >= told.reading.good_total > 0
+        assert told.reading.judged_total >= told.reading.good_total
         assert told.decision.target >= 1
         assert told.decision.sentence.endswith(".")
         port = world.settings["agent_port"]

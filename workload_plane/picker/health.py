@@ -29,11 +29,16 @@ SeenByHost = Mapping[str, Seen]
 
 
 def parse_clusters(data: bytes) -> dict[str, dict[str, Seen]]:
-    """Return what is seen by deployment and host; raises ValueError for anything else."""
+    """Return what is seen by deployment and host; raises ValueError for anything else.
+
+    Each cluster reads its endpoints from a file of its own: a host that only one of HTTP's and
+    gRPC's names yet is as if not judged yet, or requests would be sent where there is no such host.
+    """
     values = json.loads(data)
     if not isinstance(values, dict) or "cluster_statuses" not in values:
         raise ValueError("not the clusters of an Envoy admin")
     found: dict[str, dict[str, Seen]] = {}
+    named: dict[str, dict[str, set[str]]] = {HTTP: {}, GRPC: {}}
     for cluster in values["cluster_statuses"]:
         split = split_cluster_name(cluster["name"])
         if split is None or split[0] not in KINDS:
@@ -45,6 +50,13 @@ def parse_clusters(data: bytes) -> dict[str, dict[str, Seen]]:
             if not name or (kind not in (HTTP, GRPC) and host.get("priority")):
                 continue
             hosts[name] = _merge(hosts.get(name), _seen(host))
+            if kind in named:
+                named[kind].setdefault(deployment, set()).add(name)
+    nobody: set[str] = set()
+    for deployment, hosts in found.items():
+        in_both = named[HTTP].get(deployment, nobody) & named[GRPC].get(deployment, nobody)
+        for name in hosts.keys() - in_both:
+            hosts[name] = _merge(hosts[name], Seen(None, 0))
     return found
 
 

@@ -155,25 +155,28 @@ class Picker:
         self.quarantine.expire(now)
         return expired
 
-    def enter_room(self, number: int, attempt: int, now: float) -> bool:
-        """Take in that a request came to the waiting room; say whether it may wait there.
+    def enter_room(self, number: int, attempt: int, now: float) -> float | None:
+        """Take in that a request came to the waiting room; return since when it waits there.
 
-        Not a second time, and not when Envoy would not send it on any more. The replica that it
-        was picked for before has failed it.
+        None if it may not: Envoy would not send it on any more, or it was tried at a host since it
+        waited. One that Envoy sent straight back, as it had no host for it yet, goes on waiting.
+        The replica that it was picked for before has failed it.
         """
         ticket = self._tickets.get(number)
         if ticket is None:
-            return attempt <= RETRIES
-        may_wait = not ticket.was_held and attempt <= (
-            RETRIES_WITH_ROOM if ticket.may_wait else RETRIES
-        )
+            return now if attempt <= RETRIES else None
+        was_held, is_straight_back = ticket.was_held, attempt == ticket.held_attempt + 1
         picked = ticket.host
         self._leave(number, ticket)
         ticket.host, ticket.is_learned = None, False
-        if isinstance(picked, Replica) and not ticket.was_held:
+        if isinstance(picked, Replica) and not was_held:
             ticket.deployment.suspect(picked, now)
-        ticket.was_held = True
-        return may_wait
+        if not was_held:
+            ticket.held_since = now
+        ticket.held_attempt = attempt
+        attempts_max = RETRIES_WITH_ROOM if ticket.may_wait else RETRIES
+        may_wait = attempt <= attempts_max and (not was_held or is_straight_back)
+        return ticket.held_since if may_wait else None
 
     def place(self, number: int, now: float) -> None:
         """Count a request that leaves the waiting room at the host it will most likely reach."""

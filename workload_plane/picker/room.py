@@ -81,8 +81,8 @@ class Room:
             answer(_unknown(asked.deployment))
             return None
         deployment.asked_at = now
-        may_wait = self._picker.enter_room(asked.ticket, asked.attempt, now)
-        if not may_wait or not deployment.may_hold:
+        since = self._picker.enter_room(asked.ticket, asked.attempt, now)
+        if since is None or not deployment.may_hold:
             # It was here before and has waited enough, or could not be sent on.
             self.refused += 1
             answer(_too_late(deployment, now))
@@ -92,8 +92,8 @@ class Room:
             number=number,
             tenant=(asked.address, asked.tenant),
             priority=deployment.urgency(asked.priority),
-            since=now,
-            deadline=now + deployment.told.hold_seconds,
+            since=since,
+            deadline=since + deployment.told.hold_seconds,
         )
         queue = self._queues.setdefault(asked.deployment, WaitingQueue(0))
         queue.requests_max = deployment.told.queue_requests_max

@@ -26,13 +26,14 @@ class Ticket:
     __slots__ = (
         "deployment",
         "facts",
+        "held_attempt",
+        "held_since",
         "host",
         "is_learned",
         "lost",
         "may_wait",
         "picked_at",
         "told_at",
-        "was_held",
         "work",
     )
 
@@ -45,8 +46,15 @@ class Ticket:
         self.lost: tuple[str, ...] = ()  # addresses of hosts that it was moved from
         self.picked_at = self.told_at = now
         self.work = 0.0
+        self.held_attempt = 0  # by which it came to the waiting room last, 0 for not yet
+        self.held_since = now
         # `is_learned`: its host is taken to hold its prompt.
-        self.may_wait = self.was_held = self.is_learned = False
+        self.may_wait = self.is_learned = False
+
+    @property
+    def was_held(self) -> bool:
+        """Say whether it came to the waiting room."""
+        return self.held_attempt > 0
 
 
 def count_answer(ticket: Ticket, entry: Entry) -> None:

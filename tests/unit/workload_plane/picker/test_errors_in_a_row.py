@@ -1,6 +1,5 @@
 """A replica that answers with errors at once is always free, and must not draw the requests."""
 
-import json
 from collections import Counter
 
 import pytest
@@ -13,7 +12,6 @@ from workload_plane.gateway.outliers import (
 )
 from workload_plane.picker.deployments import Seen
 from workload_plane.picker.facts import Choice, Facts
-from workload_plane.picker.health import parse_clusters
 from workload_plane.picker.picker import Picker
 
 WELL = Seen(True, 0)
@@ -113,9 +111,3 @@ def test_a_call_that_fails_inside_an_engine_is_an_error_and_one_that_is_full_is_
                 count += 1
                 ends(picker, choice, grpc_status=status, first_byte_ms=1, duration_ms=1)
         assert count == got or (status == 8 and count > ERRORS_IN_A_ROW)
-
-
-def test_the_admin_page_tells_who_is_put_out() -> None:
-    host = {"hostname": "r", "health_status": {"failed_outlier_check": True}}
-    page = {"cluster_statuses": [{"name": "http/d", "host_statuses": [host]}]}
-    assert parse_clusters(json.dumps(page).encode()) == {"d": {"r": Seen(True, 0, ejected=True)}}

@@ -351,17 +351,17 @@ def test_who_loses_the_only_replica_may_wait_for_the_next_and_it_is_suspect_at_o
     picker = a_picker("a", queue_requests_max=8, hold_seconds=5.0)
     choice = pick(picker)
     assert (choice.may_wait, choice.addresses) == (True, ("a:1",))
-    assert picker.enter_room(choice.ticket, 2, NOW)
+    assert picker.enter_room(choice.ticket, 2, NOW) == NOW
     assert picker.deployments["d"].replicas["a"].open == 0
     assert picker.deployments["d"].usable(NOW) == []
-    assert not picker.enter_room(choice.ticket, 2, NOW)  # not a second time
+    assert picker.enter_room(choice.ticket, 2, NOW) is None  # not a second time
 
 
 def test_who_may_be_tried_elsewhere_does_not_wait_behind_it() -> None:
     picker = a_picker("a", "b", queue_requests_max=8, hold_seconds=5.0)
     choice = pick(picker)
     assert not choice.may_wait
-    assert not picker.enter_room(choice.ticket, 2, NOW)
+    assert picker.enter_room(choice.ticket, 2, NOW) is None
 
 
 def test_the_rooms_answer_is_not_blamed_on_the_replica() -> None:
@@ -379,7 +379,7 @@ def test_who_waited_and_went_elsewhere_than_guessed_makes_nobody_suspect() -> No
     open_ones = [pick(picker) for _ in range(6)]
     held = pick(picker)
     assert held.held
-    assert picker.enter_room(held.ticket, 1, NOW)
+    assert picker.enter_room(held.ticket, 1, NOW) == NOW
     for choice in open_ones:
         ends(picker, choice)
     picker.place(held.ticket, NOW)

@@ -254,6 +254,35 @@ def test_who_waited_for_an_engine_that_stayed_full_is_told_by_what_nobody_tries_
     assert (verdict.status, verdict.code, verdict.retry_after_seconds) == (429, "replicas_busy", 5)
 
 
+def test_who_is_sent_straight_back_goes_on_waiting_and_no_longer_than_before() -> None:
+    world = World()
+    choice = world.picker.pick(Facts("d"), 0.0)
+    assert choice is not None
+    first, second = (
+        Asked(deployment="d", ticket=choice.ticket, attempt=attempt) for attempt in (1, 2)
+    )
+    world.enter("one", first)
+    world.serve("a")
+    world.room.tick()
+    assert world.told["one"] == [AGAIN]
+    world.picker.look({"d": {"a": Seen(None, 0)}}, 0.0)  # what Envoy's workers saw
+    world.clock.advance(20.0)
+    assert world.enter("one", second) is not None
+    world.clock.advance(10.1)
+    world.room.tick()
+    assert [one.again for one in world.told["one"]] == [True, False]
+
+
+def test_who_was_tried_at_a_replica_since_it_waited_does_not_wait_again() -> None:
+    world = World()
+    choice = world.picker.pick(Facts("d"), 0.0)
+    assert choice is not None
+    world.enter("one", Asked(deployment="d", ticket=choice.ticket))
+    world.serve("a")
+    world.room.tick()
+    assert world.enter("one", Asked(deployment="d", ticket=choice.ticket, attempt=3)) is None
+
+
 def test_who_was_here_before_or_has_no_queue_is_answered_at_once() -> None:
     world = World()
     assert world.enter("again", Asked(deployment="d", attempt=2)) is None

@@ -16,7 +16,7 @@ def a_full_one() -> tuple[Picker, Choice]:
         host.untracked = 3
     choice = pick(picker, REQUEST)
     assert choice.held
-    assert picker.enter_room(choice.ticket, 1, NOW)
+    assert picker.enter_room(choice.ticket, 1, NOW) == NOW
     replicas(picker)[0].untracked = 1
     picker.place(choice.ticket, NOW)
     return picker, choice
