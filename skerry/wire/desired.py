@@ -1,7 +1,7 @@
 """A plane's desired state, fleet <-> protobuf, with the digest that Ack and disk refer to."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 from skerry.api.common.v1 import deployment_pb2
@@ -71,8 +71,12 @@ def proto_digest(message: plane_service_pb2.Desired) -> bytes:
 
 
 def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment:
+    deployment = deployment_to_proto(assignment.deployment)
+    at_once = assignment.deployment.scaling.scale_down_delay_seconds == 0.0
+    if at_once:
+        deployment.scaling.ClearField("scale_down_delay_seconds")
     return plane_service_pb2.Assignment(
-        deployment=deployment_to_proto(assignment.deployment),
+        deployment=deployment,
         envelopes=[envelope_to_proto(envelope) for envelope in assignment.envelopes],
         serving_planes=assignment.serving_planes,
         tombstone=assignment.tombstone,
@@ -81,12 +85,17 @@ def _assignment_to_proto(assignment: Assignment) -> plane_service_pb2.Assignment
         ],
         candidate=_candidate_to_proto(assignment.candidate),
         scaling=terms_to_proto(assignment.scaling),
+        scales_down_at_once=at_once,
     )
 
 
 def _assignment_from_proto(message: plane_service_pb2.Assignment) -> Assignment:
+    deployment = _deployment(message.deployment.SerializeToString(deterministic=True))
+    if message.scales_down_at_once:
+        scaling = replace(deployment.scaling, scale_down_delay_seconds=0.0)
+        deployment = replace(deployment, scaling=scaling)
     return Assignment(
-        deployment=_deployment(message.deployment.SerializeToString(deterministic=True)),
+        deployment=deployment,
         envelopes=tuple(envelope_from_proto(envelope) for envelope in message.envelopes),
         serving_planes=tuple(message.serving_planes),
         tombstone=message.tombstone,

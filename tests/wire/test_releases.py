@@ -22,7 +22,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.client import scaling as client_scaling
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport, ToldDecision
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.desired import FEATURES, TELLS_HELD
+from skerry.fleet.desired import FEATURES, TELLS_HELD, DesiredState
 from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneReport
 from skerry.wire.deployments import deployment_from_proto
@@ -110,8 +110,22 @@ def test_an_older_clients_calls_are_understood(release: str) -> None:
     assert (page.parent, page.page_size) == ("projects/default", 10)
 
 
+def at_once(state: DesiredState) -> DesiredState:
+    """The state with a scale-down delay of 0 in all its deployments, which somebody asked for."""
+    assignments = []
+    for one in state.assignments:
+        scaling = replace(one.deployment.scaling, scale_down_delay_seconds=0.0)
+        assignments.append(replace(one, deployment=replace(one.deployment, scaling=scaling)))
+    return replace(state, assignments=tuple(assignments))
+
+
+def test_a_delay_of_nought_is_not_a_delay_that_nobody_named() -> None:
+    for state in (at_once(STATE), STATE):
+        assert desired_from_proto(desired_to_proto(state)) == state
+
+
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("state", [STATE, LATER, ROUTED, MEASURED, SCALED])
+@pytest.mark.parametrize("state", [STATE, LATER, ROUTED, MEASURED, SCALED, at_once(SCALED)])
 def test_an_older_plane_finds_the_digest_right_of_what_it_is_told(release: str, state: Any) -> None:
     told = replace(state, planes=64)  # a field that neither release knows
     message = desired_to_proto(told)

@@ -199,7 +199,7 @@ class CandidateReplicas(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients", "candidate", "scaling")
+    __slots__ = ("deployment", "envelopes", "serving_planes", "tombstone", "coefficients", "candidate", "scaling", "scales_down_at_once")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ENVELOPES_FIELD_NUMBER: _ClassVar[int]
     SERVING_PLANES_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +207,7 @@ class Assignment(_message.Message):
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
+    SCALES_DOWN_AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     deployment: _deployment_pb2.DeploymentSpec
     envelopes: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Envelope]
     serving_planes: _containers.RepeatedScalarFieldContainer[str]
@@ -214,7 +215,8 @@ class Assignment(_message.Message):
     coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
     candidate: Candidate
     scaling: ScalingTerms
-    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., scaling: _Optional[_Union[ScalingTerms, _Mapping]] = ...) -> None: ...
+    scales_down_at_once: bool
+    def __init__(self, deployment: _Optional[_Union[_deployment_pb2.DeploymentSpec, _Mapping]] = ..., envelopes: _Optional[_Iterable[_Union[_deployment_pb2.Envelope, _Mapping]]] = ..., serving_planes: _Optional[_Iterable[str]] = ..., tombstone: _Optional[bool] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., candidate: _Optional[_Union[Candidate, _Mapping]] = ..., scaling: _Optional[_Union[ScalingTerms, _Mapping]] = ..., scales_down_at_once: _Optional[bool] = ...) -> None: ...
 
 class ScalingTerms(_message.Message):
     __slots__ = ("fleet_target", "cold_start_seconds", "warm_spares")
