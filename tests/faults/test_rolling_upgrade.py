@@ -60,6 +60,15 @@ async def next_control_plane(fleet: FaultFleet) -> None:
     await start_only(fleet.directory, CONTROL_PLANE_NAME)
     await fleet.with_control_plane()
 
+    async def is_taken() -> bool:
+        planes = await fleet.operator.list_planes()
+        refused = [plane.nack for plane in planes if plane.nack]
+        assert refused == [], "older planes take what the next release tells them"
+        # The new leader's epoch: it has told each plane anew.
+        return all(one.held == one.desired and one.held.epoch > 1 for one in planes)
+
+    await fleet.until("every older plane holds what it is told", is_taken)
+
 
 async def next_part(fleet: FaultFleet, plane: str, role: Role) -> None:
     """End one of a plane's processes in order; its supervisor starts this release's."""
