@@ -10,6 +10,7 @@ from skerry.cli.supervisor.fleet_file import read_fleet
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME
 from skerry.cli.supervisor.restarts import Role
 from skerry.cli.up import start_fleet, start_only
+from skerry.fleet.observation import PlaneState
 from skerry.plumbing.processes import record_of, signal_process, wait_until_gone
 from tests.faults.fleet import (
     CLOCK,
@@ -79,7 +80,10 @@ async def next_part(fleet: FaultFleet, plane: str, role: Role) -> None:
     await wait_until_gone(older)
 
     async def is_back() -> bool:
-        return fleet.part(plane, role).pid != older.pid and await fleet.is_whole()
+        # Heard again, too: a silent agent and a gateway that drains are a plane that is lost.
+        states = {one.state for one in await fleet.operator.list_planes()}
+        is_new = fleet.part(plane, role).pid != older.pid
+        return is_new and states == {PlaneState.CONNECTED} and await fleet.is_whole()
 
     await fleet.until(f"{plane}'s {role.value} is back", is_back)
 
