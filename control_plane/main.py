@@ -24,6 +24,7 @@ from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
 from control_plane.api.http_gateway import HttpGateway
+from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
@@ -428,6 +429,7 @@ class _Ports:
             operations=operations,
             recovery=RecoveryService(works.recovery, writing),
             access=AccessService(database, writing, authenticator.shelf.expire),
+            keys=KeyService(database, writing),
         )
         door = LeaderDoor(lambda: works.loop.epoch > 0, works.tenure.refuse_operator)
         recovering = RecoveryDoor(lambda: works.recovery.is_under_way)

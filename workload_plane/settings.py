@@ -70,6 +70,8 @@ class GatewaySettings:
     `advertised_host` is what users, peers and the control plane are told instead of `host`. With
     `picker` off the gateway balances by itself; `picker_port` is where its metrics are, 0 for
     nowhere. Without `peer_reachable` other planes are told no address: no firewall lets them in.
+    With `require_keys` users must show an API key; without, as planes of a release that knew none
+    go on, whoever reaches the public port is let in.
     """
 
     host: str
@@ -80,6 +82,7 @@ class GatewaySettings:
     picker: bool = True
     picker_port: int = 0
     peer_reachable: bool = True
+    require_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,6 +434,7 @@ def _gateway(reader: _Reader) -> GatewaySettings | None:
         picker=inner.take("picker", bool, True),
         picker_port=picker_port,
         peer_reachable=inner.take("peer_reachable", bool, True),
+        require_keys=inner.take("require_keys", bool, False),
         **ports,
     )
 

@@ -203,6 +203,7 @@ def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
         required_features=_features(assignments, node_cordons),
         node_cordons=node_cordons,
         planes=facts.peering.planes,
+        api_keys=facts.snapshot.api_keys,
     )
 
 
@@ -248,7 +249,7 @@ def _same_content(stored: DesiredState, wanted: DesiredState) -> bool:
 def _content_of(state: DesiredState) -> tuple[object, ...]:
     """Return all of it but the version; what differs most often first."""
     told = state.assignments, state.peers, state.required_features
-    return (*told, state.node_cordons, state.planes, state.plane)
+    return (*told, state.node_cordons, state.planes, state.plane, state.api_keys)
 
 
 def _serving_planes(

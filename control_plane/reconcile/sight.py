@@ -14,11 +14,13 @@ from control_plane.reconcile.missing import Missing, look_for
 from control_plane.reconcile.pace import beside
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for, with_regions
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Removed, Snapshot
+from control_plane.store.api_keys import StoredKey
 from control_plane.store.engine import Database
 from control_plane.store.leases import list_leases
 from control_plane.store.reads import StoreReads
 from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import StoredDesired, StoredEntry, StoredPlane, StoredRemoval
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.catalogue import Region, RegisteredModel
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.digests import Digests
@@ -111,6 +113,8 @@ class Sight:
         self._age_seconds = 0.0
         self._removals: tuple[StoredRemoval, ...] = ()
         self._removed: tuple[Removed, ...] = ()
+        self._kept_keys: tuple[StoredKey, ...] = ()
+        self._keys: tuple[ApiKey, ...] | None = None
 
     def share(self, reads: StoreReads) -> None:
         """Read the store from now on together with whoever else looks at the whole of it."""
@@ -168,6 +172,7 @@ class Sight:
             revisions=stored.rolled.revisions,
             removed=self._removed_of(stored.removals),
             scalings=stored.scalings,
+            api_keys=self._keys_of(stored.api_keys),
         )
 
     async def _recall(self, stored: StoreSnapshot, heard: Mapping[str, LinkView]) -> bool:
@@ -219,6 +224,16 @@ class Sight:
                 for one in removals
             )
         return self._removed
+
+    def _keys_of(self, kept: tuple[StoredKey, ...]) -> tuple[ApiKey, ...] | None:
+        """Return the keys in force; the same value while none of them moves.
+
+        Those that ended too: each gateway knows the time itself.
+        """
+        if kept is not self._kept_keys:
+            self._kept_keys = kept
+            self._keys = tuple(one.key for one in kept if one.revoked_at is None) if kept else None
+        return self._keys
 
     def _desired(self, stored: StoreSnapshot) -> "_States":
         """Return what every plane was told; only what it was told anew is decoded again."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from control_plane.reconcile.policy import ReconcilePolicy
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Deployment, Revision
@@ -151,6 +152,8 @@ class Snapshot:
     revisions: Revisions = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
     scalings: tuple[Scaled, ...] = ()
+    # None: none was ever made, or our database has forgotten them.
+    api_keys: tuple[ApiKey, ...] | None = None
     # Which store and which words of planes it was made of; `sight.py` knows what it is.
     mark: object = field(default=None, repr=False, compare=False)
     # Found by name, for fleets in which to look through all for each is thousands by thousands.

@@ -1,12 +1,14 @@
 """What is written when a recovery ends: an assessment as values for the store. Pure."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from control_plane.reconcile.snapshot import Demand
 from control_plane.recovery.assess import Assessment, Facts, PlaneSight, Told, Truth, is_behind
 from control_plane.recovery.rollouts import rollout_of
 from control_plane.recovery.terms import inferred_regions, inferred_terms
 from control_plane.store.values import TAKING_IN, AdoptedDeployment, AdoptedPlane, Adoption
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.deployment import Revision
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
@@ -44,6 +46,7 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
             # One of a revision that planes have not heard of is the database's own.
             if name not in stored or _asked(stored[name]) <= truth.deployment.revision.number
         ),
+        api_keys=_api_keys(facts.told.values()),
         deployments=deployments,
         superseded=tuple(found.takers),
         planes=planes,
@@ -62,6 +65,15 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
             "not heard": tuple(sight.plane for sight in found.planes if not sight.heard),
         },
     )
+
+
+def _api_keys(told: Iterable[Told]) -> tuple[ApiKey, ...]:
+    """Return the keys that most planes hold: one that was revoked may be left at a plane or two."""
+    rings = Counter(
+        one.state.api_keys for one in told if one.state is not None and one.state.api_keys
+    )
+    # Of equally many holders the fewer keys: who is locked out says so.
+    return min(rings, key=lambda ring: (-rings[ring], len(ring), str(ring)), default=())
 
 
 def _asked(demand: Demand) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
+from control_plane.store.api_keys import adopt_api_keys
 from control_plane.store.catalogue import REGIONS, create_entry, find_entry
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.desired import get_desired, put_held, raise_generation
@@ -134,6 +135,7 @@ def _take_in(session: Session, write: WriteContext, adoption: Adoption) -> None:
     for region in adoption.regions:
         if find_entry(session, REGIONS, region.name) is None:
             create_entry(session, write, REGIONS, region, "")
+    adopt_api_keys(session, write, adoption.api_keys)
     replace_placements(session, write, adoption.placements, adoption.summary)
 
 

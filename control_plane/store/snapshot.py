@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
+from control_plane.store.api_keys import StoredKey, list_api_keys
 from control_plane.store.catalogue import (
     PROFILES,
     REGIONS,
@@ -93,6 +94,7 @@ class StoreSnapshot:
     rollouts: tuple[Rollout, ...]
     removals: tuple[StoredRemoval, ...] = ()
     scalings: tuple[Scaled, ...] = ()
+    api_keys: tuple[StoredKey, ...] = ()
     rolled: Rolled
     unlogged: Unlogged
     terms: TermsInForce = field(default_factory=TermsInForce, compare=False, repr=False)
@@ -121,14 +123,16 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "rollouts": list_rollouts,
     "removals": list_removals,
     "scalings": list_scalings,
+    "api_keys": list_api_keys,
 }
 _PLANE = "plane."  # the kinds of changes that are of one plane, which their subject names
 # Names in one query; where more were written, all planes are read.
 RENEWED_PLANES_MAX = 1_000
-_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals", "scalings"})
+_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals", "scalings", "api_keys"})
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
+    "api-key": frozenset({"api_keys"}),
     "base-model": frozenset({"base_models"}),
     "changes": frozenset(),
     "cloud": frozenset(),

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from control_plane.store.columns import UtcTime, ValueColumn
 from control_plane.store.values import Answer, Decision
 from skerry.fleet.access import Grant
+from skerry.fleet.api_key import KeyTerms
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.node import Node
@@ -410,6 +411,20 @@ service_tokens = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("last_used_at", UtcTime),
+)
+
+# API keys for inference, by the digest of their text. A revoked one stays: that there is none left
+# is something that gateways may be told, an empty database is not.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("terms", ValueColumn(KeyTerms), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("creator", String(255), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
 )
 
 requests = Table(

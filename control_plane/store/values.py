@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.catalogue import Region
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
@@ -267,11 +268,11 @@ TAKING_IN = "what planes hold is being taken in: some of them are left"
 class Adoption:
     """All that ends a recovery: in one transaction, or of a large fleet in several.
 
-    `superseded` are deployments whose served name another one has by now; `terms`, by pool, and
-    `regions` are written only where the database has none; `quarantined` are names under which
-    something runs that nobody describes, so that none of it was ever removed; `epoch_floor` is what
-    the next epoch must be above, 0 where the present one may stay. Where it `is_begun`, all but the
-    planes was taken in before.
+    `superseded` are deployments whose served name another one has by now; `terms`, by pool,
+    `regions` and `api_keys` are written only where the database has none; `quarantined` are names
+    under which something runs that nobody describes, so that none of it was ever removed;
+    `epoch_floor` is what the next epoch must be above, 0 where the present one may stay. Where it
+    `is_begun`, all but the planes was taken in before.
     """
 
     deployments: tuple[AdoptedDeployment, ...] = ()
@@ -281,6 +282,7 @@ class Adoption:
     terms: tuple[tuple[str, PoolTerms], ...] = ()
     regions: tuple[Region, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
     quarantined: tuple[str, ...] = ()
     epoch_floor: int = 0
     is_begun: bool = False

@@ -49,8 +49,9 @@ async def _chat(
     clock = SystemClock()
     ids = SystemIds(clock)
     gateways = await asyncio.to_thread(known_gateways, session, named)
-    async with connect(gateways, clock, ids, api_key=api_key()) as client:
-        served = await pick_model(client, model)
+    key = await asyncio.to_thread(api_key, session, named)
+    async with connect(gateways, clock, ids, api_key=key) as client:
+        served = await pick_model(client, model, key)
         talk = _Talk(client, served, max_tokens, ids.new_id())
         if message is not None:
             return await talk.ask(message)

@@ -29,6 +29,7 @@ from skerry.cli.supervisor.fleet_file import gateways_of
 from skerry.cli.supervisor.layout import DataDirectory
 from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import print_access, start_fleet, wait_until_ready
+from skerry.client.credentials import read_api_key
 from skerry.client.inference import connect
 from skerry.client.load_ledger import Ledger
 from skerry.client.manifest import read_manifests
@@ -103,7 +104,8 @@ async def _play(
             fleet = DemoFleet(directory, client, clock, deployment.name)
             memory = MemoryWatch(fleet)
             gateways = gateways_of(fleet.fleet())
-            async with connect(gateways, clock, ids) as inference:
+            key = read_api_key(directory.api_key) if layout.keys else ""
+            async with connect(gateways, clock, ids, api_key=key) as inference:
                 stage = Stage(
                     fleet=fleet,
                     inference=inference,

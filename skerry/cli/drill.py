@@ -135,7 +135,7 @@ async def _run(session: Session, directory: "DataDirectory", wish: _Wish) -> "Dr
 
     from skerry.cli.drills.observer import read_facts
     from skerry.cli.drills.runner import Ground, run_drill
-    from skerry.cli.known_gateways import api_key
+    from skerry.cli.known_gateways import key_of
     from skerry.cli.supervisor.control_socket import ask
     from skerry.client.context import load_context
     from skerry.client.operator import AsyncOperatorClient
@@ -152,7 +152,7 @@ async def _run(session: Session, directory: "DataDirectory", wish: _Wish) -> "Dr
     actor = f"user:{user_name()}"
     async with AsyncOperatorClient(context, ids, actor, session.reason, retries=policy) as operator:
         facts = await read_facts(directory, operator)
-        asked = _prepare(console, wish, facts, api_key())
+        asked = _prepare(console, wish, facts, key_of(context))
         # Not before the question: a Ctrl-C there is an answer.
         stop = asyncio.Event()
         stop_on_signals(stop)

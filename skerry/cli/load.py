@@ -109,10 +109,11 @@ async def _load(
     clock = SystemClock()
     stop = asyncio.Event()
     gateways = await asyncio.to_thread(known_gateways, session, named)
+    key = await asyncio.to_thread(api_key, session, named)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(ledger_file(report)) if report is not None else None
-        async with connect(gateways, clock, SystemIds(clock), api_key=api_key()) as client:
-            model = await pick_model(client, plan.model or None)
+        async with connect(gateways, clock, SystemIds(clock), api_key=key) as client:
+            model = await pick_model(client, plan.model or None, key)
             stop_on_signals(stop)  # the first Ctrl-C ends the sending, and the figures are shown
             ledger = Ledger(clock, sink)
             await run_load(dataclasses.replace(plan, model=model), client, ledger, clock, stop)

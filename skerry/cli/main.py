@@ -21,6 +21,7 @@ from skerry.cli import (
     drill,
     engine,
     get,
+    key,
     load,
     logs,
     manifests,
@@ -109,6 +110,7 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
 app.add_typer(token.app, name="token")
+app.add_typer(key.app, name="key")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)

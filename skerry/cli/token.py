@@ -46,7 +46,7 @@ def create(
     from skerry.plumbing.files import write_atomically
 
     session = session_of(context)
-    seconds = _seconds_of(expires)
+    seconds = seconds_of(expires)
     projects = tuple(project or (session.context().project,))
     grant = _grant_of(role, projects, tuple(plane or ()))
     try:
@@ -106,7 +106,8 @@ def _grant_of(role: str, projects: tuple[str, ...], planes: tuple[str, ...]) -> 
         raise UsageFault(f"{error} (--project, --plane)") from None
 
 
-def _seconds_of(expires: str) -> float | None:
+def seconds_of(expires: str) -> float | None:
+    """Return how long a credential is to live, None for ever; UsageFault where that is no time."""
     from skerry.client.quantities import parse_duration
 
     if expires == "never":
@@ -129,12 +130,13 @@ def _table(rows: "tuple[ServiceTokenRow, ...]") -> object:
         ("ROLE", lambda row: row.role),
         ("PROJECTS", lambda row: ", ".join(row.projects)),
         ("PLANES", lambda row: ", ".join(row.planes) or "all"),
-        ("EXPIRES", lambda row: _minute_of(row.expires_at)),
-        ("LAST USED", lambda row: _minute_of(row.last_used_at)),
+        ("EXPIRES", lambda row: minute_of(row.expires_at)),
+        ("LAST USED", lambda row: minute_of(row.last_used_at)),
         ("BY", lambda row: row.creator),
     )
     return render_table(columns, rows)
 
 
-def _minute_of(moment: "datetime | None") -> str:
+def minute_of(moment: "datetime | None") -> str:
+    """Return a moment as people read it."""
     return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -32,6 +32,7 @@ class _Wanted:
     control_planes: int | None
     database: str | None
     auth: bool | None
+    keys: bool | None
 
 
 def up(
@@ -71,6 +72,10 @@ def up(
         bool | None,
         typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
     ] = None,
+    keys: Annotated[
+        bool | None,
+        typer.Option("--keys/--no-keys", help="Ask users for API keys; default yes, or as before."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -91,6 +96,7 @@ def up(
             control_planes=control_planes,
             database=database,
             auth=auth,
+            keys=keys,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -175,6 +181,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             control_planes=wanted.control_planes,
             database=wanted.database,
             auth=wanted.auth,
+            keys=wanted.keys,
         ),
     )
     stop = asyncio.Event()
@@ -203,7 +210,11 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
 async def wait_until_ready(
     console: "Console", directory: "DataDirectory", layout: "Layout", supervisor: "ProcessRecord"
 ) -> None:
-    """Wait for the fleet, with a line for each step; its pools are priced on the way."""
+    """Wait for the fleet, with a line for each step; its pools are priced on the way.
+
+    Its first API key is made where gateways ask for one.
+    """
+    from skerry.cli.supervisor.first_key import ensure_first_key
     from skerry.cli.supervisor.readiness import until_ready
     from skerry.cli.supervisor.settings_files import fleet_context
     from skerry.client.operator import AsyncOperatorClient
@@ -218,6 +229,8 @@ async def wait_until_ready(
             console.print(
                 f"control plane {state}; {progress.connected} of {progress.planes} planes connected"
             )
+        if layout.keys:
+            await ensure_first_key(directory.api_key, client, clock)
 
 
 def print_access(console: "Console", directory: "DataDirectory", layout: "Layout") -> None:
@@ -232,6 +245,13 @@ def print_access(console: "Console", directory: "DataDirectory", layout: "Layout
         console.print(
             "  warning: whoever is on this host may change the fleet;"
             f" `skerry up --auth --data-dir {directory.root}` asks for a credential"
+        )
+    if layout.keys:
+        console.print(f"  the API key for its gateways is in {directory.api_key}")
+    else:
+        console.print(
+            "  warning: whoever reaches a gateway may ask its models;"
+            f" `skerry up --keys --data-dir {directory.root}` asks for API keys"
         )
     for plane in layout.planes:
         console.print(f"  {plane.name:<24} http://{HOST}:{plane.ports.public}/v1")

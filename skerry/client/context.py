@@ -3,7 +3,8 @@
 `skerry up` writes one as `config.yaml` into its data directory; every command loads one through
 `load_context`. The nearest wins: --endpoint, SKERRY_ENDPOINT, --config, SKERRY_CONFIG, and then
 the file of the default data directory. A credential is SKERRY_TOKEN, what is in SKERRY_TOKEN_FILE,
-or in the file's `tokenFile`; that one is for the endpoints that stand beside it, and no others.
+or in the file's `tokenFile`; that one is for the endpoints that stand beside it, and no others. An
+API key, for gateways, is SKERRY_API_KEY, or in the file's `apiKeyFile`, for that fleet's gateways.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,16 @@ from skerry.plumbing.errors import InvalidInput, NotFound
 
 CONFIG_NAME = "config.yaml"
 ENDPOINTS_MAX = 16  # each is tried in turn: more would only hide that none answers
-_FIELDS = ("apiVersion", "kind", "endpoint", "endpoints", "project", "dataDirectory", "tokenFile")
+_FIELDS = (
+    "apiVersion",
+    "kind",
+    "endpoint",
+    "endpoints",
+    "project",
+    "dataDirectory",
+    "tokenFile",
+    "apiKeyFile",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +35,14 @@ class Context:
     """Where the operator API answers, and the data directory of the fleet when it is this host's.
 
     `endpoints` as `host:port`, tried in order. The client shows `token`, or what `token_file` holds
-    when it is made.
+    when it is made. `api_key_file` is what the fleet's own gateways are shown.
     """
 
     endpoints: tuple[str, ...]
     project: str = DEFAULT_PROJECT
     data_directory: Path | None = None
     token_file: Path | None = None
+    api_key_file: Path | None = None
     token: str = field(default="", repr=False)
 
 
@@ -54,12 +65,14 @@ def load_context(
         context = _read(path, is_needed=False)
     if endpoint is not None:
         endpoints = _check_endpoints(endpoint.split(","), "the endpoint")
+        is_same = set(endpoints) <= set(context.endpoints)
         context = Context(
             endpoints=endpoints,
             project=context.project,
             data_directory=context.data_directory if named else None,
             # One fleet's token is not shown to another.
-            token_file=context.token_file if set(endpoints) <= set(context.endpoints) else None,
+            token_file=context.token_file if is_same else None,
+            api_key_file=context.api_key_file if is_same else None,
         )
     return _with_credential(context, environment)
 
@@ -86,9 +99,10 @@ def render_context(context: Context) -> str:
     if context.data_directory is not None:
         quoted = str(context.data_directory).replace("'", "''")
         lines.append(f"dataDirectory: '{quoted}'")
-    if context.token_file is not None:
-        quoted = str(context.token_file).replace("'", "''")
-        lines.append(f"tokenFile: '{quoted}'")
+    for name, path in (("tokenFile", context.token_file), ("apiKeyFile", context.api_key_file)):
+        if path is not None:
+            quoted = str(path).replace("'", "''")
+            lines.append(f"{name}: '{quoted}'")
     return "\n".join(lines) + "\n"
 
 
@@ -115,18 +129,21 @@ def _read(path: Path, *, is_needed: bool) -> Context:
     if not isinstance(listed, list) or not all(isinstance(e, str) for e in listed):
         raise document.fault(("endpoint",), "must be HOST:PORT")
     project, directory = values.get("project", DEFAULT_PROJECT), values.get("dataDirectory")
-    token_file = values.get("tokenFile")
+    token_file, key_file = values.get("tokenFile"), values.get("apiKeyFile")
     if not isinstance(project, str):
         raise document.fault(("project",), "must be text")
     if directory is not None and not isinstance(directory, str):
         raise document.fault(("dataDirectory",), "must be a path")
     if token_file is not None and not isinstance(token_file, str):
         raise document.fault(("tokenFile",), "must be a path")
+    if key_file is not None and not isinstance(key_file, str):
+        raise document.fault(("apiKeyFile",), "must be a path")
     return Context(
         endpoints=_check_endpoints([str(e) for e in listed], str(path)),
         project=project,
         data_directory=(path.parent / directory) if directory else None,
         token_file=(path.parent / token_file) if token_file else None,
+        api_key_file=(path.parent / key_file) if key_file else None,
     )
 
 

@@ -7,6 +7,7 @@ it is reached through a tunnel.
 import re
 from pathlib import Path
 
+from skerry.fleet.api_key import CHARACTERS_MAX, key_name_in
 from skerry.plumbing.errors import InvalidInput, NotFound
 
 TOKEN_BYTES_MAX = 6_144  # what the control plane looks at
@@ -44,6 +45,22 @@ def check_token(text: str, source: str) -> str:
             f"{source} holds no token: it must be one line of at most {TOKEN_BYTES_MAX} printable"
             " ASCII characters"
         )
+    return text
+
+
+def read_api_key(path: Path) -> str:
+    """Return the API key in a file; NotFound or InvalidInput say what to do instead."""
+    try:
+        text = path.read_bytes()[: CHARACTERS_MAX + 2].decode("ascii").strip()
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no API key in {path}; an admin makes one with `skerry key create NAME"
+            f" --deployments '*' --out {path}`, or give SKERRY_API_KEY"
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(f"the API key in {path} cannot be read; give SKERRY_API_KEY") from None
+    if key_name_in(text) is None:
+        raise InvalidInput(f"{path} holds no API key, sk-NAME_SECRET; give SKERRY_API_KEY")
     return text
 
 

@@ -22,6 +22,7 @@ from skerry.client import (
     scaling,
     verdicts,
 )
+from skerry.client import api_keys as api_key_calls
 from skerry.client import operator_calls as calls
 from skerry.client import rollouts as rollout_calls
 from skerry.client.catalogue_calls import EntryKind
@@ -31,6 +32,8 @@ from skerry.client.paging import Listing
 from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import Value
 from skerry.fleet.access import Grant
+from skerry.fleet.api_key import SECRET_BYTES as KEY_SECRET_BYTES
+from skerry.fleet.api_key import KeyTerms, key_text
 from skerry.fleet.change_chain import Link, Noted
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent
@@ -195,6 +198,25 @@ def create_service_token(
 def revoke_service_token(asker: Asker, name: str) -> Call[None]:
     """Make a service token no credential from now on; NotFound when there is none of that name."""
     return access.revoke_service_token(asker.project, name, asker.ids.new_id())
+
+
+def api_keys(asker: Asker, which: Which = EVERY) -> Listing[api_key_calls.ApiKeyRow]:
+    """Return the API keys for inference that were not revoked; never their secrets."""
+    return lambda token: api_key_calls.list_api_keys(asker.project, token, which)
+
+
+def create_api_key(
+    asker: Asker, name: str, terms: KeyTerms, expires_at: datetime | None = None
+) -> Call[api_key_calls.NewApiKey]:
+    """Make an API key and register its digest; its text is in this answer and nowhere else."""
+    text = key_text(name, asker.ids.token(KEY_SECRET_BYTES))
+    request_id = asker.ids.new_id()
+    return api_key_calls.create_api_key(asker.project, text, terms, expires_at, request_id)
+
+
+def revoke_api_key(asker: Asker, name: str) -> Call[None]:
+    """Take an API key back; NotFound when there is none of that name."""
+    return api_key_calls.revoke_api_key(asker.project, name, asker.ids.new_id())
 
 
 def pool_intents(asker: Asker) -> Listing[PoolIntent]:

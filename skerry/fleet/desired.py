@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import Deployment, Revision
@@ -93,7 +94,8 @@ class Assignment:
 class DesiredState:
     """The desired state of one plane at one version.
 
-    `planes` is about how many the fleet has where `peers` are not all of them, else 0.
+    `planes` is about how many the fleet has where `peers` are not all of them, else 0. `api_keys`
+    None: the control plane knows of none, which is no word against those told before.
     """
 
     plane: str
@@ -103,6 +105,7 @@ class DesiredState:
     required_features: tuple[str, ...] = ()
     node_cordons: tuple[NodeCordon, ...] = ()
     planes: int = 0
+    api_keys: tuple[ApiKey, ...] | None = None
 
     @property
     def envelopes(self) -> tuple[Envelope, ...]:

@@ -11,6 +11,7 @@ from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import Assignment, Candidate, DesiredState, PeerPlane
 from skerry.fleet.node import NodeCordon
 from skerry.plumbing.errors import InvalidInput
+from skerry.wire.api_keys import key_ring_from_proto, key_ring_to_proto
 from skerry.wire.deployments import (
     deployment_from_proto,
     deployment_to_proto,
@@ -33,6 +34,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         required_features=desired.required_features,
         node_cordons=[_cordon_to_proto(cordon) for cordon in desired.node_cordons],
         planes=desired.planes,
+        key_ring=None if desired.api_keys is None else key_ring_to_proto(desired.api_keys),
     )
     message.digest = proto_digest(message)
     return message
@@ -53,6 +55,7 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
             for cordon in message.node_cordons
         ),
         planes=message.planes,
+        api_keys=key_ring_from_proto(message.key_ring) if message.HasField("key_ring") else None,
     )
 
 

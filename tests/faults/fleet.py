@@ -7,7 +7,7 @@ real `skerry-replica` hosts. Faults go by recorded pids; `mend` brings back what
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +15,7 @@ import aiohttp
 from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.fleet_file import gateways_of, read_fleet
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, DataDirectory, Layout
-from skerry.cli.supervisor.preparation import Choices
+from skerry.cli.supervisor.preparation import AS_BEFORE, Choices
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
@@ -278,7 +278,11 @@ async def a_fault_fleet(root: Path, choices: Choices | None = None) -> AsyncIter
     """Yield a fleet that serves; nothing of it is left at the end."""
     directory = DataDirectory(root)
     layout, supervisor = await start_fleet(
-        directory, PLANES, "simulated", restart_control_plane=False, choices=choices
+        directory,
+        PLANES,
+        "simulated",
+        restart_control_plane=False,
+        choices=replace(choices or AS_BEFORE, keys=False),
     )
     context = fleet_context(directory, layout)
     ids = SystemIds(CLOCK)

@@ -17,7 +17,7 @@ import aiohttp
 
 from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.parts import start_part
-from skerry.cli.supervisor.preparation import prepare
+from skerry.cli.supervisor.preparation import Choices, prepare
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.supervisor.stopping import stop_fleet
@@ -161,7 +161,7 @@ class NetworkFleet:
 async def a_network_fleet(root: Path, network: Network) -> AsyncIterator[NetworkFleet]:
     """Yield a fleet that serves; nothing of it is left at the end."""
     directory = DataDirectory(root)
-    layout = prepare(directory, PLANES, "simulated", CLOCK.now(), os.environ)
+    layout = prepare(directory, PLANES, "simulated", CLOCK.now(), os.environ, Choices(keys=False))
     _rewrite(directory, layout, network)
     # The operator API is plaintext and on the loopback of its own host alone.
     port = layout.control_plane.operator

@@ -230,7 +230,7 @@ async def a_led_fleet(root: Path, control_planes: int = 2) -> AsyncIterator[LedF
     """Yield a fleet that has a leader and its planes connected; nothing is left at the end."""
     with a_postgres() as postgres:
         directory = DataDirectory(root)
-        choices = Choices(control_planes=control_planes, database=postgres.url)
+        choices = Choices(control_planes=control_planes, database=postgres.url, keys=False)
         layout = prepare(directory, PLANES, "simulated", CLOCK.now(), os.environ, choices)
         database = open_database(postgres.url)
         fleet = LedFleet(directory, layout, postgres, database, {})

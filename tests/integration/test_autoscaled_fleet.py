@@ -9,6 +9,7 @@ import pytest
 
 from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.layout import DataDirectory, Layout
+from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
@@ -85,7 +86,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     """A fleet with one READY replica of `demo`."""
     directory = DataDirectory(tmp_path)
     layout, supervisor = await start_fleet(
-        directory, 1, "simulated", restart_control_plane=False, choices=None
+        directory, 1, "simulated", restart_control_plane=False, choices=Choices(keys=False)
     )
     context = fleet_context(directory, layout)
     try:

@@ -16,6 +16,7 @@ from rich.console import Console
 from skerry.cli.down import stop_directory
 from skerry.cli.scaling import print_scaling
 from skerry.cli.supervisor.layout import DataDirectory, Layout
+from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.settings_files import fleet_context
 from skerry.cli.up import start_fleet
@@ -70,7 +71,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     """Two planes that know what `demo` costs, and run one replica of it."""
     directory = DataDirectory(tmp_path)
     layout, supervisor = await start_fleet(
-        directory, 2, "simulated", restart_control_plane=False, choices=None
+        directory, 2, "simulated", restart_control_plane=False, choices=Choices(keys=False)
     )
     context = fleet_context(directory, layout)
     try:

@@ -15,6 +15,7 @@ import pytest
 from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.fleet_file import read_fleet
 from skerry.cli.supervisor.layout import DataDirectory
+from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.settings_files import fleet_context
@@ -138,7 +139,7 @@ async def a_fleet(root: Path, planes: int, deployment: Deployment) -> AsyncItera
     """Yield a fleet that serves the deployment; nothing of it is left at the end."""
     directory = DataDirectory(root)
     layout, supervisor = await start_fleet(
-        directory, planes, "simulated", restart_control_plane=False, choices=None
+        directory, planes, "simulated", restart_control_plane=False, choices=Choices(keys=False)
     )
     context = fleet_context(directory, layout)
     try:

@@ -89,7 +89,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     settings.write_text(json.dumps({"ray": {"port": free_port("127.0.0.1"), "nodes": nodes}}))
     place = ("--data-dir", str(fleet.directory))
     try:
-        fleet.run("up", "--planes", "2", "--runtime", f"{ON_RAY}=ray", *place, "--detach")
+        fleet.run(
+            "up", "--planes", "2", "--runtime", f"{ON_RAY}=ray", *place, "--no-keys", "--detach"
+        )
         yield fleet
     finally:
         fleet.run("down", *place)

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 import control_plane.store
 from control_plane.store import tables
+from control_plane.store.api_keys import KeyRecord, create_api_key
 from control_plane.store.catalogue import ACCELERATOR_KINDS, Merge, OnlyIf, create_entry
 from control_plane.store.changes import Entry
 from control_plane.store.cold_starts import SightedStart
@@ -34,6 +35,7 @@ from control_plane.store.scalings import ScalingStep
 from control_plane.store.service_tokens import create_service_token
 from control_plane.store.values import AdoptedPlane, Adoption, StoredLease, Told
 from skerry.fleet.access import Grant, Role, ServiceToken
+from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
@@ -99,6 +101,9 @@ TOKEN = ServiceToken(
     grant=Grant(role=Role.VIEWER, projects=("default",)),
     creator="user:root",
     created_at=T0,
+)
+KEY = KeyRecord(
+    name="team-a", terms=KeyTerms(deployments=("demo",)), creator="user:root", created_at=T0
 )
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
@@ -184,6 +189,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_service_token": (replace(TOKEN, name="other"), bytes(32), "request-24"),
     "revoke_service_token": (TOKEN, "request-25"),
     "note_use": (TOKEN.name,),
+    "create_api_key": (replace(KEY, name="other"), bytes(32), "request-26"),
+    "revoke_api_key": (KEY.name, "request-27"),
+    "adopt_api_keys": ([ApiKey(name="held", digest=bytes(32), terms=KEY.terms)],),
 }
 # These take part in a write function's transaction, after its check.
 INSIDE = frozenset(
@@ -233,6 +241,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         put_rollouts(session, write, [(CANARY, None)])
         keep_removal(session, write, a_deployment("before"))
         create_service_token(session, write, TOKEN, bytes(32), "")
+        create_api_key(session, write, KEY, bytes(32), "")
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

@@ -6,10 +6,12 @@ that is added gets a file of its own.
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.autoscaling.told import ScalingTerms
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.deployment import (
@@ -31,10 +33,11 @@ from skerry.fleet.node import NodeCordon
 from skerry.fleet.placement import Envelope
 from skerry.fleet.routing import Routing, RoutingPolicy
 from skerry.fleet.scaling import FloorSchedule, Strategy
-from skerry.wire.desired import desired_to_proto
+from skerry.wire.desired import desired_from_proto, desired_to_proto
 from workload_plane.desired_state.format import decode, decode_seen, encode, encode_seen
 
 GOLDEN = Path(__file__).with_name("desired-state.format-1.skerry")
+API_KEYS = Path(__file__).with_name("desired-state.format-1-api-keys.skerry")
 NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.skerry")
 COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
 ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
@@ -136,6 +139,24 @@ LATER = replace(
 )
 
 
+KEYED = replace(
+    STATE,
+    api_keys=(
+        ApiKey(
+            name="all",
+            digest=bytes(range(32)),
+            terms=KeyTerms(deployments=("*",)),
+        ),
+        ApiKey(
+            name="team-a",
+            digest=bytes(32),
+            terms=KeyTerms(
+                deployments=("demo", "other"), requests_per_minute=60, concurrent_requests=4
+            ),
+            expires_at=datetime(2027, 1, 1, tzinfo=UTC),
+        ),
+    ),
+)
 ROUTED = replace(
     STATE,
     assignments=(
@@ -254,6 +275,19 @@ def test_format_1_with_node_cordons_is_read_and_written_as_it_was_meant() -> Non
     assert decode(data).state == LATER
     payload = desired_to_proto(LATER).SerializeToString(deterministic=True)
     assert encode(payload, LATER.version) == data
+
+
+def test_format_1_with_api_keys_is_read_and_written_as_it_was_meant() -> None:
+    data = API_KEYS.read_bytes()
+    assert decode(data).state == KEYED
+    payload = desired_to_proto(KEYED).SerializeToString(deterministic=True)
+    assert encode(payload, KEYED.version) == data
+
+
+def test_no_key_left_is_another_word_than_no_word_of_keys() -> None:
+    for told in (None, ()):
+        state = replace(STATE, api_keys=told)
+        assert desired_from_proto(desired_to_proto(state)).api_keys == told
 
 
 def test_format_1_is_read_as_it_was_meant(golden: bytes) -> None:

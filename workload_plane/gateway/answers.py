@@ -13,6 +13,7 @@ from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     DEPLOYMENT_HEADER,
+    KEY_METADATA,
     LOSSES,
     LOST_HEADER,
     PLANE_HEADER,
@@ -29,6 +30,7 @@ class GrpcCode(IntEnum):
     INVALID_ARGUMENT = 3
     NOT_FOUND = 5
     PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
 
 
@@ -36,6 +38,9 @@ class GrpcCode(IntEnum):
 _RETRY_AFTER_SECONDS = 1
 # Envoy's word for why, where it refuses before it looks at anything of a request.
 _MEMORY_DETAILS = "overload"
+# Its words of the filters that look at a request's API key.
+_ASKED_DETAILS = "ext_authz_denied"
+_RATED_DETAILS, _DENIED_DETAILS = "local_rate_limited", "rbac_access_denied"
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
 _REPLICA = "%UPSTREAM_HOST_NAME%"
 _QUEUE_MS = "%COMMON_DURATION(DS_RX_END:US_TX_BEG:ms)%"
@@ -182,6 +187,48 @@ def local_replies() -> Json:
     }
 
 
+def key_replies(plane: str) -> list[Json]:
+    """Return the shapes of what is refused for the API key that a request came with."""
+    too_many = "this API key has no more requests in this minute here; wait, as retry-after says"
+    at_once = "this API key has as many requests under way here as it may; wait for one to end"
+    not_for_it = "this API key is not for that; GET /v1/models lists what it is for"
+    told = header(PLANE_HEADER, escaped(plane), "OVERWRITE_IF_EXISTS_OR_ADD")
+    later = header(
+        "retry-after", f"%DYNAMIC_METADATA({KEY_METADATA}:retry)%", "OVERWRITE_IF_EXISTS_OR_ADD"
+    )
+    rated = openai_error(too_many, code="rate_limit_exceeded", kind="rate_limit_error")
+    denied = openai_error(not_for_it, code="model_not_allowed", kind="permission_error")
+    exhausted = header(
+        "grpc-status", str(GrpcCode.RESOURCE_EXHAUSTED.value), "OVERWRITE_IF_EXISTS_OR_ADD"
+    )
+    is_rated = _detailed(f" == '{_RATED_DETAILS}'")
+    is_denied = _detailed(f".startsWith('{_DENIED_DETAILS}')")
+    return [
+        _reply(is_rated, rated, later, told),
+        _reply(is_denied, denied, told),
+        # What is left of them is gRPC.
+        _text_reply(is_rated, too_many, later, told),
+        _text_reply(is_denied, not_for_it, told),
+        _text_reply(_busy_grpc(), at_once, exhausted),
+    ]
+
+
+def _busy_grpc() -> Json:
+    """Return what holds of a gRPC request that the picker refused for its API key."""
+    kind = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    filters = [
+        {"header_filter": {"header": kind}},
+        _status_is(429),
+        _detailed(f" == '{_ASKED_DETAILS}'"),
+    ]
+    return {"and_filter": {"filters": filters}}
+
+
+def _text_reply(condition: Json, message: str, *headers: Json) -> Json:
+    text = {"text_format_source": {"inline_string": escaped(message)}}
+    return {"filter": condition, "body_format_override": text, "headers_to_add": list(headers)}
+
+
 def _reply(condition: Json, body: Json, *headers: Json) -> Json:
     not_grpc = {
         "header_filter": {
@@ -207,7 +254,12 @@ def _flagged(*flags: str) -> Json:
 
 def _out_of_memory() -> Json:
     """Return what holds of a request refused at the limit of memory; no flag marks it."""
-    expression = f"response.code_details == '{_MEMORY_DETAILS}'"
+    return _detailed(f" == '{_MEMORY_DETAILS}'")
+
+
+def _detailed(test: str) -> Json:
+    """Return what holds of a local reply whose reason passes a test."""
+    expression = f"response.code_details{test}"
     return {
         "extension_filter": extension(
             "envoy.access_loggers.extension_filters.cel",

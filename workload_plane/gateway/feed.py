@@ -38,6 +38,7 @@ from workload_plane.gateway.known_before import (
     own_address,
     peer_addresses,
 )
+from workload_plane.gateway.known_keys import KnownKeys
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.program import Programs, ProgramVersions
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
@@ -101,6 +102,7 @@ class GatewayFeed:
         self._published: GatewayTopology | None = None
         self._result: PublishResult | None = None
         self._beside = FilesBeside(settings)
+        self._keys = KnownKeys(settings.data_dir)
         self._hosts = PeerHosts(changed, clock, look_up)
         # As last published, also by a run before.
         self._peer_addresses: dict[str, str] = {}
@@ -124,6 +126,8 @@ class GatewayFeed:
     async def prepare(self) -> None:
         """Make the gateway's files such that it can start, whatever was left of them."""
         directory, own = self._settings.gateway_dir, self._settings.gateway.host
+        if not self._settings.gateway.require_keys:
+            _log.warning("gateway.open", remedy="gateway.require_keys asks users for an API key")
         directory.mkdir(parents=True, exist_ok=True)
         await self._remember(directory.resolve())
         while (hosts := self._hosts.known([own])).address(own) is None:
@@ -282,6 +286,8 @@ class GatewayFeed:
         self._assume(desired.peers)
         hosts = self._hosts.known([self._settings.gateway.host, *addresses])
         try:
+            # Also where none is asked for: the setting may change while the control plane is away.
+            desired = await asyncio.to_thread(self._keys.with_keys, desired)
             topology = build_topology(
                 self._settings, desired, replicas, hosts, self._distances.seconds
             )

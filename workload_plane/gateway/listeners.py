@@ -6,10 +6,11 @@ what is served, so deployments come and go without a new listener and without dr
 
 import base64
 
-from workload_plane.gateway.answers import header, local_replies, telling_trailers
+from workload_plane.gateway.answers import header, key_replies, local_replies, telling_trailers
 from workload_plane.gateway.clusters import LOCAL_HTTP, cluster_name
 from workload_plane.gateway.fields import field_rules, field_state
 from workload_plane.gateway.grpc_filters import off
+from workload_plane.gateway.keys import allow_filters, key_filters
 from workload_plane.gateway.picking import (
     access_log,
     asking_filter,
@@ -89,22 +90,32 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
         request_headers_timeout=duration(_HEADERS_SECONDS),
         http_filters=[
             _turned_away(),
+            *key_filters(topology),
             _json_fields(),
             _message_fields(descriptor_set),
             _route_again(),
+            *allow_filters(topology),
             refusing_filter(),
-            *([asking_filter(forwarded=False)] if topology.picks else ()),
+            *_questions(topology),
             telling_trailers(topology.plane),
             _router(topology),
         ],
         **(access_log() if topology.picks else {}),
     )
+    if topology.api_keys is not None:
+        connection["local_reply_config"]["mappers"][:0] = key_replies(topology.plane)
     listener = _listener(
         PUBLIC_LISTENER,
         socket_address(topology.listen.public_host, topology.listen.public_port),
         {"filters": [_network_filter(connection)]},
     )
     return {**listener, **_first_word()}
+
+
+def _questions(topology: GatewayTopology) -> list[Json]:
+    if not topology.picks:
+        return []
+    return [asking_filter(forwarded=False, keyed=topology.api_keys is not None)]
 
 
 def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:

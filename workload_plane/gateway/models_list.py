@@ -10,41 +10,63 @@ from urllib.parse import quote
 
 from workload_plane.gateway.answers import answer, escaped, fault
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
-from workload_plane.gateway.wire import DIRECT_BODY_BYTES_MAX, MODELS_PATH, Json
+from workload_plane.gateway.wire import (
+    DIRECT_BODY_BYTES_MAX,
+    KEY_METADATA,
+    MODELS_PATH,
+    Json,
+)
 
 # Named in the error for an unknown model; the whole list is at /v1/models.
 _LISTED_MODELS_MAX = 50
 _LIST_BYTES_MAX = DIRECT_BODY_BYTES_MAX - 1024
 
 
-def model_list(topology: GatewayTopology) -> list[Json]:
-    """Return the routes of the list, of each model in it, and of those that are not."""
+def model_list(topology: GatewayTopology) -> list[tuple[Json, str | None]]:
+    """Return the routes of the list, of each model in it, and of those that are not.
+
+    With each the deployment that it tells of: "" for all of them, None for none.
+    """
     listed = [model for model in topology.models if model.listed]
-    entries = {
-        name: _entry(name, model, topology.project) for model in listed for name in model.names
-    }
+    entries = _entries(listed, topology.project)
     get: Json = {"headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
-    routes = [answer({**get, "path": MODELS_PATH}, 200, _listed(list(entries.values())))]
+    every = listing(topology.models, topology.project)
+    routes: list[tuple[Json, str | None]] = [(answer({**get, "path": MODELS_PATH}, 200, every), "")]
+    owners = {name: model.deployment for model in listed for name in model.names}
     for name, entry in entries.items():
         for path in dict.fromkeys((name, quote(name, safe=""), quote(name))):
-            routes.append(answer({**get, "path": f"{MODELS_PATH}/{path}"}, 200, entry))
-    unknown = f"no such model; {escaped(served_here(topology.models))}"
-    return [
-        *routes,
-        fault(
-            {**get, "prefix": f"{MODELS_PATH}/"},
-            404,
-            unknown,
-            param="model",
-            code="model_not_found",
-        ),
-        fault(
-            {"safe_regex": {"regex": f"{MODELS_PATH}(/.*)?"}},
-            405,
-            "this path takes GET only",
-            code="method_not_allowed",
-        ),
-    ]
+            route = answer({**get, "path": f"{MODELS_PATH}/{path}"}, 200, entry)
+            routes.append((route, owners[name]))
+    unknown = fault(
+        {**get, "prefix": f"{MODELS_PATH}/"},
+        404,
+        f"no such model; {told_names(topology)}",
+        param="model",
+        code="model_not_found",
+    )
+    wrong = fault(
+        {"safe_regex": {"regex": f"{MODELS_PATH}(/.*)?"}},
+        405,
+        "this path takes GET only",
+        code="method_not_allowed",
+    )
+    return [*routes, (unknown, None), (wrong, None)]
+
+
+def listing(models: Sequence[ServedModel], project: str) -> Json:
+    """Return the answer to `/v1/models` for who may ask for these models."""
+    return _listed(list(_entries([model for model in models if model.listed], project).values()))
+
+
+def told_names(topology: GatewayTopology) -> str:
+    """Return the format of which models may be asked for: with API keys, those of the key."""
+    if topology.api_keys is not None:
+        return f"%DYNAMIC_METADATA({KEY_METADATA}:served)%"
+    return escaped(served_here(topology.models))
+
+
+def _entries(models: Sequence[ServedModel], project: str) -> dict[str, Json]:
+    return {name: _entry(name, model, project) for model in models for name in model.names}
 
 
 def _listed(entries: list[Json]) -> Json:

@@ -20,6 +20,11 @@ def build_picker_file(topology: GatewayTopology) -> dict[str, object]:
         "deployments": [
             _deployment(model, peers) for model in topology.models if not model.outside_of
         ],
+        "key_limits": {
+            key.name: key.terms.concurrent_requests
+            for key in topology.api_keys or ()
+            if key.terms.concurrent_requests
+        },
     }
 
 

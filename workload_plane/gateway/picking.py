@@ -11,6 +11,7 @@ from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     DEPLOYMENT_HEADER,
     HEALTH_PATH,
+    KEY_HEADER,
     LOSSES,
     Json,
     duration,
@@ -60,10 +61,11 @@ _ATTEMPTS_MAX = 1 + RETRIES_WITH_ROOM
 _LOG_BYTES_MAX = 64 * 1024  # of lines not handed over yet: some 400
 
 
-def asking_filter(*, forwarded: bool) -> Json:
+def asking_filter(*, forwarded: bool, keyed: bool = False) -> Json:
     """Return the filter that asks the picker; on the peers' listener requests are `forwarded`.
 
-    Those name their deployment in a header; others go by a model's route, which has its name.
+    Those name their deployment in a header; others go by a model's route, which has its name. Where
+    requests are `keyed` the picker is told by which API key.
     """
     named = {} if forwarded else {"authorization_request": {"headers_to_add": [_NAMED]}}
     return extension(
@@ -82,7 +84,12 @@ def asking_filter(*, forwarded: bool) -> Json:
             },
         },
         allowed_headers=_exactly(
-            DEPLOYMENT_HEADER, SESSION_HEADER, BODY_BYTES_HEADER, AVOID_HEADER, PRIORITY_HEADER
+            DEPLOYMENT_HEADER,
+            SESSION_HEADER,
+            BODY_BYTES_HEADER,
+            AVOID_HEADER,
+            PRIORITY_HEADER,
+            *((KEY_HEADER,) if keyed else ()),
         ),
         failure_mode_allow=True,
         with_request_body={"max_request_bytes": SEEN_BYTES_MAX, "allow_partial_message": True},

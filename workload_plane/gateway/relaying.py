@@ -9,6 +9,7 @@ that do not lead to the relay.
 import copy
 from collections.abc import Sequence
 
+from workload_plane.gateway.keys import KEY_FILTERS
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import (
     CONTINUED_PATHS,
@@ -214,6 +215,10 @@ def inner_listener(public: Json, topology: GatewayTopology) -> list[Json]:
     (chain,) = inner["filter_chains"]
     connection = chain["filters"][0]["typed_config"]
     connection["stat_prefix"] = INNER_LISTENER
+    # Whoever comes back from the relay showed its key to the public listener.
+    connection["http_filters"] = [
+        one for one in connection["http_filters"] if one["name"] not in KEY_FILTERS
+    ]
     # A stream that broke is closed at once, not after Envoy's second of waiting for the other side
     # to close: that second was nine tenths of the pause that the client saw.
     connection["delayed_close_timeout"] = duration(0)

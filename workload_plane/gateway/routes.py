@@ -21,7 +21,8 @@ from workload_plane.gateway.answers import (
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
 from workload_plane.gateway.fields import field_fault, field_faults
 from workload_plane.gateway.grpc_filters import for_grpc
-from workload_plane.gateway.models_list import model_list, served_here
+from workload_plane.gateway.keys import allowed, allowed_all, asking, keyed, open_to_all
+from workload_plane.gateway.models_list import model_list, told_names
 from workload_plane.gateway.picking import (
     asked,
     is_askable,
@@ -78,10 +79,9 @@ _CLIENT_IDLE_SLACK_SECONDS = 30.0
 # What the front answers in one piece: its replicas have 2 s, the rest is for a busy machine.
 FRONT_SECONDS_MAX = 10.0
 _NAMED: Json = {"name": DEPLOYMENT_HEADER, "present_match": True}
-_ANSWERED_AT_ONCE: tuple[Json, ...] = (
-    {"path": "/grpc.health.v1.Health/Check"},
-    {"prefix": "/openengine.v1.Control/"},
-)
+# Of the front, answered at once.
+_GRPC_HEALTH, _CONTROL = "/grpc.health.v1.Health/Check", "/openengine.v1.Control/"
+_GENERATE: Json = {"path": GENERATE_PATH, "grpc": {}}
 # As much of a wrong model's name as an error message repeats.
 _ECHO_CHARACTERS_MAX = 64
 
@@ -91,12 +91,19 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
     public = _table(
         PUBLIC_ROUTES,
         [
-            *(route for model in topology.models for route in _model_routes(model, topology)),
-            *unserved_trtllm(topology.models),
+            *(
+                asking(route, allowed(topology, model.deployment))
+                for model in topology.models
+                for route in _model_routes(model, topology)
+            ),
+            *unserved_trtllm(topology),
             *_grpc_fallback(topology),
-            *_request_faults(topology.models),
-            *model_list(topology),
-            answer({"path": HEALTH_PATH}, 200, {"status": "ok", "plane": topology.plane}),
+            *_request_faults(topology),
+            *_listing_routes(topology),
+            asking(
+                answer({"path": HEALTH_PATH}, 200, {"status": "ok", "plane": topology.plane}),
+                open_to_all(topology),
+            ),
             fault(
                 {"prefix": "/"},
                 404,
@@ -107,6 +114,7 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
         ],
         topology,
     )
+    public["virtual_hosts"][0]["typed_per_filter_config"] |= keyed(topology)
     # The attempt count reaches the peer, which adds none of its own.
     public["virtual_hosts"][0]["include_request_attempt_count"] = True
     inner = _inner(topology)
@@ -132,6 +140,17 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
         topology,
     )
     return (public, *inner, peer)
+
+
+def _listing_routes(topology: GatewayTopology) -> list[Json]:
+    """Return the routes of `/v1/models`: who may not use all of them gets a list of its own."""
+    return [
+        asking(
+            route,
+            {} if name is None else allowed(topology, name) if name else allowed_all(topology),
+        )
+        for route, name in model_list(topology)
+    ]
 
 
 def _inner(topology: GatewayTopology) -> list[Json]:
@@ -345,6 +364,7 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     """Return the routes of all other gRPC: Control, health, reflection, unknown models."""
     if topology.front is None:
         return [_unread()]
+    everything, anybody = allowed_all(topology), open_to_all(topology)
     watch: Json = {
         "cluster": FRONT,
         "timeout": duration(0),
@@ -360,9 +380,12 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     # into its deadline header there, and stay with it: all were cut after ten seconds.
     unknown = {"cluster": FRONT, "timeout": most, "idle_timeout": duration(0)}
     return [
-        {"match": {"path": GENERATE_PATH, "grpc": {}}, "route": unknown},
-        *({"match": {**match, "grpc": {}}, "route": asked} for match in _ANSWERED_AT_ONCE),
-        {"match": {"prefix": "/", "grpc": {}}, "route": watch},
+        # The front would name every model to whoever asks for one that there is not.
+        _unread() if everything else {"match": {**_GENERATE}, "route": unknown},
+        asking({"match": {"path": _GRPC_HEALTH, "grpc": {}}, "route": asked}, anybody),
+        # It speaks for all replicas: whose key is for some deployments would end others' requests.
+        asking({"match": {"prefix": _CONTROL, "grpc": {}}, "route": asked}, everything),
+        asking({"match": {"prefix": "/", "grpc": {}}, "route": watch}, everything),
     ]
 
 
@@ -372,11 +395,10 @@ def _unread() -> Json:
     The filter that reads it from the message is turned on by the route before: without this one
     in a table no message's model is found there.
     """
-    unread: Json = {"path": GENERATE_PATH, "grpc": {}}
-    return grpc_fault(unread, GrpcCode.NOT_FOUND, "no model of that name is served here")
+    return grpc_fault({**_GENERATE}, GrpcCode.NOT_FOUND, "no model of that name is served here")
 
 
-def _request_faults(models: Sequence[ServedModel]) -> list[Json]:
+def _request_faults(topology: GatewayTopology) -> list[Json]:
     """Return the answers to requests for completions that name no model served here."""
     openai: Json = {"safe_regex": {"regex": OPENAI_PATHS}}
     post: Json = {**openai, "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
@@ -387,7 +409,7 @@ def _request_faults(models: Sequence[ServedModel]) -> list[Json]:
             {**post, "dynamic_metadata": [_metadata(JSON_METADATA, "model", is_text)]},
             404,
             f"the model `%DYNAMIC_METADATA({JSON_METADATA}:model):{_ECHO_CHARACTERS_MAX}%`"
-            f" is not served here; {escaped(served_here(models))}",
+            f" is not served here; {told_names(topology)}",
             param="model",
             code="model_not_found",
         ),
@@ -400,7 +422,7 @@ def _request_faults(models: Sequence[ServedModel]) -> list[Json]:
         fault(
             post,
             400,
-            f"the body must be a JSON object with a string `model`; {escaped(served_here(models))}",
+            f"the body must be a JSON object with a string `model`; {told_names(topology)}",
             param="model",
             code="missing_model",
         ),

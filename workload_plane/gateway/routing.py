@@ -7,6 +7,7 @@ neither needs memory of its own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.digests import split_digest
 from skerry.fleet.observation import ReplicaState
@@ -90,11 +91,15 @@ def build_topology(
         # Two deployments of one served name: the first by name keeps it, or neither would serve.
         models.setdefault(model.served_name, model)
     by_name = sorted(models.values(), key=lambda model: model.deployment)
-    return _listening(settings, hosts, _without_clashes(tuple(by_name)), peers)
+    models_here = _without_clashes(tuple(by_name))
+    return _listening(settings, hosts, models_here, peers, desired.api_keys or ())
 
 
 def empty_topology(settings: PlaneSettings, hosts: Hosts) -> GatewayTopology:
-    """Return the topology of a plane that was never told anything: it listens, and serves none."""
+    """Return the topology of a plane that was never told anything: it listens, and serves none.
+
+    Where keys are asked for there is none yet that lets anybody in.
+    """
     return _listening(settings, hosts, (), ())
 
 
@@ -290,6 +295,7 @@ def _listening(
     hosts: Hosts,
     models: tuple[ServedModel, ...],
     peers: tuple[Peer, ...],
+    api_keys: tuple[ApiKey, ...] = (),
 ) -> GatewayTopology:
     gateway = settings.gateway
     host = hosts.address(gateway.host) or gateway.host
@@ -308,6 +314,7 @@ def _listening(
         peers=peers if tls is not None else (),
         front=Address(host=LOOPBACK, port=settings.front_port),
         relay=_relay(settings),
+        api_keys=api_keys if gateway.require_keys else None,
         tls=PeerTls(
             certificate_path=str(tls.cert),
             key_path=str(tls.key),

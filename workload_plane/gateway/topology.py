@@ -8,6 +8,7 @@ cannot empty the gateway.
 import ipaddress
 from dataclasses import dataclass, field
 
+from skerry.fleet.api_key import ApiKey
 from skerry.fleet.names import check_name
 from skerry.fleet.routing import Routing
 
@@ -167,7 +168,8 @@ class GatewayTopology:
     """All a plane's gateway knows: where it listens, what it serves, and who its peers are.
 
     `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
-    only where it `picks`.
+    only where it `picks`. `api_keys` are those that let users in, none for nobody; None: whoever
+    reaches the port is let in.
     """
 
     plane: str
@@ -180,6 +182,7 @@ class GatewayTopology:
     picker_directory: str = ""
     picks: bool = False
     relay: RelayPorts | None = None
+    api_keys: tuple[ApiKey, ...] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")
@@ -187,6 +190,7 @@ class GatewayTopology:
             raise ValueError("a picker that is to be asked needs a directory for its sockets")
         _check_unique("served name", [name for model in self.models for name in model.names])
         _check_unique("deployment", [model.deployment for model in self.models])
+        _check_unique("API key", [key.name for key in self.api_keys or ()])
         _check_unique("peer", [peer.plane for peer in self.peers])
         if self.peers and self.tls is None:
             raise ValueError("peers need TLS files: gateways speak to one another over mTLS only")

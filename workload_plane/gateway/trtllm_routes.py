@@ -15,7 +15,7 @@ from workload_plane.gateway.answers import (
     naming_header,
     telling_headers,
 )
-from workload_plane.gateway.topology import ServedModel
+from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import MODEL_HEADER, TRTLLM_PREFIX, Json
 
 _SERVICE = TRTLLM_PREFIX.strip("/")
@@ -41,10 +41,12 @@ def trtllm_routes(
     return [passed, *(_refused(model, match) for match in others)]
 
 
-def unserved_trtllm(models: Sequence[ServedModel]) -> list[Json]:
+def unserved_trtllm(topology: GatewayTopology) -> list[Json]:
     """Return the answers to calls of the service that no model's own route took."""
     able = sorted(
-        model.served_name for model in models if model.serves_trtllm and not model.outside_of
+        model.served_name
+        for model in topology.models
+        if model.serves_trtllm and not model.outside_of
     )
     match: Json = {"prefix": TRTLLM_PREFIX, "grpc": {}}
     if not able:
@@ -52,6 +54,8 @@ def unserved_trtllm(models: Sequence[ServedModel]) -> list[Json]:
         return [grpc_fault(match, GrpcCode.UNIMPLEMENTED, message)]
     names = ", ".join(able[:_NAMES_SHOWN_MAX])
     which = escaped(f"x-model must name one of: {names}")
+    if topology.api_keys is not None:
+        which = "x-model must name a model that has it, see /v1/models"  # none but the key's own
     wrong = f"`%REQ(X-MODEL):{_ECHO_CHARACTERS_MAX}%` is not served by {_SERVICE} here; {which}"
     unnamed = {"name": MODEL_HEADER, "present_match": True, "invert_match": True}
     return [

@@ -34,6 +34,11 @@ DIRECT_HEADER = "x-skerry-direct"
 # The header by which a gRPC client may choose a model instead of the message's field.
 MODEL_HEADER = "x-model"
 
+# The name of the API key that a request came with; never the key itself.
+KEY_HEADER = "x-skerry-key"
+# Where the filter that finds a request's key leaves what it may.
+KEY_METADATA = "skerry.key"
+
 # Where filters leave what they read of a body.
 JSON_METADATA = "envoy.filters.http.json_to_metadata"
 GRPC_METADATA = "envoy.filters.http.grpc_field_extraction"

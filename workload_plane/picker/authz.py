@@ -1,7 +1,8 @@
 """Envoy's question before each request (`ext_authz` over HTTP): where should this one go?
 
 It is answered with 200: the picker steers. It refuses nothing but a request that engines died of,
-with 422. Envoy goes on by itself when no answer comes within its timeout.
+with 422, and one more than its API key may have at once, with 429. Envoy goes on by itself when no
+answer comes within its timeout.
 """
 
 import json
@@ -26,6 +27,7 @@ from workload_plane.picker.wire import (
     FORWARDED_PREFIX,
     GENERATE_PATH,
     HEALTH_PATH,
+    KEY_HEADER,
     LOAD_PATH,
     PICK_PREFIX,
     PRIORITY_HEADER,
@@ -54,6 +56,22 @@ _REFUSED = response(
     ).encode(),
     (b"content-type", b"application/json"),
 )
+_BUSY = response(
+    b"429 Too Many Requests",
+    json.dumps(
+        {
+            "error": {
+                "message": "this API key has as many requests under way here as it may; wait for"
+                " one to end",
+                "type": "rate_limit_error",
+                "param": None,
+                "code": "concurrency_limit_exceeded",
+            }
+        }
+    ).encode(),
+    (b"content-type", b"application/json"),
+    (b"retry-after", b"1"),
+)
 _PICK = PICK_PREFIX.encode()
 _FORWARDED = FORWARDED_PREFIX.encode()
 _LOAD = LOAD_PATH.encode()
@@ -64,6 +82,7 @@ _DEPLOYMENT = DEPLOYMENT_HEADER.encode()
 _SESSION = SESSION_HEADER.encode()
 _PRIORITY = PRIORITY_HEADER.encode()
 _AVOID = AVOID_HEADER.encode()
+_KEY = KEY_HEADER.encode()
 _BODY_BYTES = BODY_BYTES_HEADER.encode()
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n"
@@ -134,6 +153,10 @@ class Authz:
         facts = read_facts(exchange, name, deployment.told.policy, forwarded=forwarded)
         if told := headers.get(_AVOID):
             facts = facts._replace(avoided=_avoided(told, self._plane))
+        if key := b"" if forwarded else headers.get(_KEY, b""):
+            facts = facts._replace(key=key.decode("latin-1"))
+            if not picker.keys.admits(facts.key):
+                return _BUSY
         now = self._now()
         if picker.quarantine.refuses(facts.fingerprint, now):
             picker.totals.refused += 1

@@ -77,6 +77,11 @@ _REFUSED = metrics.counter(
     unit="requests",
     help="Requests refused because engines died of the very same one.",
 )
+_KEY_REFUSED = metrics.counter(
+    "skerry_picker_key_refused_requests_total",
+    unit="requests",
+    help="Requests refused because their API key had as many under way as it may.",
+)
 _QUARANTINED = metrics.gauge(
     "skerry_picker_quarantined_requests",
     unit="requests",
@@ -97,7 +102,7 @@ class Exposition:
         """Return all metrics of the process in Prometheus' text format."""
         totals, room = self._picker.totals, self._room
         steered = totals.asked - totals.left_to_gateway - totals.spilled - totals.held
-        steered -= totals.refused
+        steered -= totals.refused + self._picker.keys.refused
         for outcome, count in (
             ("steered", steered),
             ("spilled", totals.spilled),
@@ -114,6 +119,7 @@ class Exposition:
         for outcome, count in (("released", room.released), ("refused", room.refused)):
             _LEFT_ROOM.labels(outcome).inc(self._grown("room", outcome, count))
         _REFUSED.inc(self._grown("refused", "", totals.refused))
+        _KEY_REFUSED.inc(self._grown("key-refused", "", self._picker.keys.refused))
         _QUARANTINED.set(self._picker.quarantine.refused(now))
         _OPEN.set(self._picker.open_tickets)
         self._set_deployments(now)

@@ -17,6 +17,7 @@ class Facts(NamedTuple):
     stays here. `session` is 0 without a key. `fingerprint` is of the whole body, empty where that
     was not seen. `avoided` are the hosts that the stream was lost with, as (plane, host); plane
     "" is this one. `priority` is how urgent the request calls itself, None where it says nothing.
+    `key` is the name of the API key that it came with, "" without one or where a peer has it.
     """
 
     deployment: str
@@ -29,6 +30,7 @@ class Facts(NamedTuple):
     fingerprint: bytes = b""
     avoided: tuple[tuple[str, str], ...] = ()
     priority: int | None = None
+    key: str = ""
 
 
 class Choice(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from workload_plane.picker.deployments import Deployment, Seen
 from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, PeerLoad
 from workload_plane.picker.hosts import Peer, Replica
+from workload_plane.picker.key_counts import KeyCounts
 from workload_plane.picker.quarantine import Quarantine
 from workload_plane.picker.score import rank, set_apart, spill
 from workload_plane.picker.tickets import (
@@ -45,6 +46,7 @@ class Picker:
         # Of the waiting room, which fills and empties them.
         self.waiting: dict[str, WaitingQueue] = {}
         self.quarantine = Quarantine()
+        self.keys = KeyCounts()
 
     def update(self, told: Iterable[DeploymentTold], now: float) -> None:
         """Take in what the plane serves; what is not named any more is gone."""
@@ -289,6 +291,8 @@ class Picker:
         self._tickets[self._next] = ticket
         self._next += 1
         deployment.arrivals(forwarded=facts.forwarded).open += 1
+        if facts.key:
+            self.keys.begin(facts.key)
         if host is not None:
             host.open += 1
         return ticket
@@ -321,6 +325,8 @@ class Picker:
     def _close(self, number: int) -> None:
         ticket = self._tickets.pop(number)
         ticket.deployment.arrivals(forwarded=ticket.facts.forwarded).open -= 1
+        if ticket.facts.key:
+            self.keys.end(ticket.facts.key)
         self._leave(number, ticket)
 
     def _note_attempt(self, ticket: Ticket, entry: Entry) -> None:

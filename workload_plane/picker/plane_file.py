@@ -25,6 +25,7 @@ class PlaneTold(NamedTuple):
 
     plane: str = ""
     deployments: tuple[DeploymentTold, ...] = ()
+    key_limits: Mapping[str, int] = {}  # requests at once, by the key's name
 
     @property
     def peers(self) -> Mapping[str, str]:
@@ -41,8 +42,11 @@ def parse_plane(data: bytes) -> PlaneTold:
         return PlaneTold(
             plane=str(values["plane"]),
             deployments=tuple(_deployment(entry) for entry in values["deployments"]),
+            key_limits={  # none from an agent of an earlier release
+                str(name): int(count) for name, count in values.get("key_limits", {}).items()
+            },
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Corrupt(f"not a picker file: {error!r}") from None
 
 

@@ -8,11 +8,13 @@ from workload_plane.picker.wire import (
     DEPLOYMENT_HEADER,
     HEALTH_PATH,
     HELD_HEADER,
+    KEY_HEADER,
     PRIORITY_HEADER,
     TICKET_HEADER,
 )
 
 _HEALTH = HEALTH_PATH.encode()
+_KEY = KEY_HEADER.encode()
 _FORWARDED_FOR = b"x-forwarded-for"
 # No 5xx: outlier detection would take the room for a broken host. What is refused has HELD_HEADER
 # for that.
@@ -41,7 +43,8 @@ class RoomHttp:
 
 def read_asked(headers: dict[bytes, bytes]) -> Asked:
     """Return what the headers of a request say."""
-    credential = headers.get(b"authorization")
+    # Where keys are asked for the gateway has taken the credential out, and says whose it is.
+    credential = headers.get(_KEY) or headers.get(b"authorization")
     return Asked(
         deployment=headers.get(DEPLOYMENT_HEADER.encode(), b"").decode("latin-1"),
         ticket=read_number(headers.get(TICKET_HEADER.encode())) or 0,

@@ -163,6 +163,7 @@ class PickerProcess:
 
     def _take(self, told: PlaneTold) -> None:
         self.picker.update(told.deployments, self._clock.monotonic())
+        self.picker.keys.update(told.key_limits)
         self.room.tick()
 
     def _look(self, seen: dict[str, dict[str, Seen]] | None) -> None:

@@ -11,11 +11,19 @@ from workload_plane.gateway.wire import (
     DEPLOYMENT_HEADER,
     GENERATE_PATH,
     HEALTH_PATH,
+    KEY_HEADER,
     LOSSES,
     LOST_HEADER,
 )
 
-__all__ = ["AVOID_HEADER", "DEPLOYMENT_HEADER", "GENERATE_PATH", "HEALTH_PATH", "LOSSES"]
+__all__ = [
+    "AVOID_HEADER",
+    "DEPLOYMENT_HEADER",
+    "GENERATE_PATH",
+    "HEALTH_PATH",
+    "KEY_HEADER",
+    "LOSSES",
+]
 
 # What Envoy is told: hosts in the order to try, and the number by which the access log is joined.
 ENDPOINT_HEADER = "x-skerry-endpoint"

@@ -119,6 +119,9 @@ CatalogueService/Uncordon                 operator  plane
 AccessService/ListServiceTokens           auditor   project
 AccessService/CreateServiceToken          admin     project
 AccessService/RevokeServiceToken          admin     project
+KeyService/ListApiKeys                    viewer    project
+KeyService/CreateApiKey                   admin     project
+KeyService/RevokeApiKey                   admin     project
 """
 
 

@@ -105,7 +105,7 @@ class Observer:
 
     async def _answers(self, gateway: str) -> bool:
         try:
-            async with self.http.get(f"http://{gateway}/v1/models") as answer:
+            async with self.http.get(f"http://{gateway}/health") as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False

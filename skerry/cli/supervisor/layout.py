@@ -77,7 +77,7 @@ class Layout:
     """The fleet of one data directory.
 
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
-    With `auth` callers of the operator API must show a credential.
+    With `auth` callers of the operator API must show a credential, with `keys` users of gateways.
     """
 
     engine: str
@@ -86,6 +86,7 @@ class Layout:
     database: str = ""
     standbys: tuple[ControlPlanePorts, ...] = ()
     auth: bool = True
+    keys: bool = True
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -147,6 +148,11 @@ class DataDirectory:
         return self.root / "operator.token"
 
     @property
+    def api_key(self) -> Path:
+        """Return the file of the API key for its gateways that the fleet began with."""
+        return self.root / "api.key"
+
+    @property
     def processes(self) -> Path:
         """Return the supervisor's own record of the processes it started."""
         return self.root / "processes.json"
@@ -206,6 +212,7 @@ def extend_layout(
         engine=engine,
         database=existing.database if existing else "",
         auth=existing.auth if existing else True,
+        keys=existing.keys if existing else True,
         standbys=existing.standbys if existing else (),
         control_plane=(
             existing.control_plane
@@ -356,6 +363,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             standbys=tuple(ControlPlanePorts(**ports) for ports in values.get("standbys", ())),
             # A fleet of a release that asked for no credential goes on so until it is told.
             auth=bool(values.get("auth", False)),
+            keys=bool(values.get("keys", False)),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

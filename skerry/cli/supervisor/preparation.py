@@ -47,6 +47,7 @@ class Choices:
     control_planes: int | None = None
     database: str | None = None
     auth: bool | None = None  # whether callers of the operator API must show a credential
+    keys: bool | None = None  # whether users of gateways must show an API key
 
 
 AS_BEFORE = Choices()
@@ -85,6 +86,8 @@ def prepare(
     )
     if choices.auth is not None:
         layout = replace(layout, auth=choices.auth)
+    if choices.keys is not None:
+        layout = replace(layout, keys=choices.keys)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

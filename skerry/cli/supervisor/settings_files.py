@@ -60,6 +60,7 @@ def fleet_context(directory: DataDirectory, layout: Layout) -> Context:
         endpoints=layout.operator_addresses,
         data_directory=directory.root,
         token_file=directory.operator_token if layout.auth else None,
+        api_key_file=directory.api_key if layout.keys else None,
     )
 
 
@@ -154,6 +155,7 @@ def _plane(
             "peer_port": plane.ports.peer,
             "admin_port": plane.ports.admin,
             "picker_port": plane.ports.picker,
+            "require_keys": layout.keys,
         },
         "front_port": plane.ports.front,
         "relay": {

@@ -236,8 +236,30 @@ class NodeCordon(_message.Message):
     draining: bool
     def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
 
+class ApiKey(_message.Message):
+    __slots__ = ("name", "sha256", "deployments", "requests_per_minute", "concurrent_requests", "expire_seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sha256: bytes
+    deployments: _containers.RepeatedScalarFieldContainer[str]
+    requests_per_minute: int
+    concurrent_requests: int
+    expire_seconds: int
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., deployments: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ..., expire_seconds: _Optional[int] = ...) -> None: ...
+
+class KeyRing(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ApiKey]
+    def __init__(self, keys: _Optional[_Iterable[_Union[ApiKey, _Mapping]]] = ...) -> None: ...
+
 class Desired(_message.Message):
-    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes")
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes", "key_ring")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +268,7 @@ class Desired(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NODE_CORDONS_FIELD_NUMBER: _ClassVar[int]
     PLANES_FIELD_NUMBER: _ClassVar[int]
+    KEY_RING_FIELD_NUMBER: _ClassVar[int]
     plane: str
     version: _supply_pb2.Version
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
@@ -254,7 +277,8 @@ class Desired(_message.Message):
     digest: bytes
     node_cordons: _containers.RepeatedCompositeFieldContainer[NodeCordon]
     planes: int
-    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ...) -> None: ...
+    key_ring: KeyRing
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ..., key_ring: _Optional[_Union[KeyRing, _Mapping]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("version", "digest")

@@ -98,7 +98,23 @@ TOKEN = {
     "service_token": {"role": "operator", "projects": ["default"]},
     "token_sha256": base64.b64encode(bytes(32)).decode(),
 }
+KEY = {
+    "parent": PARENT,
+    "api_key_id": "team-a",
+    "api_key": {"deployments": ["demo"], "requests_per_minute": 60},
+    "key_sha256": base64.b64encode(bytes(32)).decode(),
+}
 EXAMPLES: dict[str, Example] = {
+    "CreateApiKey": Example(
+        request=KEY,
+        others=(
+            {"api_key": {"deployments": ["*"]}},
+            {"key_sha256": base64.b64encode(bytes([1]) * 32).decode()},
+        ),
+    ),
+    "RevokeApiKey": Example(
+        request={"name": f"{PARENT}/apiKeys/team-a"}, others=(), after=("CreateApiKey",)
+    ),
     "CreateServiceToken": Example(
         request=TOKEN,
         others=(

@@ -6,6 +6,7 @@ from control_plane.reconcile.actions import PushDesired, RaiseGeneration, Remove
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.plan import desired_state, plan_conditions, plan_desired
 from control_plane.reconcile.snapshot import Snapshot
+from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.coefficients import fit
 from skerry.fleet.desired import ENGINE_TECHNIQUES, FEATURES_NEEDED, DesiredState
 from skerry.fleet.engine import Batching
@@ -134,3 +135,12 @@ def test_planes_are_told_what_a_registered_base_model_must_contain() -> None:
         told = assignment.deployment.revision
         assert told.base_model.uri == f"builtin://skerry-tiny#sha256={digest}"
         assert told.number == snapshot.demands[0].deployment.revision.number  # nothing is replaced
+
+
+def test_planes_are_told_of_a_new_key_and_that_none_is_left_but_not_of_no_word() -> None:
+    key = ApiKey(name="team-a", digest=bytes(32), terms=KeyTerms(deployments=("demo",)))
+    plane = a_plane_view("fra")
+    for keys in (None, (), (key,)):
+        snapshot = replace(a_snapshot(plane), api_keys=keys)
+        told = desired_state(snapshot, plane, {}, {})
+        assert told.api_keys == keys

@@ -7,11 +7,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from control_plane.settings import load_settings, policy_of
-from skerry.cli.supervisor.layout import DataDirectory, choose_runtimes
+from skerry.cli.supervisor.first_key import ensure_first_key
+from skerry.cli.supervisor.layout import (
+    DataDirectory,
+    choose_runtimes,
+    read_layout,
+    write_layout,
+)
 from skerry.cli.supervisor.settings_files import write_settings
+from skerry.client.api_keys import ApiKeyRow, NewApiKey
 from skerry.client.context import load_context
+from skerry.client.credentials import read_api_key
+from skerry.fleet.api_key import KeyTerms, key_text
 from skerry.fleet.service_token import name_in
+from skerry.plumbing.errors import AlreadyExists, InvalidInput
+from tests.fakes.clock import FakeClock
 from tests.unit.skerry.cli.test_pki import a_layout
 from workload_plane.settings import read_settings
 
@@ -93,3 +106,64 @@ def test_nobody_is_asked_for_a_credential_where_that_was_asked_for(tmp_path: Pat
     assert (access.required, access.bootstrap_token_file) == (False, None)
     assert load_context(directory.config, None, {}).token_file is None
     assert not directory.operator_token.exists()
+
+
+def test_gateways_of_a_new_fleet_ask_for_keys_and_those_of_an_older_one_go_on_open(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    layout = a_layout()
+    settings = directory.plane(layout.planes[0].name) / "settings.json"
+    write_layout(directory, layout)
+    write_settings(directory, read_layout(directory), (), NOW)
+    assert read_settings(settings).gateway.require_keys
+    context = load_context(directory.config, None, {})
+    assert context.api_key_file == directory.api_key
+    assert load_context(directory.config, "127.0.0.1:9", {}).api_key_file is None
+    values = json.loads(directory.layout.read_bytes())
+    del values["keys"]  # a layout of a release that asked for none
+    directory.layout.write_text(json.dumps(values))
+    write_settings(directory, read_layout(directory), (), NOW)
+    assert not read_settings(settings).gateway.require_keys
+    assert load_context(directory.config, None, {}).api_key_file is None
+
+
+class KeyMaker:
+    """The control plane, as far as keys are made there."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, str] = {}
+
+    async def create_api_key(self, name: str, terms: KeyTerms) -> NewApiKey:
+        assert terms.is_for_all
+        if name in self.made:
+            raise AlreadyExists(name)
+        self.made[name] = key_text(name, f"{len(self.made):043d}")
+        row = ApiKeyRow(
+            name=name,
+            deployments=terms.deployments,
+            requests_per_minute=0,
+            concurrent_requests=0,
+            creator="user:test",
+            created_at=NOW,
+            expires_at=None,
+        )
+        return NewApiKey(row=row, text=self.made[name])
+
+
+async def test_a_fleet_gets_its_first_key_once_and_another_when_its_file_is_lost(
+    tmp_path: Path,
+) -> None:
+    path, maker, clock = tmp_path / "api.key", KeyMaker(), FakeClock(NOW)
+    for _ in range(2):
+        await ensure_first_key(path, maker, clock)  # type: ignore[arg-type]
+    assert list(maker.made) == ["default"]
+    assert read_api_key(path) == maker.made["default"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    await ensure_first_key(path, maker, clock)  # type: ignore[arg-type]
+    assert list(maker.made) == ["default", "default-20300101000000"]
+    assert read_api_key(path) == maker.made["default-20300101000000"]
+    path.write_text("no key")
+    with pytest.raises(InvalidInput, match="holds no API key"):
+        read_api_key(path)

@@ -1,0 +1,185 @@
+"""API keys for inference: a row for each, with the digest of its text and never the text.
+
+The API's key service writes them; reconciliation tells every plane's gateway of those in force.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from control_plane.store import tables
+from control_plane.store.changes import Effect, append_change
+from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.requests import Asked, answered, keep_told
+from skerry.fleet.api_key import ApiKey, KeyTerms
+from skerry.fleet.names import full_name
+from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFound
+
+COLLECTION = "apiKeys"
+# Every plane's desired state and gateway holds all of them: 1,000 are 150 KiB of each.
+KEYS_MAX = 1_000
+# One that ended stays in the list for a month, so that people see why a program stopped.
+ENDED_KEPT = timedelta(days=30)
+_NAMES_SHOWN_MAX = 20  # in one change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key as people are shown it, without its digest."""
+
+    name: str
+    terms: KeyTerms
+    creator: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """A key as it is kept."""
+
+    record: KeyRecord
+    digest: bytes
+    revoked_at: datetime | None = None
+
+    @property
+    def key(self) -> ApiKey:
+        """Return what gateways are told."""
+        record = self.record
+        return ApiKey(
+            name=record.name,
+            digest=self.digest,
+            terms=record.terms,
+            expires_at=record.expires_at,
+        )
+
+
+_RECORD = TypeAdapter(KeyRecord)
+_TERMS = TypeAdapter(KeyTerms)
+
+
+def create_api_key(
+    session: Session, write: WriteContext, key: KeyRecord, digest: bytes, request_id: str
+) -> KeyRecord:
+    """Register a key by its digest and return it.
+
+    AlreadyExists for a name that is in use, Exhausted past 1,000, InvalidInput for one that would
+    have ended already.
+    """
+    check_epoch(session, write.epoch)
+    table = tables.api_keys
+    ends = "" if key.expires_at is None else key.expires_at.isoformat()
+    body = f"{key.name} {_TERMS.dump_json(key.terms).decode()} {ends} {digest.hex()}"
+    asked = Asked(request_id=request_id, kind="create api key", body=body)
+    if (earlier := answered(session, write, asked)) is not None:
+        return _RECORD.validate_json(earlier)
+    if key.expires_at is not None and key.expires_at <= write.now:
+        raise InvalidInput("the key would have ended already", field="api_key.expire_time")
+    _forget_ended(session, write.now)
+    query = select(func.count()).select_from(table).where(table.c.revoked_at.is_(None))
+    if (held := session.execute(query).scalar_one()) >= KEYS_MAX:
+        raise Exhausted(
+            f"{held} API keys are registered, as many as may be; revoke those that nobody uses:"
+            " `skerry key list`"
+        )
+    before = _find(session, key.name)
+    if before is not None and before.revoked_at is None:
+        raise AlreadyExists(
+            f"there is an API key {key.name!r} already; revoke it first, or take another name",
+            field="api_key_id",
+        )
+    session.execute(delete(table).where(table.c.name == key.name))
+    row = {
+        "name": key.name,
+        "terms": key.terms,
+        "digest": digest,
+        "creator": key.creator,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+    }
+    session.execute(insert(table).values(row))
+    told = Asked(request_id=request_id, kind=asked.kind, body=body, answer=_RECORD.dump_json(key))
+    keep_told(session, write, told)
+    summary = f"for {', '.join(key.terms.deployments)}"
+    effect = Effect(after=_RECORD.dump_python(key, mode="json"))
+    append_change(session, write, "api-key.created", _subject(write, key.name), summary, effect)
+    return key
+
+
+def revoke_api_key(session: Session, write: WriteContext, name: str, request_id: str) -> None:
+    """Take a key back; NotFound where there is none of its name (any more)."""
+    check_epoch(session, write.epoch)
+    asked = Asked(request_id=request_id, kind="revoke api key", body=name)
+    if answered(session, write, asked) is not None:
+        return
+    held = _find(session, name)
+    if held is None or held.revoked_at is not None:
+        raise NotFound(f"there is no API key {name!r}; `skerry key list` shows those there are")
+    table = tables.api_keys
+    session.execute(update(table).where(table.c.name == name).values(revoked_at=write.now))
+    keep_told(session, write, asked)
+    effect = Effect(before=_RECORD.dump_python(held.record, mode="json"))
+    append_change(
+        session, write, "api-key.revoked", _subject(write, name), "is no key any more", effect
+    )
+
+
+def adopt_api_keys(session: Session, write: WriteContext, keys: Sequence[ApiKey]) -> None:
+    """Keep keys that planes were told of and no row is of: the database has forgotten them."""
+    check_epoch(session, write.epoch)
+    table = tables.api_keys
+    known = set(session.execute(select(table.c.name)).scalars())
+    rows = [
+        {
+            "name": key.name,
+            "terms": key.terms,
+            "digest": key.digest,
+            "creator": write.actor,
+            "created_at": write.now,
+            "expires_at": key.expires_at,
+        }
+        for key in keys
+        if key.name not in known
+    ]
+    if not rows:
+        return
+    session.execute(insert(table), rows)
+    names = ", ".join(row["name"] for row in rows[:_NAMES_SHOWN_MAX])
+    subject = full_name(write.project, COLLECTION, "-")
+    append_change(session, write, "api-key.adopted", subject, f"{len(rows)}: {names}")
+
+
+def list_api_keys(session: Session) -> tuple[StoredKey, ...]:
+    """Return every key that is kept, by name; those too that ended or were revoked."""
+    table = tables.api_keys
+    rows = session.execute(select(table).order_by(table.c.name)).mappings()
+    # Sorted here: PostgreSQL's collation may order `-` unlike Python does.
+    return tuple(sorted(map(_stored, rows), key=lambda one: one.record.name))
+
+
+def _forget_ended(session: Session, now: datetime) -> None:
+    """Forget keys that ended or were revoked long ago; the caller writes one, so some are left."""
+    table = tables.api_keys
+    past = now - ENDED_KEPT
+    session.execute(delete(table).where((table.c.revoked_at < past) | (table.c.expires_at < past)))
+
+
+def _find(session: Session, name: str) -> StoredKey | None:
+    table = tables.api_keys
+    query = select(table).where(table.c.name == name).with_for_update()
+    row = session.execute(query).mappings().one_or_none()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: RowMapping) -> StoredKey:
+    told = dict(row)
+    digest, revoked_at = told.pop("digest"), told.pop("revoked_at")
+    return StoredKey(record=KeyRecord(**told), digest=bytes(digest), revoked_at=revoked_at)
+
+
+def _subject(write: WriteContext, name: str) -> str:
+    return full_name(write.project, COLLECTION, name)

@@ -1,0 +1,118 @@
+"""`skerry key create|list|revoke`: what users show to gateways."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skerry.cli.questions import check_output
+from skerry.cli.session import UsageFault, session_of
+from skerry.cli.token import minute_of, seconds_of
+
+if TYPE_CHECKING:
+    from skerry.cli.render import Columns
+    from skerry.client.api_keys import ApiKeyRow
+    from skerry.fleet.api_key import KeyTerms
+
+_FILE_MODE = 0o600
+
+app = typer.Typer(help="API keys of users for the gateways.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, e.g. team-a.")],
+    deployments: Annotated[
+        str, typer.Option("--deployments", help="For which, A,B; '*' for every one.")
+    ],
+    rpm: Annotated[
+        int, typer.Option("--rpm", help="Requests a minute, at each gateway; 0: no bound.")
+    ] = 0,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", help="Requests at once, at each gateway; 0: no bound.")
+    ] = 0,
+    expires: Annotated[
+        str, typer.Option("--expires", help="After which time, e.g. 90d; or never.")
+    ] = "never",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it into this file, mode 0600.")
+    ] = None,
+) -> None:
+    """Make a key and show it, this once; everybody else keeps only a digest of it."""
+    from skerry.fleet.names import InvalidName, check_name
+    from skerry.plumbing.clock import SystemClock
+    from skerry.plumbing.files import write_atomically
+
+    session = session_of(context)
+    seconds = seconds_of(expires)
+    terms = _terms_of(deployments, rpm, concurrency)
+    try:
+        check_name(name, "key")
+    except InvalidName as error:
+        raise UsageFault(str(error)) from None
+    now = SystemClock().now()
+    ends = None if seconds is None else now + timedelta(seconds=seconds)
+    with session.operator() as client:
+        made = client.create_api_key(name, terms, ends)
+    if out is None:
+        typer.echo(made.text)
+        typer.echo("this is shown once; keep it where only its owner can read it", err=True)
+        return
+    write_atomically(out, made.text.encode() + b"\n", mode=_FILE_MODE)
+    session.console().print(f"{name}: written to {out}; SKERRY_API_KEY=$(cat {out}) uses it")
+
+
+@app.command("list")
+def list_keys(
+    context: typer.Context,
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
+) -> None:
+    """Show the keys there are and what each may; never their secrets."""
+    from skerry.cli.render import render_json
+
+    check_output(output)
+    session = session_of(context)
+    with session.operator() as client:
+        rows = client.list_api_keys()
+    if output == "json":
+        typer.echo(render_json(rows))
+    else:
+        session.console().print(_table(rows))
+
+
+@app.command("revoke")
+def revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+) -> None:
+    """Take a key back: gateways refuse it as soon as they hear of it."""
+    session = session_of(context)
+    with session.operator() as client:
+        client.revoke_api_key(name)
+    session.console().print(f"{name}: revoked")
+
+
+def _terms_of(deployments: str, rpm: int, concurrency: int) -> "KeyTerms":
+    from skerry.fleet.api_key import KeyTerms
+
+    names = tuple(name.strip() for name in deployments.split(",") if name.strip())
+    try:
+        return KeyTerms(deployments=names, requests_per_minute=rpm, concurrent_requests=concurrency)
+    except ValueError as error:
+        raise UsageFault(f"{error} (--deployments, --rpm, --concurrency)") from None
+
+
+def _table(rows: "tuple[ApiKeyRow, ...]") -> object:
+    from skerry.cli.render import render_table
+
+    columns: Columns = (
+        ("NAME", lambda row: row.name),
+        ("DEPLOYMENTS", lambda row: ", ".join(row.deployments)),
+        ("REQUESTS/MIN", lambda row: row.requests_per_minute or "-"),
+        ("AT ONCE", lambda row: row.concurrent_requests or "-"),
+        ("EXPIRES", lambda row: minute_of(row.expires_at)),
+        ("BY", lambda row: row.creator),
+    )
+    return render_table(columns, rows)

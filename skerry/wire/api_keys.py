@@ -1,0 +1,42 @@
+"""API keys as gateways know them, fleet <-> protobuf."""
+
+from datetime import UTC, datetime
+
+from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.api_key import ApiKey, KeyTerms
+
+
+def key_ring_to_proto(keys: tuple[ApiKey, ...]) -> plane_service_pb2.KeyRing:
+    """Return the message of all keys there are."""
+    return plane_service_pb2.KeyRing(keys=[_key_to_proto(key) for key in keys])
+
+
+def key_ring_from_proto(message: plane_service_pb2.KeyRing) -> tuple[ApiKey, ...]:
+    """Return the keys; ValueError for one that cannot be."""
+    return tuple(_key_from_proto(key) for key in message.keys)
+
+
+def _key_to_proto(key: ApiKey) -> plane_service_pb2.ApiKey:
+    ends = key.expires_at
+    return plane_service_pb2.ApiKey(
+        name=key.name,
+        sha256=key.digest,
+        deployments=key.terms.deployments,
+        requests_per_minute=key.terms.requests_per_minute,
+        concurrent_requests=key.terms.concurrent_requests,
+        expire_seconds=0 if ends is None else int(ends.timestamp()),
+    )
+
+
+def _key_from_proto(message: plane_service_pb2.ApiKey) -> ApiKey:
+    ends = message.expire_seconds
+    return ApiKey(
+        name=message.name,
+        digest=message.sha256,
+        terms=KeyTerms(
+            deployments=tuple(message.deployments),
+            requests_per_minute=message.requests_per_minute,
+            concurrent_requests=message.concurrent_requests,
+        ),
+        expires_at=datetime.fromtimestamp(ends, UTC) if ends else None,
+    )
