@@ -170,7 +170,7 @@ async def test_a_file_that_was_tampered_with_is_named_and_proves_nothing(tmp_pat
         path = tmp_path / "residency-a" / LEDGER
         lines = path.read_text().splitlines(keepends=True)
         told: dict[str, Any] = json.loads(lines[-1])
-        told["content"] = told["content"].replace('"sent"', '"here"')
+        told["content"] = told["content"].replace('"sent","b"', '"sent","a"')
         path.write_text("".join(lines[:-1]) + json.dumps(told) + "\n")
         proving.begin("a")
         await proving.turn("a")
