@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from sqlalchemy import delete, update
 
+from control_plane.evidence import EvidenceFlush
+from control_plane.link.registry import Registry
 from control_plane.store import tables
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
@@ -17,11 +19,12 @@ from control_plane.store.residency import (
     keep_residency,
     list_evidence,
 )
+from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.change_chain import Link
 from skerry.fleet.residency import Record, Row, Way, link_of
 from skerry.fleet.residency_proof import PlaneEvidence
 from tests.builders import a_report
-from tests.fakes.clock import START
+from tests.fakes.clock import START, FakeClock
 
 PLANE = "onprem-fra"
 AT = int(START.timestamp() * 1000)
@@ -145,6 +148,32 @@ def test_a_plane_that_told_nothing_is_there_since_it_joined(
     with database.read() as session:
         (found,) = list_evidence(session, AT + 7_200_000, AT + 8_000_000)
     assert found.since_ms == 0
+
+
+async def test_what_came_over_the_link_is_stored_and_its_plane_told_so(
+    database: Database, write: WriteContext
+) -> None:
+    clock = FakeClock()
+    registry = Registry(clock, lambda: None)
+    outbox = registry.open(a_report(PLANE), "run", 3.0)
+    flush = EvidenceFlush(database=database, clock=clock, epoch=write.epoch, registry=registry)
+    told = messages.ResidencyReport(
+        chain="c1",
+        records=[
+            messages.ResidencyRecord(
+                sequence=link.sequence,
+                content=link.content,
+                previous_digest=link.previous or b"",
+                digest=link.digest or b"",
+            )
+            for link in chained(records(2))
+        ],
+    )
+    registry.evidence.put(PLANE, told)
+    assert (await flush.store(), await flush.store()) == (1, 0)
+    assert outbox.take_taken() == Taken(plane=PLANE, chain="c1", sequence=2)
+    assert outbox.take_taken() is None
+    assert evidence(database).records == tuple(records(2))
 
 
 def test_old_ones_are_forgotten(database: Database, write: WriteContext) -> None:

@@ -133,7 +133,8 @@ class Ledger:
         self.begin_anew(f"the plane's ledger is broken: {fault}", now_ms, whole)
 
     def _kept(self, now_ms: int) -> list[Link]:
-        kept, size = [], 0
+        kept: list[Link] = []
+        size = 0
         for link in reversed(self._links):
             size += len(_line(link))
             is_old = record_of(link).to_ms < now_ms - LEDGER_DAYS_MAX * _DAY_MS

@@ -2,14 +2,14 @@
 
 Envoy is told to open its log again after it was renamed. Lines that it holds in memory then go into
 the new file, so that is done twice: after the second time all that was logged before the first is
-in the renamed pieces.
+in the renamed pieces. Where there is nothing in the file and nothing in memory, nothing is done.
 """
 
 import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ _ADMIN_SECONDS = 2.0
 _ADMIN_BYTES_MAX = 64 * 1024 * 1024
 _OPEN_SECONDS_MAX = 3.0  # takes a millisecond
 _OPEN_LOOK_SECONDS = 0.01
+_BUFFERED = "filesystem.write_total_buffered"
 _STATS = (
-    r"^(filesystem\.(write|reopen)_failed"
+    r"^(filesystem\.(write_failed|reopen_failed|write_total_buffered)"
     r"|listener_manager\.total_(filter_chains|listeners)_draining)$"
 )
 _PIECE = re.compile(re.escape(SERVED_LOG) + r"\.(\d{1,15})")
@@ -72,11 +73,13 @@ class ServedLog:
         """
         at = self._clock.now()
         try:
-            await self._stats(session)  # of one that is dead nothing is renamed
+            stats = await self._stats(session)  # of one that is dead nothing is renamed
             why = self._replaced(seen)
             for _ in range(2):
-                why = why or await self._again(session, seen)
-            stats = await self._stats(session)
+                if self._is_idle(stats):
+                    break
+                fault = await self._again(session, seen)
+                why, stats = why or fault, await self._stats(session)
             info = await self._get(session, "/server_info")
             now = self._clock.now()
             uptime_seconds = float(info["uptime_current_epoch"].removesuffix("s"))
@@ -108,12 +111,19 @@ class ServedLog:
 
     def _replaced(self, seen: Seen) -> str:
         inode = self._inode()
-        if not seen.inode or inode == seen.inode:
-            return ""
+        if inode == seen.inode or not seen.run_ms:
+            return "" if inode or not seen.run_ms else "the gateway's log is gone"
         # Our own, of a run that died before it wrote its record.
         if any(_inode(self._piece(number)) == seen.inode for number in self._pieces()):
             return ""
         return "the gateway's log was removed" if not inode else "the gateway's log was replaced"
+
+    def _is_idle(self, stats: Mapping[str, int]) -> bool:
+        """Say whether there is nothing to be read, nor in Envoy's memory.
+
+        One that never wrote a line opens no file again before the first.
+        """
+        return not self.has_lines and not stats[_BUFFERED]
 
     async def _again(self, session: aiohttp.ClientSession, seen: Seen) -> str:
         """Rename the log and have it opened again; return why that did not work."""
@@ -133,7 +143,7 @@ class ServedLog:
     async def _stats(self, session: aiohttp.ClientSession) -> dict[str, int]:
         answer = await self._get(session, f"/stats?format=json&filter={quote(_STATS, safe='')}")
         found = {one["name"]: int(one["value"]) for one in answer["stats"] if "name" in one}
-        if "filesystem.write_failed" not in found:
+        if not found.keys() >= {_BUFFERED, "filesystem.write_failed", "filesystem.reopen_failed"}:
             raise ValueError("not the answer of an Envoy admin")
         return found
 
