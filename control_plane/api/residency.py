@@ -5,12 +5,18 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from control_plane.api.times import moment_of, time_to_proto
 from control_plane.store.deployments import list_deployments
 from control_plane.store.engine import Database
-from control_plane.store.residency import DAYS_KEPT, list_evidence
+from control_plane.store.residency import (
+    DAYS_KEPT,
+    StoredEvidence,
+    evidence_of,
+    read_evidence,
+)
 from skerry.api.operator.v1 import operator_service_pb2 as pb
 from skerry.fleet.residency import MINUTE_MS
 from skerry.fleet.residency_proof import (
@@ -20,9 +26,10 @@ from skerry.fleet.residency_proof import (
     PlaneEvidence,
     Proof,
     Unproved,
+    merged,
     prove,
 )
-from skerry.plumbing.errors import InvalidInput, NotFound
+from skerry.plumbing.errors import Exhausted, InvalidInput, NotFound
 
 # A quiet gateway says once in ten minutes that nothing went through it; then it has to be told.
 TOLD_MINUTES = 12
@@ -35,17 +42,36 @@ async def residency_proof(
 ) -> pb.ResidencyProof:
     """Return what is proven of the time that a request asks about."""
     since, until = _span(request, now)
-    planes = await database.run_read(list_evidence, since - _MARGIN_MS, until + _MARGIN_MS)
     stored = await database.run_read(list_deployments)
-    now_allowed = {
+    allowed = {
         one.deployment.name: one.deployment.policy.residency_zones
         for one in stored
         if one.deployment.policy.residency_zones
     }
-    policies = _asked(request.deployment, {**_held(planes), **now_allowed})
-    # A day of a hundred busy planes is a second of work, which heartbeats don't have.
-    proof = await asyncio.to_thread(prove, policies, planes, since, until)
-    return _proof_to_proto(proof)
+    proof = await _proof(database, allowed, since, until)
+    return _proof_to_proto(_of(request.deployment, proof))
+
+
+async def _proof(
+    database: Database, allowed: Mapping[str, tuple[str, ...]], since: int, until: int
+) -> Proof:
+    """Judge a time, in halves where there is too much of it: others read and write in between."""
+    read = await database.run_read(read_evidence, since - _MARGIN_MS, until + _MARGIN_MS)
+    if read is None:
+        middle = (since + until) // 2 // MINUTE_MS * MINUTE_MS
+        if not since < middle < until:
+            raise Exhausted("more was recorded within minutes than can be judged")
+        first = await _proof(database, allowed, since, middle)
+        return merged(first, await _proof(database, allowed, middle, until))
+    # In a thread: heartbeats don't have the second that it takes.
+    return await asyncio.to_thread(_judged, read, allowed, since, until)
+
+
+def _judged(
+    read: StoredEvidence, allowed: Mapping[str, tuple[str, ...]], since: int, until: int
+) -> Proof:
+    planes = evidence_of(read)
+    return prove({**_held(planes), **allowed}, planes, since, until)
 
 
 def _span(request: pb.GetResidencyProofRequest, now: datetime) -> tuple[int, int]:
@@ -78,17 +104,17 @@ def _held(planes: Iterable[PlaneEvidence]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _asked(
-    deployment: str, policies: Mapping[str, tuple[str, ...]]
-) -> Mapping[str, tuple[str, ...]]:
+def _of(deployment: str, proof: Proof) -> Proof:
+    """Return the proof of one deployment, if one was asked about."""
     if not deployment:
-        return policies
-    if deployment not in policies:
+        return proof
+    found = tuple(one for one in proof.deployments if one.deployment == deployment)
+    if not found:
         raise NotFound(
             f"deployment {deployment!r} has no residency zones, and no plane held any for it in"
             " that time; `skerry describe deployment` shows them"
         )
-    return {deployment: policies[deployment]}
+    return replace(proof, deployments=found)
 
 
 def _proof_to_proto(proof: Proof) -> pb.ResidencyProof:

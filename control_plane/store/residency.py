@@ -24,13 +24,12 @@ from skerry.fleet.residency import (
     record_of,
 )
 from skerry.fleet.residency_proof import PlaneEvidence
-from skerry.plumbing.errors import InvalidInput
 
 # How far back there is a proof; a quiet plane tells 144 records a day, a busy one ten times that.
 DAYS_KEPT = 35
 FORGOTTEN_AT_ONCE_MAX = 5_000
-# Of one answer: 100 busy planes for a day and a half.
-READ_MAX = 200_000
+# Read at once, in a tenth of a second: 100 busy planes for eight hours.
+READ_MAX = 50_000
 CHAIN_MAX = min(CHAIN_CHARACTERS_MAX, 63)
 
 
@@ -74,11 +73,21 @@ def forget_residency(session: Session, write: WriteContext) -> int:
     return len(keys)
 
 
-def list_evidence(session: Session, since_ms: int, until_ms: int) -> tuple[PlaneEvidence, ...]:
-    """Return what every plane of the fleet told of a time, by name; also those that told nothing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvidence:
+    """What is stored of a time, as it is: to be made evidence of where it holds nobody up.
 
-    InvalidInput where that is more than one answer may go through.
+    Records and heads by plane, and when planes joined, in ms, of those that did since.
     """
+
+    planes: frozenset[str]
+    rows: Mapping[str, Sequence[Mapping[Any, Any]]]
+    heads: Mapping[str, Mapping[Any, Any]]
+    joined: Mapping[str, int]
+
+
+def read_evidence(session: Session, since_ms: int, until_ms: int) -> StoredEvidence | None:
+    """Return what planes told of a time; None where that is more than is read at once."""
     table = tables.residency_records
     query = (
         select(table)
@@ -86,22 +95,28 @@ def list_evidence(session: Session, since_ms: int, until_ms: int) -> tuple[Plane
         .order_by(table.c.plane, table.c.chain, table.c.sequence)
         .limit(READ_MAX + 1)
     )
-    found: dict[str, list[Any]] = {}
     rows = session.execute(query).mappings().all()
     if len(rows) > READ_MAX:
-        raise InvalidInput(
-            f"there are more than {READ_MAX} records of that time; ask about a shorter one",
-            field="since",
-        )
+        return None
+    found: dict[str, list[Mapping[Any, Any]]] = {}
     for row in rows:
         found.setdefault(row["plane"], []).append(row)
-    joined = _joined(session, since_ms)
-    names = set(session.execute(select(tables.planes.c.name)).scalars())
-    heads_query = select(tables.residency_heads)
-    heads = {row["plane"]: row for row in session.execute(heads_query).mappings()}
+    heads = session.execute(select(tables.residency_heads)).mappings()
+    return StoredEvidence(
+        planes=frozenset(session.execute(select(tables.planes.c.name)).scalars()),
+        rows=found,
+        heads={row["plane"]: row for row in heads},
+        joined=_joined(session, since_ms),
+    )
+
+
+def evidence_of(stored: StoredEvidence) -> tuple[PlaneEvidence, ...]:
+    """Return what every plane of the fleet told, by name; also those that told nothing."""
     return tuple(
-        _evidence(plane, found.get(plane, ()), joined.get(plane, 0), heads.get(plane))
-        for plane in sorted(names | found.keys())
+        _evidence(
+            plane, stored.rows.get(plane, ()), stored.joined.get(plane, 0), stored.heads.get(plane)
+        )
+        for plane in sorted(stored.planes | stored.rows.keys())
     )
 
 

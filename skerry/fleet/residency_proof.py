@@ -118,6 +118,37 @@ def prove(
     )
 
 
+def merged(first: Proof, second: Proof) -> Proof:
+    """Return the judgement of two times as one, the second from where the first ends: a minute."""
+    assert first.until_ms == second.since_ms, "one follows the other"
+    ours = {one.deployment: one for one in first.deployments}
+    theirs = {one.deployment: one for one in second.deployments}
+    both = [
+        _added(ours.get(name), theirs.get(name)) for name in sorted(ours.keys() | theirs.keys())
+    ]
+    return Proof(
+        since_ms=first.since_ms,
+        until_ms=second.until_ms,
+        deployments=tuple(one for one in both if one is not None),
+        gaps=(*first.gaps, *second.gaps)[:GAPS_SHOWN_MAX],
+        gap_count=first.gap_count + second.gap_count,
+    )
+
+
+def _added(one: DeploymentProof | None, other: DeploymentProof | None) -> DeploymentProof | None:
+    if one is None or other is None:
+        return one or other
+    return replace(
+        other,
+        allowed=other.allowed or one.allowed,
+        inside=one.inside + other.inside,
+        outside=one.outside + other.outside,
+        without_policy=one.without_policy + other.without_policy,
+        left=(*one.left, *other.left)[:SHOWN_MAX],
+        unproved=(*one.unproved, *other.unproved)[:SHOWN_MAX],
+    )
+
+
 @dataclass(slots=True)
 class _Counts:
     inside: int = 0

@@ -10,7 +10,13 @@ import pytest
 from control_plane.store.engine import Database, open_database
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.planes import record_report
-from control_plane.store.residency import Taken, Told, keep_residency, list_evidence
+from control_plane.store.residency import (
+    Taken,
+    Told,
+    evidence_of,
+    keep_residency,
+    read_evidence,
+)
 from control_plane.store.schema import upgrade
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
@@ -81,8 +87,9 @@ class Proving:
 
     def proof(self, database: Database, since_ms: int, until_ms: int) -> Proof:
         with database.read() as session:
-            planes = list_evidence(session, since_ms - 120_000, until_ms + 120_000)
-        return prove({"d1": ("eu",)}, planes, since_ms, until_ms)
+            stored = read_evidence(session, since_ms - 120_000, until_ms + 120_000)
+        assert stored is not None
+        return prove({"d1": ("eu",)}, evidence_of(stored), since_ms, until_ms)
 
 
 def a_control_plane(tmp_path: Path) -> tuple[Database, WriteContext]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skerry.fleet.change_chain import Link, Verified
 from skerry.fleet.residency import MINUTE_MS, Record, Row, Seen, Way, follow, link_of, record_of
-from skerry.fleet.residency_proof import PlaneEvidence, Proof, prove
+from skerry.fleet.residency_proof import PlaneEvidence, Proof, merged, prove
 from tests.properties.examples import examples
 from workload_plane.residency.rollup import (
     RUN_SLACK_MS,
@@ -143,6 +143,21 @@ def test_who_took_more_than_was_said_to_be_sent_contradicts(
     (d1, _) = proof.deployments
     assert bool(d1.unproved) == (took > heard)
     assert ("d1" in proven(proof)) == (took <= heard)
+
+
+@modest
+@given(ledgers(), st.integers(FIRST + 1, LAST - 1))
+def test_a_time_is_judged_the_same_in_halves(ledger: tuple[Record, ...], minute: int) -> None:
+    planes = (PlaneEvidence(plane="a", records=ledger), PlaneEvidence(plane="b", fault="broken"))
+    whole, middle = judged(*planes), minute * MINUTE_MS
+    first = prove({"d1": ("eu",)}, planes, FIRST * MINUTE_MS, middle)
+    both = merged(first, prove({"d2": ("de",), "d1": ("eu",)}, planes, middle, LAST * MINUTE_MS))
+    one, other = whole.deployments[0], both.deployments[0]
+    assert replace(other, left=(), unproved=()) == replace(one, left=(), unproved=())
+    assert sorted(map(repr, other.left)) == sorted(map(repr, one.left))
+    assert sorted(map(repr, other.unproved)) == sorted(map(repr, one.unproved))
+    assert bool(both.gap_count) == bool(whole.gap_count)
+    assert (both.since_ms, both.until_ms) == (whole.since_ms, whole.until_ms)
 
 
 @modest

@@ -15,9 +15,10 @@ from control_plane.store.residency import (
     DAYS_KEPT,
     Taken,
     Told,
+    evidence_of,
     forget_residency,
     keep_residency,
-    list_evidence,
+    read_evidence,
 )
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.change_chain import Link
@@ -70,7 +71,9 @@ def keep(database: Database, write: WriteContext, links: list[Link], chain: str 
 
 def evidence(database: Database) -> PlaneEvidence:
     with database.read() as session:
-        (found,) = list_evidence(session, AT - 60_000, AT + 86_400_000)
+        stored = read_evidence(session, AT - 60_000, AT + 86_400_000)
+    assert stored is not None
+    (found,) = evidence_of(stored)
     return found
 
 
@@ -109,7 +112,9 @@ def test_an_altered_record_is_refused(database: Database, write: WriteContext) -
     assert (taken.sequence, "was altered" in taken.fault) == (0, True)
     assert "of another chain" in keep(database, write, [first], "c2").fault
     with database.read() as session:
-        assert list_evidence(session, 0, 2 * AT) == ()
+        stored = read_evidence(session, 0, 2 * AT)
+    assert stored is not None
+    assert evidence_of(stored) == ()
 
 
 def test_records_that_the_plane_forgot_leave_a_gap_and_no_fault(
@@ -146,8 +151,9 @@ def test_a_plane_that_told_nothing_is_there_since_it_joined(
         record_report(session, later, a_report(PLANE))
     assert evidence(database) == PlaneEvidence(plane=PLANE, since_ms=AT + 3_600_000)
     with database.read() as session:
-        (found,) = list_evidence(session, AT + 7_200_000, AT + 8_000_000)
-    assert found.since_ms == 0
+        stored = read_evidence(session, AT + 7_200_000, AT + 8_000_000)
+    assert stored is not None
+    assert [one.since_ms for one in evidence_of(stored)] == [0]
 
 
 async def test_what_came_over_the_link_is_stored_and_its_plane_told_so(
