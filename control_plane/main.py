@@ -36,6 +36,7 @@ from control_plane.api.serving import (
     service_names,
 )
 from control_plane.api.writing import Writing
+from control_plane.evidence import EvidenceFlush
 from control_plane.http import http_application, may_serve_operators, serve_http
 from control_plane.leading.candidacy import Candidacy, Candidate
 from control_plane.leading.door import LeaderDoor
@@ -214,9 +215,11 @@ async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
     upkeep = Upkeep(database=database, clock=clock, epoch=epoch, changes_kept=kept)
     leases = LeaseFlush(database=database, clock=clock, epoch=epoch, reports=reports)
     starts = StartFlush(database=database, clock=clock, epoch=epoch, reports=reports)
+    evidence = EvidenceFlush(database=database, clock=clock, epoch=epoch, registry=works.registry)
     decides = (works.loop.run(), ports.watch_links())
+    writes = (upkeep.run(), leases.run(), starts.run(), evidence.run())
     async with asyncio.TaskGroup() as group:
-        for work in (*_kept(works), *decides, upkeep.run(), leases.run(), starts.run()):
+        for work in (*_kept(works), *decides, *writes):
             group.create_task(work)
 
 

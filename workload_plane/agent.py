@@ -44,6 +44,8 @@ from workload_plane.picker.demand_watch import DemandWatch
 from workload_plane.replicas.choice import choose_runtime
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.supply import Supply
+from workload_plane.residency.keeper import ResidencyKeeper, Rules
+from workload_plane.residency.served import ServedLog
 from workload_plane.settings import PlaneSettings
 
 _log = logs.get_logger(__name__)
@@ -75,6 +77,13 @@ class Agent:
         self._runtime = self._hosting.runtime
         self._feed = GatewayFeed(settings, self, self._routes_changed, clock)
         self._demand = DemandWatch(settings.demand_path, clock, picks=settings.gateway.picker)
+        self._residency = ResidencyKeeper(
+            settings.residency_dir,
+            ServedLog(settings.gateway_dir, settings.gateway.admin_port, clock),
+            Rules(own=settings.identity.residency_zones, desired=lambda: self._holder.state),
+            clock,
+            ids,
+        )
         self._link: LinkClient | None = None
         self._loop: ConvergeLoop | None = None
         self._autoscale: AutoscaleLoop | None = None
@@ -130,6 +139,11 @@ class Agent:
         """Return what the plane's own loop decided after a decision, in order."""
         return self._autoscale.history.after(number) if self._autoscale is not None else ()
 
+    @property
+    def evidence(self) -> ResidencyKeeper:
+        """Return what tells where requests went."""
+        return self._residency
+
     async def stored(self) -> bytes:
         """Return the desired state as it is on disk, empty when there is none to be read."""
         return await self._holder.stored()
@@ -173,6 +187,7 @@ class Agent:
                 "gateway-status": lambda: self._feed.poll_forever(
                     session, self._wake, self._report_changed
                 ),
+                "residency": lambda: self._residency.run(session),
                 "status": self._write_status_forever,
             }
             if (run := self._hosting.run) is not None:

@@ -134,6 +134,11 @@ class PlaneSettings:
         return self.data_dir / "gateway"
 
     @property
+    def residency_dir(self) -> Path:
+        """Return where the ledger of where requests went is kept."""
+        return self.data_dir / "residency"
+
+    @property
     def logs_dir(self) -> Path:
         """Return where the logs of the plane's processes are."""
         return self.data_dir / "logs"

@@ -19,6 +19,7 @@ from control_plane.api.long_lists import changes_page, plans_page
 from control_plane.api.nodes import nodes_to_proto
 from control_plane.api.plane_explaining import explanation_to_proto, freeze_told
 from control_plane.api.ports import EngineCheck, Live, PlannedChange, Questions, Reconciler
+from control_plane.api.residency import residency_proof
 from control_plane.api.scaling_explaining import check_decisions, scaling_to_proto
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.watch import ChangeWatch
@@ -483,6 +484,11 @@ class OperatorService(OperatorServiceServicer):
         """Verify the next piece of the change log; a fault is an answer."""
         validation.check_parent(request.parent)
         return await verified_piece(self._database, request)
+
+    async def GetResidencyProof(self, request: pb.GetResidencyProofRequest, context: Any) -> Any:
+        """Judge whether requests left their zones; that some did, or might have, is an answer."""
+        validation.check_parent(request.parent)
+        return await residency_proof(self._database, request, self._clock.now())
 
     async def _view(self) -> FleetView:
         return await self._views.now()

@@ -20,7 +20,7 @@ CATALOGUE = "/skerry.api.operator.v1.CatalogueService/"
 STORED_READS = frozenset(
     {
         *("ListChanges", "GetChange", "WatchChanges", "ListControlPlanes"),
-        *("ListChangeRecords", VERIFY),
+        *("ListChangeRecords", VERIFY, "GetResidencyProof"),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
         *("ListServiceTokens", "ListApiKeys"),
     }

@@ -2,11 +2,12 @@
 
 import asyncio
 
+from control_plane.store.residency import Taken
 from skerry.fleet.generation import NEVER, Version
 
 
 class Outbox:
-    """A slot for the newest desired state and one for the heartbeat that is to be echoed.
+    """A slot for the newest desired state, the heartbeat to be echoed, and what was kept.
 
     Whoever fills them waits for nothing: a plane on a slow line is read while it is sent to.
     """
@@ -16,6 +17,7 @@ class Outbox:
         self._state: tuple[Version, bytes] | None = None
         self._newest = NEVER
         self._heartbeat: int | None = None
+        self._taken: Taken | None = None
         # Of who sends, while nothing waits: an event each would be a kilobyte of each plane.
         self._sender: asyncio.Future[None] | None = None
 
@@ -43,10 +45,20 @@ class Outbox:
         number, self._heartbeat = self._heartbeat, None
         return number
 
+    def tell_taken(self, taken: Taken) -> None:
+        """Have the plane told how far its records of where requests went are kept."""
+        self._taken = taken
+        self._wake()
+
+    def take_taken(self) -> Taken | None:
+        """Return what it is to be told of that, None when there is nothing."""
+        taken, self._taken = self._taken, None
+        return taken
+
     async def wait(self) -> None:
         """Wait until there is something to say."""
         assert self._sender is None, "one sends"
-        while self._state is None and self._heartbeat is None:
+        while self._state is None and self._heartbeat is None and self._taken is None:
             self._sender = asyncio.get_running_loop().create_future()
             try:
                 await self._sender

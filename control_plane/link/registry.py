@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from control_plane.autoscale.shares import Loads, Told
 from control_plane.link.convert import digest_in
 from control_plane.link.decisions import PlaneDecisions
+from control_plane.link.evidence import EvidenceInbox
 from control_plane.link.push import Outbox
 from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
+from control_plane.store.residency import Taken
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
 from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.generation import Version
@@ -57,6 +59,7 @@ class Registry:
         self._loaded: set[str] = set()
         self.held = HeldStates(wake, clock)
         self.decisions = PlaneDecisions()
+        self.evidence = EvidenceInbox()
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
     def begin(self, planes: int = 0) -> None:
@@ -168,6 +171,12 @@ class Registry:
         link = self._planes[plane]
         link.loads, link.loads_at_seconds = loads, self._clock.monotonic()
         self._loaded.add(plane)
+
+    def tell_taken(self, taken: Taken) -> None:
+        """Tell a plane how far its records are kept; one that left asks when it comes back."""
+        link = self._planes.get(taken.plane)
+        if link is not None and link.outbox is not None:
+            link.outbox.tell_taken(taken)
 
     def new_loads(self) -> Loads:
         """Return what planes counted since this was asked last, the newest of each."""

@@ -23,9 +23,10 @@ from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
 from control_plane.link.silence import SilenceWatch
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for
+from control_plane.store.residency import Taken
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
-from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS
+from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, TAKES_RESIDENCY
 from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -37,6 +38,7 @@ from skerry.wire.supply import version_from_proto
 
 _log = logs.get_logger(__name__)
 
+_FAULT_CHARACTERS_MAX = 300  # it goes into the plane's next record
 HELLO_SECONDS_MAX = 5.0  # a stream that says nothing is not a plane
 
 
@@ -162,6 +164,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         while True:
             await stream.outbox.wait()
             await self._echo(stream)
+            if (taken := stream.outbox.take_taken()) is not None:
+                await stream.send(_taken(taken))
             if (state := stream.outbox.take_state()) is not None:
                 await self._push(stream, *state)
 
@@ -223,6 +227,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             self._registry.decisions.take(plane, request.loads.decisions, now)
             request.loads.ClearField("decisions")  # the rest is kept as it came in
             self._registry.take_loads(plane, HeardLoads(request.loads, now))
+        elif kind == "residency":
+            self._registry.evidence.put(plane, request.residency)
         else:
             raise IllegalTransition(f"{kind} makes no sense on a session that is up")
 
@@ -262,7 +268,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
                 heartbeat_timeout_ms=timeout_ms,
                 lease_ms=round(policy.lease_seconds * 1000),
                 control_plane=self._name,
-                features=(TAKES_LOADS, TAKES_PARTS),
+                features=(TAKES_LOADS, TAKES_PARTS, TAKES_RESIDENCY),
             )
         )
 
@@ -298,6 +304,13 @@ class _Stream:
         if self._why is not None and self._task is not None:
             self._task.uncancel()
             raise self._why from None
+
+
+def _taken(taken: Taken) -> messages.ConnectResponse:
+    told = messages.ResidencyTaken(
+        chain=taken.chain, sequence=taken.sequence, fault=taken.fault[:_FAULT_CHARACTERS_MAX]
+    )
+    return messages.ConnectResponse(residency_taken=told)
 
 
 def _terms(policy: ReconcilePolicy) -> tuple[int, int]:

@@ -427,6 +427,31 @@ api_keys = Table(
     Column("revoked_at", UtcTime),
 )
 
+# What planes' gateways recorded of where requests went, as they chained it.
+residency_records = Table(
+    "residency_records",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("chain", NAME, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False, index=True),
+    Column("content", Text, nullable=False),
+    Column("previous", LargeBinary),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+# The newest of each plane, and what is wrong with what followed it.
+residency_heads = Table(
+    "residency_heads",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("chain", NAME, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("digest", LargeBinary),
+    Column("fault", Text, nullable=False),
+)
+
 requests = Table(
     "requests",
     metadata,

@@ -1,4 +1,4 @@
-"""`skerry audit`: whether the change log is as it was recorded, and a copy of it to be kept."""
+"""`skerry audit`: is the change log as it was recorded, a copy to keep, and where requests went."""
 
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 RECORDS_AT_ONCE = 500  # written together, and then on the disk for good
 
-app = typer.Typer(help="The change log as an audit: verify it, or export it.", no_args_is_help=True)
+app = typer.Typer(
+    help="The audit: of the change log, and of where requests went.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -90,6 +92,34 @@ def export(
         f" {read.found.checked - before.checked} of them new"
     )
     _show_newest(console, str(read.newest or ""))
+
+
+@app.command()
+def residency(
+    context: typer.Context,
+    since: Annotated[str, typer.Option("--since", help="Time, e.g. 2026-12-01T00:00Z.")],
+    until: Annotated[
+        str, typer.Option("--until", help="Time; else twelve minutes ago: by then all have told.")
+    ] = "",
+    deployment: Annotated[str, typer.Option("--deployment", help="One; else all with zones.")] = "",
+    output: Annotated[str, typer.Option("-o", "--output", help="table or json.")] = "table",
+) -> None:
+    """Prove that no request left the zones of its deployment; exit 1 if one did, or may have."""
+    from skerry.cli.render import render_json
+    from skerry.cli.residency import show_proof
+
+    check_output(output)
+    start, end = read_time(since, "--since"), read_time(until, "--until") if until else None
+    session = session_of(context)
+    with session.operator() as client:
+        row = client.prove_residency(start, end, deployment)
+    if output == "json":
+        typer.echo(render_json({"proven": row.proven, "proof": row}))
+    else:
+        show_proof(session.console(), row)
+    if not row.proven:
+        typer.echo("error: it is not proven that none left", err=True)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _noted(text: str) -> "Noted | None":

@@ -152,6 +152,7 @@ class OperatorClient:
     get_node = _answered(ask.get_node)
     get_change = _answered(ask.get_change)
     get_rollout = _answered(ask.get_rollout)
+    prove_residency = _answered(ask.prove_residency)
     get_entry = _answered(ask.get_entry)
 
     plan = _answered(ask.plan)

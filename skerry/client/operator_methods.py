@@ -18,6 +18,7 @@ from skerry.client import (
     operations,
     questions,
     recovery,
+    residency,
     rows,
     scaling,
     verdicts,
@@ -170,6 +171,17 @@ def cordons(asker: Asker, which: Which = EVERY) -> Listing[rows.CordonRow]:
 def rollouts(asker: Asker, which: Which = EVERY) -> Listing[RolloutRow]:
     """Return how far each deployment's newest revision is, as far as it passes the filter."""
     return lambda token: rollout_calls.list_rollouts(asker.project, token, which)
+
+
+def prove_residency(
+    asker: Asker, since: datetime, until: datetime | None = None, deployment: str = ""
+) -> Call[residency.ResidencyRow]:
+    """Return whether requests left the zones of their deployments, or of one, in a time.
+
+    `until` None is as late as every plane must have told by now. NotFound for a deployment that has
+    no residency zones.
+    """
+    return residency.prove_residency(asker.project, since, until, deployment)
 
 
 def get_rollout(asker: Asker, deployment: str) -> Call[RolloutRow]:

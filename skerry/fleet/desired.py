@@ -27,6 +27,8 @@ AUTOSCALING = "autoscaling.v1"
 TAKES_LOADS = "loads.v1"
 # No state requires it; told by Hello and by Welcome: who reads there takes large messages in parts.
 TAKES_PARTS = "parts.v1"
+# A control plane that takes records of where requests went.
+TAKES_RESIDENCY = "residency.v1"
 # What this release of the plane understands; a desired state that requires more is refused (Nack).
 FEATURES = (
     *FEATURES_NEEDED,

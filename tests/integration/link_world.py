@@ -20,6 +20,7 @@ class Side:
     """Accepts what it is offered and remembers which generations those were."""
 
     planes = 3
+    evidence = None
 
     def __init__(self, plane: str) -> None:
         self._plane = plane

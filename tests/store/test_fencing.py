@@ -30,6 +30,8 @@ from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
 from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
+from control_plane.store.residency import Told as ToldEvidence
+from control_plane.store.residency import keep_residency
 from control_plane.store.rollouts import Steer, put_rollouts
 from control_plane.store.scalings import ScalingStep
 from control_plane.store.service_tokens import create_service_token
@@ -44,6 +46,7 @@ from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
+from skerry.fleet.residency import Record, link_of
 from skerry.fleet.rollout import Rollout, Stage
 from skerry.fleet.verdict import Verdict
 from skerry.plumbing.errors import StaleGeneration
@@ -66,6 +69,11 @@ START_OF_DEMO = SightedStart(
     accelerator="cpu",
     seconds=41.0,
     seen_at=T0,
+)
+EVIDENCE = ToldEvidence(
+    plane="onprem-fra",
+    chain="c",
+    links=(link_of(Record(sequence=1, chain="c", from_ms=1, to_ms=2), None),),
 )
 TOLD = Told(
     payload=b"payload",
@@ -145,6 +153,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "rollback_deployment": ("demo", 1, "", "request-9"),
     "flush_leases": ((LEASE,),),
     "record_starts": ((START_OF_DEMO,),),
+    "keep_residency": ((replace(EVIDENCE, plane="gcp-x"),),),
+    "forget_residency": (),
     "set_price": (PriceFrom("onprem-fra--cpu", T0, 2.0), "request-10"),
     "delete_price": ("onprem-fra--cpu", T1, "request-11"),
     "set_cordon": (Part(scope=Scope.PLANE, name="onprem-fra"), CordonState.CORDONED, "request-7"),
@@ -242,6 +252,7 @@ def test_a_deposed_leaders_write_has_no_effect(
         keep_removal(session, write, a_deployment("before"))
         create_service_token(session, write, TOKEN, bytes(32), "")
         create_api_key(session, write, KEY, bytes(32), "")
+        keep_residency(session, write, (EVIDENCE,))
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from workload_plane.gateway.picking import PICKER_LOG
+from workload_plane.gateway.picking import PICKER_LOG, PICKER_LOGGER
 from workload_plane.gateway.resources import Snapshot
 from workload_plane.gateway.status import GatewayStatus
 from workload_plane.gateway.topology import GatewayTopology
@@ -44,7 +44,9 @@ def is_logged(published: Snapshot | None) -> bool:
         for chain in listener["filter_chains"]
         for network_filter in chain["filters"]
     )
-    return any("access_log" in config for config in configs)
+    return any(
+        log["name"] == PICKER_LOGGER for config in configs for log in config.get("access_log", ())
+    )
 
 
 def _has_log(bootstrap: Mapping[str, Any] | None) -> bool:

@@ -27,6 +27,7 @@ from workload_plane.gateway.routes import (
     PEER_ROUTES,
     PUBLIC_ROUTES,
 )
+from workload_plane.gateway.served_log import not_started, sent_log, taken_log
 from workload_plane.gateway.tls import common_tls_context
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
 from workload_plane.gateway.wire import (
@@ -98,7 +99,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             refusing_filter(),
             *_questions(topology),
             telling_trailers(topology.plane),
-            _router(topology),
+            _router(topology, sent_log(files_root)),
         ],
         **(access_log() if topology.picks else {}),
     )
@@ -134,7 +135,7 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
             telling_trailers(topology.plane),
             _router(topology),
         ],
-        **(access_log() if topology.picks else {}),
+        **_forwarded_log(topology, files_root),
     )
     context = typed(
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -349,6 +350,22 @@ def _turned_away() -> Json:
     )
 
 
-def _router(topology: GatewayTopology) -> Json:
+def _forwarded_log(topology: GatewayTopology, files_root: str) -> Json:
+    """Return the logs of the peers' listener: what came, and what became of it for the picker."""
+    told = access_log() if topology.picks else {}
+    logs = [
+        {**log, "filter": {"and_filter": {"filters": [log["filter"], not_started()]}}}
+        for log in told.get("access_log", ())
+    ]
+    options = {**told.get("access_log_options", {}), "flush_access_log_on_new_request": True}
+    return {"access_log": [*logs, taken_log(files_root)], "access_log_options": options}
+
+
+def _router(topology: GatewayTopology, *logs: Json) -> Json:
     told = attempt_log() if topology.picks else {}
+    if logs:
+        told = {
+            "upstream_log": [*told.get("upstream_log", ()), *logs],
+            "upstream_log_options": {"flush_upstream_log_on_upstream_stream": True},
+        }
     return extension("envoy.filters.http.router", f"{_FILTERS}.router.v3.Router", **told)

@@ -45,6 +45,7 @@ from workload_plane.picker.wire import (
 )
 
 PICKER, PICKER_LOG = "picker", "picker-log"
+PICKER_LOGGER = "envoy.access_loggers.fluentd"
 
 _ASK = "envoy.filters.http.ext_authz"
 _FILTERS = "envoy.extensions.filters.http"
@@ -126,7 +127,7 @@ def access_log() -> Json:
         "access_log": [
             {
                 **extension(
-                    "envoy.access_loggers.fluentd",
+                    PICKER_LOGGER,
                     "envoy.extensions.access_loggers.fluentd.v3.FluentdAccessLogConfig",
                     cluster=PICKER_LOG,
                     tag="skerry",

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.autoscaling.told import LoadReport
-from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, DesiredState
+from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, TAKES_RESIDENCY, DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -27,6 +27,7 @@ from skerry.wire.supply import version_to_proto
 from workload_plane.autoscale.history import KeptDecision
 from workload_plane.desired_state.accept import Refuse
 from workload_plane.link.decisions import Telling
+from workload_plane.link.evidence import EvidenceSide, EvidenceTelling
 from workload_plane.link.offers import Offers, from_deposed
 from workload_plane.link.session import (
     Judgement,
@@ -77,6 +78,11 @@ class PlaneSide(Protocol):
 
     def decisions_after(self, number: int) -> tuple[KeptDecision, ...]:
         """Return what the plane's own loop decided after a decision, in order; after 0 all."""
+        ...
+
+    @property
+    def evidence(self) -> EvidenceSide | None:
+        """Return what tells where requests went; None where nothing keeps that."""
         ...
 
     async def stored(self) -> bytes:
@@ -143,6 +149,7 @@ class Connection:
         self._held_wanted = asyncio.Event()
         self._welcome_came = asyncio.Event()
         self._takes_loads = self._takes_parts = False
+        self._evidence = EvidenceTelling(side.evidence, clock)
         self._reported: PlaneReport | None = None
         self._reported_at = 0.0
         self._look_came = asyncio.Event()
@@ -171,6 +178,7 @@ class Connection:
             self._report_changes(),
             self._look_for_ever(),
             self._tell_loads_for_ever(),
+            self._evidence.tell_for_ever(self._send),
             self._answer_offers(),
             self._tell_held_for_ever(),
             self._watch(),
@@ -215,6 +223,8 @@ class Connection:
             self._offer_came.set()
         elif kind == "tell_held":
             self._held_wanted.set()
+        elif kind == "residency_taken":
+            self._evidence.came(answer.residency_taken)
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
         self.state = advance(self.state, SessionEvent.WELCOMED)
@@ -222,6 +232,8 @@ class Connection:
         self.control_plane = welcome.control_plane
         self._takes_loads = TAKES_LOADS in welcome.features
         self._takes_parts = TAKES_PARTS in welcome.features
+        if TAKES_RESIDENCY in welcome.features:
+            self._evidence.may_tell.set()
         self.epoch = welcome.epoch
         self._welcome_came.set()
         _log.info("link.up", control_plane=welcome.control_plane, epoch=welcome.epoch)

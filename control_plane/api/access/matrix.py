@@ -71,6 +71,7 @@ OperatorService/GetChange                 viewer    project
 OperatorService/WatchChanges              viewer    project
 OperatorService/VerifyChanges             auditor   project
 OperatorService/ListChangeRecords         auditor   project
+OperatorService/GetResidencyProof         auditor   project
 OperatorService/ListControlPlanes         viewer    project
 OperationsService/Drain                   operator  plane
 OperationsService/Failover                operator  plane

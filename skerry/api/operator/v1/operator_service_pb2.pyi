@@ -552,6 +552,82 @@ class ListChangeRecordsResponse(_message.Message):
     next_page_token: str
     def __init__(self, records: _Optional[_Iterable[_Union[_change_pb2.ChangeRecord, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class GetResidencyProofRequest(_message.Message):
+    __slots__ = ("parent", "since", "until", "deployment")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    deployment: str
+    def __init__(self, parent: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deployment: _Optional[str] = ...) -> None: ...
+
+class ResidencyProof(_message.Message):
+    __slots__ = ("since", "until", "deployments", "unproved", "unproved_count")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    UNPROVED_FIELD_NUMBER: _ClassVar[int]
+    UNPROVED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    deployments: _containers.RepeatedCompositeFieldContainer[DeploymentResidency]
+    unproved: _containers.RepeatedCompositeFieldContainer[UnprovedTime]
+    unproved_count: int
+    def __init__(self, since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deployments: _Optional[_Iterable[_Union[DeploymentResidency, _Mapping]]] = ..., unproved: _Optional[_Iterable[_Union[UnprovedTime, _Mapping]]] = ..., unproved_count: _Optional[int] = ...) -> None: ...
+
+class DeploymentResidency(_message.Message):
+    __slots__ = ("deployment", "zones", "inside_count", "outside_count", "without_policy_count", "outside", "unproved", "proven")
+    DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    ZONES_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_POLICY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_FIELD_NUMBER: _ClassVar[int]
+    UNPROVED_FIELD_NUMBER: _ClassVar[int]
+    PROVEN_FIELD_NUMBER: _ClassVar[int]
+    deployment: str
+    zones: _containers.RepeatedScalarFieldContainer[str]
+    inside_count: int
+    outside_count: int
+    without_policy_count: int
+    outside: _containers.RepeatedCompositeFieldContainer[OutsideRequests]
+    unproved: _containers.RepeatedCompositeFieldContainer[UnprovedTime]
+    proven: bool
+    def __init__(self, deployment: _Optional[str] = ..., zones: _Optional[_Iterable[str]] = ..., inside_count: _Optional[int] = ..., outside_count: _Optional[int] = ..., without_policy_count: _Optional[int] = ..., outside: _Optional[_Iterable[_Union[OutsideRequests, _Mapping]]] = ..., unproved: _Optional[_Iterable[_Union[UnprovedTime, _Mapping]]] = ..., proven: _Optional[bool] = ...) -> None: ...
+
+class OutsideRequests(_message.Message):
+    __slots__ = ("minute", "gateway", "plane", "zones", "allowed_zones", "version", "count")
+    MINUTE_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    ZONES_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_ZONES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    minute: _timestamp_pb2.Timestamp
+    gateway: str
+    plane: str
+    zones: _containers.RepeatedScalarFieldContainer[str]
+    allowed_zones: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    count: int
+    def __init__(self, minute: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gateway: _Optional[str] = ..., plane: _Optional[str] = ..., zones: _Optional[_Iterable[str]] = ..., allowed_zones: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class UnprovedTime(_message.Message):
+    __slots__ = ("plane", "since", "until", "reason")
+    PLANE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    plane: str
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, plane: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class VerifyChangesRequest(_message.Message):
     __slots__ = ("parent", "page_token", "expected_sequence", "expected_digest")
     PARENT_FIELD_NUMBER: _ClassVar[int]

@@ -223,6 +223,11 @@ class OperatorServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.FromString,
                 _registered_method=True)
+        self.GetResidencyProof = channel.unary_unary(
+                '/skerry.api.operator.v1.OperatorService/GetResidencyProof',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetResidencyProofRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ResidencyProof.FromString,
+                _registered_method=True)
         self.ListControlPlanes = channel.unary_unary(
                 '/skerry.api.operator.v1.OperatorService/ListControlPlanes',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ListControlPlanesRequest.SerializeToString,
@@ -469,6 +474,14 @@ class OperatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetResidencyProof(self, request, context):
+        """Whether requests left the zones of their deployments, by what gateways recorded. What they did
+        not record is unproved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListControlPlanes(self, request, context):
         """Who leads and who stands by, also those that have not been heard for a while.
         """
@@ -658,6 +671,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.VerifyChanges,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.SerializeToString,
+            ),
+            'GetResidencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResidencyProof,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetResidencyProofRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ResidencyProof.SerializeToString,
             ),
             'ListControlPlanes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListControlPlanes,
@@ -1637,6 +1655,33 @@ class OperatorService:
             '/skerry.api.operator.v1.OperatorService/VerifyChanges',
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.VerifyChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetResidencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperatorService/GetResidencyProof',
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.GetResidencyProofRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operator__service__pb2.ResidencyProof.FromString,
             options,
             channel_credentials,
             insecure,

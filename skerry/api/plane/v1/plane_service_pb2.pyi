@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held", "loads", "part")
+    __slots__ = ("hello", "heartbeat", "observed", "ack", "nack", "held", "loads", "part", "residency")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class ConnectRequest(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     LOADS_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     observed: Observed
@@ -28,21 +29,24 @@ class ConnectRequest(_message.Message):
     held: Desired
     loads: LoadReport
     part: Part
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ..., loads: _Optional[_Union[LoadReport, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ...) -> None: ...
+    residency: ResidencyReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., held: _Optional[_Union[Desired, _Mapping]] = ..., loads: _Optional[_Union[LoadReport, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., residency: _Optional[_Union[ResidencyReport, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "desired", "tell_held", "part")
+    __slots__ = ("welcome", "heartbeat", "desired", "tell_held", "part", "residency_taken")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DESIRED_FIELD_NUMBER: _ClassVar[int]
     TELL_HELD_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_TAKEN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     desired: Desired
     tell_held: TellHeld
     part: Part
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ..., tell_held: _Optional[_Union[TellHeld, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ...) -> None: ...
+    residency_taken: ResidencyTaken
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., desired: _Optional[_Union[Desired, _Mapping]] = ..., tell_held: _Optional[_Union[TellHeld, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., residency_taken: _Optional[_Union[ResidencyTaken, _Mapping]] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("total_bytes", "offset", "data")
@@ -135,6 +139,36 @@ class LoadReport(_message.Message):
     loads: _containers.RepeatedCompositeFieldContainer[DeploymentLoad]
     decisions: _containers.RepeatedCompositeFieldContainer[PlaneDecision]
     def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[PlaneDecision, _Mapping]]] = ...) -> None: ...
+
+class ResidencyReport(_message.Message):
+    __slots__ = ("chain", "records")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    chain: str
+    records: _containers.RepeatedCompositeFieldContainer[ResidencyRecord]
+    def __init__(self, chain: _Optional[str] = ..., records: _Optional[_Iterable[_Union[ResidencyRecord, _Mapping]]] = ...) -> None: ...
+
+class ResidencyRecord(_message.Message):
+    __slots__ = ("sequence", "content", "previous_digest", "digest")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    content: str
+    previous_digest: bytes
+    digest: bytes
+    def __init__(self, sequence: _Optional[int] = ..., content: _Optional[str] = ..., previous_digest: _Optional[bytes] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class ResidencyTaken(_message.Message):
+    __slots__ = ("chain", "sequence", "fault")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    chain: str
+    sequence: int
+    fault: str
+    def __init__(self, chain: _Optional[str] = ..., sequence: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
 
 class PlaneDecision(_message.Message):
     __slots__ = ("deployment", "decision")

@@ -107,6 +107,7 @@ class _Side:
     """A plane with nothing to tell."""
 
     planes = 1
+    evidence = None
 
     def report(self) -> PlaneReport:
         return a_report("aws-us-east-1")

@@ -14,6 +14,7 @@ from skerry.fleet.placement import Envelope
 from skerry.fleet.routing import Routing, RoutingPolicy
 from tests.unit.workload_plane.converge.test_plan import POOL, a_deployment
 from tests.unit.workload_plane.test_settings import GOOD
+from workload_plane.gateway.clusters import build_endpoints as build_clusters_endpoints
 from workload_plane.gateway.feed import gateway_view
 from workload_plane.gateway.routing import Hosts, build_endpoints, build_topology
 from workload_plane.gateway.topology import GatewayTopology
@@ -107,6 +108,24 @@ def test_requests_do_not_leave_their_residency_zones() -> None:
     demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("us",)))
     (model,) = topology(assigned(deployment=demo)).models
     assert model.peers == ("us",)
+
+
+def test_a_peer_of_unknown_zones_is_no_host_of_a_deployment_with_residency() -> None:
+    demo = dataclasses.replace(a_deployment(), policy=PlacementPolicy(residency_zones=("us",)))
+    (eu, us) = PEERS
+    silent = dataclasses.replace(us, residency_zones=())
+    for serving in (("eu", "us", "nobody-told"), ()):
+        asked = assigned(deployment=demo, serving_planes=serving)
+        built = build_topology(SETTINGS, desired(asked, (eu, silent)), (), HOSTS)
+        (model,) = built.models
+        assert (model.peers, model.untold_peers) == ((), ())
+        hosts = {
+            host["endpoint"]["hostname"]
+            for endpoints in build_clusters_endpoints(built)
+            for locality in endpoints["endpoints"]
+            for host in locality["lb_endpoints"]
+        }
+        assert hosts.isdisjoint({"eu", "us", "nobody-told"})
 
 
 def test_a_peer_whose_name_never_resolved_is_left_out_until_it_does() -> None:

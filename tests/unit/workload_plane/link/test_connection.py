@@ -65,6 +65,7 @@ class Stream:
 
 class Side:
     planes = 3
+    evidence = None
 
     def __init__(self) -> None:
         self.refusal: Refuse | None = None
