@@ -86,6 +86,12 @@ bench-gateway: $(READY) ## ours beside plain Envoy and five other gateways -> do
 bench-relay: $(READY) ## what a continued stream's event costs, and the gateway with and without -> docs/benchmarks/relay.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_relay.py
 
+images: $(READY) ## a picture of each page of the dashboard -> docs/images
+	@mkdir -p docs/images && SKERRY_DASHBOARD_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest -n 0 tests/integration/test_dashboard.py
+
+bench-dashboard: $(READY) ## first paint of the dashboard's pages, 1,000 planes x 2,000 deployments
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_dashboard.py
+
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
 	@$(BIN)/python -m control_plane.store.schema
 
@@ -96,4 +102,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay migrate sbom lock
+.PHONY: help setup demo test test-faults soak test-ray test-unit test-engines test-foreign lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock

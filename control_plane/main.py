@@ -36,6 +36,7 @@ from control_plane.api.serving import (
     service_names,
 )
 from control_plane.api.writing import Writing
+from control_plane.dashboard.serving import serve_dashboard
 from control_plane.evidence import EvidenceFlush
 from control_plane.http import http_application, may_serve_operators, serve_http
 from control_plane.leading.candidacy import Candidacy, Candidate
@@ -360,6 +361,7 @@ class _Ports:
         self._link: grpc.aio.Server | None = None
         self._planes: PlaneLink | None = None
         self._http: web.AppRunner | None = None
+        self._dashboard: web.AppRunner | None = None
         sight, loop, asked = works.sight, works.loop, works.solvers[1]
         self.service = OperatorService(
             database=works.database,
@@ -382,6 +384,7 @@ class _Ports:
             _http_gateway(works.settings),
         )
         self._http = await serve_http(application, works.settings.http_address)
+        self._dashboard = await serve_dashboard(works.settings, works.authenticator, works.clock)
 
     async def open_link(self, epoch: int) -> None:
         """Serve planes under the epoch, or with 0 name them the leader, from now on."""
@@ -408,8 +411,9 @@ class _Ports:
             for server in (self._operator, self._link):
                 if server is not None:
                     group.create_task(server.stop(STOP_GRACE_SECONDS))
-        if self._http is not None:
-            await self._http.cleanup()
+        for runner in (self._http, self._dashboard):
+            if runner is not None:
+                await runner.cleanup()
 
     async def _serve_operator(self) -> grpc.aio.Server:
         """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""

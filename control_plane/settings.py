@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.access_settings import OperatorAccessSettings, access_faults
+from control_plane.dashboard.guard import origin_fault
 from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
 from skerry.fleet.deployment import FailBack
@@ -76,7 +77,10 @@ class AutoscaleSettings:
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ControlPlaneSettings:
-    """Addresses are `host:port`; the operator address must be loopback (it is plaintext)."""
+    """Addresses are `host:port`; the operators' and the dashboard's are plaintext, so loopback.
+
+    `dashboard_origin` is where browsers see the dashboard when a TLS proxy stands before it.
+    """
 
     name: str
     database_url: str
@@ -84,6 +88,8 @@ class ControlPlaneSettings:
     link_address: str
     http_address: str
     tls: TlsSettings
+    dashboard_address: str | None = None
+    dashboard_origin: str | None = None
     project: str = DEFAULT_PROJECT
     reconnect_jitter_seconds: float = 2.0
     scheduler: SchedulerSettings = SchedulerSettings()
@@ -112,6 +118,7 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         raise InvalidInput(
             f"operator_address {settings.operator_address} is plaintext, so it must be on loopback"
         )
+    _refuse_open_dashboard(settings)
     _refuse_contradictions(settings.scheduler, path)
     if faults := tuple(access_faults(settings.operator_access)):
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
@@ -140,6 +147,20 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
             for latency in told.region_latencies
         ),
     )
+
+
+def _refuse_open_dashboard(settings: ControlPlaneSettings) -> None:
+    address, origin = settings.dashboard_address, settings.dashboard_origin
+    if address is not None:
+        host, _, port = address.rpartition(":")
+        if host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdecimal():
+            raise InvalidInput(
+                f"dashboard_address {address} is plaintext, so it must be HOST:PORT on loopback;"
+                " a TLS proxy before it makes it public (dashboard_origin)",
+                field="dashboard_address",
+            )
+    if origin is not None and (fault := origin_fault(origin)):
+        raise InvalidInput(f"dashboard_origin {origin} {fault}", field="dashboard_origin")
 
 
 def _refuse_contradictions(told: SchedulerSettings, path: Path) -> None:

@@ -8,9 +8,9 @@ $bin/python tools/gen_proto.py --check
 $bin/lint-imports --no-logo
 $bin/python tools/tidy.py
 $bin/mypy --no-error-summary skerry scheduler control_plane workload_plane tools deploy migrations tests benchmarks
-# buf comes from npm, at the exact version that package.json names; its own lock file would leave
-# out the other platforms' binaries and then refuse them.
-if [ ! -x node_modules/.bin/buf ] && command -v npm >/dev/null 2>&1; then
+# buf comes from npm, and axe for the dashboard's tests, at the exact versions that package.json names;
+# npm's own lock file would leave out the other platforms' binaries and then refuse them.
+if { [ ! -x node_modules/.bin/buf ] || [ ! -f node_modules/axe-core/axe.min.js ]; } && command -v npm >/dev/null 2>&1; then
     npm install --no-package-lock --ignore-scripts --silent --no-audit --no-fund || true
 fi
 if [ -x node_modules/.bin/buf ]; then

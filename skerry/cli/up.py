@@ -241,6 +241,8 @@ def print_access(console: "Console", directory: "DataDirectory", layout: "Layout
     console.print(f"  export SKERRY_CONFIG={directory.config}")
     console.print("  skerry get planes        skerry apply -f examples/demo-cpu.yaml")
     console.print("  skerry chat -m 'Tell me a story.'")
+    signed = f" with the token in {directory.operator_token}" if layout.auth else ""
+    console.print(f"  http://{layout.control_planes[0].dashboard_address}/ (dashboard){signed}")
     if not layout.auth:
         console.print(
             "  warning: whoever is on this host may change the fleet;"

@@ -3,7 +3,7 @@
 `operator_methods` makes the clients' methods of it; `skerry explain scaling` prints them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC
 from typing import Any
 
@@ -23,9 +23,30 @@ from skerry.wire.scaling import COEFFICIENT_FIELDS, decision_from_proto, need_fr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneLoad:
+    """What a plane counted of a deployment: counters since its process began, and what is now.
+
+    `judged_total` are answers held against the objective, `good_total` those that met it.
+    """
+
+    requests_total: float
+    prompt_tokens_total: float
+    finished_total: float
+    output_tokens_total: float
+    in_flight: float
+    waiting_requests: float
+    judged_total: float
+    good_total: float
+
+
+_LOAD_FIELDS = tuple(field.name for field in fields(PlaneLoad))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneScalingRow:
     """A plane's own last decision of a deployment, and whether it could count its load.
 
+    `load` is what it counted last, None where it could not.
     `decisions` are the last that it told, the newest first, also of a plane that is not heard now:
     that one has no `decision`. `costs` are what tokens cost there by its own measurements.
     """
@@ -35,6 +56,7 @@ class PlaneScalingRow:
     counts: bool
     decisions: tuple[ToldDecision, ...] = ()
     costs: tuple[Coefficients, ...] = ()
+    load: PlaneLoad | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +116,7 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
                 decision=decision_from_proto(one.decision) if one.HasField("decision") else None,
                 counts=one.HasField("reading"),
                 decisions=tuple(decision_from_proto(decided) for decided in one.decisions),
+                load=_load(one.reading) if one.HasField("reading") else None,
                 costs=tuple(
                     Coefficients(**{name: getattr(cost, name) for name in COEFFICIENT_FIELDS})
                     for cost in one.costs
@@ -102,6 +125,10 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
             for one in message.planes
         ),
     )
+
+
+def _load(reading: Any) -> PlaneLoad:
+    return PlaneLoad(**{name: getattr(reading, name) for name in _LOAD_FIELDS})
 
 
 def _decision(deployment: str, message: scaling_pb2.FleetScalingDecision) -> FleetRecord:

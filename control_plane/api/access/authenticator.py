@@ -79,6 +79,11 @@ class Authenticator:
         )
         self.shelf = TokenShelf(sources.database, sources.clock)
 
+    @property
+    def is_required(self) -> bool:
+        """Say whether every caller must show a credential."""
+        return self._required
+
     def now(self) -> float:
         """Return the monotonic clock."""
         return self._sources.clock.monotonic()

@@ -43,6 +43,7 @@ def render_fleet(
                 "name": one.name,
                 "grpc": one.operator_address,
                 "http": one.http_address,
+                "dashboard": one.dashboard_address,
                 "pid": pids.get(control_plane_key(one.name)),
             }
             for one in layout.control_planes

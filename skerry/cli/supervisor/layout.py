@@ -23,11 +23,15 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlanePorts:
-    """Ports of the control plane: operators, the planes' link, HTTP for health and metrics."""
+    """Ports of the control plane: operators, the planes' link, HTTP for health and metrics.
+
+    The dashboard's is 0 in a layout of before, until the next `up`.
+    """
 
     operator: int
     link: int
     http: int
+    dashboard: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class ControlPlaneLayout:
     operator_address: str
     link_address: str
     http_address: str
+    dashboard_address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,7 @@ class Layout:
                 operator_address=f"{HOST}:{ports.operator}",
                 link_address=f"{HOST}:{ports.link}",
                 http_address=f"{HOST}:{ports.http}",
+                dashboard_address=f"{HOST}:{ports.dashboard}",
             )
             for number, ports in enumerate((self.control_plane, *self.standbys), start=1)
         )
@@ -213,11 +219,13 @@ def extend_layout(
         database=existing.database if existing else "",
         auth=existing.auth if existing else True,
         keys=existing.keys if existing else True,
-        standbys=existing.standbys if existing else (),
+        standbys=tuple(
+            _with_dashboard(ports, take_port) for ports in (existing.standbys if existing else ())
+        ),
         control_plane=(
-            existing.control_plane
+            _with_dashboard(existing.control_plane, take_port)
             if existing
-            else ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
+            else _control_plane_ports(take_port)
         ),
         planes=tuple(
             _with_helpers(
@@ -233,6 +241,17 @@ def extend_layout(
             for offer in offer_planes(planes)
         ),
     )
+
+
+def _control_plane_ports(take_port: Callable[[], int]) -> ControlPlanePorts:
+    return ControlPlanePorts(
+        operator=take_port(), link=take_port(), http=take_port(), dashboard=take_port()
+    )
+
+
+def _with_dashboard(ports: ControlPlanePorts, take_port: Callable[[], int]) -> ControlPlanePorts:
+    """Return the ports with one for the dashboard; layouts of before have none."""
+    return ports if ports.dashboard else replace(ports, dashboard=take_port())
 
 
 def _with_helpers(plane: PlaneLayout, take_port: Callable[[], int]) -> PlaneLayout:
@@ -312,10 +331,7 @@ def choose_control_planes(
             field="--database",
         )
     kept = layout.standbys[: count - 1]
-    added = tuple(
-        ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
-        for _ in range(count - 1 - len(kept))
-    )
+    added = tuple(_control_plane_ports(take_port) for _ in range(count - 1 - len(kept)))
     return replace(layout, database=database, standbys=(*kept, *added))
 
 
@@ -329,6 +345,7 @@ def ports_of(layout: Layout) -> dict[int, str]:
             strict=True,
         )
         for use, port in asdict(held).items()
+        if port
     }
     for plane in layout.planes:
         for use, port in asdict(plane.ports).items():

@@ -75,6 +75,7 @@ def _control_plane(
         "operator_address": one.operator_address,
         "link_address": one.link_address,
         "http_address": one.http_address,
+        "dashboard_address": one.dashboard_address,
         "tls": _tls(tls),
         "operator_access": _access(directory, layout),
         # Each of them may lead: what the operator wrote for the first holds for all.

@@ -33,6 +33,7 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
                 "name": "control-plane",
                 "grpc": "127.0.0.1:20000",
                 "http": "127.0.0.1:20002",
+                "dashboard": "127.0.0.1:20003",
                 "pid": 11,
             }
         ],
@@ -41,9 +42,9 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
                 "name": PLANE,
                 "cloud": "aws",
                 "region": "us-east-1",
-                "gateway_http": "127.0.0.1:20003",
-                "gateway_grpc": "127.0.0.1:20003",
-                "admin": "127.0.0.1:20005",
+                "gateway_http": "127.0.0.1:20004",
+                "gateway_grpc": "127.0.0.1:20004",
+                "admin": "127.0.0.1:20006",
                 "agent_pid": 12,
                 "gateway_pid": 13,
                 "front_pid": None,
@@ -67,4 +68,4 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
 
 def test_clients_find_the_gateways_in_the_file() -> None:
     (gateway,) = gateways_of(render_fleet(LAYOUT, {}, {}, None))
-    assert (gateway.name, gateway.http) == (PLANE, "127.0.0.1:20003")
+    assert (gateway.name, gateway.http) == (PLANE, "127.0.0.1:20004")

@@ -1,0 +1,115 @@
+"""The deployments' page and one deployment's: replicas by plane, rollout, load, scaling, cost."""
+
+import asyncio
+
+from control_plane.dashboard.scaling_plot import plot_scaling
+from control_plane.dashboard.visit import Page, Visit, any_of, quoted
+from skerry.client import operator_methods as ask
+from skerry.client.operator_calls import Which
+from skerry.client.rollouts import RolloutRow, sentence_of
+from skerry.client.scaling import PlaneLoad
+from skerry.plumbing.errors import NotFound
+
+# Some hours of a loop that decides twice a minute and keeps what differs.
+DECISIONS_SHOWN = 200
+DECISIONS_LISTED = 20
+REVISIONS_SHOWN = 20
+_ORDERS = {"cost": "status.cost_per_hour desc", "replicas": "status.replicas_wanted desc"}
+
+
+async def deployments_page(visit: Visit) -> Page:
+    """Return a table of deployments, paged."""
+    name, order = visit.query("name"), visit.query("order")
+    only = visit.query("only")
+    filters = [f"spec.name:{quoted(name)}"] if name else []
+    if only == "pending":
+        filters.append("status.pending:*")
+    which = Which(passes=" AND ".join(filters), order=_ORDERS.get(order, ""))
+    key = f"deployments {which.passes} {which.order}"
+    found = await visit.page(key, ask.deployments(visit.client.asker, which))
+    names = [row.name for row in found.rows]
+    return Page(
+        template="deployments.html",
+        title="Deployments",
+        values={
+            "deployments": found.rows,
+            "next_token": found.next_token,
+            "rollouts": await _rollouts(visit, names),
+            "name": name,
+            "order": order,
+            "only": only,
+        },
+    )
+
+
+async def deployment_page(visit: Visit) -> Page:
+    """Return one deployment."""
+    name, client = visit.request.match_info["name"], visit.client
+    row = await visit.reading.ask(f"deployment {name}", lambda: client.get_deployment(name))
+    rollout = (await _rollouts(visit, [name])).get(name)
+    scaling = await visit.reading.ask(
+        f"scaling of {name}", lambda: client.explain_scaling(name, DECISIONS_SHOWN)
+    )
+    which = Which(passes=f"deployment = {quoted(name)}")
+    placed = await visit.page(f"placements of {name}", ask.placements(client.asker, which))
+    revisions = await visit.reading.ask(
+        f"revisions of {name}", lambda: client.run(ask.revisions(client.asker, name)(""))
+    )
+    loads = {one.plane: one.load for one in scaling.planes if one.load is not None}
+    return Page(
+        template="deployment.html",
+        title=f"Deployment {name}",
+        values={
+            "row": row,
+            "rollout": rollout,
+            "sentence": "" if rollout is None else sentence_of(rollout),
+            "scaling": scaling,
+            "plot": plot_scaling(scaling.decisions, scaling.max_replicas),
+            "decisions": scaling.decisions[:DECISIONS_LISTED],
+            "placements": placed.rows,
+            "next_token": placed.next_token,
+            "revisions": revisions.rows[:REVISIONS_SHOWN],
+            "loads": loads,
+            "whole": _sum_loads(tuple(loads.values())),
+            "why_not": {
+                verb: visit.why_not(method)
+                for verb, method in (
+                    ("scaling", "OperatorService/UpdateDeployment"),
+                    ("rollback", "OperatorService/RollbackDeployment"),
+                    ("rollout", "OperationsService/SteerRollout"),
+                    ("move", "OperationsService/MoveReplica"),
+                )
+            },
+        },
+    )
+
+
+async def _rollouts(visit: Visit, names: list[str]) -> dict[str, RolloutRow]:
+    """Return the rollouts of these deployments; none was decided for some."""
+    client = visit.client
+
+    async def some(passes: str) -> tuple[RolloutRow, ...]:
+        try:
+            return await visit.reading.ask(
+                f"rollouts {passes}", lambda: client.list_rollouts(Which(passes=passes))
+            )
+        except NotFound:
+            return ()
+
+    found = await asyncio.gather(*map(some, any_of("deployment", names)))
+    return {row.name: row for rows in found for row in rows}
+
+
+def _sum_loads(loads: tuple[PlaneLoad, ...]) -> PlaneLoad | None:
+    if not loads:
+        return None
+    return PlaneLoad(
+        requests_total=sum(one.requests_total for one in loads),
+        prompt_tokens_total=sum(one.prompt_tokens_total for one in loads),
+        finished_total=sum(one.finished_total for one in loads),
+        output_tokens_total=sum(one.output_tokens_total for one in loads),
+        in_flight=sum(one.in_flight for one in loads),
+        waiting_requests=sum(one.waiting_requests for one in loads),
+        judged_total=sum(one.judged_total for one in loads),
+        good_total=sum(one.good_total for one in loads),
+    )
