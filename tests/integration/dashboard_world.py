@@ -21,6 +21,7 @@ from control_plane.api.access.door import AccessDoor
 from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
+from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
@@ -237,6 +238,7 @@ class World:
             operations=OperationsService(works),
             recovery=RecoveryService(Recovery(self.database, held, CLOCK), writing),
             access=AccessService(self.database, writing, self.authenticator.shelf.expire),
+            keys=KeyService(self.database, writing),
         )
         doors = (ErrorInterceptor(), AccessDoor(self.authenticator))
         self.server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)

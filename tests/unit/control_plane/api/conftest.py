@@ -17,6 +17,7 @@ from control_plane.api.access.issuer_keys import IssuerKeys
 from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
+from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
@@ -320,6 +321,7 @@ def _services_beside(
         operations=OperationsService(works),
         recovery=RecoveryService(Recovery(database, held, clock), writing),
         access=AccessService(database, writing, authenticator.shelf.expire),
+        keys=KeyService(database, writing),
     )
 
 
