@@ -133,6 +133,9 @@ def adopt_api_keys(session: Session, write: WriteContext, keys: Sequence[ApiKey]
     check_epoch(session, write.epoch)
     table = tables.api_keys
     known = set(session.execute(select(table.c.name)).scalars())
+    missing = [key for key in keys if key.name not in known]
+    if not missing:
+        return
     rows = [
         {
             "name": key.name,
@@ -142,15 +145,12 @@ def adopt_api_keys(session: Session, write: WriteContext, keys: Sequence[ApiKey]
             "created_at": write.now,
             "expires_at": key.expires_at,
         }
-        for key in keys
-        if key.name not in known
+        for key in missing
     ]
-    if not rows:
-        return
     session.execute(insert(table), rows)
-    names = ", ".join(row["name"] for row in rows[:_NAMES_SHOWN_MAX])
+    names = ", ".join(key.name for key in missing[:_NAMES_SHOWN_MAX])
     subject = full_name(write.project, COLLECTION, "-")
-    append_change(session, write, "api-key.adopted", subject, f"{len(rows)}: {names}")
+    append_change(session, write, "api-key.adopted", subject, f"{len(missing)}: {names}")
 
 
 def list_api_keys(session: Session) -> tuple[StoredKey, ...]:

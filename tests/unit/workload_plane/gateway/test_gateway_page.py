@@ -50,12 +50,13 @@ def test_every_error_code_is_on_the_page_and_no_other() -> None:
     tokens = replace(a_model("tokens", a_replica("r2", port=9100)), serves_trtllm=True)
     out = replace(a_model("out"), listed=False, outside_of=("eu",))
     topology = a_topology(type(model)(**{**fields_of(model), **refusing}), tokens, out)
+    topology = replace(topology, api_keys=())
     snapshot = build_snapshot(topology, "/gateway", DESCRIPTOR_SET)
     told = codes_in((snapshot.listeners, snapshot.routes))
     # Errors of filters are inside their code.
     told |= set(re.findall(r'\\+"code\\+": *\\+"(\w+)', json.dumps(snapshot.routes)))
     of_the_picker = {"queue_full", "replicas_busy", "request_quarantined"}
-    told = told | of_the_picker
+    told = told | of_the_picker | {"concurrency_limit_exceeded"}
     assert told == {row[1].strip("`") for row in rows_below("status")}
 
 
