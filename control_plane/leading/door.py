@@ -22,7 +22,7 @@ STORED_READS = frozenset(
         *("ListChanges", "GetChange", "WatchChanges", "ListControlPlanes"),
         *("ListChangeRecords", VERIFY),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
-        "ListServiceTokens",
+        *("ListServiceTokens", "ListPlaneInvites", "ListPlaneIdentities"),
     }
 )
 

@@ -9,8 +9,9 @@ from control_plane.leading.door import is_read, refusing
 from control_plane.recovery.run import READ_ONLY
 from skerry.plumbing.errors import Infeasible
 
-# A restored backup may have tokens in it that were revoked since: those cannot wait.
-WRITES = ("/ApproveRecovery", "/RevokeServiceToken")
+# A restored backup may have tokens, invites and planes in it that were revoked since: those cannot
+# wait.
+WRITES = ("/ApproveRecovery", "/RevokeServiceToken", "/DeletePlaneInvite", "/RevokePlane")
 
 _Handler: TypeAlias = Any  # grpc's stubs have it generic, the library has not
 

@@ -95,9 +95,11 @@ def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
     roots = _read_roots(directory)
     if not roots or not (directory / _CA_KEY_NAME).exists() or _ends(roots[0]) <= now:
         return create_authority(directory, common_name, now)
-    if not _is_due(roots[0], now):
-        return directory / _CA_NAME
     trusted = [root for root in roots if _ends(root) > now]
+    if trusted != roots:
+        _write_roots(directory, trusted)
+    if not _is_due(trusted[0], now):
+        return directory / _CA_NAME
     successor = _successor(directory, trusted)
     if successor is None:
         key, root = _new_root(common_name, now)

@@ -119,6 +119,11 @@ CatalogueService/Uncordon                 operator  plane
 AccessService/ListServiceTokens           auditor   project
 AccessService/CreateServiceToken          admin     project
 AccessService/RevokeServiceToken          admin     project
+JoiningService/ListPlaneInvites           auditor   project
+JoiningService/CreatePlaneInvite          admin     project
+JoiningService/DeletePlaneInvite          admin     project
+JoiningService/ListPlaneIdentities        auditor   project
+JoiningService/RevokePlane                admin     plane
 """
 
 

@@ -23,11 +23,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlanePorts:
-    """Ports of the control plane: operators, the planes' link, HTTP for health and metrics."""
+    """Ports of the control plane: operators, the planes' link, HTTP, where planes join."""
 
     operator: int
     link: int
     http: int
+    join: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class ControlPlaneLayout:
     operator_address: str
     link_address: str
     http_address: str
+    join_address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class Layout:
                 operator_address=f"{HOST}:{ports.operator}",
                 link_address=f"{HOST}:{ports.link}",
                 http_address=f"{HOST}:{ports.http}",
+                join_address=f"{HOST}:{ports.join}",
             )
             for number, ports in enumerate((self.control_plane, *self.standbys), start=1)
         )
@@ -206,12 +209,12 @@ def extend_layout(
         engine=engine,
         database=existing.database if existing else "",
         auth=existing.auth if existing else True,
-        standbys=existing.standbys if existing else (),
-        control_plane=(
-            existing.control_plane
-            if existing
-            else ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
-        ),
+        standbys=tuple(_with_join(ports, take_port) for ports in existing.standbys)
+        if existing
+        else (),
+        control_plane=_with_join(existing.control_plane, take_port)
+        if existing
+        else _control_plane_ports(take_port),
         planes=tuple(
             _with_helpers(
                 known.get(offer.name)
@@ -226,6 +229,17 @@ def extend_layout(
             for offer in offer_planes(planes)
         ),
     )
+
+
+def _control_plane_ports(take_port: Callable[[], int]) -> ControlPlanePorts:
+    return ControlPlanePorts(
+        operator=take_port(), link=take_port(), http=take_port(), join=take_port()
+    )
+
+
+def _with_join(ports: ControlPlanePorts, take_port: Callable[[], int]) -> ControlPlanePorts:
+    """Return the ports with one where planes join; layouts of before have none."""
+    return ports if ports.join else replace(ports, join=take_port())
 
 
 def _with_helpers(plane: PlaneLayout, take_port: Callable[[], int]) -> PlaneLayout:
@@ -305,10 +319,7 @@ def choose_control_planes(
             field="--database",
         )
     kept = layout.standbys[: count - 1]
-    added = tuple(
-        ControlPlanePorts(operator=take_port(), link=take_port(), http=take_port())
-        for _ in range(count - 1 - len(kept))
-    )
+    added = tuple(_control_plane_ports(take_port) for _ in range(count - 1 - len(kept)))
     return replace(layout, database=database, standbys=(*kept, *added))
 
 
@@ -322,6 +333,7 @@ def ports_of(layout: Layout) -> dict[int, str]:
             strict=True,
         )
         for use, port in asdict(held).items()
+        if port
     }
     for plane in layout.planes:
         for use, port in asdict(plane.ports).items():
