@@ -40,6 +40,10 @@ class LiveLinks(Protocol):
     def news(self) -> int:
         """Return a number that rises with whatever a plane's judgement may rest on but time."""
 
+    @property
+    def revoked_planes(self) -> tuple[str, ...]:
+        """Return the planes that are let in no more, by name."""
+
     def views(self) -> Mapping[str, LinkView]:
         """Return what is known of the link of every plane heard, by name."""
 
@@ -72,6 +76,7 @@ class _Moment:
     since_start_seconds: float
     since_back_seconds: float | None
     links: Mapping[str, LinkView]
+    revoked_planes: tuple[str, ...]
 
 
 class Sight:
@@ -133,6 +138,7 @@ class Sight:
                     else None
                 ),
                 links=links,
+                revoked_planes=self._links.revoked_planes,
             )
             planes, deployments = len(stored.planes), len(stored.deployments)
             return await beside(planes, deployments, self._snapshot, mark, moment)
@@ -168,6 +174,7 @@ class Sight:
             revisions=stored.rolled.revisions,
             removed=self._removed_of(stored.removals),
             scalings=stored.scalings,
+            revoked_planes=moment.revoked_planes,
         )
 
     async def _recall(self, stored: StoreSnapshot, heard: Mapping[str, LinkView]) -> bool:

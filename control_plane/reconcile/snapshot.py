@@ -151,6 +151,7 @@ class Snapshot:
     revisions: Revisions = field(default_factory=dict)
     removed: tuple[Removed, ...] = ()
     scalings: tuple[Scaled, ...] = ()
+    revoked_planes: tuple[str, ...] = ()
     # Which store and which words of planes it was made of; `sight.py` knows what it is.
     mark: object = field(default=None, repr=False, compare=False)
     # Found by name, for fleets in which to look through all for each is thousands by thousands.

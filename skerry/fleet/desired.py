@@ -93,7 +93,8 @@ class Assignment:
 class DesiredState:
     """The desired state of one plane at one version.
 
-    `planes` is about how many the fleet has where `peers` are not all of them, else 0.
+    `planes` is about how many the fleet has where `peers` are not all of them, else 0. Of
+    `revoked_planes` the gateway takes nothing, whatever certificate they show.
     """
 
     plane: str
@@ -103,6 +104,7 @@ class DesiredState:
     required_features: tuple[str, ...] = ()
     node_cordons: tuple[NodeCordon, ...] = ()
     planes: int = 0
+    revoked_planes: tuple[str, ...] = ()
 
     @property
     def envelopes(self) -> tuple[Envelope, ...]:

@@ -33,6 +33,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         required_features=desired.required_features,
         node_cordons=[_cordon_to_proto(cordon) for cordon in desired.node_cordons],
         planes=desired.planes,
+        revoked_planes=desired.revoked_planes,
     )
     message.digest = proto_digest(message)
     return message
@@ -53,6 +54,7 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
             for cordon in message.node_cordons
         ),
         planes=message.planes,
+        revoked_planes=tuple(message.revoked_planes),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.digests import split_digest
+from skerry.fleet.names import full_name
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import resides
 from workload_plane.gateway.abilities import (
@@ -90,7 +91,9 @@ def build_topology(
         # Two deployments of one served name: the first by name keeps it, or neither would serve.
         models.setdefault(model.served_name, model)
     by_name = sorted(models.values(), key=lambda model: model.deployment)
-    return _listening(settings, hosts, _without_clashes(tuple(by_name)), peers)
+    topology = _listening(settings, hosts, _without_clashes(tuple(by_name)), peers)
+    revoked = (full_name(settings.project, "planes", one) for one in desired.revoked_planes)
+    return replace(topology, revoked=tuple(f"skerry://{name}" for name in revoked))
 
 
 def empty_topology(settings: PlaneSettings, hosts: Hosts) -> GatewayTopology:

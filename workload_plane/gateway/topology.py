@@ -167,7 +167,7 @@ class GatewayTopology:
     """All a plane's gateway knows: where it listens, what it serves, and who its peers are.
 
     `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
-    only where it `picks`.
+    only where it `picks`. `revoked` are the URIs in certificates of which nothing is taken.
     """
 
     plane: str
@@ -180,6 +180,7 @@ class GatewayTopology:
     picker_directory: str = ""
     picks: bool = False
     relay: RelayPorts | None = None
+    revoked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")

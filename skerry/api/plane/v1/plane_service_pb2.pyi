@@ -235,7 +235,7 @@ class NodeCordon(_message.Message):
     def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class Desired(_message.Message):
-    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes")
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes", "revoked_planes")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +244,7 @@ class Desired(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NODE_CORDONS_FIELD_NUMBER: _ClassVar[int]
     PLANES_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_PLANES_FIELD_NUMBER: _ClassVar[int]
     plane: str
     version: _supply_pb2.Version
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
@@ -252,7 +253,8 @@ class Desired(_message.Message):
     digest: bytes
     node_cordons: _containers.RepeatedCompositeFieldContainer[NodeCordon]
     planes: int
-    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ...) -> None: ...
+    revoked_planes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ..., revoked_planes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("version", "digest")
