@@ -26,6 +26,7 @@ DOCUMENTS = (
     "docs/operating/http-api.md",
     "docs/operating/audit.md",
     "docs/operating/access.md",
+    "docs/operating/joining.md",
     "docs/engines.md",
     "docs/scheduling.md",
     "docs/operating/profile.md",
