@@ -59,7 +59,7 @@ def create_plane_invite(
 ) -> PlaneInvite:
     """Keep an invite by its digest and return it.
 
-    Conflict while an earlier one is open, and where the plane has joined and is not to be replaced;
+    Conflict while an earlier one is open, and for a plane that is there and not to be replaced;
     Exhausted past 1,000, InvalidInput for one that would have ended already.
     """
     assert len(digest) == DIGEST_BYTES, "it is a SHA-256"
@@ -220,14 +220,21 @@ def _refuse_second(session: Session, write: WriteContext, invite: PlaneInvite) -
             " first: its token can be shown to nobody again",
             field="plane_invite_id",
         )
-    identity = find_identity(session, invite.plane)
-    has_joined = identity is not None and identity.key_digest and identity.revoked_at is None
-    if has_joined and not invite.replaces:
+    if not invite.replaces and _is_taken(session, invite.plane):
         raise Conflict(
-            f"plane {invite.plane!r} has joined already; who joins in its place puts it out: say"
-            " so with --replace, or choose another name",
+            f"there is a plane {invite.plane!r} already; who joins in its place puts it out: say so"
+            " with --replace, or choose another name",
             field="plane_invite_id",
         )
+
+
+def _is_taken(session: Session, plane: str) -> bool:
+    """Say whether a plane of that name has joined, or reported by a certificate made by hand."""
+    identity = find_identity(session, plane)
+    if identity is not None:
+        return identity.revoked_at is None
+    query = select(tables.planes.c.name).where(tables.planes.c.name == plane)
+    return session.execute(query).first() is not None
 
 
 def _invite_of(session: Session, plane: str, digest: bytes) -> PlaneInvite | None:

@@ -33,7 +33,7 @@ def invite(
         str, typer.Option("--expires", help="After which time, e.g. 1h; at most 7d.")
     ] = "1h",
     replace: Annotated[
-        bool, typer.Option("--replace", help="In place of a plane that has joined: it is put out.")
+        bool, typer.Option("--replace", help="In place of a plane that is there: it is put out.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the token into this file, mode 0600.")

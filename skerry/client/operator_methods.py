@@ -210,7 +210,7 @@ def create_plane_invite(
 ) -> Call[joining.NewPlaneInvite]:
     """Invite a plane; the token is in this answer and nowhere else.
 
-    With `replace` it may take the place of one that has joined, which is put out then.
+    With `replace` it may take the place of one that is there, which is put out then.
     """
     proof = proof_text(plane, asker.ids.token(JOIN_SECRET_BYTES))
     return joining.create_plane_invite(

@@ -20,6 +20,7 @@ from control_plane.store.joining import (
     revoke_plane,
     withdraw_plane_invite,
 )
+from control_plane.store.planes import record_report
 from skerry.fleet.joining import PlaneIdentity, PlaneInvite
 from skerry.plumbing.errors import (
     Conflict,
@@ -29,6 +30,7 @@ from skerry.plumbing.errors import (
     NotFound,
     Unauthenticated,
 )
+from tests.builders import a_report
 from tests.fakes.clock import START
 
 DIGEST, OTHER = bytes(32), bytes([1]) * 32
@@ -131,6 +133,17 @@ async def test_who_joins_in_place_of_another_is_named_by_the_operator(
     await database.run(join_plane, write, OTHER, replace(ENROLLED, key_digest=OTHER_KEY))
     with pytest.raises(Denied, match="another key"):
         await database.run(renew_plane, write, ENROLLED)
+
+
+async def test_a_plane_that_never_joined_is_not_put_out_by_mistake_either(
+    database: Database, write: WriteContext
+) -> None:
+    await database.run(record_report, write, a_report("fra"))
+    with pytest.raises(Conflict, match="--replace"):
+        await database.run(create_plane_invite, write, INVITE, DIGEST, "")
+    await database.run(create_plane_invite, write, replace(INVITE, replaces=True), DIGEST, "")
+    await database.run(revoke_plane, write, "fra", "")
+    await database.run(create_plane_invite, write, INVITE, OTHER, "")
 
 
 async def test_a_certificate_is_renewed_for_its_key_alone(
