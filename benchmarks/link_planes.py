@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from control_plane.link.service import plane_uri
+from control_plane.link.enrolment import plane_uri
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import FEATURES, DesiredState

@@ -24,6 +24,7 @@ from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing, follow_leadership, why_not_ready
 from control_plane.api.http_gateway import HttpGateway
+from control_plane.api.joining_service import JoinDoor, JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
@@ -48,6 +49,8 @@ from control_plane.leading.sole import is_sole, sole_control_plane
 from control_plane.leading.tenure import Tenure
 from control_plane.leading.term import Term
 from control_plane.link.convert import decode_desired, encode_desired
+from control_plane.link.enrolment import Enrolment, EnrolmentParts, Issuer
+from control_plane.link.join_port import serve_join_port
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.link.standby import StandbyLink
@@ -60,11 +63,12 @@ from control_plane.recovery.run import Recovery
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import schema
 from control_plane.store.engine import Database, open_database
+from control_plane.store.joining import list_plane_identities
 from control_plane.store.leadership import Addresses
 from control_plane.store.reads import StoreReads
 from control_plane.upkeep import LeaseFlush, StartFlush, Upkeep
 from scheduler.process import ProcessLimits, SolverProcess
-from skerry.api.plane.v1 import plane_service_pb2, plane_service_pb2_grpc
+from skerry.api.plane.v1 import enrolment_pb2_grpc, plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.generation import Version
 from skerry.plumbing import logs
@@ -227,6 +231,8 @@ async def _stand_by_and_lead(works: _Works, ports: "_Ports") -> None:
 async def _begin(works: _Works, term: Term) -> int:
     """Take up the term and return its epoch."""
     works.tenure.term = term
+    # Before anybody is let in, or told anything: who was revoked stays out under a new leader, too.
+    works.registry.identities.load(await works.terms.run_read(list_plane_identities))
     works.loop.lead(term.epoch)
     works.registry.begin(await count_known_planes(works.terms))
     works.standing.become(Role.LEADING)
@@ -360,6 +366,8 @@ class _Ports:
         self._operator: grpc.aio.Server | None = None
         self._link: grpc.aio.Server | None = None
         self._planes: PlaneLink | None = None
+        self._join: grpc.aio.Server | None = None
+        self._enrolment = Enrolment(_enrolment_parts(works))
         self._http: web.AppRunner | None = None
         self._dashboard: web.AppRunner | None = None
         sight, loop, asked = works.sight, works.loop, works.solvers[1]
@@ -379,6 +387,9 @@ class _Ports:
         await self.service.views.warm()  # before the port: nobody's call waits for it
         self._operator = await self._serve_operator()
         await self.open_link(works.tenure.epoch)
+        if (joining := works.settings.joining) is not None:
+            tls = _tls_files(works.settings)
+            self._join = await serve_join_port(self._enrolment, tls, joining.address)
         application = http_application(
             lambda: why_not_ready(works.standing.role, works.loop.has_decided),
             _http_gateway(works.settings),
@@ -395,10 +406,10 @@ class _Ports:
             policy, name = policy_of(works.settings), works.settings.name
             link = PlaneLink(works.registry, policy, works.clock, name=name, epoch=epoch)
             self._planes = link
-            self._link = await _serve_link(link, works.standing, works.settings)
+            self._link = await _serve_link(link, self._enrolment, works)
         else:
             standby = StandbyLink(works.tenure.refuse_plane)
-            self._link = await _serve_link(standby, works.standing, works.settings)
+            self._link = await _serve_link(standby, self._enrolment, works)
 
     async def watch_links(self) -> None:
         """Judge the silences of linked planes, for ever; once the link is open as the leader's."""
@@ -408,7 +419,7 @@ class _Ports:
     async def close(self) -> None:
         """Close what was opened; calls under way get a moment."""
         async with asyncio.TaskGroup() as group:
-            for server in (self._operator, self._link):
+            for server in (self._operator, self._link, self._join):
                 if server is not None:
                     group.create_task(server.stop(STOP_GRACE_SECONDS))
         for runner in (self._http, self._dashboard):
@@ -437,6 +448,9 @@ class _Ports:
             recovery=RecoveryService(works.recovery, writing),
             access=AccessService(database, writing, authenticator.shelf.expire),
             keys=KeyService(database, writing),
+            joining=JoiningService(
+                database, writing, works.registry.identities, _join_door(works.settings)
+            ),
         )
         door = LeaderDoor(lambda: works.loop.epoch > 0, works.tenure.refuse_operator)
         recovering = RecoveryDoor(lambda: works.recovery.is_under_way)
@@ -455,18 +469,48 @@ def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
     return HttpGateway(insecure_channel(settings.operator_address), operator_services())
 
 
+def _enrolment_parts(works: _Works) -> EnrolmentParts:
+    joining = works.settings.joining
+    return EnrolmentParts(
+        database=works.database,
+        identities=works.registry.identities,
+        issuer=None
+        if joining is None
+        else Issuer(
+            authority=joining.authority,
+            project=works.settings.project,
+            seconds=joining.certificate_seconds,
+        ),
+        clock=works.clock,
+        epoch=lambda: works.loop.epoch,
+        refusal=works.tenure.refuse_plane,
+    )
+
+
+def _join_door(settings: ControlPlaneSettings) -> JoinDoor | None:
+    joining = settings.joining
+    if joining is None:
+        return None
+    address = joining.advertised_address or joining.address
+    return JoinDoor(address=address, tls=_tls_files(settings))
+
+
+def _tls_files(settings: ControlPlaneSettings) -> TlsFiles:
+    return TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
+
+
 async def _serve_link(
-    link: plane_service_pb2_grpc.PlaneLinkServiceServicer,
-    standing: Standing,
-    settings: ControlPlaneSettings,
+    link: plane_service_pb2_grpc.PlaneLinkServiceServicer, enrolment: Enrolment, works: _Works
 ) -> grpc.aio.Server:
     """Start the link port, mTLS only."""
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=LINK_SERVER_OPTIONS)
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
-    add_health_and_reflection(server, standing, *service_names(plane_service_pb2.DESCRIPTOR))
-    tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
-    credentials = server_credentials(tls)
-    _bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
+    enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)
+    names = service_names(plane_service_pb2.DESCRIPTOR)
+    add_health_and_reflection(server, works.standing, *names)
+    credentials = server_credentials(_tls_files(works.settings))
+    link_address = works.settings.link_address
+    _bind(lambda address: server.add_secure_port(address, credentials), link_address)
     await server.start()
     return server
 

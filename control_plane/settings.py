@@ -23,6 +23,8 @@ CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place g
 SETTLE_SECONDS_MAX = 86_400.0  # a day: past it nothing ever goes back
 # Shorter, and it decides by single requests; longer, and two rounds are silence.
 PERIOD_SECONDS_MIN, PERIOD_SECONDS_MAX = 1.0, 60.0
+# Shorter, and planes do little else than renew; longer, and whoever copied a key keeps it for long.
+CERTIFICATE_SECONDS_MIN, CERTIFICATE_SECONDS_MAX = 10.0, 366 * 86_400.0
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
@@ -36,6 +38,21 @@ class TlsSettings:
     ca: Path
     certificate: Path
     key: Path
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class JoiningSettings:
+    """Where planes join by invitation, and with which authority their certificates are issued.
+
+    `advertised_address` is what planes are told to call, where it is not `address`.
+    """
+
+    address: str
+    authority: Path
+    advertised_address: str = ""
+    certificate_seconds: Annotated[
+        float, Field(ge=CERTIFICATE_SECONDS_MIN, le=CERTIFICATE_SECONDS_MAX, allow_inf_nan=False)
+    ] = 30 * 86_400.0
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -95,6 +112,8 @@ class ControlPlaneSettings:
     scheduler: SchedulerSettings = SchedulerSettings()
     autoscale: AutoscaleSettings = AutoscaleSettings()
     operator_access: OperatorAccessSettings = OperatorAccessSettings()
+    # Without it nobody joins by invitation: certificates are the operator's to bring.
+    joining: JoiningSettings | None = None
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import aiohttp
 
+from skerry.client.enrolment import Door
 from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneReport, ReplicaState, Unknown
@@ -35,6 +36,7 @@ from workload_plane.desired_state.holder import DesiredHolder
 from workload_plane.gateway.feed import GatewayFeed
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
+from workload_plane.link.renewal import Member, Renewal
 from workload_plane.link.report import build_report
 from workload_plane.models.cache import ModelCache
 from workload_plane.models.limits import FetchLimits
@@ -197,6 +199,8 @@ class Agent:
                 loops["metrics"] = lambda: serve_metrics_forever(port)
             if (link := self._link_client()) is not None:
                 self._link = link
+                if (renewal := self._renewal_by(link)) is not None:
+                    loops["certificate"] = renewal.run
                 # Nobody reports before the first look: "no replicas" would be a false word.
                 loops["link"] = lambda: self._link_after_look(link)
             with contextlib.closing(checks):
@@ -268,6 +272,20 @@ class Agent:
             server_name=settings.control_plane_server_name,
         )
         return LinkClient(link, self, self._report_changed, self._clock, self._ids)
+
+    def _renewal_by(self, link: LinkClient) -> Renewal | None:
+        settings = self._settings
+        if settings.tls is None or not settings.join_addresses:
+            return None
+        member = Member(
+            project=settings.project,
+            plane=settings.plane,
+            files=settings.tls,
+            door=Door(
+                addresses=settings.join_addresses, server_name=settings.control_plane_server_name
+            ),
+        )
+        return Renewal(member, lambda: link.channel, self._clock, self._ids)
 
     async def _watch_supply(self) -> None:
         """Report nodes that come, go or break; where they are told once, nobody calls this."""

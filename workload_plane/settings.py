@@ -43,6 +43,7 @@ OPTIONAL = (
     "labels",
     "control_planes",
     "control_plane_server_name",
+    "join_addresses",
     "tls",
     "model_dirs",
     "engine_override",
@@ -112,6 +113,8 @@ class PlaneSettings:
     prefix_disk_dir: Path | None = None  # `prefixes` in data_dir where none is told
     autoscale: AutoscaleSettings = field(default_factory=AutoscaleSettings)
     agent_port: int = 0  # of the agent's metrics, 0 for nowhere
+    # Join ports of the control planes: the agent renews its certificate itself. None: others do.
+    join_addresses: tuple[str, ...] = ()
 
     @property
     def plane(self) -> str:
@@ -235,11 +238,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     data_dir = reader.take("data_dir", str, "")
     if "data_dir" in reader.values and not Path(data_dir).is_absolute():
         reader.fault("data_dir", f"must be an absolute path, not {data_dir!r}")
-    control_planes = reader.strings("control_planes")
-    for index, address in enumerate(control_planes):
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
-            reader.fault(f"control_planes[{index}]", f"must be host:port, not {address!r}")
+    control_planes = reader.addresses("control_planes")
+    join_addresses = reader.addresses("join_addresses")
     locks_dir = reader.take("device_locks_dir", str, str(default_locks_dir(os.geteuid())))
     if not Path(locks_dir).is_absolute():
         reader.fault("device_locks_dir", f"must be an absolute path, not {locks_dir!r}")
@@ -252,6 +252,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     tls = _tls(reader)
     if control_planes and tls is None and not reader.has_fault("tls"):
         reader.fault("tls", "is needed with control_planes: the link is mTLS only")
+    if join_addresses and not control_planes:
+        reader.fault("join_addresses", "is of no use without control_planes: nobody is called")
     nodes = name_nodes(identity.name, pools, reader.fault) if identity is not None else ()
     model_cache = _model_cache(reader, Path(data_dir))
     ray = read_ray(reader, tuple(pool.shape for pool in pools), Path(data_dir))
@@ -280,6 +282,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         prefix_disk_dir=Path(prefixes_dir),
         autoscale=autoscale,
         agent_port=agent_port,
+        join_addresses=join_addresses,
     )
 
 
@@ -332,6 +335,14 @@ class _Reader:
             self.fault(key, "must be a list of strings")
             return ()
         return tuple(values)
+
+    def addresses(self, key: str) -> tuple[str, ...]:
+        told = self.strings(key)
+        for index, address in enumerate(told):
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
+                self.fault(f"{key}[{index}]", f"must be host:port, not {address!r}")
+        return told
 
     def inner(self, key: str) -> "_Reader | None":
         if self.values.get(key) is None:

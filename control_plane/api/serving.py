@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import HealthService, Standing
+from control_plane.api.joining_service import JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService
 from control_plane.api.operator_service import OperatorService
@@ -19,6 +20,8 @@ from skerry.api.operator.v1 import (
     access_pb2_grpc,
     catalogue_service_pb2,
     catalogue_service_pb2_grpc,
+    joining_pb2,
+    joining_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
     operations_service_pb2,
@@ -37,6 +40,7 @@ OPERATOR_FILES: tuple[FileDescriptor, ...] = (
     recovery_pb2.DESCRIPTOR,
     access_pb2.DESCRIPTOR,
     keys_pb2.DESCRIPTOR,
+    joining_pb2.DESCRIPTOR,
 )
 
 
@@ -50,6 +54,7 @@ class Services:
     recovery: RecoveryService
     access: AccessService
     keys: KeyService
+    joining: JoiningService
 
 
 def add_operator_services(server: grpc.aio.Server, services: Services, standing: Standing) -> None:
@@ -60,6 +65,7 @@ def add_operator_services(server: grpc.aio.Server, services: Services, standing:
     recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(services.recovery, server)
     access_pb2_grpc.add_AccessServiceServicer_to_server(services.access, server)
     keys_pb2_grpc.add_KeyServiceServicer_to_server(services.keys, server)
+    joining_pb2_grpc.add_JoiningServiceServicer_to_server(services.joining, server)
     names = (name for file in OPERATOR_FILES for name in service_names(file))
     add_health_and_reflection(server, standing, *names)
 

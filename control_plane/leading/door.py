@@ -22,7 +22,7 @@ STORED_READS = frozenset(
         *("ListChanges", "GetChange", "WatchChanges", "ListControlPlanes"),
         *("ListChangeRecords", VERIFY, "GetResidencyProof"),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
-        *("ListServiceTokens", "ListApiKeys"),
+        *("ListServiceTokens", "ListApiKeys", "ListPlaneInvites", "ListPlaneIdentities"),
     }
 )
 

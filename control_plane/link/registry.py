@@ -10,6 +10,7 @@ from control_plane.autoscale.shares import Loads, Told
 from control_plane.link.convert import digest_in
 from control_plane.link.decisions import PlaneDecisions
 from control_plane.link.evidence import EvidenceInbox
+from control_plane.link.identities import Identities
 from control_plane.link.push import Outbox
 from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
@@ -60,6 +61,7 @@ class Registry:
         self.held = HeldStates(wake, clock)
         self.decisions = PlaneDecisions()
         self.evidence = EvidenceInbox()
+        self.identities = Identities(self._stir)
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
     def begin(self, planes: int = 0) -> None:
@@ -80,6 +82,11 @@ class Registry:
     def news(self) -> int:
         """Return a number that rises with whatever a plane's judgement may rest on but time."""
         return self._news
+
+    @property
+    def revoked_planes(self) -> tuple[str, ...]:
+        """Return the planes that are let in no more, by name."""
+        return self.identities.revoked
 
     @property
     def planes(self) -> int:

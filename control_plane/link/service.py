@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
+from control_plane.link.enrolment import plane_uri
 from control_plane.link.freshness import are_current
 from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
@@ -31,7 +32,7 @@ from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
-from skerry.plumbing.rpc import peer_uri_sans
+from skerry.plumbing.rpc import peer_certificate, peer_uri_sans
 from skerry.wire.observations import report_from_proto
 from skerry.wire.parts import PART_BYTES, Assembly, parts_of
 from skerry.wire.supply import version_from_proto
@@ -40,11 +41,6 @@ _log = logs.get_logger(__name__)
 
 _FAULT_CHARACTERS_MAX = 300  # it goes into the plane's next record
 HELLO_SECONDS_MAX = 5.0  # a stream that says nothing is not a plane
-
-
-def plane_uri(project: str, plane: str) -> str:
-    """Return the URI that a plane's certificate must carry."""
-    return f"skerry://projects/{project}/planes/{plane}"
 
 
 class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
@@ -63,6 +59,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         # For so many planes: the policy, and what messages say of it.
         self._policy_for = (0, policy, _terms(policy))
         self._silence = SilenceWatch(registry, self._policy_now, clock)
+        self._streams: dict[str, _Stream] = {}
+        registry.identities.follow(self._recheck)
 
     async def Connect(
         self, request_iterator: AsyncIterator[messages.ConnectRequest], context: Any
@@ -70,6 +68,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         """Serve one plane's stream until either side ends it or falls silent."""
         requests = aiter(request_iterator)
         stream = await self._opened(requests, context)
+        self._streams[stream.plane] = stream
         try:
             await self._serve(stream, requests)
         except asyncio.CancelledError:
@@ -77,6 +76,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             raise
         finally:
             stream.is_over = True
+            if self._streams.get(stream.plane) is stream:
+                del self._streams[stream.plane]
             self._registry.close(stream.plane, stream.outbox)
             _log.info("plane.disconnected", plane=stream.plane)
 
@@ -97,6 +98,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         finally:
             self._greeting -= 1
         _check_identity(hello, context)
+        certificate = peer_certificate(context)
+        self._check_membership(hello.observed.identity.name, certificate)
         try:
             report = report_from_proto(hello.observed, tuple(hello.features), hello.software)
         except ValueError as error:
@@ -105,9 +108,25 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         outbox = self._registry.open(report, hello.agent_id, policy.heartbeat_timeout_seconds)
         _log.info("plane.connected", plane=plane, held=report.held, agent=hello.agent_id)
         stream = _Stream(plane=plane, outbox=outbox, context=context, told=_told(hello.observed))
+        stream.certificate = certificate
         stream.takes_parts = TAKES_PARTS in report.features
         stream.session.on(SessionEvent.HELLO)
         return stream
+
+    def _check_membership(self, plane: str, certificate: bytes) -> None:
+        """Refuse a plane that was revoked, or whose key is not the one that joined last."""
+        if refusal := self._registry.identities.refusal(plane, certificate):
+            raise Denied(refusal)
+
+    def _recheck(self, plane: str) -> None:
+        """End the stream of a plane that is not let in with its certificate any more."""
+        stream = self._streams.get(plane)
+        if stream is None:
+            return
+        try:
+            self._check_membership(plane, stream.certificate)
+        except Denied as error:
+            stream.end(error)
 
     async def _hello(self, requests: AsyncIterator[messages.ConnectRequest]) -> messages.Hello:
         """Return the Hello of a plane that is let in; Exhausted tells it when to come back."""
@@ -284,6 +303,7 @@ class _Stream:
         self.takes_parts = False
         self.terms = (0, 0)  # milliseconds: the heartbeats' that the plane was told last
         self.is_over = False
+        self.certificate = b""  # PEM: what the plane proved itself with
         self._task = asyncio.current_task()
         self._why: SkerryError | None = None
         self.told = told  # of the report that was turned into values last

@@ -136,6 +136,7 @@ class _Facts:
     shares: Shares
     peering: Peering
     ends: Mapping[str, tuple[Assignment, ...]]
+    revoked: frozenset[str]
 
 
 def desired_state(
@@ -169,12 +170,13 @@ def _facts_of(snapshot: Snapshot, granted: Mapping[Key, Envelope], measured: Mea
         shares=shares_of(snapshot),
         peering=peering_of(snapshot.planes, told),
         ends=tombstones(snapshot),
+        revoked=frozenset(snapshot.revoked_planes),
     )
 
 
 def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
     node_cordons = _node_cordons(facts.snapshot, plane)
-    peers = facts.peering.names(plane)
+    peers = tuple(name for name in facts.peering.names(plane) if name not in facts.revoked)
     assignments = []
     for demand in facts.demands:
         name = demand.deployment.name
@@ -204,6 +206,7 @@ def _desired_state(facts: _Facts, plane: PlaneView) -> DesiredState:
         node_cordons=node_cordons,
         planes=facts.peering.planes,
         api_keys=facts.snapshot.api_keys,
+        revoked_planes=facts.snapshot.revoked_planes,
     )
 
 
@@ -249,7 +252,8 @@ def _same_content(stored: DesiredState, wanted: DesiredState) -> bool:
 def _content_of(state: DesiredState) -> tuple[object, ...]:
     """Return all of it but the version; what differs most often first."""
     told = state.assignments, state.peers, state.required_features
-    return (*told, state.node_cordons, state.planes, state.plane, state.api_keys)
+    gates = (state.api_keys, state.revoked_planes)
+    return (*told, state.node_cordons, state.planes, state.plane, gates)
 
 
 def _serving_planes(

@@ -42,6 +42,10 @@ class LiveLinks(Protocol):
     def news(self) -> int:
         """Return a number that rises with whatever a plane's judgement may rest on but time."""
 
+    @property
+    def revoked_planes(self) -> tuple[str, ...]:
+        """Return the planes that are let in no more, by name."""
+
     def views(self) -> Mapping[str, LinkView]:
         """Return what is known of the link of every plane heard, by name."""
 
@@ -74,6 +78,7 @@ class _Moment:
     since_start_seconds: float
     since_back_seconds: float | None
     links: Mapping[str, LinkView]
+    revoked_planes: tuple[str, ...]
 
 
 class Sight:
@@ -137,6 +142,7 @@ class Sight:
                     else None
                 ),
                 links=links,
+                revoked_planes=self._links.revoked_planes,
             )
             planes, deployments = len(stored.planes), len(stored.deployments)
             return await beside(planes, deployments, self._snapshot, mark, moment)
@@ -173,6 +179,7 @@ class Sight:
             removed=self._removed_of(stored.removals),
             scalings=stored.scalings,
             api_keys=self._keys_of(stored.api_keys),
+            revoked_planes=moment.revoked_planes,
         )
 
     async def _recall(self, stored: StoreSnapshot, heard: Mapping[str, LinkView]) -> bool:

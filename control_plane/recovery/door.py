@@ -9,8 +9,12 @@ from control_plane.leading.door import is_read, refusing
 from control_plane.recovery.run import READ_ONLY
 from skerry.plumbing.errors import Infeasible
 
-# A restored backup may have tokens and keys in it that were revoked since: those cannot wait.
-WRITES = ("/ApproveRecovery", "/RevokeServiceToken", "/RevokeApiKey")
+# A restored backup may have tokens, keys, invites and planes in it that were revoked since: those
+# cannot wait.
+WRITES = (
+    *("/ApproveRecovery", "/RevokeServiceToken", "/RevokeApiKey"),
+    *("/DeletePlaneInvite", "/RevokePlane"),
+)
 
 _Handler: TypeAlias = Any  # grpc's stubs have it generic, the library has not
 

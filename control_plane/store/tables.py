@@ -462,3 +462,28 @@ requests = Table(
     Column("created_at", UtcTime, nullable=False),
     Index(None, "created_at"),
 )
+
+# One invite a plane: a newer one takes the place of one that was used or has ended.
+plane_invites = Table(
+    "plane_invites",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("creator", String(255), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("replaces", Boolean, nullable=False),
+    Column("used_at", UtcTime),
+)
+
+# What proves a plane that joined by invitation or was revoked; of others there is no row.
+plane_identities = Table(
+    "plane_identities",
+    metadata,
+    Column("plane", NAME, primary_key=True),
+    Column("key_digest", LargeBinary, nullable=False),
+    Column("serial", String(63), nullable=False),
+    Column("joined_at", UtcTime),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+)

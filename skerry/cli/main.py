@@ -26,6 +26,7 @@ from skerry.cli import (
     logs,
     manifests,
     operations,
+    plane,
     pools,
     profile,
     questions,
@@ -111,6 +112,7 @@ app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
 app.add_typer(token.app, name="token")
 app.add_typer(key.app, name="key")
+app.add_typer(plane.app, name="plane")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)

@@ -4,6 +4,7 @@ from typing import Any
 
 from skerry.api.operator.v1.access_pb2_grpc import AccessServiceStub
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from skerry.api.operator.v1.joining_pb2_grpc import JoiningServiceStub
 from skerry.api.operator.v1.keys_pb2_grpc import KeyServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
@@ -19,6 +20,7 @@ _SERVICES: tuple[Any, ...] = (
     RecoveryServiceStub,
     AccessServiceStub,
     KeyServiceStub,
+    JoiningServiceStub,
 )
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -15,6 +15,7 @@ from skerry.client import (
     audit,
     catalogue_calls,
     intent_calls,
+    joining,
     operations,
     questions,
     recovery,
@@ -38,6 +39,8 @@ from skerry.fleet.api_key import KeyTerms, key_text
 from skerry.fleet.change_chain import Link, Noted
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent
+from skerry.fleet.joining import SECRET_BYTES as JOIN_SECRET_BYTES
+from skerry.fleet.joining import proof_text
 from skerry.fleet.pool import PoolTerms
 from skerry.fleet.service_token import SECRET_BYTES, token_text
 from skerry.plumbing.ids import IdSource
@@ -229,6 +232,39 @@ def create_api_key(
 def revoke_api_key(asker: Asker, name: str) -> Call[None]:
     """Take an API key back; NotFound when there is none of that name."""
     return api_key_calls.revoke_api_key(asker.project, name, asker.ids.new_id())
+
+
+def plane_invites(asker: Asker, which: Which = EVERY) -> Listing[joining.PlaneInviteRow]:
+    """Return the invites to planes, used and ended ones too; never their tokens."""
+    return lambda token: joining.list_plane_invites(asker.project, token, which)
+
+
+def create_plane_invite(
+    asker: Asker, plane: str, expires_at: datetime, *, replace: bool = False
+) -> Call[joining.NewPlaneInvite]:
+    """Invite a plane; the token is in this answer and nowhere else.
+
+    With `replace` it may take the place of one that is there, which is put out then.
+    """
+    proof = proof_text(plane, asker.ids.token(JOIN_SECRET_BYTES))
+    return joining.create_plane_invite(
+        asker.project, proof, expires_at, replace, asker.ids.new_id()
+    )
+
+
+def delete_plane_invite(asker: Asker, plane: str) -> Call[None]:
+    """Withdraw a plane's invite; NotFound when there is none."""
+    return joining.delete_plane_invite(asker.project, plane, asker.ids.new_id())
+
+
+def plane_identities(asker: Asker, which: Which = EVERY) -> Listing[joining.PlaneIdentityRow]:
+    """Return what proves each plane that joined by invitation or was revoked."""
+    return lambda token: joining.list_plane_identities(asker.project, token, which)
+
+
+def revoke_plane(asker: Asker, plane: str) -> Call[None]:
+    """Let no certificate open the fleet to a plane of that name, until it is invited anew."""
+    return joining.revoke_plane(asker.project, plane, asker.ids.new_id())
 
 
 def pool_intents(asker: Asker) -> Listing[PoolIntent]:

@@ -97,7 +97,8 @@ class DesiredState:
     """The desired state of one plane at one version.
 
     `planes` is about how many the fleet has where `peers` are not all of them, else 0. `api_keys`
-    None: the control plane knows of none, which is no word against those told before.
+    None: the control plane knows of none, which is no word against those told before. Of
+    `revoked_planes` the gateway takes nothing, whatever certificate they show.
     """
 
     plane: str
@@ -108,6 +109,7 @@ class DesiredState:
     node_cordons: tuple[NodeCordon, ...] = ()
     planes: int = 0
     api_keys: tuple[ApiKey, ...] | None = None
+    revoked_planes: tuple[str, ...] = ()
 
     @property
     def envelopes(self) -> tuple[Envelope, ...]:

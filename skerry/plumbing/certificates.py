@@ -22,10 +22,14 @@ from skerry.plumbing.rpc import TlsFiles
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 30  # renewed at half of it: a fortnight to notice that renewal fails
 # Another machine's clock may be this far behind ours.
-_BACKDATE = timedelta(minutes=5)
-_KEY_MODE = 0o600
-_DIRECTORY_MODE = 0o700
-_CA_NAME, _CA_KEY_NAME = "ca.pem", "ca.key"
+BACKDATE = timedelta(minutes=5)
+KEY_MODE = 0o600
+DIRECTORY_MODE = 0o700
+_CA_NAME, _CA_KEY_NAME, _NEXT_KEY_NAME = "ca.pem", "ca.key", "next.key"
+# A root is trusted for so long before it issues anything. Whoever renews takes the roots along, at
+# half the life of its certificate, which is a year at most; nobody must meet a certificate of a
+# root that it has not heard of.
+PUBLISHED_DAYS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +42,37 @@ class Subject:
     addresses: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """From when until when a certificate counts."""
+
+    begins: datetime
+    ends: datetime
+
+
 def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
     """Make a new root key and certificate in the directory; return the certificate's path.
 
     Roots of before that are still valid stay in the file after the new one, so that their
     certificates are trusted until each is renewed.
     """
-    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     trusted = [root for root in _read_roots(directory) if _ends(root) > now]
+    key, root = _new_root(common_name, now)
+    write_atomically(directory / _CA_KEY_NAME, key_pem(key), mode=KEY_MODE)
+    _write_roots(directory, [root, *trusted])
+    return directory / _CA_NAME
+
+
+def _new_root(
+    common_name: str, now: datetime
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    validity = Validity(begins=now - BACKDATE, ends=now + timedelta(days=AUTHORITY_DAYS))
     root = (
-        _builder(name, name, key, now, AUTHORITY_DAYS)
+        _builder(name, name, key.public_key(), validity)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(identifier, critical=False)
@@ -61,17 +83,49 @@ def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
         )
         .sign(key, hashes.SHA256())
     )
-    write_atomically(directory / _CA_KEY_NAME, _key_pem(key), mode=_KEY_MODE)
-    write_atomically(directory / _CA_NAME, b"".join(map(_cert_pem, [root, *trusted])))
-    return directory / _CA_NAME
+    return key, root
 
 
 def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
-    """Return the root's path; makes one when there is none or it is past half its life."""
+    """Return the path of the roots, the one that issues ahead; makes one when there is none.
+
+    Past half its life its successor is made, and is trusted for `PUBLISHED_DAYS` before it issues:
+    nobody has to be told of both at once.
+    """
     roots = _read_roots(directory)
-    if roots and (directory / _CA_KEY_NAME).exists() and not _is_due(roots[0], now):
+    if not roots or not (directory / _CA_KEY_NAME).exists() or _ends(roots[0]) <= now:
+        return create_authority(directory, common_name, now)
+    trusted = [root for root in roots if _ends(root) > now]
+    if trusted != roots:
+        _write_roots(directory, trusted)
+    if not _is_due(trusted[0], now):
         return directory / _CA_NAME
-    return create_authority(directory, common_name, now)
+    successor = _successor(directory, trusted)
+    if successor is None:
+        key, root = _new_root(common_name, now)
+        write_atomically(directory / _NEXT_KEY_NAME, key_pem(key), mode=KEY_MODE)
+        _write_roots(directory, [*trusted, root])
+    elif now >= successor.not_valid_before_utc + timedelta(days=PUBLISHED_DAYS):
+        next_key = directory / _NEXT_KEY_NAME
+        # The key first: what it signs before the roots change places is its own root's already.
+        write_atomically(directory / _CA_KEY_NAME, next_key.read_bytes(), mode=KEY_MODE)
+        others = [root for root in trusted if root != successor]
+        _write_roots(directory, [successor, *others])
+        next_key.unlink()
+    return directory / _CA_NAME
+
+
+def _successor(directory: Path, roots: list[x509.Certificate]) -> x509.Certificate | None:
+    """Return the root that will issue next; None while there is none, or its key is unusable."""
+    try:
+        key = read_key(directory / _NEXT_KEY_NAME).public_key()
+    except (OSError, ValueError, InvalidInput):
+        return None
+    return next((root for root in roots[1:] if root.public_key() == key), None)
+
+
+def _write_roots(directory: Path, roots: list[x509.Certificate]) -> None:
+    write_atomically(directory / _CA_NAME, b"".join(map(_cert_pem, roots)))
 
 
 def issue(
@@ -85,19 +139,34 @@ def issue(
 
     Good for both ends of a connection. Raises NotFound when there is no authority.
     """
+    out.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    validity = Validity(begins=now - BACKDATE, ends=now + timedelta(days=valid_days))
+    certificate = sign(authority, subject, key.public_key(), validity)
+    files = _files(out, subject)
+    # The key first: a reader between the two sees a pair that does not match and tries again,
+    # rather than a fresh certificate whose key is still to come.
+    write_atomically(files.key, key_pem(key), mode=KEY_MODE)
+    write_atomically(files.cert, _cert_pem(certificate))
+    _copy_roots(authority, files.ca)
+    return files
+
+
+def sign(
+    authority: Path, subject: Subject, key: ec.EllipticCurvePublicKey, validity: Validity
+) -> x509.Certificate:
+    """Return a certificate of the authority for a key; NotFound when there is no authority."""
     roots = _read_roots(authority)
     if not roots:
         raise NotFound(f"{authority} holds no certificate authority; make one first")
-    out.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    authority_key = _read_key(authority / _CA_KEY_NAME)
-    key = ec.generate_private_key(ec.SECP256R1())
+    authority_key = read_key(authority / _CA_KEY_NAME)
     common_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     issuer_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(
         authority_key.public_key()
     )
-    certificate = (
-        _builder(common_name, roots[0].subject, key, now, valid_days)
+    return (
+        _builder(common_name, roots[0].subject, key, validity)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -105,13 +174,14 @@ def issue(
         .add_extension(issuer_identifier, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    files = _files(out, subject)
-    # The key first: a reader between the two sees a pair that does not match and tries again,
-    # rather than a fresh certificate whose key is still to come.
-    write_atomically(files.key, _key_pem(key), mode=_KEY_MODE)
-    write_atomically(files.cert, _cert_pem(certificate))
-    _copy_roots(authority, files.ca)
-    return files
+
+
+def roots_pem(authority: Path) -> bytes:
+    """Return the certificates that are trusted, the issuing one first; NotFound without one."""
+    try:
+        return (authority / _CA_NAME).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"{authority} holds no certificate authority; make one first") from None
 
 
 def ensure_certificate(
@@ -134,8 +204,8 @@ def ensure_certificate(
 
 
 def renewal_time(certificate: Path) -> datetime:
-    """Return when the certificate is past half its life and `ensure_certificate` renews it."""
-    return _half_life(x509.load_pem_x509_certificate(certificate.read_bytes()))
+    """Return when the certificate in a file is past half its life and is to be renewed."""
+    return half_life(x509.load_pem_x509_certificate(certificate.read_bytes()))
 
 
 def _files(out: Path, subject: Subject) -> TlsFiles:
@@ -151,7 +221,7 @@ def _is_current(
         return False
     try:
         certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
-        key = _read_key(files.key)
+        key = read_key(files.key)
         certificate.verify_directly_issued_by(roots[0])
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except Exception:
@@ -165,10 +235,11 @@ def _is_current(
 
 
 def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
-    return now >= _half_life(certificate)
+    return now >= half_life(certificate)
 
 
-def _half_life(certificate: x509.Certificate) -> datetime:
+def half_life(certificate: x509.Certificate) -> datetime:
+    """Return when a certificate is past half its life."""
     begin = certificate.not_valid_before_utc
     return begin + (_ends(certificate) - begin) / 2
 
@@ -180,18 +251,17 @@ def _ends(certificate: x509.Certificate) -> datetime:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-    valid_days: float,
+    key: ec.EllipticCurvePublicKey,
+    validity: Validity,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(now + timedelta(days=valid_days))
+        .not_valid_before(validity.begins)
+        .not_valid_after(validity.ends)
     )
 
 
@@ -234,7 +304,8 @@ def _read_roots(directory: Path) -> list[x509.Certificate]:
         return []
 
 
-def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the key in a file; InvalidInput for one of another kind, OSError without a file."""
     key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InvalidInput(f"{path} is not an elliptic-curve key")
@@ -247,7 +318,8 @@ def _copy_roots(authority: Path, target: Path) -> None:
         write_atomically(target, roots)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a key as its file holds it."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

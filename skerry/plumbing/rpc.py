@@ -402,6 +402,16 @@ def secure_channel(
     return grpc.aio.secure_channel(address, credentials, options=(*options, *name))
 
 
+def pinned_channel(address: str, roots: bytes, server_name: str) -> grpc.aio.Channel:
+    """Return a channel without a certificate of one's own to a server that these roots (PEM) prove.
+
+    For who has none yet, or whose certificate has ended.
+    """
+    credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+    name: Options = (("grpc.ssl_target_name_override", server_name),)
+    return grpc.aio.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *name))
+
+
 def insecure_channel(address: str) -> grpc.aio.Channel:
     """Return a plaintext channel, for loopback and unix sockets only."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -457,3 +467,11 @@ def peer_uri_sans(context: grpc.aio.ServicerContext[Any, Any]) -> tuple[str, ...
     if tuple(properties.get("transport_security_type", ())) != (b"ssl",):
         return ()
     return tuple(value.decode() for value in properties.get("peer_uri", ()))
+
+
+def peer_certificate(context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    """Return the caller's verified certificate as PEM; empty without one."""
+    properties = context.auth_context()
+    if tuple(properties.get("transport_security_type", ())) != (b"ssl",):
+        return b""
+    return b"".join(tuple(properties.get("x509_pem_cert", ()))[:1])

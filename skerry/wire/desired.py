@@ -35,6 +35,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         node_cordons=[_cordon_to_proto(cordon) for cordon in desired.node_cordons],
         planes=desired.planes,
         key_ring=None if desired.api_keys is None else key_ring_to_proto(desired.api_keys),
+        revoked_planes=desired.revoked_planes,
     )
     message.digest = proto_digest(message)
     return message
@@ -56,6 +57,7 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
         ),
         planes=message.planes,
         api_keys=key_ring_from_proto(message.key_ring) if message.HasField("key_ring") else None,
+        revoked_planes=tuple(message.revoked_planes),
     )
 
 

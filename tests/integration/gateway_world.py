@@ -301,7 +301,8 @@ async def a_world(tmp_path: Path, *, picks: bool = False) -> AsyncIterator[World
         world.engines["front"] = front
         await front.start()
         for name, other in (("a", "b"), ("b", "a")):
-            subject = Subject(name=name, dns_names=(name,))
+            uris = (f"skerry://projects/default/planes/{name}",)
+            subject = Subject(name=name, uris=uris, dns_names=(name,))
             issued = issue(authority, tmp_path / f"tls-{name}", subject, CLOCK.now())
             peer_port = listens[other].peer_port
             topology = GatewayTopology(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.link.service import plane_uri
+from control_plane.link.enrolment import plane_uri
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.client.context import Context

@@ -8,6 +8,7 @@ import signal
 import ssl
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,22 @@ async def test_the_peers_listener_wants_a_certificate_of_the_fleet(tmp_path: Pat
             assert (await response.json())["error"]["code"] == "deployment_not_found"
         async with peer_request(world, "a", "GET", "/nothing", {}) as response:
             assert response.status == 404
+
+
+async def test_a_revoked_planes_certificate_is_refused_by_its_peers(tmp_path: Path) -> None:
+    async with a_fleet(tmp_path) as world:
+        b = world.planes["b"]
+
+        async def answers(status: int) -> bool:
+            async with peer_request(world, "b", "GET", "/skerry/alive", {}) as response:
+                return response.status == status
+
+        revoked = ("skerry://projects/default/planes/a", "skerry://projects/default/planes/c")
+        for uris, status in ((revoked, 403), (revoked[1:], 200)):
+            b.topology = replace(b.topology, revoked=uris)
+            await b.publish()
+            await eventually(partial(answers, status))
+            assert (await world.chat("b"))[0] == 200  # users of the plane see nothing of it
 
 
 async def test_a_peer_that_serves_a_deployment_no_more_is_no_clients_404(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from control_plane.link.service import plane_uri
+from control_plane.link.enrolment import plane_uri
 from control_plane.reconcile.policy import (
     LARGE_FLEET_PERIOD_SECONDS,
     LARGE_FLEET_PLANES,

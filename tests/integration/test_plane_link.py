@@ -11,8 +11,9 @@ import pytest
 
 from control_plane.link import admission
 from control_plane.link.convert import encode_desired
+from control_plane.link.enrolment import plane_uri
 from control_plane.link.registry import Registry
-from control_plane.link.service import PlaneLink, plane_uri
+from control_plane.link.service import PlaneLink
 from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc

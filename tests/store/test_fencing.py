@@ -22,6 +22,7 @@ from control_plane.store.deployments import AskedUpdate, apply_deployment, mark_
 from control_plane.store.desired import Telling
 from control_plane.store.engine import Database
 from control_plane.store.intents import Wanted, WantedIntent
+from control_plane.store.joining import Enrolled, create_plane_invite, join_plane
 from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.placements import Decision
 from control_plane.store.planes import Judged, record_report
@@ -43,6 +44,7 @@ from skerry.fleet.catalogue import AcceleratorKind
 from skerry.fleet.cordon import CordonState, Part, Scope
 from skerry.fleet.deployment import BaseModel
 from skerry.fleet.generation import NEVER, Version
+from skerry.fleet.joining import PlaneInvite
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
@@ -113,6 +115,10 @@ TOKEN = ServiceToken(
 KEY = KeyRecord(
     name="team-a", terms=KeyTerms(deployments=("demo",)), creator="user:root", created_at=T0
 )
+INVITE = PlaneInvite(
+    plane="fra", creator="user:root", created_at=T0, expires_at=T0 + timedelta(days=10_000)
+)
+ENROLLED = Enrolled(plane="fra", key_digest=bytes(32), serial="1f", expires_at=T1)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "append_change": ("kind", "subject", "summary"),
     "append_changes": ((Entry(kind="kind", subject="subject", summary="summary"),),),
@@ -202,6 +208,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_api_key": (replace(KEY, name="other"), bytes(32), "request-26"),
     "revoke_api_key": (KEY.name, "request-27"),
     "adopt_api_keys": ([ApiKey(name="held", digest=bytes(32), terms=KEY.terms)],),
+    "create_plane_invite": (replace(INVITE, plane="gcp-x"), bytes(32), "request-26"),
+    "withdraw_plane_invite": (INVITE.plane, "request-27"),
+    "join_plane": (bytes(32), ENROLLED),
+    "renew_plane": (replace(ENROLLED, plane="aws-y", serial="2f"),),
+    "revoke_plane": ("onprem-fra", "request-28"),
 }
 # These take part in a write function's transaction, after its check.
 INSIDE = frozenset(
@@ -253,6 +264,9 @@ def test_a_deposed_leaders_write_has_no_effect(
         create_service_token(session, write, TOKEN, bytes(32), "")
         create_api_key(session, write, KEY, bytes(32), "")
         keep_residency(session, write, (EVIDENCE,))
+        for plane in (INVITE.plane, "aws-y"):
+            create_plane_invite(session, write, replace(INVITE, plane=plane), bytes(32), "")
+        join_plane(session, write, bytes(32), replace(ENROLLED, plane="aws-y"))
         take_leadership(session, "cp-2", T0)
     before = everything(database)
     with pytest.raises(StaleGeneration, match="epoch"), database.write() as session:

@@ -42,6 +42,7 @@ NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.ske
 COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
 ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
 SCALING = Path(__file__).with_name("desired-state.format-1-scaling.skerry")
+REVOKED = Path(__file__).with_name("desired-state.format-1-revoked-planes.skerry")
 SEEN = Path(__file__).with_name("desired-state.seen-1.skerry")
 
 STATE = DesiredState(
@@ -240,7 +241,7 @@ def golden() -> bytes:
 
 def test_every_golden_file_is_checked() -> None:
     there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
-    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING, API_KEYS, SEEN)
+    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING, API_KEYS, REVOKED, SEEN)
     assert there == {path.name for path in every}
 
 
@@ -288,6 +289,13 @@ def test_no_key_left_is_another_word_than_no_word_of_keys() -> None:
     for told in (None, ()):
         state = replace(STATE, api_keys=told)
         assert desired_from_proto(desired_to_proto(state)).api_keys == told
+
+
+def test_format_1_with_revoked_planes_is_read_and_written_as_it_was_meant() -> None:
+    data, told = REVOKED.read_bytes(), replace(STATE, revoked_planes=("edge-ams", "edge-lon"))
+    assert decode(data).state == told
+    payload = desired_to_proto(told).SerializeToString(deterministic=True)
+    assert encode(payload, told.version) == data
 
 
 def test_format_1_is_read_as_it_was_meant(golden: bytes) -> None:

@@ -28,7 +28,7 @@ from workload_plane.gateway.routes import (
     PUBLIC_ROUTES,
 )
 from workload_plane.gateway.served_log import not_started, sent_log, taken_log
-from workload_plane.gateway.tls import common_tls_context
+from workload_plane.gateway.tls import common_tls_context, refuse_revoked
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
@@ -130,6 +130,7 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
         stream_idle_timeout=duration(0),
         request_headers_timeout=duration(_HEADERS_SECONDS),
         http_filters=[
+            *refuse_revoked(topology.revoked),
             *(_ready_answer(model.deployment) for model in topology.models if not model.outside_of),
             *([asking_filter(forwarded=True)] if topology.picks else ()),
             telling_trailers(topology.plane),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from skerry.fleet.api_key import ApiKey
 from skerry.fleet.desired import Assignment, DesiredState, PeerPlane
 from skerry.fleet.digests import split_digest
+from skerry.fleet.names import full_name
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import resides
 from workload_plane.gateway.abilities import (
@@ -92,7 +93,9 @@ def build_topology(
         models.setdefault(model.served_name, model)
     by_name = sorted(models.values(), key=lambda model: model.deployment)
     models_here = _without_clashes(tuple(by_name))
-    return _listening(settings, hosts, models_here, peers, desired.api_keys or ())
+    topology = _listening(settings, hosts, models_here, peers, desired.api_keys or ())
+    revoked = (full_name(settings.project, "planes", one) for one in desired.revoked_planes)
+    return replace(topology, revoked=tuple(f"skerry://{name}" for name in revoked))
 
 
 def empty_topology(settings: PlaneSettings, hosts: Hosts) -> GatewayTopology:

@@ -9,6 +9,7 @@ from workload_plane.gateway.wire import (
     AUTHORITY_SECRET,
     IDENTITY_SECRET,
     Json,
+    extension,
     file_source,
     typed,
 )
@@ -37,6 +38,25 @@ def common_tls_context(files_root: str) -> Json:
         "tls_certificate_sds_secret_configs": [_secret_source(files_root, IDENTITY_SECRET)],
         "validation_context_sds_secret_config": _secret_source(files_root, AUTHORITY_SECRET),
     }
+
+
+def refuse_revoked(uris: tuple[str, ...]) -> tuple[Json, ...]:
+    """Return the filter that answers 403 to whoever shows a certificate with one of these URIs.
+
+    By name and not by a revocation list: that would have to come from the authority, which need
+    not be ours, and for each of its roots.
+    """
+    if not uris:
+        return ()
+    principals = [{"authenticated": {"principal_name": {"exact": uri}}} for uri in uris]
+    policy = {"permissions": [{"any": True}], "principals": principals}
+    return (
+        extension(
+            "envoy.filters.http.rbac",
+            "envoy.extensions.filters.http.rbac.v3.RBAC",
+            rules={"action": "DENY", "policies": {"revoked": policy}},
+        ),
+    )
 
 
 def build_secrets(tls: PeerTls) -> tuple[Json, ...]:

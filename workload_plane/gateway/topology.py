@@ -169,7 +169,7 @@ class GatewayTopology:
 
     `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
     only where it `picks`. `api_keys` are those that let users in, none for nobody; None: whoever
-    reaches the port is let in.
+    reaches the port is let in. `revoked` are the URIs in certificates of which nothing is taken.
     """
 
     plane: str
@@ -183,6 +183,7 @@ class GatewayTopology:
     picks: bool = False
     relay: RelayPorts | None = None
     api_keys: tuple[ApiKey, ...] | None = None
+    revoked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")

@@ -53,6 +53,7 @@ class LinkClient:
         self._clock = clock
         self._ids = ids
         self._connection: Connection | None = None
+        self._channel: grpc.aio.Channel | None = None
         self._addresses = Addresses()
         self._past = Past()
         # Of who was called last: whether it was a standby, and which leader it named.
@@ -74,6 +75,11 @@ class LinkClient:
     def control_plane(self) -> str:
         """Return the name of the control plane that welcomed us, empty when none does now."""
         return self._connection.control_plane if self._connection else ""
+
+    @property
+    def channel(self) -> grpc.aio.Channel | None:
+        """Return the channel to the control plane that welcomed us, None while there is none."""
+        return self._channel if self.control_plane else None
 
     async def run(self) -> None:
         """Connect to the control planes in turn and reconnect for ever; returns never."""
@@ -105,6 +111,7 @@ class LinkClient:
             async with secure_channel(
                 target, tls, server_name=server_name, options=LINK_CHANNEL_OPTIONS
             ) as channel:
+                self._channel = channel
                 for _ in range(SENT_AWAY_MAX):
                     welcomed, told = await self._open(channel, address)
                     if told is None:
@@ -113,6 +120,8 @@ class LinkClient:
                     await self._clock.sleep(told_delay(told, self._ids.random()))
         except OSError as error:  # the certificate's files
             self._lost(address, None, str(error))
+        finally:
+            self._channel = None
         return False
 
     async def _open(self, channel: grpc.aio.Channel, address: str) -> tuple[bool, float | None]:

@@ -123,6 +123,11 @@ AccessService/RevokeServiceToken          admin     project
 KeyService/ListApiKeys                    viewer    project
 KeyService/CreateApiKey                   admin     project
 KeyService/RevokeApiKey                   admin     project
+JoiningService/ListPlaneInvites           auditor   project
+JoiningService/CreatePlaneInvite          admin     project
+JoiningService/DeletePlaneInvite          admin     project
+JoiningService/ListPlaneIdentities        auditor   project
+JoiningService/RevokePlane                admin     plane
 """
 
 

@@ -23,15 +23,16 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlanePorts:
-    """Ports of the control plane: operators, the planes' link, HTTP for health and metrics.
+    """Ports of the control plane: operators, the planes' link, HTTP, the dashboard, joining planes.
 
-    The dashboard's is 0 in a layout of before, until the next `up`.
+    The dashboard's and the joining planes' are 0 in a layout of before, until the next `up`.
     """
 
     operator: int
     link: int
     http: int
     dashboard: int = 0
+    join: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class ControlPlaneLayout:
     link_address: str
     http_address: str
     dashboard_address: str
+    join_address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ class Layout:
                 link_address=f"{HOST}:{ports.link}",
                 http_address=f"{HOST}:{ports.http}",
                 dashboard_address=f"{HOST}:{ports.dashboard}",
+                join_address=f"{HOST}:{ports.join}",
             )
             for number, ports in enumerate((self.control_plane, *self.standbys), start=1)
         )
@@ -220,10 +223,10 @@ def extend_layout(
         auth=existing.auth if existing else True,
         keys=existing.keys if existing else True,
         standbys=tuple(
-            _with_dashboard(ports, take_port) for ports in (existing.standbys if existing else ())
+            _with_all(ports, take_port) for ports in (existing.standbys if existing else ())
         ),
         control_plane=(
-            _with_dashboard(existing.control_plane, take_port)
+            _with_all(existing.control_plane, take_port)
             if existing
             else _control_plane_ports(take_port)
         ),
@@ -245,13 +248,17 @@ def extend_layout(
 
 def _control_plane_ports(take_port: Callable[[], int]) -> ControlPlanePorts:
     return ControlPlanePorts(
-        operator=take_port(), link=take_port(), http=take_port(), dashboard=take_port()
+        operator=take_port(),
+        link=take_port(),
+        http=take_port(),
+        dashboard=take_port(),
+        join=take_port(),
     )
 
 
-def _with_dashboard(ports: ControlPlanePorts, take_port: Callable[[], int]) -> ControlPlanePorts:
-    """Return the ports with one for the dashboard; layouts of before have none."""
-    return ports if ports.dashboard else replace(ports, dashboard=take_port())
+def _with_all(ports: ControlPlanePorts, take_port: Callable[[], int]) -> ControlPlanePorts:
+    """Return the ports with the dashboard's and the joining planes', which older layouts lack."""
+    return replace(ports, dashboard=ports.dashboard or take_port(), join=ports.join or take_port())
 
 
 def _with_helpers(plane: PlaneLayout, take_port: Callable[[], int]) -> PlaneLayout:

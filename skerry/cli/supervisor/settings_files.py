@@ -78,9 +78,18 @@ def _control_plane(
         "dashboard_address": one.dashboard_address,
         "tls": _tls(tls),
         "operator_access": _access(directory, layout),
+        **_joining(directory, one),
         # Each of them may lead: what the operator wrote for the first holds for all.
         **_kept(directory.control_plane / "settings.json"),
     }
+
+
+def _joining(directory: DataDirectory, one: ControlPlaneLayout) -> dict[str, Any]:
+    """Return where planes join, and how long their certificates last where that was written."""
+    written = _section(directory.control_plane / "settings.json", "joining")
+    kept = written if isinstance(written, dict) else {}
+    ours = {"address": one.join_address, "authority": str(directory.pki / "authority")}
+    return {"joining": {**kept, **ours}}
 
 
 def _access(directory: DataDirectory, layout: Layout) -> dict[str, Any]:

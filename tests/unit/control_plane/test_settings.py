@@ -83,6 +83,38 @@ def test_a_bad_value_is_refused_at_its_field(
     assert refused.value.field == field
 
 
+JOINING = {"address": "0.0.0.0:4", "authority": "/authority"}
+
+
+def test_nobody_joins_unless_the_settings_say_where(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(GOOD))
+    assert load_settings(path).joining is None
+    path.write_text(json.dumps({**GOOD, "joining": JOINING}))
+    joining = load_settings(path).joining
+    assert joining is not None
+    assert joining.certificate_seconds == 30 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("joining", "field"),
+    [
+        ({"address": "0.0.0.0:4"}, "joining.authority"),
+        ({**JOINING, "certificate_seconds": 9}, "joining.certificate_seconds"),
+        ({**JOINING, "certificate_seconds": 1e9}, "joining.certificate_seconds"),
+        ({**JOINING, "authorities": "/a"}, "joining.authorities"),
+    ],
+)
+def test_a_bad_way_to_join_is_refused_at_its_field(
+    tmp_path: Path, joining: dict[str, Any], field: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "joining": joining}))
+    with pytest.raises(InvalidInput) as refused:
+        load_settings(path)
+    assert refused.value.field == field
+
+
 OIDC = {"issuer": "https://a", "audience": "b", "jwks_url": "https://a/keys"}
 
 

@@ -13,6 +13,7 @@ from control_plane.access_settings import (
 from control_plane.settings import (
     AutoscaleSettings,
     ControlPlaneSettings,
+    JoiningSettings,
     RegionLatencySettings,
     SchedulerSettings,
     TlsSettings,
@@ -28,6 +29,7 @@ SECTIONS = {
     "autoscale": AutoscaleSettings,
     "tls": TlsSettings,
     "operator_access": OperatorAccessSettings,
+    "joining": JoiningSettings,
     "operator_access.oidc": OidcSettings,
     "operator_access.oidc.grants[]": OidcGrantSettings,
     "scheduler": SchedulerSettings,

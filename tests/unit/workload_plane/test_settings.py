@@ -94,6 +94,18 @@ def test_a_link_without_certificates_is_refused() -> None:
     assert alone.tls is None
 
 
+def test_where_to_come_back_is_told_only_with_control_planes() -> None:
+    assert parse_settings(GOOD).join_addresses == ()
+    told = parse_settings({**GOOD, "join_addresses": ["control:7444"]})
+    assert told.join_addresses == ("control:7444",)
+    for wrong in (
+        {"join_addresses": ["control"]},
+        {"control_planes": [], "join_addresses": ["a:1"]},
+    ):
+        with pytest.raises(InvalidInput, match="join_addresses"):
+            parse_settings({**GOOD, **wrong})
+
+
 def test_a_file_that_is_absent_or_no_json_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="skerry up"):
         read_settings(tmp_path / "settings.json")

@@ -17,12 +17,14 @@ from control_plane.api.access.issuer_keys import IssuerKeys
 from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
+from control_plane.api.joining_service import JoinDoor, JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
 from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import Services, add_operator_services
 from control_plane.api.writing import Writing
+from control_plane.link.identities import Identities
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.decision import decision_of
 from control_plane.reconcile.memory import Fingerprint
@@ -50,6 +52,7 @@ from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, 
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement
+from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.errors import FieldViolation, Infeasible
 from skerry.plumbing.rpc import CHANNEL_OPTIONS, SERVER_OPTIONS, ErrorInterceptor
 from tests.builders import a_plane_view, a_report, a_snapshot
@@ -272,7 +275,7 @@ async def running_operator(
     authenticator = Authenticator(access or OperatorAccessSettings(), sources, issuer)
     doors = (ErrorInterceptor(), AccessDoor(authenticator))
     server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
-    services = _services_beside(service, database, reconciler, authenticator, clock)
+    services = _services_beside(service, reconciler, authenticator, clock, folder)
     add_operator_services(server, services, Standing(Role.LEADING))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -300,11 +303,13 @@ async def running_operator(
 
 def _services_beside(
     service: OperatorService,
-    database: Database,
     reconciler: _Reconciler,
     authenticator: Authenticator,
     clock: FakeClock,
+    folder: Path,
 ) -> Services:
+    database = reconciler.database
+    assert database is not None
     writing = Writing(reconciler, clock)
     works = Works(
         database=database,
@@ -315,6 +320,10 @@ def _services_beside(
         clock=clock,
     )
     held = HeldStates(reconciler.wake, clock)
+    create_authority(folder / "authority", "test", START)
+    party = Subject(name="cp", dns_names=("localhost",))
+    tls = issue(folder / "authority", folder / "tls", party, START)
+    door = JoinDoor(address="127.0.0.1:7443", tls=tls)
     return Services(
         operator=service,
         catalogue=CatalogueService(database=database, writing=writing),
@@ -322,6 +331,7 @@ def _services_beside(
         recovery=RecoveryService(Recovery(database, held, clock), writing),
         access=AccessService(database, writing, authenticator.shelf.expire),
         keys=KeyService(database, writing),
+        joining=JoiningService(database, writing, Identities(reconciler.wake), door),
     )
 
 

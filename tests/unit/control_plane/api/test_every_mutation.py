@@ -6,6 +6,7 @@ A new one needs an example here of what it takes: the first test says which is m
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -104,6 +105,12 @@ KEY = {
     "api_key": {"deployments": ["demo"], "requests_per_minute": 60},
     "key_sha256": base64.b64encode(bytes(32)).decode(),
 }
+INVITE = {
+    "parent": PARENT,
+    "plane_invite_id": "new-plane",
+    "plane_invite": {"expire_time": (START + timedelta(hours=1)).isoformat()},
+    "proof_sha256": base64.b64encode(bytes(32)).decode(),
+}
 EXAMPLES: dict[str, Example] = {
     "CreateApiKey": Example(
         request=KEY,
@@ -115,6 +122,19 @@ EXAMPLES: dict[str, Example] = {
     "RevokeApiKey": Example(
         request={"name": f"{PARENT}/apiKeys/team-a"}, others=(), after=("CreateApiKey",)
     ),
+    "CreatePlaneInvite": Example(
+        request=INVITE,
+        others=(
+            {"plane_invite_id": "other-plane"},
+            {"proof_sha256": base64.b64encode(bytes([1]) * 32).decode()},
+        ),
+    ),
+    "DeletePlaneInvite": Example(
+        request={"name": f"{PARENT}/planeInvites/new-plane"},
+        others=(),
+        after=("CreatePlaneInvite",),
+    ),
+    "RevokePlane": Example(request={"name": FRA}, others=()),
     "CreateServiceToken": Example(
         request=TOKEN,
         others=(

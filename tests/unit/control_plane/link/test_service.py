@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from control_plane.link.convert import encode_desired
+from control_plane.link.enrolment import plane_uri
 from control_plane.link.registry import Registry
-from control_plane.link.service import PlaneLink, plane_uri
+from control_plane.link.service import PlaneLink
 from control_plane.reconcile.policy import LARGE_FLEET_PLANES, ReconcilePolicy
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import FEATURES, TAKES_PARTS, DesiredState, PeerPlane

@@ -14,6 +14,7 @@ from skerry.fleet.desired import FEATURES, FEATURES_NEEDED, NODE_CORDONS
 from skerry.fleet.names import InvalidName
 from skerry.fleet.node import Node, NodeCordon
 from skerry.fleet.observation import PlaneState, ReplicaState
+from skerry.wire.desired import desired_from_proto, desired_to_proto
 from tests.builders import (
     T0,
     a_demand,
@@ -149,6 +150,14 @@ def test_a_plane_is_told_of_its_cordoned_nodes_if_it_understands() -> None:
     older = desired_state(snapshot, replace(snapshot.planes[0], link=link), {}, {})
     assert older.node_cordons == ()
     assert older.required_features == FEATURES_NEEDED
+
+
+def test_every_plane_is_told_of_those_that_were_revoked() -> None:
+    snapshot = replace(three_nodes(), revoked_planes=("gcp",))
+    told = desired_state(snapshot, snapshot.planes[0], {}, {})
+    assert told.revoked_planes == ("gcp",)
+    assert "gcp" not in {peer.plane for peer in told.peers}
+    assert desired_from_proto(desired_to_proto(told)) == told
 
 
 def test_a_drain_of_a_node_is_over_only_once_its_plane_was_told() -> None:

@@ -45,6 +45,24 @@ def test_what_the_operator_told_the_scheduler_stays_and_the_rest_is_written_anew
     assert policy_of(load_settings(path)).moves_max == 3
 
 
+def test_planes_may_join_a_fleet_and_how_long_certificates_last_is_the_operators(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    write_settings(directory, a_layout(), (), NOW)
+    first: dict[str, Any] = json.loads(path.read_bytes())
+    authority = str(directory.pki / "authority")
+    joining = {"address": a_layout().control_planes[0].join_address, "authority": authority}
+    assert first["joining"] == joining
+    told = {**joining, "certificate_seconds": 3_600, "authority": "/elsewhere"}
+    path.write_text(json.dumps({**first, "joining": told}))
+    write_settings(directory, a_layout(), (), NOW)
+    kept = load_settings(path).joining
+    assert kept is not None
+    assert (kept.certificate_seconds, str(kept.authority)) == (3_600, authority)
+
+
 def test_a_plane_on_ray_gets_a_head_of_its_own_and_keeps_what_was_told_of_it(
     tmp_path: Path,
 ) -> None:

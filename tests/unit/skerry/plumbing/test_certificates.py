@@ -10,6 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from skerry.plumbing.certificates import (
     AUTHORITY_DAYS,
+    PUBLISHED_DAYS,
     Subject,
     create_authority,
     ensure_authority,
@@ -111,18 +112,52 @@ def test_new_root_is_trusted_beside_the_old_until_that_ends(tmp_path: Path) -> N
     directory, out = tmp_path / "authority", tmp_path / "out"
     ensure_authority(directory, "root", NOW)
     old_root = load(directory / "ca.pem")
-    old = load(ensure_certificate(directory, out, PARTY, NOW).cert)
     later = NOW + timedelta(days=AUTHORITY_DAYS * 0.6)
     ensure_authority(directory, "root", later)
-    files = ensure_certificate(directory, out, PARTY, later)
-    roots = x509.load_pem_x509_certificates(files.ca.read_bytes())
+    old = ensure_certificate(directory, out, PARTY, later)
+    roots = x509.load_pem_x509_certificates(old.ca.read_bytes())
     assert len(roots) == 2
-    assert roots[1] == old_root
-    old.verify_directly_issued_by(roots[1])
-    load(files.cert).verify_directly_issued_by(roots[0])
-    much_later = later + timedelta(days=AUTHORITY_DAYS * 0.6)
+    # Told of both, issued by the old one: nobody meets a certificate of a root it does not know.
+    assert roots[0] == old_root
+    first = load(old.cert)
+    first.verify_directly_issued_by(old_root)
+    just_before = later + timedelta(days=PUBLISHED_DAYS - 1)
+    ensure_authority(directory, "root", just_before)
+    assert x509.load_pem_x509_certificates((directory / "ca.pem").read_bytes()) == roots
+    published = later + timedelta(days=PUBLISHED_DAYS)
+    ensure_authority(directory, "root", published)
+    files = ensure_certificate(directory, out, PARTY, published)
+    assert x509.load_pem_x509_certificates(files.ca.read_bytes()) == [roots[1], old_root]
+    load(files.cert).verify_directly_issued_by(roots[1])
+    first.verify_directly_issued_by(old_root)
+    assert [path.name for path in sorted(directory.iterdir())] == ["ca.key", "ca.pem"]
+    much_later = NOW + timedelta(days=AUTHORITY_DAYS + 1)
     ensure_authority(directory, "root", much_later)
     assert old_root not in x509.load_pem_x509_certificates((directory / "ca.pem").read_bytes())
+
+
+def test_a_successor_without_its_key_is_made_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "authority"
+    ensure_authority(directory, "root", NOW)
+    later = NOW + timedelta(days=AUTHORITY_DAYS * 0.6)
+    ensure_authority(directory, "root", later)
+    (directory / "next.key").write_bytes(b"torn")
+    ensure_authority(directory, "root", later)
+    published = later + timedelta(days=PUBLISHED_DAYS)
+    ensure_authority(directory, "root", published)
+    certificate = load(issue(directory, tmp_path, PARTY, published).cert)
+    certificate.verify_directly_issued_by(load(directory / "ca.pem"))
+
+
+def test_a_root_that_has_ended_is_replaced_at_once(tmp_path: Path) -> None:
+    directory = tmp_path / "authority"
+    ensure_authority(directory, "root", NOW)
+    old_root = load(directory / "ca.pem")
+    after = NOW + timedelta(days=AUTHORITY_DAYS)
+    ensure_authority(directory, "root", after)
+    assert x509.load_pem_x509_certificates((directory / "ca.pem").read_bytes()) != [old_root]
+    certificate = load(issue(directory, tmp_path, PARTY, after).cert)
+    certificate.verify_directly_issued_by(load(directory / "ca.pem"))
 
 
 def test_changed_roots_reach_the_copy_of_a_current_certificate(

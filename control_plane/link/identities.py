@@ -1,0 +1,57 @@
+"""What proves each plane that joined by invitation or was revoked: in memory, for the link.
+
+Loaded when a control plane begins to lead; whoever writes an identity puts it here too. A plane of
+which nothing is known here is let in by its certificate alone.
+"""
+
+from collections.abc import Callable, Iterable
+
+from skerry.fleet.joining import PlaneIdentity, refusal_of
+from skerry.plumbing.certificate_requests import key_digest_of
+
+# Planes are told of so many, in every desired state: 64 kB. The link itself knows all.
+REVOKED_TOLD_MAX = 1_000
+
+
+class Identities:
+    """Says of a certificate whether its plane is let in with it."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Know of nobody; `wake` is called whenever others have to be told of who was revoked."""
+        self._wake = wake
+        self._held: dict[str, PlaneIdentity] = {}
+        self._changed: Callable[[str], None] = lambda plane: None
+        self.revoked: tuple[str, ...] = ()
+
+    def load(self, identities: Iterable[PlaneIdentity]) -> None:
+        """Know these and no others."""
+        self._held = {one.plane: one for one in identities}
+        self._count_revoked()
+
+    def follow(self, changed: Callable[[str], None]) -> None:
+        """Tell of every plane whose identity changes from now on; whoever followed is told none."""
+        self._changed = changed
+
+    def put(self, identity: PlaneIdentity) -> None:
+        """Know this of a plane from now on."""
+        self._held[identity.plane] = identity
+        self._count_revoked()
+        self._changed(identity.plane)
+
+    def _count_revoked(self) -> None:
+        found = sorted(one.plane for one in self._held.values() if one.revoked_at is not None)
+        revoked = tuple(found[:REVOKED_TOLD_MAX])
+        if revoked != self.revoked:
+            self.revoked = revoked
+            self._wake()
+
+    def refusal(self, plane: str, certificate: bytes) -> str:
+        """Say why a plane is not let in with a certificate (PEM), empty where it is."""
+        identity = self._held.get(plane)
+        if identity is None:
+            return ""  # and its certificate is not parsed: most planes of most fleets
+        try:
+            digest = key_digest_of(certificate)
+        except ValueError:
+            digest = b""  # of nobody's key
+        return refusal_of(identity, digest)

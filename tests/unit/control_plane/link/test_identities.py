@@ -1,0 +1,66 @@
+"""Who is let in with which key, and who has to be told when that changes."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from control_plane.link.identities import Identities
+from skerry.fleet.joining import PlaneIdentity
+from skerry.plumbing.certificate_requests import key_digest_of
+from skerry.plumbing.certificates import Subject, create_authority, issue
+from tests.fakes.clock import START
+
+
+class Told:
+    """Counts what identities tell others of."""
+
+    def __init__(self) -> None:
+        """Begin with nothing told."""
+        self.woken = 0
+        self.planes: list[str] = []
+        self.identities = Identities(self.wake)
+        self.identities.follow(self.planes.append)
+
+    def wake(self) -> None:
+        """Count that planes have to be told."""
+        self.woken += 1
+
+
+def a_certificate(folder: Path, name: str) -> bytes:
+    """Return the certificate of a key of its own."""
+    create_authority(folder / "authority", "test", START)
+    return issue(
+        folder / "authority", folder, Subject(name=name, dns_names=(name,)), START
+    ).cert.read_bytes()
+
+
+def test_only_the_key_that_joined_is_let_in(tmp_path: Path) -> None:
+    own, other = a_certificate(tmp_path, "own"), a_certificate(tmp_path, "other")
+    identities = Told().identities
+    assert identities.refusal("fra", other) == ""  # made by hand, and never revoked
+    identities.put(PlaneIdentity(plane="fra", key_digest=key_digest_of(own), joined_at=START))
+    assert identities.refusal("fra", own) == ""
+    assert "another key" in identities.refusal("fra", other)
+    assert "another key" in identities.refusal("fra", b"no certificate")
+    assert identities.refusal("aws", other) == ""
+
+
+def test_planes_are_told_when_one_is_revoked_or_back_and_not_when_one_renews() -> None:
+    told = Told()
+    told.identities.load([PlaneIdentity(plane="aws", revoked_at=START)])
+    assert (told.identities.revoked, told.woken) == (("aws",), 1)
+    joined = PlaneIdentity(plane="fra", key_digest=bytes(32), joined_at=START)
+    told.identities.put(joined)
+    told.identities.put(
+        PlaneIdentity(
+            plane="fra",
+            key_digest=bytes(32),
+            joined_at=START,
+            expires_at=START + timedelta(days=1),
+        )
+    )
+    assert told.woken == 1
+    told.identities.put(PlaneIdentity(plane="fra", revoked_at=START))
+    assert (told.identities.revoked, told.woken) == (("aws", "fra"), 2)
+    told.identities.put(joined)
+    assert (told.identities.revoked, told.woken) == (("aws",), 3)
+    assert told.planes == ["fra"] * 4
