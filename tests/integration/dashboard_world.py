@@ -21,6 +21,7 @@ from control_plane.api.access.door import AccessDoor
 from control_plane.api.access_service import AccessService
 from control_plane.api.catalogue_service import CatalogueService
 from control_plane.api.health import Role, Standing
+from control_plane.api.joining_service import JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
@@ -30,6 +31,7 @@ from control_plane.api.writing import Writing
 from control_plane.dashboard.site import Place, Site
 from control_plane.http import serve_http
 from control_plane.link.convert import decode_desired, encode_desired
+from control_plane.link.identities import Identities
 from control_plane.link.registry import Registry
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.doors import Doors
@@ -239,6 +241,7 @@ class World:
             recovery=RecoveryService(Recovery(self.database, held, CLOCK), writing),
             access=AccessService(self.database, writing, self.authenticator.shelf.expire),
             keys=KeyService(self.database, writing),
+            joining=JoiningService(self.database, writing, Identities(self.loop.wake), None),
         )
         doors = (ErrorInterceptor(), AccessDoor(self.authenticator))
         self.server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)

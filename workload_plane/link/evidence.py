@@ -98,5 +98,8 @@ class EvidenceTelling:
         report = messages.ResidencyReport(chain=chain, records=records)
         await send(messages.ConnectRequest(residency=report))
         await first_of(self._clock.sleep(ANSWER_SECONDS_MAX), self._came.wait())
+        return self._taken_of(chain)
+
+    def _taken_of(self, chain: str) -> messages.ResidencyTaken | None:
         taken = self._taken
         return taken if taken is not None and taken.chain == chain else None
