@@ -32,6 +32,7 @@ class _Wanted:
     control_planes: int | None
     database: str | None
     auth: bool | None
+    engine_user: str | None
 
 
 def up(
@@ -71,6 +72,10 @@ def up(
         bool | None,
         typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
     ] = None,
+    engine_user: Annotated[
+        str | None,
+        typer.Option("--engine-user", help="As root: UID or UID:GID of engines; '' for yours."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -91,6 +96,7 @@ def up(
             control_planes=control_planes,
             database=database,
             auth=auth,
+            engine_user=engine_user,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -175,6 +181,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             control_planes=wanted.control_planes,
             database=wanted.database,
             auth=wanted.auth,
+            engine_user=wanted.engine_user,
         ),
     )
     stop = asyncio.Event()
@@ -232,6 +239,11 @@ def print_access(console: "Console", directory: "DataDirectory", layout: "Layout
         console.print(
             "  warning: whoever is on this host may change the fleet;"
             f" `skerry up --auth --data-dir {directory.root}` asks for a credential"
+        )
+    if os.geteuid() == 0 and not layout.engine_user:
+        console.print(
+            "  warning: engines run as root, with all that it may read;"
+            f" `skerry up --engine-user 60900 --data-dir {directory.root}` takes that from them"
         )
     for plane in layout.planes:
         console.print(f"  {plane.name:<24} http://{HOST}:{plane.ports.public}/v1")
