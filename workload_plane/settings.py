@@ -20,6 +20,7 @@ from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
 from workload_plane.advertised import advertised_host, machine_name
 from workload_plane.autoscale_settings import AutoscaleSettings, read_autoscale
+from workload_plane.engine_user import EngineUser, read_engine_user
 from workload_plane.models.limits import SCHEMES, CacheSettings
 from workload_plane.models.uris import REMOTE_SCHEMES
 from workload_plane.node_names import NamedPool, name_nodes
@@ -55,6 +56,8 @@ OPTIONAL = (
     "prefix_disk_dir",
     "autoscale",
     "agent_port",
+    "engine_user",
+    "engine_environment",
 )
 # One for all planes of a host: what they share is its accelerators. In the first nobody can hold a
 # lock who does not run planes here; the second is for hosts on which nobody made the first.
@@ -115,6 +118,8 @@ class PlaneSettings:
     agent_port: int = 0  # of the agent's metrics, 0 for nowhere
     # Join ports of the control planes: the agent renews its certificate itself. None: others do.
     join_addresses: tuple[str, ...] = ()
+    engine_user: EngineUser | None = None  # None: engines run as the agent
+    engine_environment: tuple[str, ...] = ()  # what engines are given beside what all are
 
     @property
     def plane(self) -> str:
@@ -259,6 +264,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
     ray = read_ray(reader, tuple(pool.shape for pool in pools), Path(data_dir))
     relay = read_relay(reader)
     autoscale = read_autoscale(reader)
+    engine_user = read_engine_user(reader, Path(data_dir))
     agent_port = reader.port("agent_port") if "agent_port" in reader.values else 0
     if identity is None or gateway is None:
         return None
@@ -283,6 +289,8 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         autoscale=autoscale,
         agent_port=agent_port,
         join_addresses=join_addresses,
+        engine_user=engine_user,
+        engine_environment=reader.strings("engine_environment"),
     )
 
 

@@ -33,6 +33,7 @@ class _Wanted:
     database: str | None
     auth: bool | None
     keys: bool | None
+    engine_user: str | None
 
 
 def up(
@@ -76,6 +77,10 @@ def up(
         bool | None,
         typer.Option("--keys/--no-keys", help="Ask users for API keys; default yes, or as before."),
     ] = None,
+    engine_user: Annotated[
+        str | None,
+        typer.Option("--engine-user", help="As root: UID or UID:GID of engines; '' for yours."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -97,6 +102,7 @@ def up(
             database=database,
             auth=auth,
             keys=keys,
+            engine_user=engine_user,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -182,6 +188,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             database=wanted.database,
             auth=wanted.auth,
             keys=wanted.keys,
+            engine_user=wanted.engine_user,
         ),
     )
     stop = asyncio.Event()
@@ -254,6 +261,11 @@ def print_access(console: "Console", directory: "DataDirectory", layout: "Layout
         console.print(
             "  warning: whoever reaches a gateway may ask its models;"
             f" `skerry up --keys --data-dir {directory.root}` asks for API keys"
+        )
+    if os.geteuid() == 0 and not layout.engine_user:
+        console.print(
+            "  warning: engines run as root, with all that it may read;"
+            f" `skerry up --engine-user 60900 --data-dir {directory.root}` takes that from them"
         )
     for plane in layout.planes:
         console.print(f"  {plane.name:<24} http://{HOST}:{plane.ports.public}/v1")

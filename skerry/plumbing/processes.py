@@ -87,13 +87,12 @@ def spawn(
     cwd: Path | None,
     stdout_path: Path,
     die_with_parent: bool = False,
-    pass_fds: Sequence[int] = (),
 ) -> ProcessRecord:
     """Start a program in its own session, output appended to a file, and return its record.
 
     `env` is the whole environment (None: ours). With `die_with_parent` the kernel kills it when
-    the calling THREAD ends, so call it from the main thread then. It inherits `pass_fds`. Raises
-    NotFound when there is no such program.
+    the calling THREAD ends, so call it from the main thread then. Raises NotFound when there is no
+    such program.
     """
     path = (os.environ if env is None else env).get("PATH")
     program = shutil.which(argv[0], path=path)
@@ -111,7 +110,6 @@ def spawn(
             stdout=output,
             stderr=output,
             close_fds=True,
-            pass_fds=pass_fds,
             start_new_session=True,
         )
     record = record_of(child.pid, name=Path(argv[0]).name)

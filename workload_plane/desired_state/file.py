@@ -27,6 +27,7 @@ from workload_plane.desired_state.format import (
     version_in,
 )
 
+_MODE = 0o600  # what a plane is told to run is no engine's to know
 FILE_BYTES_MAX = 16 * 1024 * 1024  # four times the largest message of the link
 
 
@@ -97,7 +98,7 @@ class DesiredStateFile:
         data = encode(payload, version)
         # First: what is acknowledged is then never above what this tells.
         write_atomically(seen_path(self._path), encode_seen(version))
-        write_keeping_previous(self._path, data, is_whole=_is_whole)
+        write_keeping_previous(self._path, data, is_whole=_is_whole, mode=_MODE)
         return stored
 
     def _seen(self) -> Version:

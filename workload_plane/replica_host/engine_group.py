@@ -24,6 +24,7 @@ from skerry.plumbing.processes import (
     wait_until_gone,
 )
 from skerry.plumbing.tasks import first_of
+from workload_plane.engine_user import EngineUser
 from workload_plane.engines.port import EngineLaunch, EngineProcess
 from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.ending import main_grace_seconds
@@ -47,17 +48,20 @@ class EngineGroup:
         *,
         held: Sequence[int] = (),
         place: PrefixPlace | None = None,
+        user: EngineUser | None = None,
         owns_children: bool = False,
     ) -> None:
         """Start nothing yet; the engine's processes inherit the descriptors that are `held`.
 
-        Prefixes on disk are kept in the `place`, each engine's own ones.
+        Prefixes on disk are kept in the `place`, each engine's own ones. They run as the `user`, or
+        as this process.
         With `owns_children` every child of this process is the engine's: this process adopts
         orphans and starts nothing else.
         """
         self._spec = spec
         self._held = held if place is None else (*held, place.lock)
         self._place = place
+        self._user = user
         self._owns_children = owns_children
         *self._workers, self._main = launch.processes(spec.http_port)
         self._grace_seconds = launch.drain.kill_after_seconds
@@ -174,7 +178,9 @@ class EngineGroup:
         return found
 
     def _spawn(self, process: EngineProcess) -> None:
-        self._started[process.name] = engine_process.start(self._spec, process, self._held)
+        self._started[process.name] = engine_process.start(
+            self._spec, process, self._held, self._user
+        )
 
 
 def _names(processes: Sequence[ProcessRecord]) -> str:

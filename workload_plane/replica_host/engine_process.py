@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from skerry.plumbing import files, processes
+from skerry.plumbing import files
 from skerry.plumbing.bounded_log import FILE_MODE, bound_log
+from skerry.plumbing.confined import spawn_confined
 from skerry.plumbing.errors import Infeasible, NotFound
 from skerry.plumbing.ports import check_port_free, free_port
 from skerry.plumbing.processes import ProcessRecord
+from workload_plane.engine_user import EngineUser
 from workload_plane.engines.catalogue import render
 from workload_plane.engines.port import (
     EngineLaunch,
@@ -19,7 +21,8 @@ from workload_plane.engines.port import (
     UnsupportedTechnique,
     worker_ports_wanted,
 )
-from workload_plane.replica_host.environment import without_credentials
+from workload_plane.replica_host.engine_access import as_user, open_ways
+from workload_plane.replica_host.environment import for_engine
 from workload_plane.replica_host.installed import check_installed
 from workload_plane.replica_host.marks import environment_of
 from workload_plane.replica_host.spec import ReplicaSpec
@@ -36,11 +39,16 @@ _LAST_LINES = 4
 _LAST_CHARS_MAX = 600
 
 
-def prepare(spec: ReplicaSpec, python: str, disk_path: Path | None = None) -> EngineLaunch:
+def prepare(
+    spec: ReplicaSpec,
+    python: str,
+    disk_path: Path | None = None,
+    user: EngineUser | None = None,
+) -> EngineLaunch:
     """Return how the engine is started, with its files written and what it needs checked.
 
-    `disk_path` is the replica's own directory for prefixes, made already.
-    Raises Infeasible, NotFound or Conflict with the remedy.
+    `disk_path` is the replica's own directory for prefixes, made already; `user` is as whom it is
+    started. Raises Infeasible, NotFound, Conflict or Denied with the remedy.
     """
     parameters = LaunchParameters(
         model_path=spec.model_path,
@@ -74,6 +82,8 @@ def prepare(spec: ReplicaSpec, python: str, disk_path: Path | None = None) -> En
         directory.mkdir(parents=True, exist_ok=True)
     for name, content in launch.files:
         files.write_atomically(spec.config_dir / name, content.encode())
+    if user is not None:
+        open_ways(spec, user, launch.argv[0], disk_path)
     return launch
 
 
@@ -88,25 +98,30 @@ def _worker_ports(spec: ReplicaSpec) -> tuple[int, ...]:
     return tuple(sorted(ports))
 
 
-def start(spec: ReplicaSpec, process: EngineProcess, held: Sequence[int] = ()) -> ProcessRecord:
+def start(
+    spec: ReplicaSpec,
+    process: EngineProcess,
+    held: Sequence[int] = (),
+    user: EngineUser | None = None,
+) -> ProcessRecord:
     """Start a process of the engine as a child that dies with this one; raises NotFound.
 
-    It inherits the descriptors that are `held`, its accelerators' locks. Call it from the main
-    thread, before anything starts another one.
+    It inherits the descriptors that are `held`, its accelerators' locks, and runs as the `user`.
+    Call it from the main thread, before anything starts another one.
     """
     log = log_path(spec, process.name)
     log.touch(mode=FILE_MODE)
-    return processes.spawn(
+    return spawn_confined(
         process.argv,
         env={
-            **without_credentials(os.environ),
+            **for_engine(os.environ, spec.engine_environment, user),
             **environment_of(spec),
             **dict(process.environment),
         },
-        cwd=None,
+        cwd=None if user is None else user.home,
         stdout_path=log,
-        die_with_parent=True,
-        pass_fds=held,
+        held=held,
+        user=as_user(user),
     )
 
 

@@ -35,9 +35,14 @@ class ReplicaHost:
     """One replica's health and requests; writes the state file at every change."""
 
     def __init__(
-        self, spec: ReplicaSpec, launch: EngineLaunch, engine: EngineAsked, clock: Clock
+        self,
+        spec: ReplicaSpec,
+        launch: EngineLaunch,
+        engine: EngineAsked,
+        clock: Clock,
+        note: str = "",
     ) -> None:
-        """Begin in state STARTING; nothing is written yet."""
+        """Begin in state STARTING; nothing is written yet. See `ReplicaRecord` for the note."""
         self.spec = spec
         self.launch = launch
         self.engine = engine
@@ -45,6 +50,7 @@ class ReplicaHost:
         self.clock = clock
         self.health = Health()
         self.message = ""
+        self._note = note
         self.restarts = 0
         self.failures = spec.failures
         self.was_ready = False
@@ -163,6 +169,7 @@ class ReplicaHost:
             self._process,
             self.message,
             Counts(restarts=self.restarts, failures=self.failures),
+            self._note,
         )
         try:
             write_record(self.spec.state_file, record)

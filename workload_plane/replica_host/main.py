@@ -17,6 +17,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
 from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.device_locks import take_devices
+from workload_plane.replica_host.engine_access import engine_user
 from workload_plane.replica_host.engine_group import EngineGroup
 from workload_plane.replica_host.lifecycle import HostState
 from workload_plane.replica_host.prefix_disk import take_place
@@ -54,17 +55,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         processes.adopt_orphans()
         held = _take_devices(spec)
-        place = take_place(spec)
+        user, note = engine_user(spec)
+        if note:
+            _log.warning("engine.user-not-changed", reason=note)
+        place = take_place(spec, user)
         python = engine_python(spec.engine.name, os.environ)
-        launch = engine_process.prepare(spec, python, place.blocks if place else None)
+        launch = engine_process.prepare(spec, python, place.blocks if place else None, user)
         # Before gRPC's threads: the kernel ties the engine's life to the thread that starts it.
-        engine = EngineGroup(spec, launch, held=held, place=place, owns_children=True)
+        engine = EngineGroup(spec, launch, held=held, place=place, user=user, owns_children=True)
         engine.start()
         _log.info("engine.started", engine=spec.engine.name.value, pid=engine.first.pid)
         # Only now, while the engine loads.
         from workload_plane.replica_host.serving import serve
 
-        return asyncio.run(serve(spec, launch, engine, clock))
+        return asyncio.run(serve(spec, launch, engine, clock, note))
     except Exception as error:
         # Also a mistake of ours is told in the record: else people see a host that is gone. An
         # engine that was started dies with this process.

@@ -7,6 +7,7 @@ take the lock, and finds no process of the replica, removes the directory: the h
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -18,8 +19,10 @@ from pathlib import Path
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict, Exhausted, InvalidInput, Unavailable
+from workload_plane.engine_user import EngineUser
 from workload_plane.engines.port import keeps_prefixes_on_disk
 from workload_plane.replica_host.ending import DIRECTORY_SECONDS_MAX
+from workload_plane.replica_host.engine_access import give_directory
 from workload_plane.replica_host.marks import left_of_marks, mark_of
 from workload_plane.replica_host.spec import ReplicaSpec
 
@@ -50,6 +53,7 @@ class PrefixPlace:
     root: Path
     directory: Path
     lock: int
+    user: EngineUser | None = None  # whose the blocks are, if not this process's
 
     @property
     def blocks(self) -> Path:
@@ -60,6 +64,12 @@ class PrefixPlace:
         """Remove what an engine that is gone has kept; the next one finds nothing of it."""
         shutil.rmtree(self.blocks, ignore_errors=True)
         self.blocks.mkdir(mode=_MODE, exist_ok=True)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the directory to the engine's user."""
+        if self.user is not None:
+            give_directory(self.blocks, self.user, self.root)
 
     async def give_back(self, clock: Clock) -> bool:
         """Remove the directory once the engine's last process is gone; False if one lives on."""
@@ -75,8 +85,10 @@ class PrefixPlace:
             await clock.sleep(_GONE_LOOK_SECONDS)
 
 
-def take_place(spec: ReplicaSpec) -> PrefixPlace | None:
+def take_place(spec: ReplicaSpec, user: EngineUser | None = None) -> PrefixPlace | None:
     """Make the replica's directory, None for an engine that keeps no prefixes on disk.
+
+    What the engine writes into is the `user`'s.
 
     Raises InvalidInput, Exhausted, Conflict or Unavailable, each with the remedy.
     """
@@ -93,12 +105,15 @@ def take_place(spec: ReplicaSpec) -> PrefixPlace | None:
         wanted.mkdir(parents=True, exist_ok=True, mode=_MODE)
         sweep_prefixes(root)
         with _guard(root):
-            return _make(
+            place = _make(
                 root,
                 wanted / f"{spec.name}{_SUFFIX}",
                 mark_of(spec.state_file),
                 caching.disk_bytes or 0,
             )
+        place = dataclasses.replace(place, user=user)
+        place.hand_over()
+        return place
     except OSError as error:
         raise Unavailable(
             f"the directory for prefixes below {wanted} cannot be made: {error}; give the volume"

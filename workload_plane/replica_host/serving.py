@@ -30,12 +30,17 @@ _log = logs.get_logger(__name__)
 _OUTLIVED = "this replica was asked to end and could not wait any longer; ask another one"
 
 
-async def serve(spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, clock: Clock) -> int:
-    """Serve the started engine until it is given up or a signal asks to; return the exit code."""
+async def serve(
+    spec: ReplicaSpec, launch: EngineLaunch, engine: EngineGroup, clock: Clock, note: str
+) -> int:
+    """Serve the started engine until it is given up or a signal asks to; return the exit code.
+
+    The `note` is what people shall know of it while nothing else is to be told.
+    """
     stop = asyncio.Event()
     tasks.stop_on_signals(stop)
     async with _client_of(spec, launch) as client:
-        host = ReplicaHost(spec, launch, client, clock)
+        host = ReplicaHost(spec, launch, client, clock, note)
         host.record_with(engine.first)
         announcer = HealthAnnouncer(services_of(client))
         changed = asyncio.Event()

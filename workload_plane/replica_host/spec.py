@@ -17,6 +17,7 @@ from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.names import check_name
 from skerry.plumbing import files
 from skerry.plumbing.errors import InvalidInput, NotFound
+from workload_plane.engine_user import EngineUser
 from workload_plane.replica_host.restarts import RESTARTS_MAX_DEFAULT
 
 FORMAT = 1
@@ -36,7 +37,8 @@ class ReplicaSpec:
     `restarts` were made of this deployment's replica before this host, `failures` of them in a row
     at last; `engine_restarts_max` are
     those that the host makes within its window before it gives up, 0 for none. Over several `nodes`
-    this is the first, and `accelerators` are those of this one.
+    this is the first, and `accelerators` are those of this one. The engine runs as `engine_user`,
+    or as the host, and is given the variables `engine_environment` beside those that all are.
     """
 
     name: str
@@ -64,6 +66,8 @@ class ReplicaSpec:
     device_locks_dir: Path | None = None
     prefix_disk_dir: Path | None = None
     nodes: int = 1
+    engine_user: EngineUser | None = None
+    engine_environment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "replica")
@@ -124,6 +128,7 @@ def spec_to_json(spec: ReplicaSpec) -> dict[str, object]:
         values[name] = str(values[name])
     for name in _OPTIONAL_PATHS:
         values[name] = None if values[name] is None else str(values[name])
+    values["engine_user"] = None if spec.engine_user is None else spec.engine_user.to_json()
     return {"format": FORMAT, **values}
 
 
@@ -133,12 +138,14 @@ def spec_from_json(values: Mapping[str, Any]) -> ReplicaSpec:
     if known.pop("format") != FORMAT:
         raise ValueError(f"format {values['format']!r} is not {FORMAT}; it is another release's")
     known["engine"] = engine_from_json(known["engine"])
-    for name in ("accelerators", "worker_ports"):
+    for name in ("accelerators", "worker_ports", "engine_environment"):
         known[name] = tuple(known.get(name, ()))
     for name in _OPTIONAL_PATHS:
         known[name] = None if known.get(name) is None else Path(known[name])
     for name in ("config_dir", "log_dir", "state_file"):
         known[name] = Path(known[name])
+    user = known.get("engine_user")
+    known["engine_user"] = None if user is None else EngineUser.from_json(user)
     return ReplicaSpec(**known)
 
 

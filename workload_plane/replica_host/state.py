@@ -33,7 +33,8 @@ class ReplicaRecord:
 
     `host` is the replica host's process, `engine` its child; None before it was started and while
     the next one is waited for. `restarts` and `failures`, those in a row before the present
-    start, count those before this host too; a host of a release before tells no `failures`.
+    start, count those before this host too; a host of a release before tells no `failures`. `note`
+    is what to know of a replica that is well.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ReplicaRecord:
     message: str = ""
     restarts: int = 0
     failures: int | None = None
+    note: str = ""
 
 
 def record_of(
@@ -57,6 +59,7 @@ def record_of(
     engine: ProcessRecord | None,
     message: str,
     counts: Counts,
+    note: str = "",
 ) -> ReplicaRecord:
     """Return the state file's content for this process and its engine."""
     return ReplicaRecord(
@@ -73,6 +76,7 @@ def record_of(
         message=message,
         restarts=spec.restarts + counts.restarts,
         failures=counts.failures,
+        note=note,
     )
 
 
@@ -88,6 +92,7 @@ def write_record(path: Path, record: ReplicaRecord) -> None:
         "message": record.message,
         "restarts": record.restarts,
         "failures": record.failures,
+        "note": record.note,
         "host": record.host.to_json(),
         "engine": record.engine.to_json() if record.engine else None,
         "http": record.http,
@@ -130,4 +135,5 @@ def _from_json(values: Mapping[str, Any]) -> ReplicaRecord:
         message=values["message"],
         restarts=int(values.get("restarts", 0)),  # hosts of earlier releases made none
         failures=_optional(values.get("failures")),
+        note=str(values.get("note", "")),
     )

@@ -40,6 +40,8 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             device_locks_dir=settings.device_locks_dir,
             prefix_disk_dir=settings.prefix_disk_dir,
             reserved_ports=settings.ports,
+            engine_user=settings.engine_user,
+            engine_environment=settings.engine_environment,
         )
         told = Supply(shapes=settings.pools, nodes=settings.nodes)
         return Hosting(runtime=LocalRuntime(place, clock), supply=lambda: told)
@@ -52,6 +54,8 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             logs_dir=settings.logs_dir,
             device_locks_dir=settings.device_locks_dir,
             prefix_disk_dir=settings.prefix_disk_dir,
+            engine_user=settings.engine_user,
+            engine_environment=settings.engine_environment,
         ),
         clock,
         ids,

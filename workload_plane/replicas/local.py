@@ -30,6 +30,7 @@ from skerry.plumbing.processes import (
     wait_until_gone,
 )
 from skerry.plumbing.tasks import first_of
+from workload_plane.engine_user import EngineUser
 from workload_plane.engines.port import PORT_NUMBERS, worker_ports_wanted
 from workload_plane.replica_host import state as host_state
 from workload_plane.replica_host.environment import without_credentials
@@ -95,6 +96,8 @@ class LocalPlace:
     command: HostCommand = host_command
     start_host: HostStarter = start_host
     device_locks_dir: Path | None = None  # None: the accelerators are fenced by somebody else
+    engine_user: EngineUser | None = None
+    engine_environment: tuple[str, ...] = ()
     prefix_disk_dir: Path | None = None  # below it are the directories of replicas with such
     reserved_ports: frozenset[int] = frozenset()  # of processes beside, also while they are down
     tidies: bool = True  # not where another runtime of the same node may be writing
@@ -335,6 +338,8 @@ class LocalRuntime:
             device_locks_dir=self._place.device_locks_dir,
             prefix_disk_dir=self._place.prefix_disk_dir,
             nodes=max(1, len(order.nodes)),
+            engine_user=self._place.engine_user,
+            engine_environment=self._place.engine_environment,
         )
         path = spec_path(root, order.name)
         write_spec(path, spec)

@@ -104,6 +104,8 @@ def with_told(record: ReplicaRecord, told: host_state.ReplicaRecord) -> ReplicaR
     if told.state in RESTARTS and record.state in (ReplicaState.READY, ReplicaState.STARTING):
         # Nothing is served until the next engine has loaded, which may take as long as the first.
         return dataclasses.replace(current, state=ReplicaState.STARTING, message=told.message)
+    if current.state is ReplicaState.READY and told.note and not current.message:
+        return dataclasses.replace(current, message=told.note)
     return current
 
 

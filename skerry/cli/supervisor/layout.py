@@ -85,6 +85,7 @@ class Layout:
 
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
     With `auth` callers of the operator API must show a credential, with `keys` users of gateways.
+    Engines run as `engine_user`, `UID:GID`, or as whoever started the fleet.
     """
 
     engine: str
@@ -94,6 +95,7 @@ class Layout:
     standbys: tuple[ControlPlanePorts, ...] = ()
     auth: bool = True
     keys: bool = True
+    engine_user: str = ""
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -222,6 +224,7 @@ def extend_layout(
         database=existing.database if existing else "",
         auth=existing.auth if existing else True,
         keys=existing.keys if existing else True,
+        engine_user=existing.engine_user if existing else "",
         standbys=tuple(
             _with_all(ports, take_port) for ports in (existing.standbys if existing else ())
         ),
@@ -388,6 +391,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             # A fleet of a release that asked for no credential goes on so until it is told.
             auth=bool(values.get("auth", False)),
             keys=bool(values.get("keys", False)),
+            engine_user=values.get("engine_user", ""),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import skerry
+from skerry.cli.supervisor.engine_user import let_engines_in
 from skerry.cli.supervisor.layout import (
     HOST,
     DataDirectory,
@@ -48,6 +49,7 @@ class Choices:
     database: str | None = None
     auth: bool | None = None  # whether callers of the operator API must show a credential
     keys: bool | None = None  # whether users of gateways must show an API key
+    engine_user: str | None = None  # UID or UID:GID of engines; empty: as whoever starts the fleet
 
 
 AS_BEFORE = Choices()
@@ -88,6 +90,9 @@ def prepare(
         layout = replace(layout, auth=choices.auth)
     if choices.keys is not None:
         layout = replace(layout, keys=choices.keys)
+    if choices.engine_user is not None:
+        layout = replace(layout, engine_user=choices.engine_user)
+    let_engines_in(directory, layout, model_directories)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

@@ -2,7 +2,7 @@
 
 `skerry up` writes them before the supervisor starts anything; writing the same again changes
 nothing, and what an operator wrote into the sections `scheduler`, `operator_access` (but for what
-`up` decides) and `ray` (a plane's) stays.
+`up` decides), and a plane's `ray`, `engine_user` and `engine_environment`, stays.
 """
 
 import json
@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from skerry.cli.supervisor.engine_user import numbers_of
 from skerry.cli.supervisor.layout import (
     HOST,
     ControlPlaneLayout,
@@ -176,6 +177,7 @@ def _plane(
         "tls": _tls(tls),
         "model_dirs": [str(path) for path in model_directories],
         "engine_override": "simulated" if layout.engine == "simulated" else None,
+        **_engine_user(directory, layout, plane),
         **(_ray(directory, plane) if on_ray else {}),
     }
 
@@ -184,6 +186,19 @@ def _ray(directory: DataDirectory, plane: PlaneLayout) -> dict[str, Any]:
     """Return the plane's settings of Ray: a head of its own, and what was written there before."""
     kept = _section(directory.plane(plane.name) / "settings.json", "ray")
     return {"runtime": "ray", "ray": kept or {"port": plane.ports.ray}}
+
+
+def _engine_user(directory: DataDirectory, layout: Layout, plane: PlaneLayout) -> dict[str, Any]:
+    """Return as whom the plane's engines run, with what the operator wrote of that besides."""
+    path = directory.plane(plane.name) / "settings.json"
+    named = _section(path, "engine_environment")
+    kept = {"engine_environment": named} if named else {}
+    if not layout.engine_user:
+        return kept
+    uid, gid = numbers_of(layout.engine_user)
+    written = _section(path, "engine_user")
+    more = written if isinstance(written, dict) else {}
+    return {**kept, "engine_user": {**more, "uid": uid, "gid": gid}}
 
 
 def _tls(files: TlsFiles) -> dict[str, str]:

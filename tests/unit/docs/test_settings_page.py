@@ -19,6 +19,7 @@ from control_plane.settings import (
     TlsSettings,
 )
 from skerry.fleet.pool import PoolShape
+from workload_plane.engine_user import KEYS as ENGINE_USER_KEYS
 from workload_plane.models.limits import CacheSettings
 from workload_plane.ray_settings import RAY_KEYS
 from workload_plane.relay_settings import RelaySettings
@@ -58,6 +59,7 @@ def plane_names() -> Iterator[str]:
         "relay": [f"relay.{name}" for name in _fields(RelaySettings)],
         "ray": [f"ray.{name}" for name in RAY_KEYS],
         "autoscale": ["autoscale.period_seconds"],
+        "engine_user": [f"engine_user.{name}" for name in ENGINE_USER_KEYS],
         "model_cache": [f"model_cache.{name}" for name in _fields(CacheSettings)],
     }
     for name in (*REQUIRED, *OPTIONAL):

@@ -17,6 +17,7 @@ from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.processes import ProcessRecord, record_of
 from skerry.plumbing.software import software_version
+from workload_plane.engine_user import EngineUser
 from workload_plane.replicas.local import HostCommand, LocalRuntime, host_command
 from workload_plane.replicas.ray.launcher import end_and_forget, node_runtime
 from workload_plane.replicas.ray.memory import read_nodes, write_nodes
@@ -54,6 +55,8 @@ class RayPlace:
     command: HostCommand = host_command
     device_locks_dir: Path | None = None
     prefix_disk_dir: Path | None = None
+    engine_user: EngineUser | None = None
+    engine_environment: tuple[str, ...] = ()
 
 
 class RayConnection(Protocol):
@@ -196,6 +199,8 @@ class Cluster:
             command=self._place.command,
             device_locks_dir=str(self._place.device_locks_dir or ""),
             prefix_disk_dir=str(self._place.prefix_disk_dir or ""),
+            engine_user=self._place.engine_user,
+            engine_environment=self._place.engine_environment,
         )
 
     async def _listen(self) -> tuple[dict[str, NodeWord], dict[str, str]]:

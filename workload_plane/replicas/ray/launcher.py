@@ -152,6 +152,8 @@ def node_runtime(place: LaunchPlace, *, tidies: bool = True) -> LocalRuntime:
             tidies=tidies,
             device_locks_dir=Path(place.device_locks_dir) if place.device_locks_dir else None,
             prefix_disk_dir=Path(place.prefix_disk_dir) if place.prefix_disk_dir else None,
+            engine_user=place.engine_user,
+            engine_environment=place.engine_environment,
         ),
         SystemClock(),
     )

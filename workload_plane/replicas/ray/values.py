@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from skerry.plumbing import errors
 from skerry.plumbing.errors import SkerryError
+from workload_plane.engine_user import EngineUser
 from workload_plane.replicas.local import HostCommand, host_command
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.ray.settings import CPU
@@ -82,6 +83,8 @@ class LaunchPlace:
     command: HostCommand = host_command
     device_locks_dir: str = ""  # empty: nobody locks the accelerators
     prefix_disk_dir: str = ""  # empty: no prefixes on disk
+    engine_user: EngineUser | None = None
+    engine_environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

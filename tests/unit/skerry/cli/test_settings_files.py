@@ -82,6 +82,28 @@ def test_a_plane_on_ray_gets_a_head_of_its_own_and_keeps_what_was_told_of_it(
     assert read_settings(path).ray is None
 
 
+def test_engines_have_the_user_that_was_asked_for_in_the_groups_that_the_operator_wrote(
+    tmp_path: Path,
+) -> None:
+    directory, layout = DataDirectory(tmp_path), a_layout()
+    path = directory.plane(layout.planes[0].name) / "settings.json"
+    write_settings(directory, layout, (), NOW)
+    assert "engine_user" not in json.loads(path.read_bytes())
+    asked = replace(layout, engine_user="60001:60002")
+    write_settings(directory, asked, (), NOW)
+    first = json.loads(path.read_bytes())
+    assert first["engine_user"] == {"uid": 60_001, "gid": 60_002}
+    mine = {"engine_user": {"uid": 1, "groups": [44]}, "engine_environment": ["SITE"]}
+    path.write_text(json.dumps({**first, **mine}))
+    write_settings(directory, asked, (), NOW)
+    user = read_settings(path).engine_user
+    assert user is not None
+    assert (user.uid, user.gid, user.groups) == (60_001, 60_002, (44,))
+    assert read_settings(path).engine_environment == ("SITE",)
+    write_settings(directory, layout, (), NOW)
+    assert read_settings(path).engine_user is None
+
+
 def test_damaged_settings_are_written_anew(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     path = directory.control_plane / "settings.json"

@@ -255,27 +255,6 @@ async def test_dead_children_that_nobody_waits_for_are_reaped_and_the_others_are
     assert output.split() == [b"1", b"0", b"0"]
 
 
-async def test_a_program_inherits_the_descriptors_it_is_given_and_no_others(
-    tmp_path: Path,
-) -> None:
-    with (tmp_path / "lock").open("w") as given, (tmp_path / "other").open("w") as other:
-        program = (
-            "import os, sys\n"
-            "for number in sys.argv[1:]:\n"
-            "    print(os.path.exists('/proc/self/fd/' + number))\n"
-        )
-        record = spawn(
-            [sys.executable, "-c", program, str(given.fileno()), str(other.fileno())],
-            env=None,
-            cwd=None,
-            stdout_path=tmp_path / "output",
-            die_with_parent=True,
-            pass_fds=(given.fileno(),),
-        )
-        await wait_until_gone(record)
-    assert (tmp_path / "output").read_text().split() == ["True", "False"]
-
-
 async def test_waiting_for_the_gone_returns(start: Start) -> None:
     record = start("true")
     assert await wait_until_gone(record) == 0

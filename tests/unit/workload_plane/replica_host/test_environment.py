@@ -1,7 +1,10 @@
 """Engines do not inherit what the plane asks the sources of base models with."""
 
+from pathlib import Path
+
+from workload_plane.engine_user import EngineUser
 from workload_plane.models import hub_source, object_source
-from workload_plane.replica_host.environment import without_credentials
+from workload_plane.replica_host.environment import for_engine, without_credentials
 
 
 def test_credentials_of_sources_stay_with_the_agent_and_all_else_is_passed_on() -> None:
@@ -19,3 +22,27 @@ def test_credentials_of_sources_stay_with_the_agent_and_all_else_is_passed_on() 
         **dict.fromkeys(object_source.ENDPOINTS, "http://store"),
     }
     assert without_credentials(kept | secret) == kept
+
+
+def test_an_engine_is_given_what_is_listed_and_nothing_that_is_called_a_secret() -> None:
+    told = {
+        "PATH": "/bin",
+        "HOME": "/root",
+        "TMPDIR": "/root/tmp",
+        "CUDA_HOME": "/usr/local/cuda",
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "VLLM_API_KEY": "1",
+        "SKERRY_API_KEY": "2",
+        "DATABASE_URL": "3",
+        "HF_TOKEN": "4",
+        "SITE_SPECIFIC": "5",
+        "SITE_TOKEN": "6",
+    }
+    given = {"PATH", "HOME", "TMPDIR", "CUDA_HOME", "VLLM_LOGGING_LEVEL", "TOKENIZERS_PARALLELISM"}
+    assert set(for_engine(told, (), None)) == given
+    assert set(for_engine(told, ("SITE_TOKEN",), None)) == given | {"SITE_TOKEN"}
+    user = EngineUser(uid=7, gid=7, home=Path("/srv/engines"), within=Path("/srv"))
+    its_own = for_engine(told, (), user)
+    assert set(its_own) == given - {"TMPDIR"}
+    assert its_own["HOME"] == "/srv/engines"

@@ -267,3 +267,11 @@ def test_only_a_leader_of_a_session_that_was_given_the_spec_is_its_host(
     finally:
         process.kill()
         process.wait()
+
+
+def test_what_is_to_be_known_of_a_replica_that_is_well_is_its_message_until_another_is() -> None:
+    told = replace(TOLD, state=HostState.READY, note="the engine runs as user 1000")
+    ready = replace(RECORD, state=ReplicaState.READY)
+    assert with_told(ready, told).message == "the engine runs as user 1000"
+    assert with_told(replace(ready, message="moves"), told).message == "moves"
+    assert with_told(replace(RECORD, state=ReplicaState.STARTING), told).message == ""
