@@ -156,6 +156,7 @@ def _plane(
             "picker_port": plane.ports.picker,
         },
         "front_port": plane.ports.front,
+        "agent_port": plane.ports.agent,
         "relay": {
             "http_port": plane.ports.relay_http,
             "grpc_port": plane.ports.relay_grpc,
