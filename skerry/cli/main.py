@@ -13,6 +13,7 @@ import typer
 from skerry.cli import (
     audit,
     backup,
+    bundle,
     catalogue,
     changes,
     chat,
@@ -113,6 +114,7 @@ app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)
 app.command()(logs.logs)
+app.command()(bundle.bundle)
 app.command()(chat.chat)
 app.command()(load.load)
 app.command()(profile.profile)
