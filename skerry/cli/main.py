@@ -35,6 +35,7 @@ from skerry.cli import (
     schedule,
     simulate,
     token,
+    top,
     up,
     watch,
 )
@@ -113,6 +114,7 @@ app.add_typer(token.app, name="token")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)
+app.command()(top.top)
 app.command()(logs.logs)
 app.command()(bundle.bundle)
 app.command()(chat.chat)

@@ -15,11 +15,17 @@ from skerry.api.operator.v1 import operator_service_pb2 as messages
 from skerry.client import operator_rows
 from skerry.client.operator_calls import WRITE_SECONDS_MAX, Call
 from skerry.client.rows import DeploymentRow
+from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
 from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.names import full_name
-from skerry.wire.scaling import COEFFICIENT_FIELDS, decision_from_proto, need_from_proto
+from skerry.wire.scaling import (
+    COEFFICIENT_FIELDS,
+    decision_from_proto,
+    need_from_proto,
+    reading_from_proto,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,7 @@ class PlaneScalingRow:
 
     `decisions` are the last that it told, the newest first, also of a plane that is not heard now:
     that one has no `decision`. `costs` are what tokens cost there by its own measurements.
+    `reading` is what it counted last; its `at` says nothing, for the moment is not told.
     """
 
     plane: str
@@ -35,6 +42,7 @@ class PlaneScalingRow:
     counts: bool
     decisions: tuple[ToldDecision, ...] = ()
     costs: tuple[Coefficients, ...] = ()
+    reading: LoadReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,7 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
                 plane=one.plane,
                 decision=decision_from_proto(one.decision) if one.HasField("decision") else None,
                 counts=one.HasField("reading"),
+                reading=reading_from_proto(one.reading, 0.0) if one.HasField("reading") else None,
                 decisions=tuple(decision_from_proto(decided) for decided in one.decisions),
                 costs=tuple(
                     Coefficients(**{name: getattr(cost, name) for name in COEFFICIENT_FIELDS})
