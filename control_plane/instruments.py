@@ -67,6 +67,11 @@ RECOVERING = metrics.gauge(
     unit="recovering",
     help="1 while this control plane takes in what planes hold and changes nothing, else 0.",
 )
+DATABASE_AWAY = metrics.gauge(
+    "skerry_database_away",
+    unit="away",
+    help="1 while the database did not answer this control plane when it was asked last, else 0.",
+)
 LEADER = metrics.gauge(
     "skerry_leader",
     unit="leader",
@@ -87,4 +92,10 @@ ACCESS_REFUSALS = metrics.counter(
     unit="calls",
     help="Calls of the operator API that were refused for want of a credential or of a role.",
     labels=("code",),
+)
+AUDITED = metrics.counter(
+    "skerry_audit_verified_pieces_total",
+    unit="pieces",
+    help="Pieces of the change log that somebody had verified: sound, or broken.",
+    labels=("outcome",),
 )

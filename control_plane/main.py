@@ -62,7 +62,7 @@ from control_plane.recovery.door import RecoveryDoor
 from control_plane.recovery.run import Recovery
 from control_plane.settings import ControlPlaneSettings, load_settings, policy_of
 from control_plane.store import schema
-from control_plane.store.engine import Database, open_database
+from control_plane.store.engine import Database, open_database, parse_url
 from control_plane.store.joining import list_plane_identities
 from control_plane.store.leadership import Addresses
 from control_plane.store.reads import StoreReads
@@ -80,6 +80,7 @@ from skerry.plumbing.errors import (
     StaleGeneration,
     Unavailable,
 )
+from skerry.plumbing.host_metrics import show_host
 from skerry.plumbing.rpc import (
     LINK_SERVER_OPTIONS,
     SERVER_OPTIONS,
@@ -145,6 +146,7 @@ async def run(settings: ControlPlaneSettings, *, is_first: bool = True) -> End:
         if stop.is_set():
             return End.STOPPED
         works = _build(settings, clock)
+        show_host(clock, _database_directory(settings.database_url), settings.tls.certificate)
         try:
             return await _serve(works, stop)
         finally:
@@ -152,6 +154,12 @@ async def run(settings: ControlPlaneSettings, *, is_first: bool = True) -> End:
                 await solver.close()
             works.terms.close()
             works.database.close()
+
+
+def _database_directory(database_url: str) -> Path | None:
+    """Return where the database's file is; None for a database that is another process's."""
+    file = parse_url(database_url).database
+    return Path(file).parent if file and is_sole(database_url) else None
 
 
 async def _upgrade_schema(

@@ -19,6 +19,7 @@ from skerry.fleet.observation import PlaneReport, ReplicaState, Unknown
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.files import write_atomically
+from skerry.plumbing.host_metrics import show_host
 from skerry.plumbing.ids import IdSource
 from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import Backoff, run_until_stopped, supervise
@@ -196,6 +197,8 @@ class Agent:
                 loops["runtime"] = lambda: run(self._wake.set)
                 loops["supply"] = self._watch_supply
             if port := self._settings.agent_port:
+                tls = self._settings.tls
+                show_host(self._clock, self._settings.data_dir, tls.cert if tls else None)
                 loops["metrics"] = lambda: serve_metrics_forever(port)
             if (link := self._link_client()) is not None:
                 self._link = link

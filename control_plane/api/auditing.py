@@ -9,6 +9,7 @@ from datetime import UTC
 from control_plane.api import validation
 from control_plane.api.pagination import after_of, sequence_after, size_of, token_of
 from control_plane.api.times import moment_of
+from control_plane.instruments import AUDITED
 from control_plane.store.audit import Piece, list_records, verify_piece
 from control_plane.store.engine import Database
 from skerry.api.operator.v1 import change_pb2
@@ -47,6 +48,7 @@ async def verified_piece(
     listing = f"VerifyChanges {request.parent} {noted or ''}"
     before = _before(after_of(listing, request.page_token))
     piece = await database.run_read(verify_piece, before, noted)
+    AUDITED.labels("broken" if piece.found.fault else "sound").inc()
     return _piece_to_proto(piece, "" if piece.is_whole else token_of(listing, _told(piece.found)))
 
 

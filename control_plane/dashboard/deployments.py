@@ -1,13 +1,14 @@
 """The deployments' page and one deployment's: replicas by plane, rollout, load, scaling, cost."""
 
 import asyncio
+from dataclasses import fields
 
 from control_plane.dashboard.scaling_plot import plot_scaling
 from control_plane.dashboard.visit import Page, Visit, any_of, quoted
 from skerry.client import operator_methods as ask
 from skerry.client.operator_calls import Which
 from skerry.client.rollouts import RolloutRow, sentence_of
-from skerry.client.scaling import PlaneLoad
+from skerry.fleet.autoscaling.load import LoadReading
 from skerry.plumbing.errors import NotFound
 
 # Some hours of a loop that decides twice a minute and keeps what differs.
@@ -55,7 +56,7 @@ async def deployment_page(visit: Visit) -> Page:
     revisions = await visit.reading.ask(
         f"revisions of {name}", lambda: client.run(ask.revisions(client.asker, name)(""))
     )
-    loads = {one.plane: one.load for one in scaling.planes if one.load is not None}
+    loads = {one.plane: one.reading for one in scaling.planes if one.reading is not None}
     return Page(
         template="deployment.html",
         title=f"Deployment {name}",
@@ -100,16 +101,8 @@ async def _rollouts(visit: Visit, names: list[str]) -> dict[str, RolloutRow]:
     return {row.name: row for rows in found for row in rows}
 
 
-def _sum_loads(loads: tuple[PlaneLoad, ...]) -> PlaneLoad | None:
+def _sum_loads(loads: tuple[LoadReading, ...]) -> LoadReading | None:
     if not loads:
         return None
-    return PlaneLoad(
-        requests_total=sum(one.requests_total for one in loads),
-        prompt_tokens_total=sum(one.prompt_tokens_total for one in loads),
-        finished_total=sum(one.finished_total for one in loads),
-        output_tokens_total=sum(one.output_tokens_total for one in loads),
-        in_flight=sum(one.in_flight for one in loads),
-        waiting_requests=sum(one.waiting_requests for one in loads),
-        judged_total=sum(one.judged_total for one in loads),
-        good_total=sum(one.good_total for one in loads),
-    )
+    names = [field.name for field in fields(LoadReading)]
+    return LoadReading(**{name: sum(getattr(one, name) for one in loads) for name in names})

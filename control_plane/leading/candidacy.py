@@ -68,9 +68,11 @@ class Candidacy:
         while True:
             try:
                 term = await self._look()
+                instruments.DATABASE_AWAY.set(0)
                 told = ""
             except SkerryError as error:
                 term = None
+                instruments.DATABASE_AWAY.set(1)
                 if str(error) != told:  # once a half second, it would fill the disk
                     told = str(error)
                     _log.warning("leadership.not-seen", error=told)

@@ -52,9 +52,11 @@ class Keeper:
             leading = await self.database.run_unannounced(renew, term.epoch, seconds=TERM_SECONDS)
         except SkerryError as error:
             self.outage.note_failure(self.clock.monotonic())
+            instruments.DATABASE_AWAY.set(1)
             _log.warning("leadership.not-renewed", epoch=term.epoch, error=str(error))
             return False
         self.outage.note_ok(self.clock.monotonic())
+        instruments.DATABASE_AWAY.set(0)
         if should_step_down(term, leading, self.clock.monotonic()):
             raise StaleGeneration(
                 f"another control plane leads, in epoch {leading}; ours was {term.epoch}"

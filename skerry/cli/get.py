@@ -73,7 +73,7 @@ def get(
             watch_rows(asked, printer(plural, output, session.console()), SystemClock())
             return
         else:
-            found = _one(client, plural, name) if name else _all(client, plural, which)
+            found = _one(client, plural, name) if name else read_all(client, plural, which)
         is_asked = plural == "planes" and output == "table" and _is_any_silent(found)
         freeze = client.get_freeze() if is_asked else ""
     console = session.console()
@@ -126,10 +126,11 @@ def plural_of(kind: str) -> str:
 
 
 def _read(client: "OperatorClient", plural: str, name: str | None, which: "Which") -> Sequence[Any]:
-    return (_one(client, plural, name),) if name else _all(client, plural, which)
+    return (_one(client, plural, name),) if name else read_all(client, plural, which)
 
 
-def _all(client: "OperatorClient", plural: str, which: "Which") -> Any:
+def read_all(client: "OperatorClient", plural: str, which: "Which") -> Any:
+    """Return all rows of a kind, by its plural."""
     if plural == "changes":
         latest = client.latest_changes(passes=which.passes)
         return latest[::-1] if which.order == ORDERS_OF_CHANGES[-1] else latest

@@ -13,6 +13,7 @@ import typer
 from skerry.cli import (
     audit,
     backup,
+    bundle,
     catalogue,
     changes,
     chat,
@@ -36,6 +37,7 @@ from skerry.cli import (
     schedule,
     simulate,
     token,
+    top,
     up,
     watch,
 )
@@ -116,7 +118,9 @@ app.add_typer(plane.app, name="plane")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")
 app.command()(watch.watch)
+app.command()(top.top)
 app.command()(logs.logs)
+app.command()(bundle.bundle)
 app.command()(chat.chat)
 app.command()(load.load)
 app.command()(profile.profile)

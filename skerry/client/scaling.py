@@ -3,7 +3,7 @@
 `operator_methods` makes the clients' methods of it; `skerry explain scaling` prints them.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -15,40 +15,26 @@ from skerry.api.operator.v1 import operator_service_pb2 as messages
 from skerry.client import operator_rows
 from skerry.client.operator_calls import WRITE_SECONDS_MAX, Call
 from skerry.client.rows import DeploymentRow
+from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.scaled import FleetRecord, ShareRecord
 from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.names import full_name
-from skerry.wire.scaling import COEFFICIENT_FIELDS, decision_from_proto, need_from_proto
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneLoad:
-    """What a plane counted of a deployment: counters since its process began, and what is now.
-
-    `judged_total` are answers held against the objective, `good_total` those that met it.
-    """
-
-    requests_total: float
-    prompt_tokens_total: float
-    finished_total: float
-    output_tokens_total: float
-    in_flight: float
-    waiting_requests: float
-    judged_total: float
-    good_total: float
-
-
-_LOAD_FIELDS = tuple(field.name for field in fields(PlaneLoad))
+from skerry.wire.scaling import (
+    COEFFICIENT_FIELDS,
+    decision_from_proto,
+    need_from_proto,
+    reading_from_proto,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneScalingRow:
     """A plane's own last decision of a deployment, and whether it could count its load.
 
-    `load` is what it counted last, None where it could not.
     `decisions` are the last that it told, the newest first, also of a plane that is not heard now:
     that one has no `decision`. `costs` are what tokens cost there by its own measurements.
+    `reading` is what it counted last; its `at` says nothing, for the moment is not told.
     """
 
     plane: str
@@ -56,7 +42,7 @@ class PlaneScalingRow:
     counts: bool
     decisions: tuple[ToldDecision, ...] = ()
     costs: tuple[Coefficients, ...] = ()
-    load: PlaneLoad | None = None
+    reading: LoadReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +101,8 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
                 plane=one.plane,
                 decision=decision_from_proto(one.decision) if one.HasField("decision") else None,
                 counts=one.HasField("reading"),
+                reading=reading_from_proto(one.reading, 0.0) if one.HasField("reading") else None,
                 decisions=tuple(decision_from_proto(decided) for decided in one.decisions),
-                load=_load(one.reading) if one.HasField("reading") else None,
                 costs=tuple(
                     Coefficients(**{name: getattr(cost, name) for name in COEFFICIENT_FIELDS})
                     for cost in one.costs
@@ -126,9 +112,6 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
         ),
     )
 
-
-def _load(reading: Any) -> PlaneLoad:
-    return PlaneLoad(**{name: getattr(reading, name) for name in _LOAD_FIELDS})
 
 
 def _decision(deployment: str, message: scaling_pb2.FleetScalingDecision) -> FleetRecord:

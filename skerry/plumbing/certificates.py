@@ -208,6 +208,11 @@ def renewal_time(certificate: Path) -> datetime:
     return half_life(x509.load_pem_x509_certificate(certificate.read_bytes()))
 
 
+def expiry_time(certificate: Path) -> datetime:
+    """Return when the certificate ends; OSError or ValueError where it cannot be read."""
+    return _ends(x509.load_pem_x509_certificate(certificate.read_bytes()))
+
+
 def _files(out: Path, subject: Subject) -> TlsFiles:
     return TlsFiles(
         ca=out / _CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"

@@ -143,7 +143,7 @@ def readings_from_proto(message: plane_service_pb2.LoadReport, heard_at: float) 
     found: dict[str, DeploymentLoad] = {}
     for one in message.loads[:LOADS_MAX]:
         if one.deployment not in found and one.HasField("reading"):
-            reading = _reading(one.reading, heard_at)
+            reading = reading_from_proto(one.reading, heard_at)
             found[one.deployment] = DeploymentLoad(deployment=one.deployment, reading=reading)
     return LoadReport(loads=tuple(found.values()))
 
@@ -185,6 +185,17 @@ def reading_to_proto(reading: LoadReading) -> scaling_pb2.LoadReading:
     return scaling_pb2.LoadReading(**{name: getattr(reading, name) for name in _READING_FIELDS})
 
 
+def reading_from_proto(message: scaling_pb2.LoadReading, heard_at: float) -> LoadReading | None:
+    """Return what was counted, as of a moment; None for what cannot be."""
+    told = _reading_values(message)
+    if max(told) > COUNT_MAX:  # what is no number is refused below
+        return None
+    try:
+        return LoadReading(at=heard_at, **dict(zip(_READING_FIELDS, told, strict=True)))
+    except ValueError:
+        return None  # as if it had not been counted: that takes nothing away
+
+
 def need_to_proto(need: Need) -> scaling_pb2.ScalingNeed:
     """Return the message of a need."""
     return scaling_pb2.ScalingNeed(**asdict(need))
@@ -214,7 +225,9 @@ def load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) 
     coefficients = (_coefficients(one) for one in message.coefficients[:COEFFICIENTS_MAX])
     return DeploymentLoad(
         deployment=message.deployment,
-        reading=_reading(message.reading, heard_at) if message.HasField("reading") else None,
+        reading=reading_from_proto(message.reading, heard_at)
+        if message.HasField("reading")
+        else None,
         decision=decision_from_proto(message.decision) if message.HasField("decision") else None,
         coefficients=tuple(one for one in coefficients if one is not None),
     )
@@ -222,16 +235,6 @@ def load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) 
 
 # What no plane can have counted, and sums of which no longer grow by one.
 COUNT_MAX = 2.0**53
-
-
-def _reading(message: scaling_pb2.LoadReading, heard_at: float) -> LoadReading | None:
-    told = _reading_values(message)
-    if max(told) > COUNT_MAX:  # what is no number is refused below
-        return None
-    try:
-        return LoadReading(at=heard_at, **dict(zip(_READING_FIELDS, told, strict=True)))
-    except ValueError:
-        return None  # as if it had not been counted: that takes nothing away
 
 
 def _coefficients(message: plane_service_pb2.Coefficients) -> Coefficients | None:

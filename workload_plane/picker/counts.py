@@ -13,6 +13,8 @@ from skerry.plumbing.errors import Corrupt
 
 COUNTERS_FORMAT = 1
 COUNTERS_BYTES_MAX = 4 * 1024 * 1024
+# Bounds of the distribution of first bytes; what is slower than the last is counted past it.
+FIRST_BYTE_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,7 +5,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from workload_plane.gateway.outliers import EJECTED_PERCENT_MAX
-from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
+from workload_plane.picker.counts import (
+    FIRST_BYTE_SECONDS,
+    Answers,
+    Arrivals,
+    DeploymentCounters,
+)
 from workload_plane.picker.facts import DeploymentTold, Facts, PeerLoad, ReplicaTold
 from workload_plane.picker.hosts import SUSPECT_SECONDS, Peer, Replica, saturation
 from workload_plane.picker.pending import Pace
@@ -37,6 +42,7 @@ class Deployment:
         "answers",
         "asked_at",
         "cached_tokens",
+        "first_bytes",
         "forwarded",
         "pace",
         "peers",
@@ -60,6 +66,8 @@ class Deployment:
         self.prompt_tokens = 0.0
         self.cached_tokens = 0.0
         self.users, self.forwarded, self.answers = Arrivals(), Arrivals(), Answers()
+        # How many first bytes came within each bound and after the one before; the last: past all.
+        self.first_bytes = [0] * (len(FIRST_BYTE_SECONDS) + 1)
         self._is_seen = False
         self._usable: list[Replica] | None = None
         self._usable_peers: tuple[Peer, ...] = ()

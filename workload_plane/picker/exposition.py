@@ -1,6 +1,9 @@
 """The picker's numbers as Prometheus metrics, filled in when somebody asks for them."""
 
+from itertools import accumulate
+
 from skerry.plumbing import metrics
+from workload_plane.picker.counts import FIRST_BYTE_SECONDS
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.room import Room
 
@@ -30,6 +33,13 @@ _CACHED_TOKENS = metrics.counter(
     help="Those of skerry_picker_prompt_tokens_total that the chosen replica is taken to have in"
     " its cache.",
     labels=("deployment",),
+)
+_FIRST_BYTES = metrics.counter(
+    "skerry_picker_first_byte_answers_total",
+    unit="answers",
+    help="Streamed answers of replicas here whose first byte came within `le` seconds, cumulative"
+    " as the buckets of a histogram.",
+    labels=("deployment", "le"),
 )
 _OPEN = metrics.gauge(
     "skerry_picker_open_requests",
@@ -137,6 +147,10 @@ class Exposition:
             _WAITING.labels(name).set(self._room.waiting_for(name))
             _PROMPT_TOKENS.labels(name).inc(self._grown("prompt", name, one.prompt_tokens))
             _CACHED_TOKENS.labels(name).inc(self._grown("cached", name, one.cached_tokens))
+            bounds = (*map(str, FIRST_BYTE_SECONDS), "+Inf")
+            for bound, count in zip(bounds, accumulate(one.first_bytes), strict=True):
+                grown = self._grown("first-byte", f"{name}/{bound}", count)
+                _FIRST_BYTES.labels(name, bound).inc(grown)
 
     def _grown(self, what: str, label: str, total: float) -> float:
         before = self._told.get((what, label), 0.0)

@@ -3,6 +3,9 @@
 `picker` holds the tickets; here is how an answer, a loss and a refusal are told from each other.
 """
 
+from bisect import bisect_left
+
+from workload_plane.picker.counts import FIRST_BYTE_SECONDS
 from workload_plane.picker.deployments import Deployment
 from workload_plane.picker.facts import Entry, Facts
 from workload_plane.picker.hosts import Peer, Replica
@@ -70,7 +73,10 @@ def count_answer(ticket: Ticket, entry: Entry) -> None:
         return
     answers.finished += 1
     first = entry.first_byte_ms
-    if first is None or told.ttft_seconds <= 0.0 or not is_streamed(entry, first):
+    if first is None or not is_streamed(entry, first):
+        return
+    ticket.deployment.first_bytes[bisect_left(FIRST_BYTE_SECONDS, first / 1000.0)] += 1
+    if told.ttft_seconds <= 0.0:
         return
     answers.judged += 1
     allowed = told.ttft_seconds + TTFT_SECONDS_PER_TOKEN * ticket.facts.tokens

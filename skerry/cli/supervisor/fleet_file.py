@@ -27,6 +27,7 @@ class RunningReplica:
     engine_pid: int | None
     http_port: int
     grpc_port: int
+    health_port: int
 
 
 def render_fleet(
@@ -98,4 +99,5 @@ def _replica(replica: RunningReplica) -> dict[str, Any]:
         "engine_pid": replica.engine_pid,
         "http": f"{HOST}:{replica.http_port}" if replica.http_port else "",
         "grpc": f"{HOST}:{replica.grpc_port}" if replica.grpc_port else "",
+        "health": f"{HOST}:{replica.health_port}" if replica.health_port else "",
     }

@@ -39,7 +39,8 @@ class ControlPlanePorts:
 class PlanePorts:
     """Ports of a plane: users, peers (mTLS), Envoy's admin, the front, and Ray's head if any.
 
-    The relay has two of its own, and one of the gateway's for itself; the picker's is for metrics.
+    The relay has two of its own, and one of the gateway's for itself; the picker's and the agent's
+    are for metrics.
     """
 
     public: int
@@ -51,6 +52,7 @@ class PlanePorts:
     relay_grpc: int = 0
     relay_inner: int = 0
     picker: int = 0
+    agent: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,11 @@ class DataDirectory:
     def fleet(self) -> Path:
         """Return the file that tells scripts what runs."""
         return self.root / "fleet.json"
+
+    @property
+    def targets(self) -> Path:
+        """Return the file that tells Prometheus where metrics are."""
+        return self.root / "prometheus-targets.json"
 
     @property
     def config(self) -> Path:
@@ -273,6 +280,8 @@ def _with_helpers(plane: PlaneLayout, take_port: Callable[[], int]) -> PlaneLayo
         )
     if not ports.picker:
         ports = replace(ports, picker=take_port())
+    if not ports.agent:
+        ports = replace(ports, agent=take_port())
     return replace(plane, ports=ports)
 
 

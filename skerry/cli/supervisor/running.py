@@ -22,6 +22,7 @@ def running_replicas(plane_directory: Path) -> tuple[RunningReplica, ...]:
             engine_pid=record.engine_pid or None,
             http_port=record.http_port,
             grpc_port=record.grpc_port,
+            health_port=record.health_port,
         )
         for record in _records(plane_directory)
         if living_processes(record)

@@ -169,6 +169,7 @@ def _plane(
             "require_keys": layout.keys,
         },
         "front_port": plane.ports.front,
+        "agent_port": plane.ports.agent,
         "relay": {
             "http_port": plane.ports.relay_http,
             "grpc_port": plane.ports.relay_grpc,

@@ -30,6 +30,7 @@ from skerry.cli.supervisor.restarts import (
     restarts_after_death,
 )
 from skerry.cli.supervisor.running import running_replicas
+from skerry.cli.supervisor.scrape_file import render_targets
 from skerry.cli.supervisor.stopping import PART_GRACE_SECONDS, end_all, stop_fleet
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -267,6 +268,8 @@ class Supervisor:
         data = json.dumps(fleet, indent=1).encode() + b"\n"
         if data != self._written:
             write_atomically(self._directory.fleet, data)
+            targets = json.dumps(render_targets(self._layout, fleet), indent=1).encode() + b"\n"
+            write_atomically(self._directory.targets, targets)
             self._written = data
 
     def _write_processes(self) -> None:

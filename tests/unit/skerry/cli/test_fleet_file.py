@@ -25,6 +25,7 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
         engine_pid=15,
         http_port=30_001,
         grpc_port=30_002,
+        health_port=30_003,
     )
     assert render_fleet(LAYOUT, pids, {PLANE: [replica]}, 10) == {
         "supervisor_pid": 10,
@@ -59,6 +60,7 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
                         "engine_pid": 15,
                         "http": "127.0.0.1:30001",
                         "grpc": "127.0.0.1:30002",
+                        "health": "127.0.0.1:30003",
                     }
                 ],
             }

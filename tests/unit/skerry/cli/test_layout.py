@@ -37,7 +37,7 @@ def test_ports_are_chosen_once_and_kept() -> None:
     large = extend_layout(small, 4, "llamacpp", lambda: next(ports))
     assert large.planes[:2] == small.planes
     assert large.control_plane == small.control_plane
-    assert len(ports_of(large)) == 4 + 4 * 8
+    assert len(ports_of(large)) == 5 + 4 * 9
 
 
 def test_a_layout_reads_back(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_plane_may_run_on_ray_and_keeps_its_port_and_its_runtime(tmp_path: Pat
     first = layout.planes[0].name
     mixed = choose_runtimes(layout, (f"{first}=ray",), lambda: next(ports))
     assert [plane.runtime for plane in mixed.planes] == ["ray", "local"]
-    assert len(ports_of(mixed)) == 4 + 2 * 8 + 1
+    assert len(ports_of(mixed)) == 5 + 2 * 9 + 1
     directory = DataDirectory(tmp_path)
     write_layout(directory, mixed)
     assert choose_runtimes(read_layout(directory), (), lambda: 1) == mixed

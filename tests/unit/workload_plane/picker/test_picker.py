@@ -6,7 +6,13 @@ import pytest
 
 from skerry.fleet.routing import RoutingPolicy
 from skerry.plumbing.errors import Corrupt
-from workload_plane.picker.counts import Answers, Counters, parse_counters, render_counters
+from workload_plane.picker.counts import (
+    FIRST_BYTE_SECONDS,
+    Answers,
+    Counters,
+    parse_counters,
+    render_counters,
+)
 from workload_plane.picker.deployments import Seen
 from workload_plane.picker.facts import (
     Choice,
@@ -481,6 +487,8 @@ def test_answers_are_judged_by_their_first_byte_and_failures_are_misses() -> Non
     ends(picker, pick(picker), status=0, first_byte_ms=None)  # whoever asked went away
     answers = picker.deployments["d"].answers
     assert answers == Answers(finished=3, judged=2, good=1, failed=1)
+    within = zip((*FIRST_BYTE_SECONDS, None), picker.deployments["d"].first_bytes, strict=True)
+    assert [(bound, count) for bound, count in within if count] == [(2.5, 2)]
 
 
 def test_what_a_peer_answered_is_the_peers_to_judge() -> None:

@@ -1,0 +1,1 @@
+"""`skerry top`: looks at a fleet, what they say together, and how that is drawn."""

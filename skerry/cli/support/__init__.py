@@ -1,0 +1,1 @@
+"""What `skerry bundle` gathers for whoever is asked for help, and what it must not tell."""
