@@ -106,9 +106,7 @@ async def measure(planes: int, deployments: int) -> dict[str, Any]:
             for name, path in PAGES.items():
                 first = await paint(page, world.url + path)
                 again = [await paint(page, world.url + path) for _ in range(TIMES)]
-                answered, painted = (
-                    statistics.median(values) for values in zip(*again, strict=True)
-                )
+                answered, painted = map(statistics.median, zip(*again, strict=True))
                 found[name] = {
                     "first_paint_s": round(first[1], 3),
                     "answered_s": round(answered, 3),

@@ -86,7 +86,7 @@ async def _uncordon(client: AsyncOperatorClient, form: Form) -> str:
 async def _first_of_drain(
     client: AsyncOperatorClient, part: str, *, validate_only: bool
 ) -> DrainRow:
-    async with aclosing(client.drain(part, validate_only=validate_only)) as rows:  # type: ignore[type-var]
+    async with aclosing(client.drain(part, validate_only=validate_only)) as rows:
         async for row in rows:
             return row
     raise InvalidInput(f"nothing is known of a drain of {part}")

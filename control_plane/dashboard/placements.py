@@ -57,15 +57,12 @@ async def why_page(visit: Visit) -> Page:
 
 async def _placed(visit: Visit, names: list[str]) -> tuple[PlacementRow, ...]:
     client = visit.client
-    found = await asyncio.gather(
-        *(
-            visit.reading.ask(
-                f"placed {passes}",
-                lambda passes=passes: client.list_placements(Which(passes=passes)),
-            )
-            for passes in any_of("deployment", names)
-        )
-    )
+
+    async def some(passes: str) -> tuple[PlacementRow, ...]:
+        which = Which(passes=passes)
+        return await visit.reading.ask(f"placed {passes}", lambda: client.list_placements(which))
+
+    found = await asyncio.gather(*map(some, any_of("deployment", names)))
     return tuple(row for rows in found for row in rows)
 
 

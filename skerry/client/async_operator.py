@@ -226,7 +226,7 @@ class AsyncOperatorClient:
 
     async def drain(
         self, part: str, *, validate_only: bool = False
-    ) -> AsyncIterator[operations.DrainRow]:
+    ) -> AsyncGenerator[operations.DrainRow]:
         """Drain `planes/X`, `nodes/PLANE--NODE` or the like; yield how far it is, until it is over.
 
         It goes on without the caller, who may call again to follow it; a stream that breaks is
