@@ -84,8 +84,7 @@ class EvidenceTelling:
         self, send: Send, chain: str, links: tuple[Link, ...]
     ) -> messages.ResidencyTaken | None:
         """Tell records and return what the control plane says to it; None for nothing in time."""
-        self._came.clear()
-        self._taken = None
+        self._forget()
         records = [
             messages.ResidencyRecord(
                 sequence=link.sequence,
@@ -100,3 +99,8 @@ class EvidenceTelling:
         await first_of(self._clock.sleep(ANSWER_SECONDS_MAX), self._came.wait())
         taken = self._taken
         return taken if taken is not None and taken.chain == chain else None
+
+    def _forget(self) -> None:
+        """Wait for an answer anew."""
+        self._came.clear()
+        self._taken = None
