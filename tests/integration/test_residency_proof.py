@@ -31,7 +31,7 @@ from workload_plane.residency.served import ServedLog
 
 pytestmark = pytest.mark.integration
 
-ZONES = {"a": ("de", "eu"), "b": ("fr", "eu")}
+ZONES: dict[str, tuple[str, ...]] = {"a": ("de", "eu"), "b": ("fr", "eu")}
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Proving:
 
     async def tell(self, database: Database, write: WriteContext) -> list[Taken]:
         """Tell the control plane all that it has not, as the link does."""
-        taken = []
+        taken: list[Taken] = []
         for plane, keeper in self.keepers.items():
             chain, links = await keeper.after("", 0)
             with database.write() as session:
