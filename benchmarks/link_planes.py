@@ -63,6 +63,8 @@ def plane_name(number: int) -> str:
 class Plane:
     """One plane: two pools, four nodes, the replicas that it was told, all READY at once."""
 
+    evidence = None  # it has no gateway
+
     def __init__(self, number: int, directory: Path, planes: int = 1) -> None:
         self._planes = planes  # as it was told long ago
         self.name = plane_name(number)

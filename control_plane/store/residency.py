@@ -245,7 +245,9 @@ def _evidence(
         records.append(record)
     if fault:
         fault = f"its records in the database are broken: {fault}"
-    return PlaneEvidence(plane=plane, since_ms=joined_ms, records=tuple(records), fault=fault)
+    # One that joined again, after a backup was restored, may tell of the time before.
+    since_ms = min([joined_ms, *(record.from_ms for record in records)])
+    return PlaneEvidence(plane=plane, since_ms=since_ms, records=tuple(records), fault=fault)
 
 
 def _newest_fault(link: Link, chain: str, head: Mapping[Any, Any] | None) -> str:
@@ -255,8 +257,14 @@ def _newest_fault(link: Link, chain: str, head: Mapping[Any, Any] | None) -> str
 
 
 def _joined(session: Session, since_ms: int) -> dict[str, int]:
-    """Return when planes joined, in ms, of those that did since a moment."""
+    """Return when planes joined, in ms, of those that did since a moment.
+
+    None where the log does not reach back to it: a database that was lost knows of no plane before.
+    """
     table = tables.changes
+    began = session.execute(select(table.c.time).order_by(table.c.sequence).limit(1)).scalar()
+    if began is None or _ms(began) > since_ms:
+        return {}
     query = select(table.c.subject, table.c.time).where(
         table.c.kind == "plane.reported",
         table.c.time >= datetime.fromtimestamp(since_ms / 1000, UTC),

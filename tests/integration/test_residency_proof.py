@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ class Proving:
             await self.keepers[plane].turn(self.world.client)
         return int(CLOCK.now().timestamp() * 1000)
 
+    @property
+    def told_until(self) -> int:
+        """Return until when both planes have recorded."""
+        return min(keeper._ledger.newest.to_ms for keeper in self.keepers.values())
+
     async def tell(self, database: Database, write: WriteContext) -> list[Taken]:
         """Tell the control plane all that it has not, as the link does."""
         taken: list[Taken] = []
@@ -98,10 +104,10 @@ def a_control_plane(tmp_path: Path) -> tuple[Database, WriteContext]:
     database = open_database(url)
     with database.write() as session:
         epoch = take_leadership(session, "test", CLOCK.now())
-    write = WriteContext(epoch=epoch, actor="test", now=CLOCK.now())
+    write = WriteContext(epoch=epoch, actor="test", now=CLOCK.now() - timedelta(days=1))
     with database.write() as session:
         for plane in ("a", "b"):
-            record_report(session, replace(write, now=CLOCK.now()), a_report(plane))
+            record_report(session, write, a_report(plane))
     return database, write
 
 
@@ -122,8 +128,8 @@ async def test_what_spilled_while_the_control_plane_was_dead_is_proven(tmp_path:
         since = await proving.turn()
         await spill(world)
         proving.begin("a")  # another agent: the one before died
-        until = await proving.turn() - 1_000
-        until = min(k._ledger.newest.to_ms for k in proving.keepers.values())
+        await proving.turn()
+        until = proving.told_until
         database, write = a_control_plane(tmp_path)
         assert [one.fault for one in await proving.tell(database, write)] == ["", ""]
         proof = proving.proof(database, since, until)
@@ -143,13 +149,15 @@ async def test_what_left_is_named_and_so_is_a_gateway_that_died(tmp_path: Path) 
         proving.begin("b")
         since = await proving.turn()
         await spill(world)
-        until = await proving.turn()
+        await proving.turn()
+        until = proving.told_until
         database, write = a_control_plane(tmp_path)
         await proving.tell(database, write)
         proof = proving.proof(database, since, until)
         (d1,) = proof.deployments
         assert (d1.inside, d1.outside) == (2, 2)
         assert {(left.gateway, left.plane, left.zones) for left in d1.left} == {("a", "b", ("us",))}
+        assert proof.gaps == ()
 
         a = world.planes["a"]
         await a.kill()

@@ -146,14 +146,23 @@ def test_who_writes_to_the_database_by_hand_is_found(
 def test_a_plane_that_told_nothing_is_there_since_it_joined(
     database: Database, write: WriteContext
 ) -> None:
-    later = replace(write, now=START + timedelta(hours=1))
     with database.write() as session:
-        record_report(session, later, a_report(PLANE))
-    assert evidence(database) == PlaneEvidence(plane=PLANE, since_ms=AT + 3_600_000)
-    with database.read() as session:
-        stored = read_evidence(session, AT + 7_200_000, AT + 8_000_000)
-    assert stored is not None
-    assert [one.since_ms for one in evidence_of(stored)] == [0]
+        early = replace(write, now=START - timedelta(hours=1))
+        record_report(session, early, a_report("earlier"))
+        record_report(session, replace(write, now=START + timedelta(hours=1)), a_report(PLANE))
+
+    def since(from_ms: int) -> dict[str, int]:
+        with database.read() as session:
+            stored = read_evidence(session, from_ms, AT + 86_400_000)
+        assert stored is not None
+        return {one.plane: one.since_ms for one in evidence_of(stored)}
+
+    assert since(AT) == {"earlier": 0, PLANE: AT + 3_600_000}
+    assert since(AT + 7_200_000) == {"earlier": 0, PLANE: 0}
+    assert since(AT - 7_200_000) == {"earlier": 0, PLANE: 0}, "the database knows nothing of then"
+    told = [replace(records(1)[0], from_ms=AT + 60_000, to_ms=AT + 120_000)]
+    keep(database, write, chained(told))
+    assert since(AT)[PLANE] == AT + 60_000
 
 
 async def test_what_came_over_the_link_is_stored_and_its_plane_told_so(

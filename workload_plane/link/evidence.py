@@ -84,8 +84,7 @@ class EvidenceTelling:
         self, send: Send, chain: str, links: tuple[Link, ...]
     ) -> messages.ResidencyTaken | None:
         """Tell records and return what the control plane says to it; None for nothing in time."""
-        self._came.clear()
-        self._taken = None
+        self._forget()
         records = [
             messages.ResidencyRecord(
                 sequence=link.sequence,
@@ -103,3 +102,8 @@ class EvidenceTelling:
     def _taken_of(self, chain: str) -> messages.ResidencyTaken | None:
         taken = self._taken
         return taken if taken is not None and taken.chain == chain else None
+
+    def _forget(self) -> None:
+        """Wait for an answer anew."""
+        self._came.clear()
+        self._taken = None
