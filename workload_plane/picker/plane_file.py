@@ -42,7 +42,7 @@ def parse_plane(data: bytes) -> PlaneTold:
             plane=str(values["plane"]),
             deployments=tuple(_deployment(entry) for entry in values["deployments"]),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise Corrupt(f"not a picker file: {error!r}") from None
 
 
