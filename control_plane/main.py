@@ -6,7 +6,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -48,6 +48,7 @@ from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.link.standby import StandbyLink
+from control_plane.operator_port import OperatorPort, bind
 from control_plane.reconcile.doors import Doors
 from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.questions import FleetQuestions
@@ -67,7 +68,6 @@ from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import (
-    Conflict,
     FieldViolation,
     SkerryError,
     StaleGeneration,
@@ -356,6 +356,7 @@ class _Ports:
         self._link: grpc.aio.Server | None = None
         self._planes: PlaneLink | None = None
         self._http: web.AppRunner | None = None
+        self._port = OperatorPort(works.settings)
         sight, loop, asked = works.sight, works.loop, works.solvers[1]
         self.service = OperatorService(
             database=works.database,
@@ -375,7 +376,7 @@ class _Ports:
         await self.open_link(works.tenure.epoch)
         application = http_application(
             lambda: why_not_ready(works.standing.role, works.loop.has_decided),
-            _http_gateway(works.settings),
+            _http_gateway(works.settings, self._port.bridge_address),
         )
         self._http = await serve_http(application, works.settings.http_address)
 
@@ -406,9 +407,10 @@ class _Ports:
                     group.create_task(server.stop(STOP_GRACE_SECONDS))
         if self._http is not None:
             await self._http.cleanup()
+        self._port.close()
 
     async def _serve_operator(self) -> grpc.aio.Server:
-        """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
+        """Start the operator port."""
         works, service = self._works, self.service
         writing = Writing(works.loop, works.clock)
         operations = OperationsService(
@@ -434,16 +436,16 @@ class _Ports:
         doors = (ErrorInterceptor(), AccessDoor(authenticator), door, recovering)
         server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
         add_operator_services(server, services, works.standing)
-        _bind(server.add_insecure_port, works.settings.operator_address)
+        self._port.bind(server)
         await server.start()
         return server
 
 
-def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
+def _http_gateway(settings: ControlPlaneSettings, operator: str) -> HttpGateway | None:
     """Return the operator API for the HTTP port: none when that is open to more than loopback."""
     if not may_serve_operators(settings.http_address):
         return None
-    return HttpGateway(insecure_channel(settings.operator_address), operator_services())
+    return HttpGateway(insecure_channel(operator), operator_services())
 
 
 async def _serve_link(
@@ -457,18 +459,9 @@ async def _serve_link(
     add_health_and_reflection(server, standing, *service_names(plane_service_pb2.DESCRIPTOR))
     tls = TlsFiles(ca=settings.tls.ca, cert=settings.tls.certificate, key=settings.tls.key)
     credentials = server_credentials(tls)
-    _bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
+    bind(lambda address: server.add_secure_port(address, credentials), settings.link_address)
     await server.start()
     return server
-
-
-def _bind(add_port: Callable[[str], int], address: str) -> None:
-    try:
-        add_port(address)
-    except RuntimeError as error:
-        raise Conflict(
-            f"cannot listen on {address}: the port is taken; stop what holds it or choose another"
-        ) from error
 
 
 def _first(group: BaseExceptionGroup[StaleGeneration]) -> BaseException:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.access_settings import OperatorAccessSettings, access_faults
+from control_plane.api.http_guard import LOOPBACK_HOSTS
 from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
 from skerry.fleet.deployment import FailBack
@@ -33,6 +34,14 @@ class TlsSettings:
     """Where the PEM files of the link's mTLS are."""
 
     ca: Path
+    certificate: Path
+    key: Path
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class OperatorTlsSettings:
+    """Where the PEM files are with which the operators' port proves itself."""
+
     certificate: Path
     key: Path
 
@@ -76,7 +85,10 @@ class AutoscaleSettings:
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ControlPlaneSettings:
-    """Addresses are `host:port`; the operator address must be loopback (it is plaintext)."""
+    """Addresses are `host:port`.
+
+    Without `operator_tls` the operator address is plaintext, and must be loopback.
+    """
 
     name: str
     database_url: str
@@ -89,6 +101,7 @@ class ControlPlaneSettings:
     scheduler: SchedulerSettings = SchedulerSettings()
     autoscale: AutoscaleSettings = AutoscaleSettings()
     operator_access: OperatorAccessSettings = OperatorAccessSettings()
+    operator_tls: OperatorTlsSettings | None = None
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 
@@ -98,8 +111,6 @@ def load_settings(path: Path) -> ControlPlaneSettings:
     try:
         raw = json.loads(path.read_bytes())
         settings = TypeAdapter(ControlPlaneSettings).validate_python(raw)
-    except (OSError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"cannot read settings {path}: {error}") from error
     except ValidationError as error:
         faults = tuple(
             FieldViolation(path=".".join(map(str, fault["loc"])), message=fault["msg"])
@@ -107,11 +118,9 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         )
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults) from error
-    host = settings.operator_address.rpartition(":")[0]
-    if host not in ("127.0.0.1", "localhost", "[::1]"):
-        raise InvalidInput(
-            f"operator_address {settings.operator_address} is plaintext, so it must be on loopback"
-        )
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"cannot read settings {path}: {error}") from error
+    _refuse_open_port(settings)
     _refuse_contradictions(settings.scheduler, path)
     if faults := tuple(access_faults(settings.operator_access)):
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
@@ -140,6 +149,25 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
             for latency in told.region_latencies
         ),
     )
+
+
+def _refuse_open_port(settings: ControlPlaneSettings) -> None:
+    """Refuse an operators' port to which others than this host's users may come unchecked."""
+    address = settings.operator_address
+    if address.rpartition(":")[0] in LOOPBACK_HOSTS:
+        return
+    if settings.operator_tls is None:
+        raise InvalidInput(
+            f"operator_address {address} is plaintext, so it must be on loopback; with"
+            " operator_tls it need not be",
+            field="operator_address",
+        )
+    if not settings.operator_access.required:
+        raise InvalidInput(
+            f"operator_address {address} is open to more than this host, so callers must show a"
+            " credential: operator_access.required",
+            field="operator_access.required",
+        )
 
 
 def _refuse_contradictions(told: SchedulerSettings, path: Path) -> None:

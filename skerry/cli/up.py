@@ -32,6 +32,7 @@ class _Wanted:
     control_planes: int | None
     database: str | None
     auth: bool | None
+    tls: bool | None
 
 
 def up(
@@ -71,6 +72,10 @@ def up(
         bool | None,
         typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
     ] = None,
+    tls: Annotated[
+        bool | None,
+        typer.Option("--tls/--no-tls", help="Operator API by TLS; default no, or as before."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -91,6 +96,7 @@ def up(
             control_planes=control_planes,
             database=database,
             auth=auth,
+            tls=tls,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -175,6 +181,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             control_planes=wanted.control_planes,
             database=wanted.database,
             auth=wanted.auth,
+            tls=wanted.tls,
         ),
     )
     stop = asyncio.Event()

@@ -25,7 +25,7 @@ CERTIFICATE_DAYS = 30  # renewed at half of it: a fortnight to notice that renew
 _BACKDATE = timedelta(minutes=5)
 _KEY_MODE = 0o600
 _DIRECTORY_MODE = 0o700
-_CA_NAME, _CA_KEY_NAME = "ca.pem", "ca.key"
+CA_NAME, _CA_KEY_NAME = "ca.pem", "ca.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +62,15 @@ def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
         .sign(key, hashes.SHA256())
     )
     write_atomically(directory / _CA_KEY_NAME, _key_pem(key), mode=_KEY_MODE)
-    write_atomically(directory / _CA_NAME, b"".join(map(_cert_pem, [root, *trusted])))
-    return directory / _CA_NAME
+    write_atomically(directory / CA_NAME, b"".join(map(_cert_pem, [root, *trusted])))
+    return directory / CA_NAME
 
 
 def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
     """Return the root's path; makes one when there is none or it is past half its life."""
     roots = _read_roots(directory)
     if roots and (directory / _CA_KEY_NAME).exists() and not _is_due(roots[0], now):
-        return directory / _CA_NAME
+        return directory / CA_NAME
     return create_authority(directory, common_name, now)
 
 
@@ -140,7 +140,7 @@ def renewal_time(certificate: Path) -> datetime:
 
 def _files(out: Path, subject: Subject) -> TlsFiles:
     return TlsFiles(
-        ca=out / _CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"
+        ca=out / CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"
     )
 
 
@@ -229,7 +229,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _read_roots(directory: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates((directory / _CA_NAME).read_bytes())
+        return x509.load_pem_x509_certificates((directory / CA_NAME).read_bytes())
     except FileNotFoundError:
         return []
 
@@ -242,7 +242,7 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _copy_roots(authority: Path, target: Path) -> None:
-    roots = (authority / _CA_NAME).read_bytes()
+    roots = (authority / CA_NAME).read_bytes()
     if not target.exists() or target.read_bytes() != roots:
         write_atomically(target, roots)
 

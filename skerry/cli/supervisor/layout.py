@@ -77,7 +77,7 @@ class Layout:
     """The fleet of one data directory.
 
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
-    With `auth` callers of the operator API must show a credential.
+    With `auth` callers of the operator API must show a credential, with `tls` it shows them one.
     """
 
     engine: str
@@ -86,6 +86,7 @@ class Layout:
     database: str = ""
     standbys: tuple[ControlPlanePorts, ...] = ()
     auth: bool = True
+    tls: bool = False
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -206,6 +207,7 @@ def extend_layout(
         engine=engine,
         database=existing.database if existing else "",
         auth=existing.auth if existing else True,
+        tls=existing.tls if existing else False,
         standbys=existing.standbys if existing else (),
         control_plane=(
             existing.control_plane
@@ -356,6 +358,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             standbys=tuple(ControlPlanePorts(**ports) for ports in values.get("standbys", ())),
             # A fleet of a release that asked for no credential goes on so until it is told.
             auth=bool(values.get("auth", False)),
+            tls=bool(values.get("tls", False)),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -47,6 +47,7 @@ class Choices:
     control_planes: int | None = None
     database: str | None = None
     auth: bool | None = None  # whether callers of the operator API must show a credential
+    tls: bool | None = None  # whether the operator API is served with the fleet's certificate
 
 
 AS_BEFORE = Choices()
@@ -85,6 +86,8 @@ def prepare(
     )
     if choices.auth is not None:
         layout = replace(layout, auth=choices.auth)
+    if choices.tls is not None:
+        layout = replace(layout, tls=choices.tls)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)

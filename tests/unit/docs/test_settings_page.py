@@ -13,6 +13,7 @@ from control_plane.access_settings import (
 from control_plane.settings import (
     AutoscaleSettings,
     ControlPlaneSettings,
+    OperatorTlsSettings,
     RegionLatencySettings,
     SchedulerSettings,
     TlsSettings,
@@ -27,6 +28,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
 SECTIONS = {
     "autoscale": AutoscaleSettings,
     "tls": TlsSettings,
+    "operator_tls": OperatorTlsSettings,
     "operator_access": OperatorAccessSettings,
     "operator_access.oidc": OidcSettings,
     "operator_access.oidc.grants[]": OidcGrantSettings,

@@ -93,3 +93,21 @@ def test_nobody_is_asked_for_a_credential_where_that_was_asked_for(tmp_path: Pat
     assert (access.required, access.bootstrap_token_file) == (False, None)
     assert load_context(directory.config, None, {}).token_file is None
     assert not directory.operator_token.exists()
+
+
+def test_with_tls_the_api_shows_the_fleets_certificate_and_clients_know_its_name(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    write_settings(directory, a_layout(), (), NOW)
+    assert load_settings(path).operator_tls is None
+    assert load_context(directory.config, None, {}).ca_file is None
+    write_settings(directory, replace(a_layout(), tls=True), (), NOW)
+    settings = load_settings(path)
+    assert settings.operator_tls is not None
+    assert settings.operator_tls.certificate == settings.tls.certificate
+    context = load_context(directory.config, None, {})
+    assert context.ca_file is not None
+    assert context.ca_file.read_bytes() == settings.tls.ca.read_bytes()
+    assert context.server_name == "control-plane.skerry.internal"
