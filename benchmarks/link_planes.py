@@ -91,11 +91,6 @@ class Plane:
         return max(state.planes, 1 + len(state.peers))
 
     @property
-    def evidence(self) -> None:
-        """Return that nothing keeps where requests went: there are none."""
-        return None
-
-    @property
     def deployments(self) -> int:
         """Return how many deployments it was told of."""
         state = self._holder.state

@@ -64,6 +64,15 @@ class OperatorAccessSettings:
     oidc: OidcSettings | None = None
 
 
+def _is_safe(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return False
+    is_local = address.scheme == "http" and address.hostname in _LOOPBACK
+    return bool(address.hostname) and (address.scheme == "https" or is_local)
+
+
 def access_faults(told: OperatorAccessSettings) -> Iterator[FieldViolation]:
     """Yield what contradicts itself in the section."""
     if told.required and told.bootstrap_token_file is None and told.oidc is None:
@@ -74,9 +83,7 @@ def access_faults(told: OperatorAccessSettings) -> Iterator[FieldViolation]:
     if told.oidc is None:
         return
     at, oidc = "operator_access.oidc", told.oidc
-    address = urlsplit(oidc.jwks_url)
-    is_local = address.scheme == "http" and address.hostname in _LOOPBACK
-    if not (address.hostname and (address.scheme == "https" or is_local)):
+    if not _is_safe(oidc.jwks_url):
         message = "must be https://..., or http:// on loopback: who answers it says who may call"
         yield FieldViolation(path=f"{at}.jwks_url", message=message)
     if unknown := sorted(set(oidc.algorithms) - set(ALGORITHMS)):

@@ -6,7 +6,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -54,6 +54,7 @@ from control_plane.link.join_port import serve_join_port
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.link.standby import StandbyLink
+from control_plane.operator_port import OperatorPort, bind
 from control_plane.reconcile.doors import Doors
 from control_plane.reconcile.loop import ReconcileLoop
 from control_plane.reconcile.questions import FleetQuestions
@@ -74,7 +75,6 @@ from skerry.fleet.generation import Version
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import (
-    Conflict,
     FieldViolation,
     SkerryError,
     StaleGeneration,
@@ -378,6 +378,7 @@ class _Ports:
         self._enrolment = Enrolment(_enrolment_parts(works))
         self._http: web.AppRunner | None = None
         self._dashboard: web.AppRunner | None = None
+        self._port = OperatorPort(works.settings)
         sight, loop, asked = works.sight, works.loop, works.solvers[1]
         self.service = OperatorService(
             database=works.database,
@@ -400,10 +401,12 @@ class _Ports:
             self._join = await serve_join_port(self._enrolment, tls, joining.address)
         application = http_application(
             lambda: why_not_ready(works.standing.role, works.loop.has_decided),
-            _http_gateway(works.settings),
+            _http_gateway(works.settings, self._port.bridge_address),
         )
         self._http = await serve_http(application, works.settings.http_address)
-        self._dashboard = await serve_dashboard(works.settings, works.authenticator, works.clock)
+        self._dashboard = await serve_dashboard(
+            works.settings, self._port.bridge_address, works.authenticator, works.clock
+        )
 
     async def open_link(self, epoch: int) -> None:
         """Serve planes under the epoch, or with 0 name them the leader, from now on."""
@@ -433,9 +436,10 @@ class _Ports:
         for runner in (self._http, self._dashboard):
             if runner is not None:
                 await runner.cleanup()
+        self._port.close()
 
     async def _serve_operator(self) -> grpc.aio.Server:
-        """Start the operator port: plaintext, and settings.py saw to it that it is on loopback."""
+        """Start the operator port."""
         works, service = self._works, self.service
         writing = Writing(works.loop, works.clock)
         operations = OperationsService(
@@ -465,16 +469,16 @@ class _Ports:
         doors = (ErrorInterceptor(), AccessDoor(authenticator), door, recovering)
         server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
         add_operator_services(server, services, works.standing)
-        _bind(server.add_insecure_port, works.settings.operator_address)
+        self._port.bind(server)
         await server.start()
         return server
 
 
-def _http_gateway(settings: ControlPlaneSettings) -> HttpGateway | None:
+def _http_gateway(settings: ControlPlaneSettings, operator: str) -> HttpGateway | None:
     """Return the operator API for the HTTP port: none when that is open to more than loopback."""
     if not may_serve_operators(settings.http_address):
         return None
-    return HttpGateway(insecure_channel(settings.operator_address), operator_services())
+    return HttpGateway(insecure_channel(operator), operator_services())
 
 
 def _enrolment_parts(works: _Works) -> EnrolmentParts:
@@ -518,18 +522,9 @@ async def _serve_link(
     add_health_and_reflection(server, works.standing, *names)
     credentials = server_credentials(_tls_files(works.settings))
     link_address = works.settings.link_address
-    _bind(lambda address: server.add_secure_port(address, credentials), link_address)
+    bind(lambda address: server.add_secure_port(address, credentials), link_address)
     await server.start()
     return server
-
-
-def _bind(add_port: Callable[[str], int], address: str) -> None:
-    try:
-        add_port(address)
-    except RuntimeError as error:
-        raise Conflict(
-            f"cannot listen on {address}: the port is taken; stop what holds it or choose another"
-        ) from error
 
 
 def _first(group: BaseExceptionGroup[StaleGeneration]) -> BaseException:

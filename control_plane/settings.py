@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.access_settings import OperatorAccessSettings, access_faults
+from control_plane.api.http_guard import LOOPBACK_HOSTS
 from control_plane.dashboard.guard import origin_fault
 from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
@@ -56,6 +57,14 @@ class JoiningSettings:
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class OperatorTlsSettings:
+    """Where the PEM files are with which the operators' port proves itself."""
+
+    certificate: Path
+    key: Path
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RegionLatencySettings:
     """How far users of a client region are from the planes of a region, one way."""
 
@@ -94,8 +103,9 @@ class AutoscaleSettings:
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ControlPlaneSettings:
-    """Addresses are `host:port`; the operators' and the dashboard's are plaintext, so loopback.
+    """Addresses are `host:port`; the dashboard's is plaintext, so loopback.
 
+    Without `operator_tls` the operator address is plaintext, and must be loopback.
     `dashboard_origin` is where browsers see the dashboard when a TLS proxy stands before it.
     """
 
@@ -114,6 +124,7 @@ class ControlPlaneSettings:
     operator_access: OperatorAccessSettings = OperatorAccessSettings()
     # Without it nobody joins by invitation: certificates are the operator's to bring.
     joining: JoiningSettings | None = None
+    operator_tls: OperatorTlsSettings | None = None
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 
@@ -123,8 +134,6 @@ def load_settings(path: Path) -> ControlPlaneSettings:
     try:
         raw = json.loads(path.read_bytes())
         settings = TypeAdapter(ControlPlaneSettings).validate_python(raw)
-    except (OSError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"cannot read settings {path}: {error}") from error
     except ValidationError as error:
         faults = tuple(
             FieldViolation(path=".".join(map(str, fault["loc"])), message=fault["msg"])
@@ -132,11 +141,9 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         )
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults) from error
-    host = settings.operator_address.rpartition(":")[0]
-    if host not in ("127.0.0.1", "localhost", "[::1]"):
-        raise InvalidInput(
-            f"operator_address {settings.operator_address} is plaintext, so it must be on loopback"
-        )
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"cannot read settings {path}: {error}") from error
+    _refuse_open_port(settings)
     _refuse_open_dashboard(settings)
     _refuse_contradictions(settings.scheduler, path)
     if faults := tuple(access_faults(settings.operator_access)):
@@ -180,6 +187,25 @@ def _refuse_open_dashboard(settings: ControlPlaneSettings) -> None:
             )
     if origin is not None and (fault := origin_fault(origin)):
         raise InvalidInput(f"dashboard_origin {origin} {fault}", field="dashboard_origin")
+
+
+def _refuse_open_port(settings: ControlPlaneSettings) -> None:
+    """Refuse an operators' port to which others than this host's users may come unchecked."""
+    address = settings.operator_address
+    if address.rpartition(":")[0] in LOOPBACK_HOSTS:
+        return
+    if settings.operator_tls is None:
+        raise InvalidInput(
+            f"operator_address {address} is plaintext, so it must be on loopback; with"
+            " operator_tls it need not be",
+            field="operator_address",
+        )
+    if not settings.operator_access.required:
+        raise InvalidInput(
+            f"operator_address {address} is open to more than this host, so callers must show a"
+            " credential: operator_access.required",
+            field="operator_access.required",
+        )
 
 
 def _refuse_contradictions(told: SchedulerSettings, path: Path) -> None:

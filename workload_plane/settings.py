@@ -209,7 +209,7 @@ def read_settings(path: Path) -> PlaneSettings:
         raise InvalidInput(f"{path} is larger than {SETTINGS_BYTES_MAX} bytes")
     try:
         values = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON: {error}") from None
     return parse_settings(values, str(path))
 

@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 
 from skerry.plumbing.rpc import MESSAGE_BYTES_MAX
 
-# What settings.py takes for the operator port, which is plaintext as this is.
+# What settings.py takes for an operator port that is plaintext, as this is.
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 UNARY_TYPE = "application/json"
 STREAM_TYPE = "application/connect+json"

@@ -11,14 +11,17 @@ from skerry.plumbing.ids import SystemIds
 
 
 async def serve_dashboard(
-    settings: ControlPlaneSettings, authenticator: Authenticator, clock: Clock
+    settings: ControlPlaneSettings, operator: str, authenticator: Authenticator, clock: Clock
 ) -> web.AppRunner | None:
-    """Serve it and return what stops it; None where no address is told."""
+    """Serve it and return what stops it; None where no address is told.
+
+    `operator` is where the operator API is in plaintext, for this process alone.
+    """
     address = settings.dashboard_address
     if address is None:
         return None
     place = Place(
-        operator_address=settings.operator_address,
+        operator_address=operator,
         project=settings.project,
         port=int(address.rpartition(":")[2]),
         origin=settings.dashboard_origin,

@@ -212,7 +212,7 @@ class Site:
     def _refused(self, request: web.Request, error: SkerryError) -> web.Response:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
         template = "refused_part.html" if "HX-Request" in request.headers else "refused.html"
-        values = {
+        values: dict[str, object] = {
             "title": "Not done" if request.method == "POST" else "Not to be had",
             "message": error.message,
             "retry_after": error.retry_after_seconds,

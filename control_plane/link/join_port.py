@@ -5,7 +5,12 @@ import grpc
 from control_plane.link.enrolment import Enrolment
 from skerry.api.plane.v1 import enrolment_pb2_grpc
 from skerry.plumbing.errors import Conflict
-from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor, TlsFiles, server_credentials
+from skerry.plumbing.rpc import (
+    SERVER_OPTIONS,
+    ErrorInterceptor,
+    TlsFiles,
+    public_server_credentials,
+)
 
 # Anybody may call here, with two lines of text: nobody is read further than that.
 REQUEST_BYTES_MAX = 16 * 1024
@@ -19,7 +24,7 @@ async def serve_join_port(enrolment: Enrolment, tls: TlsFiles, address: str) -> 
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=_OPTIONS)
     enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)
     try:
-        server.add_secure_port(address, server_credentials(tls, require_client_certificate=False))
+        server.add_secure_port(address, public_server_credentials(tls.cert, tls.key))
     except RuntimeError as error:
         raise Conflict(
             f"cannot listen on {address}: the port is taken; stop what holds it or choose another"

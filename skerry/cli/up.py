@@ -34,6 +34,7 @@ class _Wanted:
     auth: bool | None
     keys: bool | None
     engine_user: str | None
+    tls: bool | None
 
 
 def up(
@@ -81,6 +82,10 @@ def up(
         str | None,
         typer.Option("--engine-user", help="As root: UID or UID:GID of engines; '' for yours."),
     ] = None,
+    tls: Annotated[
+        bool | None,
+        typer.Option("--tls/--no-tls", help="Operator API by TLS; default no, or as before."),
+    ] = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -103,6 +108,7 @@ def up(
             auth=auth,
             keys=keys,
             engine_user=engine_user,
+            tls=tls,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -189,6 +195,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             auth=wanted.auth,
             keys=wanted.keys,
             engine_user=wanted.engine_user,
+            tls=wanted.tls,
         ),
     )
     stop = asyncio.Event()

@@ -15,7 +15,7 @@ import grpc.aio
 from skerry.client import operations, paging, rows
 from skerry.client import operator_calls as calls
 from skerry.client import operator_methods as ask
-from skerry.client.connections import Methods, metadata_of
+from skerry.client.connections import Methods, asyncio_channels, metadata_of
 from skerry.client.context import Context
 from skerry.client.operator_calls import Call
 from skerry.client.operator_methods import CHANGES_SHOWN, Asker
@@ -25,7 +25,7 @@ from skerry.client.steering import Resumption, Steering, closed
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import from_rpc_error, insecure_channel
+from skerry.plumbing.rpc import from_rpc_error
 from skerry.plumbing.tasks import sleep_unless_stopped
 
 Answer = TypeVar("Answer")
@@ -95,7 +95,7 @@ class AsyncOperatorClient:
         self._closed = asyncio.Event()
         self._clock = SystemClock()
         self._steering = Steering(context.endpoints, retries, self._clock, ids)
-        self._channels = [insecure_channel(endpoint) for endpoint in context.endpoints]
+        self._channels = asyncio_channels(context)
         self._methods = [Methods(channel) for channel in self._channels]
 
     async def __aenter__(self) -> Self:

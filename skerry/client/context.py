@@ -3,7 +3,8 @@
 `skerry up` writes one as `config.yaml` into its data directory; every command loads one through
 `load_context`. The nearest wins: --endpoint, SKERRY_ENDPOINT, --config, SKERRY_CONFIG, and then
 the file of the default data directory. A credential is SKERRY_TOKEN, what is in SKERRY_TOKEN_FILE,
-or in the file's `tokenFile`; that one is for the endpoints that stand beside it, and no others. An
+or in the file's `tokenFile`; that one is for the endpoints that stand beside it, and no others, and
+so is `caFile`, whose authorities vouch for them. Without a `caFile` the way there is plaintext. An
 API key, for gateways, is SKERRY_API_KEY, or in the file's `apiKeyFile`, for that fleet's gateways.
 """
 
@@ -18,16 +19,8 @@ from skerry.plumbing.errors import InvalidInput, NotFound
 
 CONFIG_NAME = "config.yaml"
 ENDPOINTS_MAX = 16  # each is tried in turn: more would only hide that none answers
-_FIELDS = (
-    "apiVersion",
-    "kind",
-    "endpoint",
-    "endpoints",
-    "project",
-    "dataDirectory",
-    "tokenFile",
-    "apiKeyFile",
-)
+_PATHS = ("dataDirectory", "tokenFile", "apiKeyFile", "caFile")
+_FIELDS = ("apiVersion", "kind", "endpoint", "endpoints", "project", "serverName", *_PATHS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +28,9 @@ class Context:
     """Where the operator API answers, and the data directory of the fleet when it is this host's.
 
     `endpoints` as `host:port`, tried in order. The client shows `token`, or what `token_file` holds
-    when it is made. `api_key_file` is what the fleet's own gateways are shown.
+    when it is made. `api_key_file` is what the fleet's own gateways are shown. With a `ca_file` it
+    asks by TLS, and believes who has a certificate of that authority for `server_name`, or where
+    that is empty for the endpoint's host.
     """
 
     endpoints: tuple[str, ...]
@@ -44,6 +39,8 @@ class Context:
     token_file: Path | None = None
     api_key_file: Path | None = None
     token: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    server_name: str = ""
 
 
 def default_data_directory(environment: Mapping[str, str]) -> Path:
@@ -65,15 +62,20 @@ def load_context(
         context = _read(path, is_needed=False)
     if endpoint is not None:
         endpoints = _check_endpoints(endpoint.split(","), "the endpoint")
-        is_same = set(endpoints) <= set(context.endpoints)
+        # One fleet's token is not shown to another, and its authority vouches for no other.
+        known = context if set(endpoints) <= set(context.endpoints) else Context(endpoints=())
         context = Context(
             endpoints=endpoints,
             project=context.project,
             data_directory=context.data_directory if named else None,
-            # One fleet's token is not shown to another.
-            token_file=context.token_file if is_same else None,
-            api_key_file=context.api_key_file if is_same else None,
+            token_file=known.token_file,
+            api_key_file=known.api_key_file,
+            ca_file=known.ca_file,
+            server_name=known.server_name,
         )
+    if path_of_ca := environment.get("SKERRY_CA_FILE"):
+        name = environment.get("SKERRY_SERVER_NAME", "")
+        context = replace(context, ca_file=Path(path_of_ca), server_name=name)
     return _with_credential(context, environment)
 
 
@@ -96,13 +98,13 @@ def render_context(context: Context) -> str:
     if len(context.endpoints) > 1:
         lines += ["endpoints:", *(f"  - {endpoint}" for endpoint in context.endpoints)]
     lines.append(f"project: {context.project}")
-    if context.data_directory is not None:
-        quoted = str(context.data_directory).replace("'", "''")
-        lines.append(f"dataDirectory: '{quoted}'")
-    for name, path in (("tokenFile", context.token_file), ("apiKeyFile", context.api_key_file)):
-        if path is not None:
-            quoted = str(path).replace("'", "''")
+    paths = (context.data_directory, context.token_file, context.api_key_file, context.ca_file)
+    for name, told in zip(_PATHS, paths, strict=True):
+        if told is not None:
+            quoted = str(told).replace("'", "''")
             lines.append(f"{name}: '{quoted}'")
+    if context.server_name:
+        lines.append(f"serverName: {context.server_name}")
     return "\n".join(lines) + "\n"
 
 
@@ -128,22 +130,26 @@ def _read(path: Path, *, is_needed: bool) -> Context:
     listed = values.get("endpoints") or [values.get("endpoint")]
     if not isinstance(listed, list) or not all(isinstance(e, str) for e in listed):
         raise document.fault(("endpoint",), "must be HOST:PORT")
-    project, directory = values.get("project", DEFAULT_PROJECT), values.get("dataDirectory")
-    token_file, key_file = values.get("tokenFile"), values.get("apiKeyFile")
-    if not isinstance(project, str):
-        raise document.fault(("project",), "must be text")
-    if directory is not None and not isinstance(directory, str):
-        raise document.fault(("dataDirectory",), "must be a path")
-    if token_file is not None and not isinstance(token_file, str):
-        raise document.fault(("tokenFile",), "must be a path")
-    if key_file is not None and not isinstance(key_file, str):
-        raise document.fault(("apiKeyFile",), "must be a path")
+    project, server_name = values.get("project", DEFAULT_PROJECT), values.get("serverName", "")
+    for name, said in (("project", project), ("serverName", server_name)):
+        if not isinstance(said, str):
+            raise document.fault((name,), "must be text")
+    if server_name and not values.get("caFile"):
+        raise document.fault(("serverName",), "needs a caFile: without one nothing is checked")
+    paths: dict[str, Path | None] = {}
+    for name in _PATHS:
+        told = values.get(name)
+        if told is not None and not isinstance(told, str):
+            raise document.fault((name,), "must be a path")
+        paths[name] = (path.parent / told) if told else None
     return Context(
         endpoints=_check_endpoints([str(e) for e in listed], str(path)),
-        project=project,
-        data_directory=(path.parent / directory) if directory else None,
-        token_file=(path.parent / token_file) if token_file else None,
-        api_key_file=(path.parent / key_file) if key_file else None,
+        project=str(project),
+        data_directory=paths["dataDirectory"],
+        token_file=paths["tokenFile"],
+        api_key_file=paths["apiKeyFile"],
+        ca_file=paths["caFile"],
+        server_name=str(server_name),
     )
 
 

@@ -1,7 +1,7 @@
 """What a client shows of itself to the operator API, and where it takes that from.
 
-A credential goes nowhere but to this machine's loopback: the API is plaintext, and from elsewhere
-it is reached through a tunnel.
+In plaintext a credential goes nowhere but to this machine's loopback: from elsewhere by TLS, or
+through a tunnel.
 """
 
 import re
@@ -70,6 +70,7 @@ def check_private(endpoints: tuple[str, ...]) -> None:
         host = endpoint.rpartition(":")[0]
         if not _LOOPBACK.fullmatch(host):
             raise InvalidInput(
-                f"a token is not sent to {endpoint}: the way there is plaintext; make a tunnel,"
+                f"a token is not sent to {endpoint}: the way there is plaintext; name the"
+                " authority of the control plane's certificate as caFile, or make a tunnel,"
                 f" `ssh -L 7070:127.0.0.1:PORT HOST`, and give --endpoint 127.0.0.1:7070"
             )

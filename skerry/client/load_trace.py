@@ -50,7 +50,7 @@ def read_trace(path: Path, rows_max: int = ROWS_MAX) -> tuple[TracedRequest, ...
         for number, row in enumerate(itertools.islice(found, rows_max), start=1):
             try:
                 rows.append(parse_row(row))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise InvalidInput(f"{path}: row {number}: {error}") from None
     if not rows:
         raise InvalidInput(f"{path} has no rows")
@@ -85,7 +85,7 @@ def _rows(path: Path) -> Iterator[Iterable[Mapping[str, Any]]]:
     try:
         with _text(path) as file:
             yield csv.DictReader(file) if is_csv else _json_rows(file)
-    except (ValueError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+    except (ValueError, RecursionError, gzip.BadGzipFile, EOFError, csv.Error) as error:
         raise InvalidInput(f"{path} can't be read: {error}") from None
 
 

@@ -18,7 +18,7 @@ from skerry.client import operations, paging, rows
 from skerry.client import operator_calls as calls
 from skerry.client import operator_methods as ask
 from skerry.client.async_operator import AsyncOperatorClient
-from skerry.client.connections import Methods, metadata_of
+from skerry.client.connections import Methods, blocking_channels, metadata_of
 from skerry.client.context import Context
 from skerry.client.operator_calls import Call
 from skerry.client.operator_methods import CHANGES_SHOWN, Asker
@@ -28,7 +28,7 @@ from skerry.client.steering import Resumption, Steering, closed
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import NotFound, SkerryError, Unavailable
 from skerry.plumbing.ids import IdSource
-from skerry.plumbing.rpc import CHANNEL_OPTIONS, from_rpc_error
+from skerry.plumbing.rpc import from_rpc_error
 
 __all__ = ["AsyncOperatorClient", "OperatorClient", "find_row"]
 
@@ -98,10 +98,7 @@ class OperatorClient:
         self._metadata = metadata_of(context, actor, reason)
         self._closed = threading.Event()
         self._steering = Steering(context.endpoints, retries, SystemClock(), ids)
-        self._channels = [
-            grpc.insecure_channel(endpoint, options=list(CHANNEL_OPTIONS))
-            for endpoint in context.endpoints
-        ]
+        self._channels = blocking_channels(context)
         self._methods = [Methods(channel) for channel in self._channels]
 
     def __enter__(self) -> Self:

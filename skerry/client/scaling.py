@@ -113,7 +113,6 @@ def explanation(message: scaling_pb2.ScalingExplanation) -> ScalingExplanation:
     )
 
 
-
 def _decision(deployment: str, message: scaling_pb2.FleetScalingDecision) -> FleetRecord:
     return FleetRecord(
         deployment=deployment,

@@ -25,7 +25,7 @@ CERTIFICATE_DAYS = 30  # renewed at half of it: a fortnight to notice that renew
 BACKDATE = timedelta(minutes=5)
 KEY_MODE = 0o600
 DIRECTORY_MODE = 0o700
-_CA_NAME, _CA_KEY_NAME, _NEXT_KEY_NAME = "ca.pem", "ca.key", "next.key"
+CA_NAME, _CA_KEY_NAME, _NEXT_KEY_NAME = "ca.pem", "ca.key", "next.key"
 # A root is trusted for so long before it issues anything. Whoever renews takes the roots along, at
 # half the life of its certificate, which is a year at most; nobody must meet a certificate of a
 # root that it has not heard of.
@@ -61,7 +61,7 @@ def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
     key, root = _new_root(common_name, now)
     write_atomically(directory / _CA_KEY_NAME, key_pem(key), mode=KEY_MODE)
     _write_roots(directory, [root, *trusted])
-    return directory / _CA_NAME
+    return directory / CA_NAME
 
 
 def _new_root(
@@ -99,7 +99,7 @@ def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
     if trusted != roots:
         _write_roots(directory, trusted)
     if not _is_due(trusted[0], now):
-        return directory / _CA_NAME
+        return directory / CA_NAME
     successor = _successor(directory, trusted)
     if successor is None:
         key, root = _new_root(common_name, now)
@@ -112,7 +112,7 @@ def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
         others = [root for root in trusted if root != successor]
         _write_roots(directory, [successor, *others])
         next_key.unlink()
-    return directory / _CA_NAME
+    return directory / CA_NAME
 
 
 def _successor(directory: Path, roots: list[x509.Certificate]) -> x509.Certificate | None:
@@ -125,7 +125,7 @@ def _successor(directory: Path, roots: list[x509.Certificate]) -> x509.Certifica
 
 
 def _write_roots(directory: Path, roots: list[x509.Certificate]) -> None:
-    write_atomically(directory / _CA_NAME, b"".join(map(_cert_pem, roots)))
+    write_atomically(directory / CA_NAME, b"".join(map(_cert_pem, roots)))
 
 
 def issue(
@@ -179,7 +179,7 @@ def sign(
 def roots_pem(authority: Path) -> bytes:
     """Return the certificates that are trusted, the issuing one first; NotFound without one."""
     try:
-        return (authority / _CA_NAME).read_bytes()
+        return (authority / CA_NAME).read_bytes()
     except FileNotFoundError:
         raise NotFound(f"{authority} holds no certificate authority; make one first") from None
 
@@ -215,7 +215,7 @@ def expiry_time(certificate: Path) -> datetime:
 
 def _files(out: Path, subject: Subject) -> TlsFiles:
     return TlsFiles(
-        ca=out / _CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"
+        ca=out / CA_NAME, cert=out / f"{subject.name}.pem", key=out / f"{subject.name}.key"
     )
 
 
@@ -304,7 +304,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _read_roots(directory: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates((directory / _CA_NAME).read_bytes())
+        return x509.load_pem_x509_certificates((directory / CA_NAME).read_bytes())
     except FileNotFoundError:
         return []
 
@@ -318,7 +318,7 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _copy_roots(authority: Path, target: Path) -> None:
-    roots = (authority / _CA_NAME).read_bytes()
+    roots = (authority / CA_NAME).read_bytes()
     if not target.exists() or target.read_bytes() != roots:
         write_atomically(target, roots)
 

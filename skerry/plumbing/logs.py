@@ -126,6 +126,12 @@ def bind(**fields: object) -> Binding:
     return Binding(_context.set({**_context.get(), **fields}))
 
 
+_SERVERS = ("grpc._cython.cygrpc", "aiohttp.server")
+# An answer to who went away meanwhile, before gRPC has heard of it; bytes that are no HTTP, which
+# aiohttp answers with 400.
+_CALLERS_FAULTS = frozenset({"ExecuteBatchError", "HttpProcessingError"})
+
+
 def configure(
     form: Format = "text", level: str = "info", stream: TextIO | None = None
 ) -> logging.Handler:
@@ -137,7 +143,15 @@ def configure(
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    for server in _SERVERS:
+        logging.getLogger(server).addFilter(_is_told)
     return handler
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Leave out a server's tracebacks of what callers did: else whoever likes fills the log."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or _CALLERS_FAULTS.isdisjoint(one.__name__ for one in kind.__mro__)
 
 
 def escape_controls(text: str) -> str:

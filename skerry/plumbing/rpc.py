@@ -7,6 +7,7 @@ they catch with `from_rpc_error`. The table of codes is here and nowhere else.
 # gRPC's classes are generic in its stubs only, so annotations must stay unevaluated.
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -369,15 +370,20 @@ async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error  # the handler chose a status of its own
+    if isinstance(error, grpc.aio.InternalError):
+        raise asyncio.CancelledError from error  # an answer to who is gone: nobody hears another
     if isinstance(error, TimeoutError):
         error = DeadlineExceeded("the time given to this call is over; ask with a longer deadline")
     elif type(error) is SkerryError or not isinstance(error, SkerryError):
         _log.exception("rpc.failed", method=method)
         error = SkerryError(_INTERNAL_MESSAGE)
     status = to_status(error)
-    await context.abort(
-        code_of(error), status.message, ((_DETAILS_KEY, status.SerializeToString()),)
-    )
+    try:
+        await context.abort(
+            code_of(error), status.message, ((_DETAILS_KEY, status.SerializeToString()),)
+        )
+    except grpc.aio.InternalError as gone:
+        raise asyncio.CancelledError from gone
     raise AssertionError("abort returns never")
 
 
@@ -412,37 +418,48 @@ def pinned_channel(address: str, roots: bytes, server_name: str) -> grpc.aio.Cha
     return grpc.aio.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *name))
 
 
+def trusting_credentials(ca: Path) -> grpc.ChannelCredentials:
+    """Return what checks a server against the authorities in a PEM file, and proves nothing."""
+    return grpc.ssl_channel_credentials(root_certificates=ca.read_bytes())
+
+
 def insecure_channel(address: str) -> grpc.aio.Channel:
     """Return a plaintext channel, for loopback and unix sockets only."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
-def server_credentials(
-    tls: TlsFiles, *, require_client_certificate: bool = True
-) -> grpc.ServerCredentials:
+def server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     """Return credentials that follow the files: a renewed certificate serves the next handshake.
 
-    A client without a certificate of our authority is refused, unless told otherwise.
+    A client without a certificate of our authority is refused.
     """
-    current = _TlsState(tls)
+    return _following(_TlsState(cert=tls.cert, key=tls.key, ca=tls.ca), asks=True)
 
+
+def public_server_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
+    """Return credentials that follow the files and ask clients for no certificate."""
+    return _following(_TlsState(cert=cert, key=key, ca=None), asks=False)
+
+
+def _following(state: _TlsState, *, asks: bool) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(
-        current.configuration(),
-        current.changed,  # type: ignore[arg-type]  # None means unchanged, which the stubs leave out
-        require_client_certificate,
+        state.configuration(),
+        state.changed,  # type: ignore[arg-type]  # None means unchanged, which the stubs leave out
+        asks,
     )
 
 
 class _TlsState:
     """What the files held at the last handshake; gRPC asks on its own threads, one at a time."""
 
-    def __init__(self, tls: TlsFiles) -> None:
-        self._tls = tls
+    def __init__(self, *, cert: Path, key: Path, ca: Path | None) -> None:
+        self._cert, self._key, self._ca = cert, key, ca
         self._stamp = self._read_stamp()
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:
-        pair = (self._tls.key.read_bytes(), self._tls.cert.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], self._tls.ca.read_bytes())
+        pair = (self._key.read_bytes(), self._cert.read_bytes())
+        roots = None if self._ca is None else self._ca.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], roots)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         try:
@@ -451,13 +468,13 @@ class _TlsState:
                 return None
             configuration = self.configuration()
         except OSError:
-            _log.exception("tls.unreadable", cert=self._tls.cert)
+            _log.exception("tls.unreadable", cert=self._cert)
             return None  # the old certificate serves on
         self._stamp = stamp
         return configuration
 
     def _read_stamp(self) -> tuple[tuple[int, int], ...]:
-        stats = [path.stat() for path in (self._tls.ca, self._tls.cert, self._tls.key)]
+        stats = [path.stat() for path in (self._ca, self._cert, self._key) if path is not None]
         return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
 
 

@@ -6,7 +6,7 @@ Planes do as they are told at once. The browser is Debian's Chromium, driven by 
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class _SolverHere:
 
     async def ask(self, name: str, *arguments: Any) -> Any:
         """Return the answer to a question."""
-        answers = {
+        answers: dict[str, Callable[..., Any]] = {
             "solve": solve.solve,
             "explain": explain.explain,
             "what_if": whatif.what_if,

@@ -126,7 +126,7 @@ def _split(data: bytes, magic: str = MAGIC) -> tuple[dict[str, object], bytes]:
         raise Corrupt("no header line")
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Corrupt("the header is not JSON") from None
     if not isinstance(header, dict) or header.get("magic") != magic:
         raise Corrupt("not a desired-state file")

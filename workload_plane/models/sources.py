@@ -32,7 +32,10 @@ def resolve(uri: str, model_dirs: Sequence[Path], *, allow_pickle: bool = False)
 
     Raises NotFound, Denied, Infeasible or InvalidInput, each saying what to do.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidInput(f"base model {uri[:80]!r} is no URI: {error}") from None
     if parts.scheme == SIMULATED:
         return BaseModelFile(uri=uri, path=None)
     if parts.scheme == BUILTIN:

@@ -12,6 +12,9 @@ from workload_plane.converge.demand import DeploymentDemand
 DEMAND_FORMAT = 1
 DEMAND_BYTES_MAX = 4 * 1024 * 1024
 
+# A number past all bounds, or a nest without end, is damage as any other.
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
 
 def render_demand(demands: Mapping[str, DeploymentDemand]) -> bytes:
     """Return the file's content."""
@@ -37,5 +40,5 @@ def parse_demand(data: bytes) -> dict[str, DeploymentDemand]:
             )
             for name, one in values["deployments"].items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _DAMAGE as error:
         raise Corrupt(f"not a demand file: {error!r}") from None

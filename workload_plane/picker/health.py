@@ -34,9 +34,13 @@ def parse_clusters(data: bytes) -> dict[str, dict[str, Seen]]:
     Each cluster reads its endpoints from a file of its own: a host that only one of HTTP's and
     gRPC's names yet is as if not judged yet, or requests would be sent where there is no such host.
     """
-    values = json.loads(data)
-    if not isinstance(values, dict) or "cluster_statuses" not in values:
-        raise ValueError("not the clusters of an Envoy admin")
+    try:
+        return _clusters_in(json.loads(data))
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not the clusters of an Envoy admin: {error!r}") from None
+
+
+def _clusters_in(values: Any) -> dict[str, dict[str, Seen]]:
     found: dict[str, dict[str, Seen]] = {}
     named: dict[str, dict[str, set[str]]] = {HTTP: {}, GRPC: {}}
     for cluster in values["cluster_statuses"]:
@@ -80,7 +84,7 @@ class GatewayHealth:
             began = self._clock.monotonic()
             try:
                 seen = parse_clusters(data) if data is not None else None
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except ValueError:
                 seen = None
             on_look(seen)
             busy = self._clock.monotonic() - began

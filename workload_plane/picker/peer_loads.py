@@ -18,19 +18,30 @@ from workload_plane.picker.wire import LOAD_PATH
 POLL_SECONDS = 1.0
 _ANSWER_SECONDS_MAX = 2.0  # a round trip around the world and a handshake
 _LOAD_BYTES_MAX = 1024 * 1024
+_COUNT_MAX = 2**31 - 1  # of requests or replicas; a larger one is no float any more
 
 Loads = Mapping[str, PeerLoad] | None
 
 
 def parse_loads(data: bytes) -> dict[str, PeerLoad]:
     """Return a peer's loads by deployment; raises ValueError for anything else."""
-    values = json.loads(data)
-    if not isinstance(values, dict):
-        raise ValueError("not a peer's loads")
-    return {
-        str(name): PeerLoad(int(load["in_flight_min"]), int(load["ready"]))
-        for name, load in values.items()
-    }
+    try:
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+        return {
+            name: PeerLoad(_count(load["in_flight_min"], least=-1), _count(load["ready"]))
+            for name, load in values.items()
+        }
+    # One peer's nonsense would otherwise end the picker, and nobody here would be served.
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a peer's loads: {error!r}") from None
+
+
+def _count(told: object, least: int = 0) -> int:
+    if type(told) is not int or not least <= told <= _COUNT_MAX:
+        raise ValueError("a load is a count")
+    return told
 
 
 class PeerLoads:
@@ -71,7 +82,7 @@ class PeerLoads:
                     if len(data) > _LOAD_BYTES_MAX:
                         return None
                 return parse_loads(bytes(data))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
     def _context(self) -> ssl.SSLContext | None:

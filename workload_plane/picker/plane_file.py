@@ -18,6 +18,8 @@ from workload_plane.picker.wire import PLANE_FILE_FORMAT
 
 LOOK_SECONDS = 0.2
 PLANE_BYTES_MAX = 64 * 1024 * 1024
+# Of what is no picker file: another shape, or numbers and nests past all bounds.
+_MISTAKES = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 class PlaneTold(NamedTuple):
@@ -46,7 +48,7 @@ def parse_plane(data: bytes) -> PlaneTold:
                 str(name): int(count) for name, count in values.get("key_limits", {}).items()
             },
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _MISTAKES as error:
         raise Corrupt(f"not a picker file: {error!r}") from None
 
 

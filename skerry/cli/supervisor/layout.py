@@ -86,8 +86,9 @@ class Layout:
     """The fleet of one data directory.
 
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
-    With `auth` callers of the operator API must show a credential, with `keys` users of gateways.
-    Engines run as `engine_user`, `UID:GID`, or as whoever started the fleet.
+    With `auth` callers of the operator API must show a credential, with `tls` it shows them one,
+    with `keys` users of gateways show one. Engines run as `engine_user`, `UID:GID`, or as whoever
+    started the fleet.
     """
 
     engine: str
@@ -98,6 +99,7 @@ class Layout:
     auth: bool = True
     keys: bool = True
     engine_user: str = ""
+    tls: bool = False
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -232,6 +234,7 @@ def extend_layout(
         auth=existing.auth if existing else True,
         keys=existing.keys if existing else True,
         engine_user=existing.engine_user if existing else "",
+        tls=existing.tls if existing else False,
         standbys=tuple(
             _with_all(ports, take_port) for ports in (existing.standbys if existing else ())
         ),
@@ -401,6 +404,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             auth=bool(values.get("auth", False)),
             keys=bool(values.get("keys", False)),
             engine_user=values.get("engine_user", ""),
+            tls=bool(values.get("tls", False)),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -7,10 +7,16 @@ Servers, gateways and the link follow the files, so nothing is started again for
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, HOST, DataDirectory, Layout
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
-from skerry.plumbing.certificates import Subject, ensure_authority, ensure_certificate
+from skerry.plumbing.certificates import (
+    CA_NAME,
+    Subject,
+    ensure_authority,
+    ensure_certificate,
+)
 from skerry.plumbing.rpc import TlsFiles
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
@@ -52,6 +58,11 @@ def ensure_pki(directory: DataDirectory, layout: Layout, now: datetime) -> Fleet
             plane.name: _ensure(directory, "planes", plane.name, now) for plane in layout.planes
         },
     )
+
+
+def authority_file(directory: DataDirectory) -> Path:
+    """Return the file of the roots that clients of the operator API trust."""
+    return directory.pki / "authority" / CA_NAME
 
 
 def _of_control_plane(directory: DataDirectory, name: str, now: datetime) -> TlsFiles:

@@ -50,6 +50,7 @@ class Choices:
     auth: bool | None = None  # whether callers of the operator API must show a credential
     keys: bool | None = None  # whether users of gateways must show an API key
     engine_user: str | None = None  # UID or UID:GID of engines; empty: as whoever starts the fleet
+    tls: bool | None = None  # whether the operator API is served with the fleet's certificate
 
 
 AS_BEFORE = Choices()
@@ -88,6 +89,8 @@ def prepare(
     )
     if choices.auth is not None:
         layout = replace(layout, auth=choices.auth)
+    if choices.tls is not None:
+        layout = replace(layout, tls=choices.tls)
     if choices.keys is not None:
         layout = replace(layout, keys=choices.keys)
     if choices.engine_user is not None:

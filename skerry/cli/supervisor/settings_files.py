@@ -18,7 +18,7 @@ from skerry.cli.supervisor.layout import (
     Layout,
     PlaneLayout,
 )
-from skerry.cli.supervisor.pki import ensure_pki
+from skerry.cli.supervisor.pki import authority_file, ensure_pki
 from skerry.client.context import Context, render_context
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.service_token import BOOTSTRAP_TOKEN, SECRET_BYTES, name_in, token_text
@@ -26,6 +26,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import TlsFiles
+from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 POOL = "cpu"
 ACCELERATOR = "cpu"
@@ -62,6 +63,9 @@ def fleet_context(directory: DataDirectory, layout: Layout) -> Context:
         data_directory=directory.root,
         token_file=directory.operator_token if layout.auth else None,
         api_key_file=directory.api_key if layout.keys else None,
+        ca_file=authority_file(directory) if layout.tls else None,
+        # Planes have certificates for `localhost`, too; this name is the control planes' alone.
+        server_name=CONTROL_PLANE_SERVER_NAME if layout.tls else "",
     )
 
 
@@ -80,6 +84,7 @@ def _control_plane(
         "tls": _tls(tls),
         "operator_access": _access(directory, layout),
         **_joining(directory, one),
+        **({"operator_tls": _served_with(tls)} if layout.tls else {}),
         # Each of them may lead: what the operator wrote for the first holds for all.
         **_kept(directory.control_plane / "settings.json"),
     }
@@ -91,6 +96,10 @@ def _joining(directory: DataDirectory, one: ControlPlaneLayout) -> dict[str, Any
     kept = written if isinstance(written, dict) else {}
     ours = {"address": one.join_address, "authority": str(directory.pki / "authority")}
     return {"joining": {**kept, **ours}}
+
+
+def _served_with(files: TlsFiles) -> dict[str, str]:
+    return {"certificate": str(files.cert), "key": str(files.key)}
 
 
 def _access(directory: DataDirectory, layout: Layout) -> dict[str, Any]:

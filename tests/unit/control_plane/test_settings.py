@@ -125,6 +125,7 @@ OIDC = {"issuer": "https://a", "audience": "b", "jwks_url": "https://a/keys"}
         ({"requires": True}, "operator_access.requires"),
         ({"oidc": {**OIDC, "jwks_url": "http://a/keys"}}, "operator_access.oidc.jwks_url"),
         ({"oidc": {**OIDC, "jwks_url": "file:///keys"}}, "operator_access.oidc.jwks_url"),
+        ({"oidc": {**OIDC, "jwks_url": "https://[:1/keys"}}, "operator_access.oidc.jwks_url"),
         ({"oidc": {**OIDC, "algorithms": ["HS256"]}}, "operator_access.oidc.algorithms"),
         ({"oidc": {**OIDC, "algorithms": ["none"]}}, "operator_access.oidc.algorithms"),
         ({"oidc": {**OIDC, "issuer": ""}}, "operator_access.oidc.issuer"),
@@ -161,3 +162,47 @@ def test_an_issuer_is_read_with_what_its_claims_are_granted(tmp_path: Path) -> N
     oidc = load_settings(path).operator_access.oidc
     assert oidc is not None
     assert oidc.grants[0].grant().role.value == "operator"
+
+
+CLOSED = {"required": True, "oidc": OIDC}
+SERVED = {"certificate": "/cp.pem", "key": "/cp.key"}
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({}, "operator_address"),
+        ({"operator_access": CLOSED}, "operator_address"),
+        ({"operator_tls": SERVED}, "operator_access.required"),
+        (
+            {"operator_tls": {"certificate": "/cp.pem"}, "operator_access": CLOSED},
+            "operator_tls.key",
+        ),
+    ],
+)
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "cp.example.com", "[::]"])
+def test_an_operators_port_that_others_reach_has_tls_and_asks_who_calls(
+    tmp_path: Path, told: dict[str, Any], field: str, host: str
+) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "operator_address": f"{host}:1", **told}))
+    with pytest.raises(InvalidInput) as refused:
+        load_settings(path)
+    assert refused.value.field == field
+
+
+def test_with_both_it_may_listen_where_others_reach_it(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    told = {"operator_address": "0.0.0.0:1", "operator_tls": SERVED, "operator_access": CLOSED}
+    path.write_text(json.dumps({**GOOD, **told}))
+    tls = load_settings(path).operator_tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (Path("/cp.pem"), Path("/cp.key"))
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"name": "\xff"}', b"[" * 100_000])
+def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput, match="cannot read settings"):
+        load_settings(path)

@@ -14,6 +14,7 @@ from control_plane.settings import (
     AutoscaleSettings,
     ControlPlaneSettings,
     JoiningSettings,
+    OperatorTlsSettings,
     RegionLatencySettings,
     SchedulerSettings,
     TlsSettings,
@@ -29,6 +30,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "operating" / "running.md"
 SECTIONS = {
     "autoscale": AutoscaleSettings,
     "tls": TlsSettings,
+    "operator_tls": OperatorTlsSettings,
     "operator_access": OperatorAccessSettings,
     "joining": JoiningSettings,
     "operator_access.oidc": OidcSettings,

@@ -110,9 +110,10 @@ def test_a_file_that_is_absent_or_no_json_is_told_by_name(tmp_path: Path) -> Non
     with pytest.raises(NotFound, match="skerry up"):
         read_settings(tmp_path / "settings.json")
     path = tmp_path / "settings.json"
-    path.write_text("{")
-    with pytest.raises(InvalidInput, match="not JSON"):
-        read_settings(path)
+    for data in (b"{", b"\xff", b"[" * 100_000):
+        path.write_bytes(data)
+        with pytest.raises(InvalidInput, match="not JSON"):
+            read_settings(path)
     path.write_text(json.dumps(GOOD))
     assert read_settings(path).plane == "here"
 

@@ -207,3 +207,21 @@ async def test_a_fleet_gets_its_first_key_once_and_another_when_its_file_is_lost
     path.write_text("no key")
     with pytest.raises(InvalidInput, match="holds no API key"):
         read_api_key(path)
+
+
+def test_with_tls_the_api_shows_the_fleets_certificate_and_clients_know_its_name(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory(tmp_path)
+    path = directory.control_plane / "settings.json"
+    write_settings(directory, a_layout(), (), NOW)
+    assert load_settings(path).operator_tls is None
+    assert load_context(directory.config, None, {}).ca_file is None
+    write_settings(directory, replace(a_layout(), tls=True), (), NOW)
+    settings = load_settings(path)
+    assert settings.operator_tls is not None
+    assert settings.operator_tls.certificate == settings.tls.certificate
+    context = load_context(directory.config, None, {})
+    assert context.ca_file is not None
+    assert context.ca_file.read_bytes() == settings.tls.ca.read_bytes()
+    assert context.server_name == "control-plane.skerry.internal"

@@ -57,6 +57,9 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
         ("- a\n", "must be a mapping"),
         ("project: p\n", "must be HOST:PORT"),
         ("endpoint: h:1\ndataDirectory: 5\n", "dataDirectory: must be a path"),
+        ("endpoint: h:1\ncaFile: [a]\n", "caFile: must be a path"),
+        ("endpoint: h:1\nserverName: 1\ncaFile: a\n", "serverName: must be text"),
+        ("endpoint: h:1\nserverName: cp\n", "serverName: needs a caFile"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
@@ -73,7 +76,31 @@ def test_a_directory_is_no_context_file(tmp_path: Path) -> None:
 
 
 def test_a_written_context_reads_back(tmp_path: Path) -> None:
-    context = Context(endpoints=("a:1", "b:2"), data_directory=tmp_path / "it's here")
+    context = Context(
+        endpoints=("a:1", "b:2"),
+        data_directory=tmp_path / "it's here",
+        token_file=tmp_path / "token",
+        ca_file=tmp_path / "ca.pem",
+        server_name="control-plane.example.com",
+    )
     path = tmp_path / "config.yaml"
     path.write_text(render_context(context))
     assert load_context(path, None, {}) == context
+
+
+def test_an_authority_vouches_for_the_endpoints_beside_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("endpoint: a:1\ncaFile: ca.pem\nserverName: cp\n")
+    same, other = load_context(path, "a:1", {}), load_context(path, "b:1", {})
+    assert (same.ca_file, same.server_name) == (tmp_path / "ca.pem", "cp")
+    assert (other.ca_file, other.server_name) == (None, "")
+
+
+def test_the_variables_name_an_authority_for_any_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("endpoint: a:1\ncaFile: ca.pem\nserverName: cp\n")
+    told = {"SKERRY_CA_FILE": "/mine.pem", "SKERRY_SERVER_NAME": "mine"}
+    for endpoint in (None, "b:1"):
+        context = load_context(path, endpoint, told)
+        assert (context.ca_file, context.server_name) == (Path("/mine.pem"), "mine")
+    assert load_context(path, None, {"SKERRY_CA_FILE": "/mine.pem"}).server_name == ""

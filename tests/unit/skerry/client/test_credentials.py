@@ -66,6 +66,11 @@ def test_a_token_is_not_sent_over_a_line_that_others_can_hear(endpoint: str) -> 
     assert TOKEN not in str(refused.value)
 
 
+def test_by_tls_a_token_may_go_anywhere(tmp_path: Path) -> None:
+    context = Context(endpoints=("10.0.0.1:1",), token=TOKEN, ca_file=tmp_path / "ca.pem")
+    assert dict(metadata_of(context, "user:ana", ""))["authorization"] == f"Bearer {TOKEN}"
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_a_file_that_others_can_read_is_refused_with_the_remedy(tmp_path: Path, mode: int) -> None:
     context = Context(endpoints=(HERE,), token_file=written(tmp_path, mode=mode))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import error_details_pb2
 
-from skerry.plumbing import errors, rpc
+from skerry.plumbing import errors, logs, rpc
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import FieldViolation, InvalidInput, SkerryError
@@ -420,3 +421,59 @@ async def test_renewed_certificate_serves_the_next_connection_without_a_restart(
             assert await responses_of(channel, "Unary", word("b")) == ["b"]
         async with rpc.secure_channel(address, client, server_name="renewed") as channel:
             assert await responses_of(channel, "Unary", word("c")) == ["c"]
+
+
+class GoneCall:
+    """A call whose caller went away: gRPC cannot send anything any more."""
+
+    def __init__(self) -> None:
+        self.aborts = 0
+
+    async def abort(self, *_: Any) -> None:
+        self.aborts += 1
+        raise import_module("grpc._cython.cygrpc").ExecuteBatchError("Failed")
+
+
+@pytest.mark.parametrize("aborts_itself", [True, False])
+async def test_a_caller_that_went_away_is_no_failure_of_ours(
+    aborts_itself: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def behaviour(request: Any, context: Any) -> None:
+        if aborts_itself:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no")
+        raise InvalidInput("no")
+
+    async def continuation(_: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(behaviour)
+
+    details: Any = type("Details", (), {"method": "/x/Y"})
+    handler: Any = await rpc.ErrorInterceptor().intercept_service(continuation, details)
+    call = GoneCall()
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_unary(b"", call)
+    assert call.aborts == 1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("server", "module", "kind"),
+    [
+        ("grpc._cython.cygrpc", "grpc._cython.cygrpc", "ExecuteBatchError"),
+        ("aiohttp.server", "aiohttp.http_exceptions", "BadHttpMessage"),
+    ],
+)
+def test_what_callers_do_leaves_no_traceback_in_the_log(
+    server: str, module: str, kind: str
+) -> None:
+    stream = StringIO()
+    handler = logs.configure(stream=stream)
+    try:
+        for error in (getattr(import_module(module), kind), ValueError):
+            try:
+                raise error("Failed")
+            except Exception:
+                logging.getLogger(server).exception("raised by a handler")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert kind not in stream.getvalue()
+    assert "ValueError" in stream.getvalue()

@@ -82,6 +82,14 @@ def test_no_truncation_is_read_as_a_state() -> None:
             decode(WHOLE[:length])
 
 
+def test_a_header_nested_without_end_is_damage() -> None:
+    data = b"[" * 1_000 + b"\n"
+    for read in (decode, decode_seen):
+        with pytest.raises(Corrupt):
+            read(data)
+    assert version_in(data) == NEVER
+
+
 def test_no_flipped_bit_changes_which_version_was_seen() -> None:
     # Too high, and the plane would refuse everything; too low, and it would take older ones.
     for index in range(len(WHOLE)):

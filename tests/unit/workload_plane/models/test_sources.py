@@ -90,7 +90,9 @@ def test_remote_sources_are_refused_with_the_remedy(uri: str) -> None:
         resolve(uri, ())
 
 
-@pytest.mark.parametrize("uri", ["", "tiny", "gopher://x", "/abs/path"])
+@pytest.mark.parametrize(
+    "uri", ["", "tiny", "gopher://x", "/abs/path", "http://[:1e9", "file://[::*1]/x", "hf://[a/b"]
+)
 def test_what_is_no_known_uri_is_refused(uri: str) -> None:
     with pytest.raises(InvalidInput):
         resolve(uri, ())

@@ -26,8 +26,9 @@ def test_times_to_the_first_byte_are_told_as_the_buckets_of_a_histogram() -> Non
     picker.update([DeploymentTold("exposed", replicas=(ReplicaTold("a", "x:1", "x:2"),))], 0.0)
     exposition = Exposition(picker, Room(picker, FakeClock()))
     for first in (40, 400, 60_000):
-        ticket = picker.pick(Facts("exposed"), 0.0).ticket
-        picker.note(Entry(ticket, "x:1", 200, "", first, 90_000, 1, 1, 1, ended=True), 0.0)
+        choice = picker.pick(Facts("exposed"), 0.0)
+        assert choice is not None
+        picker.note(Entry(choice.ticket, "x:1", 200, "", first, 90_000, 1, 1, 1, ended=True), 0.0)
     told = first_bytes(exposition)
     assert (told["0.025"], told["0.05"], told["0.25"]) == (0, 1, 1)
     assert (told["0.5"], told["30.0"], told["+Inf"]) == (2, 2, 3)

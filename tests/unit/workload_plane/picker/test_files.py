@@ -66,7 +66,16 @@ def test_nothing_is_held_past_the_bound_of_its_route() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"{}", the_file()[:-20], the_file().replace(b'"session"', b'"chance"')],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        the_file()[:-20],
+        the_file().replace(b'"session"', b'"chance"'),
+        the_file().replace(b'"priority": ', b'"priority": 1e999, "was": '),
+        b"[" * 100_000,
+    ],
 )
 def test_a_damaged_file_changes_nothing(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "picker.json"
@@ -152,9 +161,17 @@ def test_a_demand_file_that_comes_back_unchanged_is_believed_again(tmp_path: Pat
     assert seen() == demand
 
 
-def test_a_damaged_demand_is_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"format": 2}',
+        b'{"format": 1, "deployments": {"chat": {"waiting": 1e999, "idle_seconds": 1}}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_demand_is_unknown(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "demand.json"
-    path.write_bytes(b'{"format": 2}')
+    path.write_bytes(data)
     watch = DemandWatch(path, FakeClock(), picks=True)
     watch.look()
     assert watch.current is UNKNOWN

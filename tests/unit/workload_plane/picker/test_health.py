@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from workload_plane.picker.deployments import Seen
 from workload_plane.picker.health import parse_clusters
 
@@ -51,3 +53,26 @@ def test_the_page_tells_who_is_put_out() -> None:
     out = {"failed_outlier_check": True}
     seen = parse_clusters(page(http={"r": out}, grpc={"r": WELL}))
     assert seen == {"d": {"r": Seen(True, 0, ejected=True)}}
+
+
+BUSY = (
+    b'{"cluster_statuses": [{"name": "http/chat", "host_statuses": [{"hostname": "r",'
+    b' "stats": [{"name": "rq_active", "value": BUSY}]}]}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[]",
+        b"{}",
+        b'{"cluster_statuses": [{}]}',
+        b'{"cluster_statuses": 1}',
+        b'{"cluster_statuses": [{"name": "http/chat", "host_statuses": [[]]}]}',
+        BUSY.replace(b"BUSY", b"1e999"),
+        b"[" * 100_000,
+    ],
+)
+def test_whatever_else_the_admin_page_says_is_one_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_clusters(data)

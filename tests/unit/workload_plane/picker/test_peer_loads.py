@@ -11,7 +11,7 @@ from aiohttp import web
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.clock import SystemClock
 from workload_plane.picker.facts import PeerLoad
-from workload_plane.picker.peer_loads import Loads, PeerLoads
+from workload_plane.picker.peer_loads import Loads, PeerLoads, parse_loads
 from workload_plane.picker.wire import LOAD_PATH
 
 pytestmark = pytest.mark.integration
@@ -19,6 +19,25 @@ pytestmark = pytest.mark.integration
 HOST = "127.0.0.1"
 CLOCK = SystemClock()
 TOLD = b'{"chat": {"in_flight_min": 2, "ready": 1}}'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"chat": {"in_flight_min": 1e999, "ready": 1}}',
+        b'{"chat": {"in_flight_min": 2, "ready": -1}}',
+        b'{"chat": {"in_flight_min": 2, "ready": ' + b"9" * 400 + b"}}",
+        b'{"chat": {"in_flight_min": "2", "ready": true}}',
+        b'{"chat": {"in_flight_min": 2}}',
+        b'{"chat": []}',
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_whatever_else_a_peer_tells_is_no_load_and_ends_no_picker(told: bytes) -> None:
+    with pytest.raises(ValueError, match="not a peer's loads"):
+        parse_loads(told)
 
 
 @pytest.mark.parametrize(

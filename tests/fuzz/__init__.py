@@ -1,0 +1,1 @@
+"""Seeded nonsense at every listener: `make fuzz`, and a small run in the test suite."""
