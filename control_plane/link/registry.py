@@ -36,6 +36,7 @@ class _PlaneLink:
     reported_at_seconds: float = 0.0  # when the report that is kept came in
     said: Said = field(default_factory=Said)  # what its reports before that one said
     agent_id: str = ""
+    stream_number: int = 0  # of the agent's newest stream, as it counts them; 0: not told
     outbox: Outbox | None = None  # None: no stream
     loads: Told | None = None
     loads_at_seconds: float = 0.0
@@ -96,8 +97,14 @@ class Registry:
         """
         return max(len(self._conditions) or self._stored_planes, len(self._planes))
 
-    def open(self, report: PlaneReport, agent_id: str, timeout_seconds: float) -> Outbox:
-        """Take a plane's stream in; Conflict while another agent of that name is heard."""
+    def open(
+        self, report: PlaneReport, agent_id: str, timeout_seconds: float, *, stream_number: int
+    ) -> Outbox:
+        """Take a plane's stream in; Conflict while another agent of that name is heard.
+
+        Also for a stream older than the newest of the same agent, which has given it up: what it
+        says was so before. 0: the agent, of an earlier release, does not number its streams.
+        """
         name = report.identity.name
         now = self._clock.monotonic()
         link = self._planes.setdefault(name, _PlaneLink(heard_at_seconds=now))
@@ -107,8 +114,13 @@ class Registry:
                 f"another agent is connected as plane {name!r}; stop it, or give this one a name"
                 " and a certificate of its own"
             )
+        if link.agent_id == agent_id and 0 < stream_number < link.stream_number:
+            raise Conflict(
+                f"the agent of plane {name!r} has opened another stream since; that one counts"
+            )
         outbox = Outbox()
         link.agent_id, link.outbox, link.nack = agent_id, outbox, ""
+        link.stream_number = stream_number
         self._news += 1  # heard again, though its report may say nothing new
         self.hear(name)
         self.observe(report)

@@ -105,7 +105,10 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         except ValueError as error:
             raise InvalidInput(f"the plane's report cannot be used: {error}") from error
         plane, policy = report.identity.name, self._policy_now()
-        outbox = self._registry.open(report, hello.agent_id, policy.heartbeat_timeout_seconds)
+        timeout_seconds = policy.heartbeat_timeout_seconds
+        outbox = self._registry.open(
+            report, hello.agent_id, timeout_seconds, stream_number=hello.stream_number
+        )
         _log.info("plane.connected", plane=plane, held=report.held, agent=hello.agent_id)
         stream = _Stream(plane=plane, outbox=outbox, context=context, told=_told(hello.observed))
         stream.certificate = certificate

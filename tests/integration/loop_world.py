@@ -107,7 +107,7 @@ class Fleet:
                 self.registry.hear(plane)
                 self.registry.observe(report)
             else:
-                self.registry.open(report, "agent", 3.0)
+                self.registry.open(report, "agent", 3.0, stream_number=1)
 
     def view_of(self, peer: str) -> PeerView:
         """Return what every other plane sees of one; what does not serve did so until it was lost.

@@ -277,7 +277,7 @@ async def test_after_a_start_nothing_is_decided_before_the_known_planes_are_hear
 async def test_a_plane_that_cannot_be_recorded_does_not_stop_the_others(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     await fleet.apply_demo()
-    refused = fleet.registry.open(a_report("zzz", pools=()), "agent", 3.0)
+    refused = fleet.registry.open(a_report("zzz", pools=()), "agent", 3.0, stream_number=1)
     record = planes.record_report
 
     def refuse(session: Session, write: WriteContext, report: PlaneReport) -> bool:

@@ -52,7 +52,8 @@ class LargeFleet:
         self.silent: set[str] = set()
         self.told: dict[str, bytes] = {}
         for name in NAMES:
-            self.registry.open(a_report(name), "agent", POLICY.heartbeat_timeout_seconds)
+            timeout_seconds = POLICY.heartbeat_timeout_seconds
+            self.registry.open(a_report(name), "agent", timeout_seconds, stream_number=1)
 
     def push(self, plane: str, version: Version, payload: bytes) -> None:
         """Have the plane hold what it is told."""

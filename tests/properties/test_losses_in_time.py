@@ -145,7 +145,7 @@ class World:
                 self.registry.close(name, outbox)
             return
         if not view.connected:
-            self.registry.open(report, name, 3.0)
+            self.registry.open(report, name, 3.0, stream_number=1)
         else:
             self.registry.hear(name)
             self.registry.observe(report)

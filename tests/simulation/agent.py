@@ -125,6 +125,7 @@ class SimLink:
         self._dial = dial
         self.control_planes: tuple[str, ...] = ()
         self.agent_id = ""
+        self.streams = 0  # that this run of the agent opened
         self._epoch = 0
         self._random = self._timeline.noise(f"{process.name}/link")
         self._forget()
@@ -137,7 +138,7 @@ class SimLink:
     def _forget(self) -> None:
         self.state = link.SessionState.IDLE
         self.epoch_seen = self._epoch = 0
-        self._attempt = self._turn = 0
+        self._attempt = self._turn = self.streams = 0
         self._stream: Stream | None = None
         self._welcomed = False
 
@@ -169,7 +170,9 @@ class SimLink:
         end.ended = lambda: self._lost(stream)
         self._reported, self._reported_at = self._report(), self._timeline.now
         told = replace(self._reported, told_at_seconds=self._timeline.now)
-        stream.send(end, said.Hello(report=told, agent_id=self.agent_id))
+        self.streams += 1
+        hello = said.Hello(report=told, agent_id=self.agent_id, stream_number=self.streams)
+        stream.send(end, hello)
 
         def patience() -> None:
             if self._stream is stream and not self._welcomed:

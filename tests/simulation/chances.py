@@ -25,6 +25,7 @@ PERIOD_SECONDS = (2.0, 9.0)  # between two faults
 CHANGE_SECONDS = (3.0, 14.0)  # between two changes of operators
 BACKUP_SECONDS = (3.0, 10.0)
 BRIEF, LONG, OUT = (0.5, 6.0), (4.0, 26.0), (6.0, 40.0)
+LATE = (5.2, 12.0)
 KILLED_BETWEEN = 0.004  # two actions of one plan
 BOTH_TORN, ALL_TORN, TORN = 0.3, 0.2, 0.6  # of disks that lie
 POISONED = 0.4  # of new revisions
@@ -283,6 +284,11 @@ def _harsh(chances: Chances) -> None:
     chances.happens("harsh-network", seconds=chances.seconds(LONG))
 
 
+def _held_up(chances: Chances) -> None:
+    """For longer than a plane waits for its Welcome: it has dialled anew when its Hello comes."""
+    chances.happens("held-up", plane=chances.plane().name, seconds=chances.seconds(LATE))
+
+
 def _old_release(chances: Chances) -> None:
     plane, features = chances.plane().name, chances.random.choice((3, 2))
     chances.happens("old-release", plane=plane, features=features, seconds=chances.seconds(LONG))
@@ -373,7 +379,7 @@ KINDS: dict[str, Chance] = {
     "uplink": _uplink,
 }
 # Only where a run asks for them.
-ASKED: dict[str, Chance] = {"stale-views": _stale_views}
+ASKED: dict[str, Chance] = {"held-up": _held_up, "stale-views": _stale_views}
 CHANGES: tuple[Chance, ...] = (
     *(_prices, _scale, _guest, _cordon, _cordon, _failover, _revise, _revise),
 )

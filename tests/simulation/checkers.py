@@ -1,8 +1,8 @@
 """What must hold in the simulated world at every event; apart from the code that is watched.
 
-One class for each invariant, named as `faults.md` numbers them. I14 is in run.py, I15 in
-test_simulation.py. Of I18 (a request ends once) it is watched that no plan cuts one; I17 (no secret
-told) is not: docs/contributing/tests.md says where it is, and why.
+One class for each invariant, named as `faults.md` numbers them; L1 is of the link. I14 is in
+run.py, I15 in test_simulation.py. Of I18 (a request ends once) it is watched that no plan cuts one;
+I17 (no secret told) is not: docs/contributing/tests.md says where it is, and why.
 
 What is decided and stored is watched by decisions.py, what planes do by what is here.
 """
@@ -17,12 +17,14 @@ from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneState, ReplicaState, Unknown
 from skerry.fleet.placement import Envelope
 from skerry.fleet.pool import resides
+from tests.simulation import messages as said
 from tests.simulation.breaches import (
     RACE_SECONDS,
     SURELY_SECONDS,
     Desires,
     fail,
 )
+from tests.simulation.control import Reign, SimControlPlane
 from tests.simulation.decisions import (
     G7PoisonStaysOnOnePlane,
     I3I6OldStaysUntilNewIsReady,
@@ -157,6 +159,32 @@ class I5ResidencyAndApartness:
     def _here(self, plane: SimPlane) -> set[str]:
         """Return what runs on the plane, also what is to leave it."""
         return {r.deployment for r in plane.replicas.values() if r.state is not ReplicaState.FAILED}
+
+
+class L1NewestStreamCounts:
+    """A plane's stream takes the place only of those that its agent opened before it.
+
+    What one that was given up says in a Hello that comes late was so before.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._reigns: dict[SimControlPlane, Reign] = {}
+        self._newest: dict[tuple[SimControlPlane, str], int] = {}  # by the agent's run
+        for control in world.controls.values():
+            control.on_greet.append(partial(self.greeted, control))
+
+    def greeted(self, control: SimControlPlane, reign: Reign, hello: said.Hello) -> None:
+        """Compare with the newest of its streams that this leader took in."""
+        if self._reigns.get(control) is not reign:  # it knows nothing of before
+            self._reigns[control] = reign
+            self._newest = {key: n for key, n in self._newest.items() if key[0] is not control}
+        key = control, hello.agent_id
+        newest = self._newest.get(key, 0)
+        if hello.stream_number < newest:
+            told = f"stream {hello.stream_number} of {hello.agent_id}"
+            fail(self.world, "L1", f"{control.name} takes {told} after stream {newest}")
+        self._newest[key] = hello.stream_number
 
 
 class I7DiskHoldsWhatWasAcknowledged:
@@ -361,6 +389,7 @@ CHECKERS = (
     I4DeposedLeadersWriteNothing,
     I5ResidencyAndApartness,
     I7DiskHoldsWhatWasAcknowledged,
+    L1NewestStreamCounts,
     I8AbsenceDecidesNothing,
     I9NoMassFailover,
     I9FewMoves,

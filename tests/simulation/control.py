@@ -5,6 +5,7 @@ the renewal of leadership.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -131,6 +132,7 @@ class SimControlPlane:
         self.reign: Reign | None = None
         self.limits = QUICK
         self.failures: list[BaseException] = []  # turns that ended in what nobody foresaw
+        self.on_greet: list[Callable[[Reign, said.Hello], None]] = []
         self._timeline = timeline
         self._random = timeline.noise(name)
         self._store = store
@@ -339,10 +341,14 @@ class SimControlPlane:
     def _greet(self, reign: Reign, link: Link, hello: said.Hello) -> None:
         timeout = self._policy.heartbeat_timeout_seconds
         try:
-            link.outbox = reign.registry.open(hello.report, hello.agent_id, timeout)
+            link.outbox = reign.registry.open(
+                hello.report, hello.agent_id, timeout, stream_number=hello.stream_number
+            )
         except Conflict:
             link.stream.close(link.end)
             return
+        for greeted in self.on_greet:
+            greeted(reign, hello)
         link.plane, link.since = hello.report.identity.name, self._timeline.now
         link.session.on(SessionEvent.HELLO)
         reign.links[link.plane] = link

@@ -242,6 +242,15 @@ def _harsh_network(faults: Faults, seconds: float) -> None:
         faults.breaks("the network is harsh", mend, seconds)
 
 
+def _held_up(faults: Faults, plane: str, seconds: float) -> None:
+    """A plane's stream breaks, and what it says on its next one comes late."""
+    network, agent = faults.world.network, faults.world.planes[plane].agent
+    if agent.runs:
+        network.held_up[agent.name] = seconds
+        for stream in [one for one in network.streams if one.client.process is agent]:
+            stream.reset()
+
+
 def _old_release(faults: Faults, plane: str, features: int, seconds: float) -> None:
     """A plane of a release that knows the first so many features, until it is upgraded."""
     there = faults.world.planes[plane]
@@ -270,6 +279,7 @@ FAULTS: dict[str, Callable[..., None]] = {
     "database-down": _database_down,
     "full-disk": _full_disk,
     "harsh-network": _harsh_network,
+    "held-up": _held_up,
     "killed-between": _killed_between,
     "lost-database": _lost_database,
     "node-loss": _node_loss,

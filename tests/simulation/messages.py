@@ -15,6 +15,7 @@ class Hello:
 
     report: PlaneReport
     agent_id: str
+    stream_number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

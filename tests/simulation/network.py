@@ -34,6 +34,9 @@ class Network:
     timeline: Timeline
     cut: set[Way] = field(default_factory=set)
     harsh: bool = False
+    # By its name, for how long the next stream that a process opens is held up: its connection's
+    # packets are lost and sent again, while others on the same path get through.
+    held_up: dict[str, float] = field(default_factory=dict)
     streams: list["Stream"] = field(default_factory=list)
 
     def carries(self, sender: str, receiver: str) -> bool:
@@ -49,6 +52,7 @@ class Network:
     def calm(self) -> None:
         """Mend all paths; streams that lost something are reset."""
         self.cut.clear()
+        self.held_up.clear()
         self.harsh = False
         for stream in [one for one in self.streams if one.damaged]:
             stream.reset()
@@ -74,6 +78,8 @@ class Stream:
         self.client = End(process=client, life=client.life)
         self.server = End(process=server, life=server.life)
         self.damaged = False
+        held_up_seconds = network.held_up.pop(client.name, 0.0)
+        self._held_until = network.timeline.now + held_up_seconds
         self._random = network.timeline.noise(f"{client.name} to {server.name}")
         network.streams.append(self)
 
@@ -81,7 +87,7 @@ class Stream:
         """Send to the other end; order is kept unless the network is harsh."""
         receiver = self.server if sender is self.client else self.client
         network, random = self._network, self._random
-        delay = network.delay(random)
+        delay = self._delay(sender)
         if network.harsh:
             luck = random.random()
             if isinstance(message, Desired):
@@ -138,10 +144,15 @@ class Stream:
         end.open = False
         other = self.server if end is self.client else self.client
         if self._network.carries(end.process.name, other.process.name):
-            self._network.timeline.after(
-                self._network.delay(self._random), lambda: self._end(other)
-            )
+            self._network.timeline.after(self._delay(end), lambda: self._end(other))
         self._forget()
+
+    def _delay(self, sender: End) -> float:
+        """Return how long what is sent from that end takes now."""
+        delay = self._network.delay(self._random)
+        if sender is not self.client:
+            return delay
+        return delay + max(0.0, self._held_until - self._network.timeline.now)
 
     def reset(self) -> None:
         """End both sides, as a broken middle does."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from control_plane.link.push import Outbox
+from control_plane.link.registry import Registry
 from control_plane.reconcile import (
     applying,
     classify,
@@ -321,6 +323,16 @@ def first_not_waited_for(patch: Patch) -> None:
     patch.setattr(rollout, "_STEPS", steps)
 
 
+def late_hellos_taken(patch: Patch) -> None:
+    """A stream is taken in whatever others its agent has opened since."""
+    whole = Registry.open
+
+    def opened(self: Registry, *told: Any, stream_number: int) -> Outbox:
+        return whole(self, *told, stream_number=0)
+
+    patch.setattr(Registry, "open", opened)
+
+
 PLANTS = (
     Plant("no fence", no_fence, "I4", ("control-pause",)),
     Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",), seed=3),
@@ -369,6 +381,7 @@ PLANTS = (
     Plant("highest version not kept alone", highest_not_kept_alone, "I2", ("torn-file",), seed=11),
     Plant("new revision everywhere at once", everywhere_at_once, "G7", seed=25),
     Plant("first replica is not waited for", first_not_waited_for, "G7"),
+    Plant("late Hellos are taken", late_hellos_taken, "L1", ("held-up",), seed=3),
     Plant("unknown is nothing", unknown_is_nothing, "I8", ("torn-file",)),
 )
 

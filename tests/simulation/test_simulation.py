@@ -19,6 +19,7 @@ from tests.simulation.run import kept_in, replay, replay_command, run
 from tests.simulation.schedule import from_json, to_json
 
 QUICK_SEEDS = range(1, 21)
+HELD_UP_SEEDS = range(1, 9)
 CHUNK = 50  # seeds of one test: as many tests as seeds would cost more than the seeds
 SEEDS = range(1_000, 1_500)
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,12 @@ def run_all(seeds: Iterable[int]) -> None:
 
 def test_order_returns_after_the_faults_and_nothing_unsafe_happened() -> None:
     run_all(QUICK_SEEDS)
+
+
+def test_so_it_does_where_streams_are_held_up_until_their_planes_have_dialled_anew() -> None:
+    for seed in HELD_UP_SEEDS:
+        result = run(seed, ("held-up",))
+        assert not result.broken, f"seed {seed}: {result.broken}"
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ class Fleet:
             self.registry.hear(plane.name)
             self.registry.observe(report)
         else:
-            self.registry.open(report, "agent", 3.0)
+            self.registry.open(report, "agent", 3.0, stream_number=1)
             plane.newest_epoch = max(plane.newest_epoch, self.epoch)
         if self.registry.held.takes_turn(plane.name):
             held = message_of(plane.payload, plane.version)

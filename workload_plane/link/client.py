@@ -154,6 +154,7 @@ class LinkClient:
         if connection is None:
             return False, told
         self._past = Past(
+            streams=connection.number,
             epoch=max(self._past.epoch, connection.epoch),
             in_vain=self._past.in_vain + 1 if connection.was_kept_waiting else 0,
         )

@@ -112,10 +112,11 @@ class LinkSettings:
 class Past:
     """What this agent's connections before the present one have seen.
 
-    `epoch` is the highest of a leader that welcomed it, `in_vain` how often in a row none did in
-    time.
+    `streams` is how many they were, `epoch` the highest of a leader that welcomed it, `in_vain`
+    how often in a row none did in time.
     """
 
+    streams: int = 0
     epoch: int = 0
     in_vain: int = 0
 
@@ -162,6 +163,7 @@ class Connection:
         self.targets_current: bool | None = None  # as its last heartbeat said
         self.epoch = 0
         self._epoch_min = past.epoch
+        self.number = past.streams + 1  # of this stream among all of this run of the agent
         self._patience_seconds = welcome_seconds(side.planes, past.in_vain)
         self.was_kept_waiting = False
 
@@ -415,6 +417,7 @@ class Connection:
             features=report.features,
             software=report.software,
             agent_id=self._settings.agent_id,
+            stream_number=self.number,
         )
         return messages.ConnectRequest(hello=hello)
 

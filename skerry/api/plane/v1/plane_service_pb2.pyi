@@ -59,18 +59,20 @@ class Part(_message.Message):
     def __init__(self, total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("project", "observed", "features", "software", "agent_id")
+    __slots__ = ("project", "observed", "features", "software", "agent_id", "stream_number")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    STREAM_NUMBER_FIELD_NUMBER: _ClassVar[int]
     project: str
     observed: Observed
     features: _containers.RepeatedScalarFieldContainer[str]
     software: str
     agent_id: str
-    def __init__(self, project: _Optional[str] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
+    stream_number: int
+    def __init__(self, project: _Optional[str] = ..., observed: _Optional[_Union[Observed, _Mapping]] = ..., features: _Optional[_Iterable[str]] = ..., software: _Optional[str] = ..., agent_id: _Optional[str] = ..., stream_number: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "heartbeat_period_ms", "heartbeat_timeout_ms", "lease_ms", "control_plane", "features")

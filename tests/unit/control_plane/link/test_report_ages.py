@@ -22,7 +22,7 @@ class World:
     def __init__(self) -> None:
         self.clock, self.woken = FakeClock(), 0
         self.registry = Registry(self.clock, self.wake)
-        self.registry.open(REPORT, "agent", 3.0)
+        self.registry.open(REPORT, "agent", 3.0, stream_number=1)
 
     def wake(self) -> None:
         self.woken += 1

@@ -30,7 +30,7 @@ class Heard:
     def say(self, verdict: PeerVerdict, *states: ReplicaState) -> None:
         report = self.report(verdict, *states)
         if not self.registry.view("aws").connected:
-            self.registry.open(report, "agent", 3.0)
+            self.registry.open(report, "agent", 3.0, stream_number=1)
         else:
             self.registry.hear("aws")
             self.registry.observe(report)

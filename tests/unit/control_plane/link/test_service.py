@@ -16,6 +16,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import FEATURES, TAKES_PARTS, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
+from skerry.plumbing.errors import Conflict
 from skerry.wire.observations import report_to_proto
 from skerry.wire.parts import PART_BYTES, Assembly, parts_of
 from tests.builders import a_replica, a_report
@@ -56,6 +57,19 @@ class Context:
         return [one.WhichOneof("message") for one in self.written]
 
 
+def a_hello(
+    *, features: tuple[str, ...] = FEATURES, stream_number: int = 1
+) -> messages.ConnectRequest:
+    said = messages.Hello(
+        project="default",
+        observed=report_to_proto(a_report("fra")),
+        features=features,
+        agent_id="a1",
+        stream_number=stream_number,
+    )
+    return messages.ConnectRequest(hello=said)
+
+
 class World:
     def __init__(self) -> None:
         self.clock, self.context = FakeClock(), Context()
@@ -72,11 +86,7 @@ class World:
         await settle()
 
     async def hello(self, features: tuple[str, ...] = FEATURES) -> messages.Welcome:
-        observed = report_to_proto(a_report("fra"))
-        said = messages.Hello(
-            project="default", observed=observed, features=features, agent_id="a1"
-        )
-        await self.say(messages.ConnectRequest(hello=said))
+        await self.say(a_hello(features=features))
         return self.context.written[-1].welcome
 
     async def beat(self, number: int) -> None:
@@ -92,6 +102,12 @@ class World:
         self.registry.push("fra", FIRST, payload)
         await settle()
         return digest
+
+
+async def refusal_of(world: World) -> Conflict:
+    with pytest.raises(Conflict) as refused:
+        await world.link.Connect(world.requests(), world.context)
+    return refused.value
 
 
 @asynccontextmanager
@@ -123,13 +139,29 @@ async def test_what_an_older_stream_brings_late_is_not_taken_in() -> None:
     newest = a_report("fra", replicas=(a_replica("demo", "fra--cpu"),))
     async with a_world() as world:
         await world.hello()
-        world.registry.open(newest, "a1", 3.0)
+        world.registry.open(newest, "a1", 3.0, stream_number=2)
         world.clock.advance(1.0)
         starting = a_replica("demo", "fra--cpu", state=ReplicaState.STARTING)
         late = report_to_proto(a_report("fra", replicas=(starting,)))
         await world.say(messages.ConnectRequest(observed=late))
         assert world.registry.view("fra").report == newest
         assert world.registry.view("fra").silent_seconds == 1.0
+
+
+async def test_a_late_hello_of_a_stream_that_the_agent_gave_up_is_refused() -> None:
+    """A cut path held it up; the plane is welcomed on its next one, and that is what counts."""
+    newest = a_report("fra", replicas=(a_replica("demo", "fra--cpu"),))
+    world = World()
+    outbox = world.registry.open(newest, "a1", 3.0, stream_number=2)
+    world.clock.advance(1.0)
+    async with asyncio.TaskGroup() as group:
+        late = group.create_task(refusal_of(world))
+        await world.say(a_hello(stream_number=1))
+    assert "opened another" in str(late.result())
+    assert world.context.written == []
+    assert world.registry.is_of("fra", outbox)
+    assert world.registry.view("fra").report == newest
+    assert world.registry.view("fra").silent_seconds == 1.0
 
 
 async def test_a_heartbeat_is_answered_between_the_parts_of_a_large_state() -> None:

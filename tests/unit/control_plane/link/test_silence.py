@@ -38,7 +38,7 @@ class World:
         self.woken += 1
 
     def connect(self, plane: str) -> Stream:
-        outbox = self.registry.open(a_report(plane), "agent", TIMEOUT_SECONDS)
+        outbox = self.registry.open(a_report(plane), "agent", TIMEOUT_SECONDS, stream_number=1)
         stream = Stream(plane, outbox)
         self.watch.add(stream)
         self.woken = 0

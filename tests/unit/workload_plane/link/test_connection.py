@@ -98,11 +98,11 @@ class Side:
 
 
 class World:
-    def __init__(self, epoch_min: int = 0) -> None:
+    def __init__(self, past: Past | None = None) -> None:
         self.clock, self.stream, self.side = FakeClock(), Stream(), Side()
         self.changed = asyncio.Event()
         parts = (self.stream, SETTINGS, self.side, self.changed, self.clock)
-        self.connection = Connection(*parts, Past(epoch=epoch_min))
+        self.connection = Connection(*parts, past)
         self.error: BaseException | None = None
 
     async def hold(self) -> None:
@@ -138,6 +138,14 @@ async def test_hello_comes_first_and_nothing_more_before_the_welcome(world: Worl
     await world.clock.run_for(4)
     assert [w.WhichOneof("message") for w in world.stream.written] == ["hello"]
     assert world.stream.said("hello")[0].agent_id == "run-1"
+
+
+async def test_hello_numbers_the_streams_of_a_run_of_the_agent() -> None:
+    world = World(Past(streams=4))
+    task = asyncio.create_task(world.hold())
+    await world.clock.run_for(0)
+    assert world.stream.said("hello")[0].stream_number == world.connection.number == 5
+    task.cancel()
 
 
 async def test_without_a_welcome_the_connection_is_given_up(world: World) -> None:
@@ -251,7 +259,7 @@ async def test_asked_what_it_holds_a_plane_tells_all_of_it_byte_for_byte(world: 
 
 
 async def test_a_leader_of_an_epoch_that_is_over_is_refused_though_the_disk_is_older() -> None:
-    world = World(epoch_min=5)
+    world = World(Past(epoch=5))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(world.hold())
         await world.clock.run_for(0)
