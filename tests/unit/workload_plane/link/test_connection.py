@@ -142,10 +142,11 @@ async def test_hello_comes_first_and_nothing_more_before_the_welcome(world: Worl
 
 async def test_hello_numbers_the_streams_of_a_run_of_the_agent() -> None:
     world = World(Past(streams=4))
-    task = asyncio.create_task(world.hold())
-    await world.clock.run_for(0)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(world.hold())
+        await world.clock.run_for(0)
+        task.cancel()
     assert world.stream.said("hello")[0].stream_number == world.connection.number == 5
-    task.cancel()
 
 
 async def test_without_a_welcome_the_connection_is_given_up(world: World) -> None:
