@@ -73,7 +73,7 @@ async def test_it_dies_with_its_starter(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     started = record_of(int(await process.stdout.readline()))
-    await process.communicate()
+    await process.communicate(b"")
     async with asyncio.timeout(10):
         await wait_until_gone(started)
 
