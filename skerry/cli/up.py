@@ -37,6 +37,25 @@ class _Wanted:
     tls: bool | None
 
 
+# Who is let in, and what an engine is: the rest of what `up` may be told.
+_Auth = Annotated[
+    bool | None,
+    typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
+]
+_Keys = Annotated[
+    bool | None,
+    typer.Option("--keys/--no-keys", help="Ask users for API keys; default yes, or as before."),
+]
+_EngineUser = Annotated[
+    str | None,
+    typer.Option("--engine-user", help="As root: UID or UID:GID of engines; '' for yours."),
+]
+_Tls = Annotated[
+    bool | None,
+    typer.Option("--tls/--no-tls", help="Operator API by TLS; default no, or as before."),
+]
+
+
 def up(
     context: typer.Context,
     planes: Annotated[
@@ -70,22 +89,10 @@ def up(
     restart_control_plane: Annotated[
         bool, typer.Option("--restart-control-plane", help="Supervise the control plane too.")
     ] = False,
-    auth: Annotated[
-        bool | None,
-        typer.Option("--auth/--no-auth", help="Ask for a credential; default yes, or as before."),
-    ] = None,
-    keys: Annotated[
-        bool | None,
-        typer.Option("--keys/--no-keys", help="Ask users for API keys; default yes, or as before."),
-    ] = None,
-    engine_user: Annotated[
-        str | None,
-        typer.Option("--engine-user", help="As root: UID or UID:GID of engines; '' for yours."),
-    ] = None,
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Operator API by TLS; default no, or as before."),
-    ] = None,
+    auth: _Auth = None,
+    keys: _Keys = None,
+    engine_user: _EngineUser = None,
+    tls: _Tls = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio

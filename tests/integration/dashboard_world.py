@@ -199,7 +199,7 @@ class World:
                 self.registry.hear(plane)
                 self.registry.observe(report)
             else:
-                self.registry.open(report, "agent", 3.0)
+                self.registry.open(report, "agent", 3.0, stream_number=0)
 
     async def turns(self, count: int) -> None:
         """Let planes obey and the loop turn."""

@@ -170,7 +170,7 @@ async def test_what_came_over_the_link_is_stored_and_its_plane_told_so(
 ) -> None:
     clock = FakeClock()
     registry = Registry(clock, lambda: None)
-    outbox = registry.open(a_report(PLANE), "run", 3.0)
+    outbox = registry.open(a_report(PLANE), "run", 3.0, stream_number=1)
     flush = EvidenceFlush(database=database, clock=clock, epoch=write.epoch, registry=registry)
     told = messages.ResidencyReport(
         chain="c1",
