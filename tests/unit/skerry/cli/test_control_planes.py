@@ -48,7 +48,7 @@ def test_each_has_a_name_and_ports_of_its_own_that_stay(tmp_path: Path) -> None:
     layout = a_layout(3)
     names = [one.name for one in layout.control_planes]
     assert names == ["control-plane", "control-plane-2", "control-plane-3"]
-    assert len(ports_of(layout)) == 3 * 4 + 2 * 8
+    assert len(ports_of(layout)) == 3 * 5 + 2 * 9
     write_layout(DataDirectory(tmp_path), layout)
     again = read_layout(DataDirectory(tmp_path))
     assert again == layout

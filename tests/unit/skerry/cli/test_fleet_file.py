@@ -43,9 +43,9 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
                 "name": PLANE,
                 "cloud": "aws",
                 "region": "us-east-1",
-                "gateway_http": "127.0.0.1:20004",
-                "gateway_grpc": "127.0.0.1:20004",
-                "admin": "127.0.0.1:20006",
+                "gateway_http": "127.0.0.1:20005",
+                "gateway_grpc": "127.0.0.1:20005",
+                "admin": "127.0.0.1:20007",
                 "agent_pid": 12,
                 "gateway_pid": 13,
                 "front_pid": None,
@@ -70,4 +70,4 @@ def test_fleet_file_has_the_fields_of_the_contract() -> None:
 
 def test_clients_find_the_gateways_in_the_file() -> None:
     (gateway,) = gateways_of(render_fleet(LAYOUT, {}, {}, None))
-    assert (gateway.name, gateway.http) == (PLANE, "127.0.0.1:20004")
+    assert (gateway.name, gateway.http) == (PLANE, "127.0.0.1:20005")
