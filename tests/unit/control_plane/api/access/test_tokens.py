@@ -203,7 +203,11 @@ async def test_a_secret_is_in_no_log_no_list_no_change_no_database_and_no_backup
     write_backup(f"sqlite:///{guarded.folder / 'skerry.db'}", backup, START)
     told += [*capfd.readouterr(), caplog.text]
     assert not [text for text in told if secret in text]
-    files = [path for path in guarded.folder.iterdir() if path.name != "operator.token"]
+    files = [
+        path
+        for path in guarded.folder.rglob("*")
+        if path.is_file() and path.name != "operator.token"
+    ]
     assert {"skerry.db", "backup"} <= {path.name for path in files}
     for path in files:
         assert secret.encode() not in unpacked(path), path
