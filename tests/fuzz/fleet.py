@@ -17,7 +17,7 @@ from skerry.cli.down import stop_directory
 from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.log_files import log_files
 from skerry.cli.supervisor.parts import start_part
-from skerry.cli.supervisor.preparation import prepare
+from skerry.cli.supervisor.preparation import Choices, prepare
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
@@ -140,7 +140,9 @@ def a_deployment(replicas: int) -> Deployment:
 async def a_plane(root: Path) -> AsyncIterator[Fuzzed]:
     """Yield a fleet of `skerry up` with one plane that serves; nothing is left at the end."""
     directory = DataDirectory(root)
-    layout, supervisor = await start_fleet(directory, 1, "simulated", restart_control_plane=False)
+    layout, supervisor = await start_fleet(
+        directory, 1, "simulated", restart_control_plane=False, choices=Choices(keys=False)
+    )
     fuzzed = Fuzzed(directory, layout)
     try:
         async with fuzzed.client() as client, aiohttp.ClientSession() as http:
