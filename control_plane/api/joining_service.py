@@ -125,10 +125,14 @@ class JoiningService(JoiningServiceServicer):
         plane = validation.check_full_name(request.name, "planes")
         request_id = validation.check_opaque(request.request_id, "request_id")
         write = self._writing.context(context)
+        # What was written holds, though the caller goes away meanwhile: so must what it does.
+        await asyncio.shield(self._revoke(write, plane, request_id))
+        return Empty()
+
+    async def _revoke(self, write: WriteContext, plane: str, request_id: str) -> None:
         with self._writing.done():
             identity = await self._database.run(revoke_plane, write, plane, request_id)
-        self._identities.put(identity)
-        return Empty()
+            self._identities.put(identity)
 
 
 def invite_to_proto(invite: PlaneInvite) -> pb.PlaneInvite:

@@ -1,6 +1,6 @@
 """Which requests a browser may make of the dashboard, and what every answer forbids it. Pure.
 
-`app.py` asks before anything else of a request is looked at.
+`site.py` asks before anything else of a request is looked at.
 """
 
 import hmac

@@ -1,6 +1,6 @@
 """Who is signed in: a random id in a cookie stands for a credential that stays here, in memory.
 
-`app.py` opens and finds them. A restart of the control plane signs everybody out.
+`site.py` opens and finds them. A restart of the control plane signs everybody out.
 """
 
 from collections import OrderedDict

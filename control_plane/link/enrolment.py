@@ -34,6 +34,7 @@ from skerry.plumbing.errors import (
     InvalidInput,
     NotFound,
     NotLeading,
+    SkerryError,
     StaleGeneration,
     Unauthenticated,
 )
@@ -101,7 +102,7 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         """Count attempts from now on."""
         self._parts = parts
         self._attempts = Attempts()
-        self._door = Door()
+        self._doors = {True: Door(), False: Door()}  # of linked planes, and of whoever comes
 
     async def Join(self, request: pb.JoinRequest, context: Any) -> pb.JoinResponse:
         """Let a plane in by its token; Unauthenticated for one that opens nothing."""
@@ -109,7 +110,7 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         plane = plane_of_proof(request.proof)
         if plane is None:
             raise self._failed(context, Unauthenticated(NO_INVITE))
-        checked = check_request(request.certificate_request)
+        checked = self._checked(context, request.certificate_request)
         digest = digest_of_proof(request.proof)
         return pb.JoinResponse(
             enrolment=await self._issue(
@@ -127,12 +128,12 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         try:
             plane = check_name(request.plane, "plane")
         except InvalidName as error:
-            raise InvalidInput(str(error), field="plane") from None
+            raise self._failed(context, InvalidInput(str(error), field="plane")) from None
         wanted, names = plane_uri(request.project, plane), peer_uri_sans(context)
         if request.project != issuer.project or (names and wanted not in names):
             told = Denied(f"this certificate is not one of {wanted}, so it renews none of it")
             raise self._failed(context, told)
-        checked = check_request(request.certificate_request)
+        checked = self._checked(context, request.certificate_request)
         return pb.RenewResponse(enrolment=await self._issue(context, plane, checked, renew_plane))
 
     def _issuer(self) -> Issuer:
@@ -158,13 +159,17 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
             serial=issued.serial,
             expires_at=issued.expires_at,
         )
+
+        async def keep() -> None:
+            parts.identities.put(await parts.database.run(store, write, enrolled))
+
         try:
-            identity = await parts.database.run(store, write, enrolled)
+            # What was written holds, though the plane goes away meanwhile.
+            await asyncio.shield(keep())
         except StaleGeneration:
             raise parts.refusal() from None
         except (Unauthenticated, Denied) as error:
             raise self._failed(context, error) from None
-        parts.identities.put(identity)
         _log.info("plane.certified", plane=plane, serial=issued.serial, until=issued.expires_at)
         ends = Timestamp()
         ends.FromDatetime(issued.expires_at)
@@ -177,22 +182,32 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         )
 
     def _admit(self, context: Any) -> None:
-        """Let a call be looked at; Exhausted for who failed too often, or when all come at once."""
+        """Let a call be looked at; Exhausted for who failed too often, or when all come at once.
+
+        Planes of a certificate that holds wait for no strangers: they have a door of their own.
+        """
         now = self._parts.clock.monotonic()
-        if self._attempts.is_over(peer_host(context.peer()), now):
+        is_plane = bool(peer_uri_sans(context))
+        if not is_plane and self._attempts.is_over(peer_host(context.peer()), now):
             raise Exhausted(
                 "too many attempts from this address failed",
                 retry_after_seconds=1.0 / FAILURES_PER_SECOND,
             )
         per_second = CERTIFICATES_PER_SECOND_MAX
-        self._door, wait = admit(self._door, now, 0, per_second=per_second)
+        self._doors[is_plane], wait = admit(self._doors[is_plane], now, 0, per_second=per_second)
         if wait is not None:
             raise Exhausted(
                 "too many planes ask for certificates at once; come again when told",
                 retry_after_seconds=wait,
             )
 
-    def _failed(self, context: Any, error: Unauthenticated | Denied) -> Unauthenticated | Denied:
+    def _checked(self, context: Any, request: bytes) -> CheckedRequest:
+        try:
+            return check_request(request)
+        except InvalidInput as error:
+            raise self._failed(context, error) from None
+
+    def _failed(self, context: Any, error: SkerryError) -> SkerryError:
         host = peer_host(context.peer())
         if self._attempts.failed(host, self._parts.clock.monotonic()):
             _log.warning("enrolment.refused", peer=host, error=str(error))

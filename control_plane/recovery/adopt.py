@@ -47,6 +47,7 @@ def adoption_of(facts: Facts, found: Assessment) -> Adoption:
             if name not in stored or _asked(stored[name]) <= truth.deployment.revision.number
         ),
         api_keys=_api_keys(facts.told.values()),
+        revoked_planes=_revoked_planes(facts.told.values()),
         deployments=deployments,
         superseded=tuple(found.takers),
         planes=planes,
@@ -74,6 +75,13 @@ def _api_keys(told: Iterable[Told]) -> tuple[ApiKey, ...]:
     )
     # Of equally many holders the fewer keys: who is locked out says so.
     return min(rings, key=lambda ring: (-rings[ring], len(ring), str(ring)), default=())
+
+
+def _revoked_planes(told: Iterable[Told]) -> tuple[str, ...]:
+    """Return who is revoked as most planes were told: one that was away may know less, or older."""
+    lists = Counter(one.state.revoked_planes for one in told if one.state is not None)
+    # Of equally many holders the longer list: who is put out can be invited anew.
+    return min(lists, key=lambda names: (-lists[names], -len(names), names), default=())
 
 
 def _asked(demand: Demand) -> int:

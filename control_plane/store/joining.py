@@ -4,6 +4,7 @@ The API's joining service writes invites and revokes, the enrolment service lets
 renew, the link reads all identities at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,6 +130,11 @@ def join_plane(
         if before is None or refusal_of(before, enrolled.key_digest):
             raise Unauthenticated(NO_INVITE)
         return _issue(session, before, enrolled)
+    if not invite.replaces and _is_taken(session, enrolled.plane):
+        raise Denied(
+            f"plane {enrolled.plane!r} came since it was invited; `skerry plane invite --replace`"
+            " lets another take its name"
+        )
     table = tables.plane_invites
     session.execute(update(table).where(table.c.plane == enrolled.plane).values(used_at=write.now))
     identity = PlaneIdentity(
@@ -248,6 +254,17 @@ def _issue(session: Session, before: PlaneIdentity, enrolled: Enrolled) -> Plane
     after = replace(before, serial=enrolled.serial, expires_at=enrolled.expires_at)
     _put(session, after)
     return after
+
+
+def adopt_revoked_planes(session: Session, write: WriteContext, planes: Iterable[str]) -> None:
+    """Put out whom planes were told to let in no more, for a database that does not know it."""
+    check_epoch(session, write.epoch)
+    for plane in planes:
+        before = find_identity(session, plane)
+        if before is None or before.revoked_at is None:
+            after = replace(before or PlaneIdentity(plane=plane), revoked_at=write.now)
+            _put(session, after)
+            _append(session, write, "plane.revoked", "planes hold that it was", before, after)
 
 
 def _put(session: Session, identity: PlaneIdentity) -> None:

@@ -18,6 +18,7 @@ from control_plane.store.catalogue import REGIONS, create_entry, find_entry
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.desired import get_desired, put_held, raise_generation
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.joining import adopt_revoked_planes
 from control_plane.store.leadership import end_epoch, hold_epoch
 from control_plane.store.placements import replace_placements
 from control_plane.store.pools import get_terms, set_terms
@@ -136,6 +137,7 @@ def _take_in(session: Session, write: WriteContext, adoption: Adoption) -> None:
         if find_entry(session, REGIONS, region.name) is None:
             create_entry(session, write, REGIONS, region, "")
     adopt_api_keys(session, write, adoption.api_keys)
+    adopt_revoked_planes(session, write, adoption.revoked_planes)
     replace_placements(session, write, adoption.placements, adoption.summary)
 
 

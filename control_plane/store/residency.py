@@ -27,6 +27,7 @@ from skerry.fleet.residency_proof import PlaneEvidence
 
 # How far back there is a proof; a quiet plane tells 144 records a day, a busy one ten times that.
 DAYS_KEPT = 35
+_MINUTE_MS = 60_000
 FORGOTTEN_AT_ONCE_MAX = 5_000
 # Read at once, in a tenth of a second: 100 busy planes for eight hours.
 READ_MAX = 50_000
@@ -197,12 +198,17 @@ def _unlike(session: Session, told: Told, head: Verified) -> str:
 
 
 def _values(told: Told, link: Link, record: Record) -> dict[str, Any]:
+    """Return a record's row; it is found by its own time, and by that of all that it counts.
+
+    A turn with many rows has records of a moment, whose rows are of hours after it.
+    """
+    minutes = [row.minute for row in record.rows]
     return {
         "plane": told.plane,
         "chain": told.chain,
         "sequence": link.sequence,
-        "from_ms": record.from_ms,
-        "to_ms": record.to_ms,
+        "from_ms": min([record.from_ms, *(minute * _MINUTE_MS for minute in minutes)]),
+        "to_ms": max([record.to_ms, *((minute + 1) * _MINUTE_MS for minute in minutes)]),
         "content": link.content,
         "previous": link.previous,
         "digest": link.digest,

@@ -269,7 +269,8 @@ class Adoption:
     """All that ends a recovery: in one transaction, or of a large fleet in several.
 
     `superseded` are deployments whose served name another one has by now; `terms`, by pool,
-    `regions` and `api_keys` are written only where the database has none; `quarantined` are names
+    `regions` and `api_keys` are written only where the database has none; `revoked_planes` are let
+    in no more, whatever it says of them; `quarantined` are names
     under which something runs that nobody describes, so that none of it was ever removed;
     `epoch_floor` is what the next epoch must be above, 0 where the present one may stay. Where it
     `is_begun`, all but the planes was taken in before.
@@ -283,6 +284,7 @@ class Adoption:
     regions: tuple[Region, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
     api_keys: tuple[ApiKey, ...] = ()
+    revoked_planes: tuple[str, ...] = ()
     quarantined: tuple[str, ...] = ()
     epoch_floor: int = 0
     is_begun: bool = False

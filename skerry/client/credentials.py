@@ -67,6 +67,8 @@ def read_api_key(path: Path) -> str:
 def check_private(endpoints: tuple[str, ...]) -> None:
     """Refuse to show a credential to an endpoint that others could listen on the way to."""
     for endpoint in endpoints:
+        if endpoint.startswith("unix:"):  # of this host; who may open it its folder says
+            continue
         host = endpoint.rpartition(":")[0]
         if not _LOOPBACK.fullmatch(host):
             raise InvalidInput(

@@ -208,6 +208,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_api_key": (replace(KEY, name="other"), bytes(32), "request-26"),
     "revoke_api_key": (KEY.name, "request-27"),
     "adopt_api_keys": ([ApiKey(name="held", digest=bytes(32), terms=KEY.terms)],),
+    "adopt_revoked_planes": (["edge-ams"],),
     "create_plane_invite": (replace(INVITE, plane="gcp-x"), bytes(32), "request-26"),
     "withdraw_plane_invite": (INVITE.plane, "request-27"),
     "join_plane": (bytes(32), ENROLLED),

@@ -12,6 +12,7 @@ from control_plane.store.fencing import WriteContext
 from control_plane.store.joining import (
     ENDED_KEPT,
     Enrolled,
+    adopt_revoked_planes,
     create_plane_invite,
     join_plane,
     list_plane_identities,
@@ -212,3 +213,24 @@ async def test_invites_are_bounded_and_ended_ones_forgotten(
     fresh = replace(INVITE, expires_at=past.now + HOUR)
     await database.run(create_plane_invite, past, fresh, DIGEST, "")
     assert await database.run_read(list_plane_invites) == (fresh,)
+
+
+async def test_whom_planes_hold_as_revoked_is_put_out_where_the_database_forgot_it(
+    database: Database, write: WriteContext
+) -> None:
+    await joined(database, write)
+    for _ in range(2):
+        await database.run(adopt_revoked_planes, write, ("edge-ams", "fra"))
+    assert await database.run_read(list_plane_identities) == (
+        PlaneIdentity(plane="edge-ams", revoked_at=START),
+        replace(JOINED, revoked_at=START),
+    )
+
+
+async def test_a_plane_that_came_since_the_invitation_keeps_its_name(
+    database: Database, write: WriteContext
+) -> None:
+    await database.run(create_plane_invite, write, INVITE, DIGEST, "")
+    await database.run(record_report, write, a_report("fra"))
+    with pytest.raises(Denied, match="came since"):
+        await database.run(join_plane, write, DIGEST, ENROLLED)

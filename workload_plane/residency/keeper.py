@@ -6,7 +6,7 @@ it where the gateway was the same all along.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -40,6 +40,8 @@ LOOK_SECONDS = 1.0
 TURN_SECONDS, QUIET_SECONDS = 60.0, 600.0
 # Another policy ends a record early, but no more often than this.
 CHANGED_SECONDS = 5.0
+# Envoy goes on by its last files then, and nobody knows by which policies.
+NO_STATE = "the agent did not know the plane's desired state"
 CHECK_TURNS = 60  # of turns between looks at the whole file
 
 
@@ -73,6 +75,7 @@ class ResidencyKeeper:
         self._turned_at: float | None = None
         self._turns = 0
         self._is_changed = False
+        self._is_blind = False  # at some moment since the last turn no desired state was known
         self._writing = asyncio.Lock()
         self.news = asyncio.Event()  # set whenever there is more to be told
 
@@ -90,6 +93,7 @@ class ResidencyKeeper:
     def note(self) -> None:
         """Note which terms are in force now."""
         desired = self._rules.desired()
+        self._is_blind = self._is_blind or isinstance(desired, Unknown)
         if self._known is None or self._known[0] is not desired:
             self._known = (desired, terms_of(self._rules.own, desired))
         before, now = self._history, self._known[1]
@@ -105,7 +109,10 @@ class ResidencyKeeper:
             taken = await self._served.take(session, self._ledger.newest.seen, self._history)
             if taken is None:
                 return  # what comes of it shows when it answers again
+            if self._is_blind and not taken.look.why:
+                taken = replace(taken, look=replace(taken.look, why=NO_STATE))
             await asyncio.to_thread(self._write, taken)
+            self._is_blind = isinstance(self._rules.desired(), Unknown)
             self._is_changed = False
             self._history = forgotten(self._history, taken.look.at_ms)
         self.news.set()

@@ -379,7 +379,8 @@ def ports_of(layout: Layout) -> dict[int, str]:
 def write_layout(directory: DataDirectory, layout: Layout) -> None:
     """Write layout.json."""
     values = {"format": _FORMAT, **asdict(layout)}
-    write_atomically(directory.layout, json.dumps(values, indent=1).encode() + b"\n")
+    # Its owner's alone: the database's URL may have a password in it.
+    write_atomically(directory.layout, json.dumps(values, indent=1).encode() + b"\n", mode=0o600)
 
 
 def read_layout(directory: DataDirectory) -> Layout:

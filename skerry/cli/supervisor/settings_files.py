@@ -93,7 +93,9 @@ def _control_plane(
 def _joining(directory: DataDirectory, one: ControlPlaneLayout) -> dict[str, Any]:
     """Return where planes join, and how long their certificates last where that was written."""
     written = _section(directory.control_plane / "settings.json", "joining")
-    kept = written if isinstance(written, dict) else {}
+    kept = {}
+    if isinstance(written, dict) and "certificate_seconds" in written:
+        kept = {"certificate_seconds": written["certificate_seconds"]}
     ours = {"address": one.join_address, "authority": str(directory.pki / "authority")}
     return {"joining": {**kept, **ours}}
 
@@ -126,9 +128,9 @@ def _ensure_token(path: Path) -> None:
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """Return the sections of a settings file that are the operator's own."""
-    scheduler = _section(path, "scheduler")
-    return {} if scheduler is None else {"scheduler": scheduler}
+    """Return what of a settings file is the operator's own."""
+    told = {name: _section(path, name) for name in ("scheduler", "dashboard_origin")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _section(path: Path, name: str) -> Any:
@@ -217,4 +219,5 @@ def _tls(files: TlsFiles) -> dict[str, str]:
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(values, indent=1).encode() + b"\n")
+    # Its owner's alone: the database's URL may have a password in it.
+    write_atomically(path, json.dumps(values, indent=1).encode() + b"\n", mode=0o600)

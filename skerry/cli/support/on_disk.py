@@ -30,10 +30,12 @@ _PLANE_LOGS = ("agent", "front", "gateway", "picker", "relay")
 _NOT_READ = (
     ("pki/", "keys and certificates"),
     ("operator.token", "a credential"),
+    ("api.key", "a credential"),
     ("config.yaml", "it names a credential"),
     ("layout.json", "it may name a database with its password"),
     ("control-plane/skerry.db", "the database: `skerry backup` copies it"),
     ("planes/*/gateway/secrets/", "where keys are"),
+    ("planes/*/identity/", "a key and its certificate"),
 )
 
 
@@ -119,7 +121,8 @@ def secrets_of(root: Path) -> frozenset[bytes]:
 
 
 def _secrets(root: Path) -> Iterator[bytes]:
-    for path in (root / "operator.token", *root.glob("pki/**/*.key")):
+    keys = (*root.glob("pki/**/*.key"), *root.glob("planes/*/identity/*.key"))
+    for path in (root / "operator.token", root / "api.key", *keys):
         try:
             data = path.read_bytes()[:_SECRET_BYTES_MAX].strip()
         except FileNotFoundError:

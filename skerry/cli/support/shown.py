@@ -18,6 +18,9 @@ CONTROL_PLANE: Shown = {
     "operator_address": True,
     "link_address": True,
     "http_address": True,
+    "dashboard_address": True,
+    "dashboard_origin": True,
+    "joining": {"address": True, "advertised_address": True, "certificate_seconds": True},
     "reconnect_jitter_seconds": True,
     "changes_kept": True,
     "autoscale": _TERMS,
@@ -40,6 +43,9 @@ PLANE: Shown = {
     "zone": True,
     "residency_zones": True,
     "control_planes": True,
+    "join_addresses": True,
+    "engine_user": {"uid": True, "gid": True, "groups": True, "home": True},
+    "engine_environment": True,
     "control_plane_server_name": True,
     "data_dir": True,
     "front_port": True,
@@ -72,7 +78,7 @@ PLANE: Shown = {
 
 # What a key or a credential of ours looks like, wherever it got to.
 _SECRET = re.compile(
-    rb"PRIVATE KEY-----|\bskt_[a-z0-9-]+_[A-Za-z0-9_-]{43}|://[^/\s:@\"']+:[^@\s]+@"
+    rb"PRIVATE KEY-----|\b(?:skt_|skj_|sk-)[a-z0-9-]+_[A-Za-z0-9_-]{43}|://[^/\s:@\"']+:[^@\s]+@"
 )
 
 

@@ -30,6 +30,17 @@ def test_planes_that_told_are_known_as_they_are() -> None:
     assert adoption.epoch_floor == 4
 
 
+def test_who_is_revoked_as_most_planes_hold_stays_so() -> None:
+    states = {
+        plane: replace(a_held_state(plane, a_deployment()), revoked_planes=names)
+        for plane, names in (("fra", ("edge-ams",)), ("sin", ("edge-ams",)), ("sao", ()))
+    }
+    snapshot = a_snapshot(*(holding(state) for state in states.values()))
+    answers = {plane: told(state) for plane, state in states.items()}
+    facts = Facts(snapshot=snapshot, epoch=1, told=answers)
+    assert adoption_of(facts, assess(facts)).revoked_planes == ("edge-ams",)
+
+
 def test_what_follows_is_above_what_a_plane_had_seen_and_lost_to_damage() -> None:
     state = a_held_state("fra", a_deployment())
     snapshot = a_snapshot(holding(state, seen=a_version(4, 12)))

@@ -6,6 +6,7 @@ import pytest
 
 from skerry.client.connections import metadata_of
 from skerry.client.context import Context, load_context, render_context
+from skerry.client.credentials import check_private
 from skerry.plumbing.errors import InvalidInput, NotFound
 
 TOKEN = "skt_ci_" + "s" * 43
@@ -64,6 +65,10 @@ def test_a_token_is_not_sent_over_a_line_that_others_can_hear(endpoint: str) -> 
     with pytest.raises(InvalidInput, match="tunnel") as refused:
         metadata_of(Context(endpoints=(HERE, endpoint), token=TOKEN), "user:ana", "")
     assert TOKEN not in str(refused.value)
+
+
+def test_a_token_may_go_to_a_socket_of_this_host() -> None:
+    check_private(("unix:/tmp/skerry-a/operator.sock",))
 
 
 def test_by_tls_a_token_may_go_anywhere(tmp_path: Path) -> None:
