@@ -111,7 +111,8 @@ async def test_load_at_one_plane_grows_there_to_its_ceiling_and_then_at_the_next
             grown += 1
     assert grown
     own = {row.plane: [one.target for one in row.decisions] for row in found.planes}
-    assert (own[near][0], own[near][-1]) == (ACCELERATORS, 1), "its own loop's, the newest first"
+    # The oldest may be of before its first envelope.
+    assert own[near][0] == ACCELERATORS > 1 >= own[near][-1], "its own loop's, the newest first"
     shown = StringIO()
     print_scaling(Console(file=shown, width=200), found)
     text = shown.getvalue()
