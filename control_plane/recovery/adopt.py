@@ -78,8 +78,15 @@ def _api_keys(told: Iterable[Told]) -> tuple[ApiKey, ...]:
 
 
 def _revoked_planes(told: Iterable[Told]) -> tuple[str, ...]:
-    """Return who is revoked as most planes were told: one that was away may know less, or older."""
-    lists = Counter(one.state.revoked_planes for one in told if one.state is not None)
+    """Return who is revoked, as most say of the planes that were told of anybody.
+
+    One that names nobody says nothing: it may be of a release that is not told.
+    """
+    lists = Counter(
+        one.state.revoked_planes
+        for one in told
+        if one.state is not None and one.state.revoked_planes
+    )
     # Of equally many holders the longer list: who is put out can be invited anew.
     return min(lists, key=lambda names: (-lists[names], -len(names), names), default=())
 

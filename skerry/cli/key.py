@@ -1,6 +1,5 @@
 """`skerry key create|list|revoke`: what users show to gateways."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,14 +7,12 @@ import typer
 
 from skerry.cli.questions import check_output
 from skerry.cli.session import UsageFault, session_of
-from skerry.cli.token import minute_of, seconds_of
+from skerry.cli.shown_once import check_credential_name, end_of, minute_of, show_or_write
 
 if TYPE_CHECKING:
     from skerry.cli.render import Columns
     from skerry.client.api_keys import ApiKeyRow
     from skerry.fleet.api_key import KeyTerms
-
-_FILE_MODE = 0o600
 
 app = typer.Typer(help="API keys of users for the gateways.", no_args_is_help=True)
 
@@ -41,27 +38,16 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and show it, this once; everybody else keeps only a digest of it."""
-    from skerry.fleet.names import InvalidName, check_name
     from skerry.plumbing.clock import SystemClock
-    from skerry.plumbing.files import write_atomically
 
     session = session_of(context)
-    seconds = seconds_of(expires)
+    ends = end_of(expires, SystemClock().now())
     terms = _terms_of(deployments, rpm, concurrency)
-    try:
-        check_name(name, "key")
-    except InvalidName as error:
-        raise UsageFault(str(error)) from None
-    now = SystemClock().now()
-    ends = None if seconds is None else now + timedelta(seconds=seconds)
+    check_credential_name(name, "key")
     with session.operator() as client:
         made = client.create_api_key(name, terms, ends)
-    if out is None:
-        typer.echo(made.text)
-        typer.echo("this is shown once; keep it where only its owner can read it", err=True)
-        return
-    write_atomically(out, made.text.encode() + b"\n", mode=_FILE_MODE)
-    session.console().print(f"{name}: written to {out}; SKERRY_API_KEY=$(cat {out}) uses it")
+    if show_or_write(made.text, out):
+        session.console().print(f"{name}: written to {out}; SKERRY_API_KEY=$(cat {out}) uses it")
 
 
 @app.command("list")

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skerry.cli.questions import check_output
-from skerry.cli.session import UsageFault, session_of, usage
+from skerry.cli.session import UsageFault, session_of
+from skerry.cli.shown_once import minute_of, seconds_of, write_secret
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from skerry.cli.render import Columns
     from skerry.fleet.joining import JoinToken
-
-_FILE_MODE = 0o600
 
 app = typer.Typer(help="Which planes belong to the fleet.", no_args_is_help=True)
 
@@ -42,10 +39,9 @@ def invite(
     """Make a join token and show it, this once; the control plane keeps only a digest of it."""
     from skerry.fleet.names import InvalidName, check_part
     from skerry.plumbing.clock import SystemClock
-    from skerry.plumbing.files import write_atomically
 
     session = session_of(context)
-    life = timedelta(seconds=_seconds_of(expires))
+    life = timedelta(seconds=seconds_of(expires))
     try:
         check_part(name, "plane")
     except InvalidName as error:
@@ -60,7 +56,7 @@ def invite(
         )
         typer.echo(f"skerry plane join --token-file FILE {where}", err=True)
         return
-    write_atomically(out, made.token.encode() + b"\n", mode=_FILE_MODE)
+    write_secret(out, made.token)
     session.console().print(f"{name}: written to {out}", soft_wrap=True)
     session.console().print(f"skerry plane join --token-file {out} {where}", soft_wrap=True)
 
@@ -79,8 +75,8 @@ def invites(context: typer.Context, output: _Output = "table") -> None:
         return
     columns: Columns = (
         ("PLANE", lambda row: row.plane),
-        ("ENDS", lambda row: _minute_of(row.expires_at)),
-        ("USED", lambda row: _minute_of(row.used_at)),
+        ("ENDS", lambda row: minute_of(row.expires_at)),
+        ("USED", lambda row: minute_of(row.used_at)),
         ("REPLACES", lambda row: "yes" if row.replaces else "no"),
         ("BY", lambda row: row.creator),
     )
@@ -111,9 +107,9 @@ def identities(context: typer.Context, output: _Output = "table") -> None:
     columns: Columns = (
         ("PLANE", lambda row: row.plane),
         ("KEY", lambda row: row.key_sha256[:16] or "none of ours"),
-        ("JOINED", lambda row: _minute_of(row.joined_at)),
-        ("CERTIFICATE ENDS", lambda row: _minute_of(row.expires_at)),
-        ("REVOKED", lambda row: _minute_of(row.revoked_at)),
+        ("JOINED", lambda row: minute_of(row.joined_at)),
+        ("CERTIFICATE ENDS", lambda row: minute_of(row.expires_at)),
+        ("REVOKED", lambda row: minute_of(row.revoked_at)),
     )
     session.console().print(render_table(columns, rows))
 
@@ -159,7 +155,7 @@ def join(
         "join_addresses": control_plane,
     }
     console = session_of(context).console()
-    console.print(f"{taken.plane}: joined; its certificate ends {_minute_of(ends)}")
+    console.print(f"{taken.plane}: joined; its certificate ends {minute_of(ends)}")
     console.print("in the agent's settings, which then renews it by itself:")
     typer.echo(json.dumps(section, indent=1))
 
@@ -176,20 +172,3 @@ def _token_of(token: str, token_file: Path | None) -> "JoinToken":
         return parse_token(token.strip())
     except ValueError as error:
         raise UsageFault(str(error)) from None
-
-
-def _seconds_of(expires: str) -> float:
-    from skerry.client.quantities import parse_duration
-
-    try:
-        with usage():
-            seconds = parse_duration(expires)
-    except ValueError as error:
-        raise UsageFault(f"--expires {error}") from None
-    if seconds <= 0:
-        raise UsageFault("--expires must be longer than nothing")
-    return seconds
-
-
-def _minute_of(moment: "datetime | None") -> str:
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,22 +1,18 @@
 """`skerry token create|list|revoke`: the credentials of programs."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skerry.cli.questions import check_output
-from skerry.cli.session import UsageFault, session_of, usage
+from skerry.cli.session import UsageFault, session_of
+from skerry.cli.shown_once import check_credential_name, end_of, minute_of, show_or_write
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from skerry.cli.render import Columns
     from skerry.client.access import ServiceTokenRow
     from skerry.fleet.access import Grant
-
-_FILE_MODE = 0o600
 
 app = typer.Typer(help="Credentials of programs for the operator API.", no_args_is_help=True)
 
@@ -41,28 +37,17 @@ def create(
     ] = None,
 ) -> None:
     """Make a token and show it, this once; the control plane keeps only a digest of it."""
-    from skerry.fleet.names import InvalidName, check_name
     from skerry.plumbing.clock import SystemClock
-    from skerry.plumbing.files import write_atomically
 
     session = session_of(context)
-    seconds = seconds_of(expires)
+    ends = end_of(expires, SystemClock().now())
     projects = tuple(project or (session.context().project,))
     grant = _grant_of(role, projects, tuple(plane or ()))
-    try:
-        check_name(name, "token")
-    except InvalidName as error:
-        raise UsageFault(str(error)) from None
-    now = SystemClock().now()
-    ends = None if seconds is None else now + timedelta(seconds=seconds)
+    check_credential_name(name, "token")
     with session.operator() as client:
         made = client.create_service_token(name, grant, ends)
-    if out is None:
-        typer.echo(made.text)
-        typer.echo("this is shown once; keep it where only its owner can read it", err=True)
-        return
-    write_atomically(out, made.text.encode() + b"\n", mode=_FILE_MODE)
-    session.console().print(f"{name}: written to {out}; SKERRY_TOKEN_FILE={out} uses it")
+    if show_or_write(made.text, out):
+        session.console().print(f"{name}: written to {out}; SKERRY_TOKEN_FILE={out} uses it")
 
 
 @app.command("list")
@@ -106,22 +91,6 @@ def _grant_of(role: str, projects: tuple[str, ...], planes: tuple[str, ...]) -> 
         raise UsageFault(f"{error} (--project, --plane)") from None
 
 
-def seconds_of(expires: str) -> float | None:
-    """Return how long a credential is to live, None for ever; UsageFault where that is no time."""
-    from skerry.client.quantities import parse_duration
-
-    if expires == "never":
-        return None
-    try:
-        with usage():
-            seconds = parse_duration(expires)
-    except ValueError as error:
-        raise UsageFault(f"--expires {error}, or never") from None
-    if seconds <= 0:
-        raise UsageFault("--expires must be longer than nothing, or never")
-    return seconds
-
-
 def _table(rows: "tuple[ServiceTokenRow, ...]") -> object:
     from skerry.cli.render import render_table
 
@@ -135,8 +104,3 @@ def _table(rows: "tuple[ServiceTokenRow, ...]") -> object:
         ("BY", lambda row: row.creator),
     )
     return render_table(columns, rows)
-
-
-def minute_of(moment: "datetime | None") -> str:
-    """Return a moment as people read it."""
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"

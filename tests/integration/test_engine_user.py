@@ -55,9 +55,10 @@ NOT_PERMITTED = 13
 def plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A plane's directory that others may come to, and a Python that they may run."""
     if why := why_no_other_user():
-        pytest.skip(why)
+        pytest.skip(f"NO ENGINE'S OWN USER IS TESTED HERE: {why}")
     if (python := a_python_for_all()) is None:
-        pytest.skip("no Python of this release can be run by every user of this host")
+        why = "no Python of this release can be run by every user of this host"
+        pytest.skip(f"NO ENGINE'S OWN USER IS TESTED HERE: {why}")
     monkeypatch.setattr(sys, "executable", python)
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), packages)))
