@@ -253,10 +253,12 @@ ROWS = (
     ),
     FaultRow(
         number=22,
-        fault="certificates renewed under load",
-        promise="no stream is dropped",
-        tests=(f"{_ENVOY}::test_renewed_certificates_are_taken_up_while_requests_pass",),
-        lacks="an authority that is replaced comes with issue 8",
+        fault="certificates renewed under load; their authority replaced",
+        promise="no stream is dropped; the old root is trusted until it ends",
+        tests=(
+            f"{_ENVOY}::test_renewed_certificates_are_taken_up_while_requests_pass",
+            f"{_CERTIFICATES}::test_new_root_is_trusted_beside_the_old_until_that_ends",
+        ),
     ),
     FaultRow(
         number=23,

@@ -61,6 +61,7 @@ CHAT = {
     "temperature": 0,
 }
 ENDLESS = CHAT | {"max_tokens": 1900, "ignore_eos": True, "stream": True}
+LONG_TOKENS = 1500
 START_SECONDS_MAX = 60.0
 # The promise is 1 s from the hang-up to the free slot; two programs lie between.
 FREE_SECONDS_MAX = 1.0
@@ -145,7 +146,10 @@ async def test_its_chat_is_the_engines_own(dynamo: Dynamo) -> None:
 
 
 async def test_its_stream_has_many_pieces_and_one_usage_at_the_end(dynamo: Dynamo) -> None:
-    body = CHAT | {"max_tokens": 200, "stream": True, "stream_options": {"include_usage": True}}
+    # Long enough that it is still being made when its beginning is sent on: what an engine has made
+    # meanwhile goes in one piece, and this one makes a short answer at once.
+    long = {"max_tokens": LONG_TOKENS, "ignore_eos": True}
+    body = CHAT | long | {"stream": True, "stream_options": {"include_usage": True}}
     async with aiohttp.ClientSession() as session:
         async with session.post(f"{dynamo.url}/v1/chat/completions", json=body) as response:
             assert response.status == 200
@@ -154,7 +158,7 @@ async def test_its_stream_has_many_pieces_and_one_usage_at_the_end(dynamo: Dynam
     assert last == "[DONE]"
     chunks = [json.loads(event) for event in events]
     pieces = [c["choices"][0]["delta"].get("content") for c in chunks if c["choices"]]
-    _, whole = await dynamo.chat(max_tokens=200)
+    _, whole = await dynamo.chat(**long)
     assert "".join(piece or "" for piece in pieces) == whole["choices"][0]["message"]["content"]
     assert len(pieces) > 3
     assert [bool(chunk.get("usage")) for chunk in chunks].count(True) == 1
