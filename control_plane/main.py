@@ -459,7 +459,7 @@ class _Ports:
             operations=operations,
             recovery=RecoveryService(works.recovery, writing),
             access=AccessService(database, writing, authenticator.shelf.expire),
-            keys=KeyService(database, writing),
+            keys=KeyService(database, writing, works.registry.key_spending, works.clock),
             joining=JoiningService(
                 database, writing, works.registry.identities, _join_door(works.settings)
             ),

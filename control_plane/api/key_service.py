@@ -3,7 +3,7 @@
 Nothing is checked here when a user asks a model: gateways do that, with what they were told.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -24,23 +24,36 @@ from skerry.api.operator.v1 import keys_pb2 as pb
 from skerry.api.operator.v1.keys_pb2_grpc import KeyServiceServicer
 from skerry.fleet.api_key import DIGEST_BYTES, KeyTerms
 from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name, full_name
+from skerry.fleet.token_budget import period_at
+from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput
+from skerry.wire.api_keys import period_from_proto, period_to_proto
+
+
+class Spent(Protocol):
+    """What planes told of the tokens that keys used."""
+
+    def of(self, key: str, period: str) -> int:
+        """Return the tokens of a key in a day or month, all planes' together."""
+        ...
 
 
 class KeyService(KeyServiceServicer):
     """API keys of one control plane."""
 
-    def __init__(self, database: Database, writing: Writing) -> None:
+    def __init__(self, database: Database, writing: Writing, spent: Spent, clock: Clock) -> None:
         """Keep keys in this store; `writing` wakes who tells the planes."""
         self._database = database
         self._writing = writing
+        self._spent = spent
+        self._clock = clock
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Any) -> Any:
         """Return a page of the keys that were not revoked, by name."""
         validation.check_parent(request.parent)
         stored = await self._database.run_read(list_api_keys)
         held = [one.record for one in stored if one.revoked_at is None]
-        page = listed(request, held, lambda key: key.name, key_to_proto, pb.ApiKey)
+        page = listed(request, held, lambda key: key.name, self._with_spent, pb.ApiKey)
         return pb.ListApiKeysResponse(api_keys=page.items, next_page_token=page.next_token)
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Any) -> pb.ApiKey:
@@ -69,6 +82,13 @@ class KeyService(KeyServiceServicer):
             await self._database.run(revoke_api_key, write, name, request_id)
         return Empty()
 
+    def _with_spent(self, key: KeyRecord) -> pb.ApiKey:
+        message = key_to_proto(key)
+        if key.terms.counts_tokens:
+            period = period_at(key.terms.budget_period, self._clock.now())
+            message.spent_tokens = self._spent.of(key.name, period)
+        return message
+
 
 def key_to_proto(key: KeyRecord) -> pb.ApiKey:
     """Return the message of a key."""
@@ -78,6 +98,9 @@ def key_to_proto(key: KeyRecord) -> pb.ApiKey:
         deployments=key.terms.deployments,
         requests_per_minute=key.terms.requests_per_minute,
         concurrent_requests=key.terms.concurrent_requests,
+        tokens_per_minute=key.terms.tokens_per_minute,
+        budget_tokens=key.terms.budget_tokens,
+        budget_period=period_to_proto(key.terms),
         creator=key.creator,
         create_time=time_to_proto(key.created_at),
         expire_time=time_to_proto(ends) if ends else None,
@@ -95,6 +118,9 @@ def _key_of(request: pb.CreateApiKeyRequest, write: WriteContext) -> KeyRecord:
             deployments=tuple(sorted(set(told.deployments))),
             requests_per_minute=told.requests_per_minute,
             concurrent_requests=told.concurrent_requests,
+            tokens_per_minute=told.tokens_per_minute,
+            budget_tokens=told.budget_tokens,
+            budget_period=period_from_proto(told.budget_period),
         )
     except ValueError as error:
         raise InvalidInput(str(error), field="api_key") from error

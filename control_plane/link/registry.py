@@ -11,6 +11,7 @@ from control_plane.link.convert import digest_in
 from control_plane.link.decisions import PlaneDecisions
 from control_plane.link.evidence import EvidenceInbox
 from control_plane.link.identities import Identities
+from control_plane.link.key_spending import KeySpending
 from control_plane.link.push import Outbox
 from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
@@ -62,6 +63,7 @@ class Registry:
         self.held = HeldStates(wake, clock)
         self.decisions = PlaneDecisions()
         self.evidence = EvidenceInbox()
+        self.key_spending = KeySpending()
         self.identities = Identities(self._stir)
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 

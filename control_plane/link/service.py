@@ -247,6 +247,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         elif kind == "loads":
             now = self._clock.monotonic()
             self._registry.decisions.take(plane, request.loads.decisions, now)
+            self._registry.key_spending.take(plane, request.loads.spent)
+            request.loads.ClearField("spent")
             request.loads.ClearField("decisions")  # the rest is kept as it came in
             self._registry.take_loads(plane, HeardLoads(request.loads, now))
         elif kind == "residency":

@@ -30,6 +30,15 @@ def create(
     concurrency: Annotated[
         int, typer.Option("--concurrency", help="Requests at once, at each gateway; 0: no bound.")
     ] = 0,
+    tpm: Annotated[
+        int, typer.Option("--tpm", help="Tokens a minute, at each gateway; 0: no bound.")
+    ] = 0,
+    budget: Annotated[
+        str,
+        typer.Option(
+            "--budget", help="Tokens a month or a day, at each gateway, e.g. 10M/month, 500k/day."
+        ),
+    ] = "",
     expires: Annotated[
         str, typer.Option("--expires", help="After which time, e.g. 90d; or never.")
     ] = "never",
@@ -42,7 +51,7 @@ def create(
 
     session = session_of(context)
     ends = end_of(expires, SystemClock().now())
-    terms = _terms_of(deployments, rpm, concurrency)
+    terms = _terms_of(deployments, budget, rpm=rpm, concurrency=concurrency, tpm=tpm)
     check_credential_name(name, "key")
     with session.operator() as client:
         made = client.create_api_key(name, terms, ends)
@@ -80,14 +89,25 @@ def revoke(
     session.console().print(f"{name}: revoked")
 
 
-def _terms_of(deployments: str, rpm: int, concurrency: int) -> "KeyTerms":
+def _terms_of(deployments: str, budget: str, *, rpm: int, concurrency: int, tpm: int) -> "KeyTerms":
+    from skerry.client.quantities import parse_budget
     from skerry.fleet.api_key import KeyTerms
+    from skerry.fleet.token_budget import BudgetPeriod
 
     names = tuple(name.strip() for name in deployments.split(",") if name.strip())
     try:
-        return KeyTerms(deployments=names, requests_per_minute=rpm, concurrent_requests=concurrency)
+        tokens, period = parse_budget(budget) if budget else (0, BudgetPeriod.MONTH)
+        return KeyTerms(
+            deployments=names,
+            requests_per_minute=rpm,
+            concurrent_requests=concurrency,
+            tokens_per_minute=tpm,
+            budget_tokens=tokens,
+            budget_period=period,
+        )
     except ValueError as error:
-        raise UsageFault(f"{error} (--deployments, --rpm, --concurrency)") from None
+        options = "--deployments, --rpm, --tpm, --budget, --concurrency"
+        raise UsageFault(f"{error} ({options})") from None
 
 
 def _table(rows: "tuple[ApiKeyRow, ...]") -> object:
@@ -98,7 +118,18 @@ def _table(rows: "tuple[ApiKeyRow, ...]") -> object:
         ("DEPLOYMENTS", lambda row: ", ".join(row.deployments)),
         ("REQUESTS/MIN", lambda row: row.requests_per_minute or "-"),
         ("AT ONCE", lambda row: row.concurrent_requests or "-"),
+        ("TOKENS/MIN", lambda row: row.tokens_per_minute or "-"),
+        ("BUDGET", _budget),
+        ("SPENT", _spent),
         ("EXPIRES", lambda row: minute_of(row.expires_at)),
         ("BY", lambda row: row.creator),
     )
     return render_table(columns, rows)
+
+
+def _budget(row: "ApiKeyRow") -> str:
+    return f"{row.budget_tokens}/{row.budget_period}" if row.budget_tokens else "-"
+
+
+def _spent(row: "ApiKeyRow") -> object:
+    return row.spent_tokens if row.tokens_per_minute or row.budget_tokens else "-"

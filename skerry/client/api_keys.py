@@ -17,13 +17,19 @@ from skerry.client.operator_calls import (
 )
 from skerry.fleet.api_key import KeyTerms, digest_of_key, key_name_in
 from skerry.fleet.names import full_name
+from skerry.fleet.token_budget import BudgetPeriod
+from skerry.wire.api_keys import period_from_proto, period_to_proto
 
 _COLLECTION = "apiKeys"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKeyRow:
-    """A key without its secret; 0 is no bound."""
+    """A key without its secret; 0 is no bound.
+
+    `spent_tokens` are those that planes told of the present day or month, 0 from a control plane of
+    a release that does not count them.
+    """
 
     name: str
     deployments: tuple[str, ...]
@@ -32,6 +38,10 @@ class ApiKeyRow:
     creator: str
     created_at: datetime
     expires_at: datetime | None
+    tokens_per_minute: int = 0
+    budget_tokens: int = 0
+    budget_period: BudgetPeriod = BudgetPeriod.MONTH
+    spent_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +66,9 @@ def create_api_key(
         deployments=terms.deployments,
         requests_per_minute=terms.requests_per_minute,
         concurrent_requests=terms.concurrent_requests,
+        tokens_per_minute=terms.tokens_per_minute,
+        budget_tokens=terms.budget_tokens,
+        budget_period=period_to_proto(terms),
     )
     if expires_at is not None:
         ends = Timestamp()
@@ -99,4 +112,8 @@ def api_key_row(message: Any) -> ApiKeyRow:
         creator=message.creator,
         created_at=message.create_time.ToDatetime(UTC),
         expires_at=ends,
+        tokens_per_minute=message.tokens_per_minute,
+        budget_tokens=message.budget_tokens,
+        budget_period=period_from_proto(message.budget_period),
+        spent_tokens=message.spent_tokens,
     )

@@ -8,6 +8,8 @@ import re
 from datetime import datetime
 from decimal import Decimal
 
+from skerry.fleet.token_budget import BudgetPeriod
+
 BYTES_MAX = 2**63 - 1  # what the wire's int64 holds
 DURATION_SECONDS_MAX = 10 * 365 * 86_400.0  # ten years: longer is a typing error
 
@@ -18,6 +20,7 @@ _TIME = re.compile(
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-[0-9]{1,3})?"
 _DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
+_BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMG]?)(?:/(day|month))?")
 _CHARS_MAX = 64  # no amount needs more; the pattern's work stays bounded
 _BYTE_UNITS = {
     "": 1,
@@ -48,6 +51,18 @@ def parse_bytes(value: object) -> int:
     if not 0 <= amount <= BYTES_MAX:
         raise ValueError(f"must be between 0 and {BYTES_MAX} bytes")
     return amount
+
+
+def parse_budget(text: str) -> tuple[int, BudgetPeriod]:
+    """Return the tokens and the period of `10M/month`, `500k/day` or `250000` (a month's).
+
+    ValueError otherwise, and for no tokens at all.
+    """
+    found = _BUDGET.fullmatch(text) if len(text) <= _CHARS_MAX else None
+    tokens = int(Decimal(found[1]) * _BYTE_UNITS[found[2]]) if found else 0
+    if found is None or tokens < 1:
+        raise ValueError("a budget must be an amount of tokens such as 10M/month or 500k/day")
+    return tokens, BudgetPeriod(found[3] or "month")
 
 
 def parse_duration(value: object) -> float:

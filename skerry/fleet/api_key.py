@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from skerry.fleet.names import NAME_CHARACTERS_MAX, check_name
+from skerry.fleet.token_budget import BudgetPeriod
 
 PREFIX = "sk-"
 # Of a list of deployments: all there are and will be.
@@ -26,18 +27,25 @@ DEPLOYMENTS_MAX = 100
 # Beyond what a gateway carries; it also keeps token buckets inside 32 bits.
 REQUESTS_PER_MINUTE_MAX = 10_000_000
 CONCURRENT_REQUESTS_MAX = 1_000_000
+TOKENS_PER_MINUTE_MAX = 1_000_000_000
+# A double counts to this one by one, and a hundred times further.
+BUDGET_TOKENS_MAX = 10**14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyTerms:
-    """What a key may: which deployments, how many requests a minute and at once; 0: no bound.
+    """What a key may: which deployments, how many requests and tokens; 0: no bound.
 
-    The bounds are of each gateway by itself.
+    The bounds are of each gateway by itself. Tokens are those of prompts and of answers together, a
+    minute and of each `budget_period`.
     """
 
     deployments: tuple[str, ...]
     requests_per_minute: int = 0
     concurrent_requests: int = 0
+    tokens_per_minute: int = 0
+    budget_tokens: int = 0
+    budget_period: BudgetPeriod = BudgetPeriod.MONTH
 
     def __post_init__(self) -> None:
         if not self.deployments:
@@ -52,14 +60,23 @@ class KeyTerms:
         for what, count, most in (
             ("requests a minute", self.requests_per_minute, REQUESTS_PER_MINUTE_MAX),
             ("requests at once", self.concurrent_requests, CONCURRENT_REQUESTS_MAX),
+            ("tokens a minute", self.tokens_per_minute, TOKENS_PER_MINUTE_MAX),
+            ("a budget of tokens", self.budget_tokens, BUDGET_TOKENS_MAX),
         ):
             if not 0 <= count <= most:
                 raise ValueError(f"{what} must be 0 (no bound) to {most}, not {count}")
+        if not self.budget_tokens and self.budget_period is not BudgetPeriod.MONTH:
+            raise ValueError("a period without a budget of tokens bounds nothing")
 
     @property
     def is_for_all(self) -> bool:
         """Say whether the key is for every deployment."""
         return self.deployments == (EVERY_DEPLOYMENT,)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Say whether the key's tokens are bounded, so that somebody has to count them."""
+        return self.tokens_per_minute > 0 or self.budget_tokens > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from skerry.fleet.autoscaling.told import (
 )
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.scaling import DEFAULT_ZONE, FloorSchedule, Scaling, Strategy
+from skerry.fleet.token_budget import KEYS_TOLD_MAX
 
 BECAUSE_CHARACTERS_MAX = 64
 ACCELERATOR_CHARACTERS_MAX = 63  # as profiles have it; people read it
@@ -123,6 +124,10 @@ def loads_to_proto(
         decisions=[
             plane_service_pb2.PlaneDecision(deployment=name, decision=decision_to_proto(one))
             for name, one in decisions[:DECISIONS_TOLD_MAX]
+        ],
+        spent=[
+            plane_service_pb2.KeySpent(key=one.key, period=one.period, tokens=one.tokens)
+            for one in report.spent[:KEYS_TOLD_MAX]
         ],
     )
 

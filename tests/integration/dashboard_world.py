@@ -32,6 +32,7 @@ from control_plane.dashboard.site import Place, Site
 from control_plane.http import serve_http
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.identities import Identities
+from control_plane.link.key_spending import KeySpending
 from control_plane.link.registry import Registry
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.doors import Doors
@@ -240,7 +241,7 @@ class World:
             operations=OperationsService(works),
             recovery=RecoveryService(Recovery(self.database, held, CLOCK), writing),
             access=AccessService(self.database, writing, self.authenticator.shelf.expire),
-            keys=KeyService(self.database, writing),
+            keys=KeyService(self.database, writing, KeySpending(), CLOCK),
             joining=JoiningService(self.database, writing, Identities(self.loop.wake), None),
         )
         doors = (ErrorInterceptor(), AccessDoor(self.authenticator))

@@ -19,6 +19,7 @@ from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.snapshot import renew
 from skerry.fleet.api_key import ApiKey, KeyTerms
+from skerry.fleet.token_budget import BudgetPeriod
 from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFound
 from tests.fakes.clock import START
 
@@ -34,7 +35,10 @@ KEY = KeyRecord(
 async def test_what_is_made_is_read_back_whole_and_its_change_has_no_digest(
     database: Database, write: WriteContext
 ) -> None:
-    key = replace(KEY, expires_at=START + timedelta(days=1))
+    terms = replace(
+        KEY.terms, tokens_per_minute=600, budget_tokens=10**12, budget_period=BudgetPeriod.DAY
+    )
+    key = replace(KEY, terms=terms, expires_at=START + timedelta(days=1))
     await database.run(create_api_key, write, key, DIGEST, "")
     (stored,) = await database.run_read(list_api_keys)
     assert (stored.record, stored.digest, stored.revoked_at) == (key, DIGEST, None)

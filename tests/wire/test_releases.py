@@ -25,12 +25,13 @@ from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import FEATURES, TELLS_HELD, DesiredState
 from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import PlaneReport
+from skerry.fleet.token_budget import BudgetPeriod
 from skerry.wire.deployments import deployment_from_proto
 from skerry.wire.desired import desired_from_proto, desired_to_proto, proto_digest
 from skerry.wire.observations import report_from_proto, report_to_proto
 from skerry.wire.scaling import loads_to_proto
 from tests.builders import T0, a_replica, a_report
-from tests.wire.test_desired_state_file import LATER, MEASURED, ROUTED, SCALED, STATE
+from tests.wire.test_desired_state_file import KEYED, LATER, MEASURED, ROUTED, SCALED, STATE
 from workload_plane.desired_state.accept import Accept, Held, Refuse, decide
 from workload_plane.desired_state.file import DesiredStateFile
 from workload_plane.link.session import terms_of
@@ -124,8 +125,31 @@ def test_a_delay_of_nought_is_not_a_delay_that_nobody_named() -> None:
         assert desired_from_proto(desired_to_proto(state)) == state
 
 
+COUNTED = replace(
+    KEYED,
+    api_keys=tuple(
+        replace(
+            key,
+            terms=replace(
+                key.terms,
+                tokens_per_minute=600,
+                budget_tokens=10**12,
+                budget_period=BudgetPeriod.DAY,
+            ),
+        )
+        for key in KEYED.api_keys or ()
+    ),
+)
+
+
+def test_bounds_on_tokens_come_to_planes_whole() -> None:
+    assert desired_from_proto(desired_to_proto(COUNTED)) == COUNTED
+
+
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("state", [STATE, LATER, ROUTED, MEASURED, SCALED, at_once(SCALED)])
+@pytest.mark.parametrize(
+    "state", [STATE, LATER, ROUTED, MEASURED, SCALED, at_once(SCALED), KEYED, COUNTED]
+)
 def test_an_older_plane_finds_the_digest_right_of_what_it_is_told(release: str, state: Any) -> None:
     told = replace(state, planes=64)  # a field that neither release knows
     message = desired_to_proto(told)

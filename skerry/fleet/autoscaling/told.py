@@ -14,6 +14,7 @@ from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.coefficients import Coefficients
 from skerry.fleet.scaling import REPLICAS_MAX
+from skerry.fleet.token_budget import KeySpent
 
 LOADS_MAX = 1_024  # deployments of one plane; the rest is not told
 COEFFICIENTS_MAX = 16  # kinds of accelerator of one plane
@@ -108,9 +109,10 @@ class DeploymentLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
-    """The loads of one plane at one time, of each deployment once."""
+    """The loads of one plane at one time, of each deployment once, and what API keys used."""
 
     loads: tuple[DeploymentLoad, ...] = ()
+    spent: tuple[KeySpent, ...] = ()
     _of: Mapping[str, DeploymentLoad] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -24,25 +24,26 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from skerry.api.common.v1 import budget_pb2 as skerry_dot_api_dot_common_dot_v1_dot_budget__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/keys.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n\x06\x41piKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65ployments\x18\x02 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x03 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x04 \x01(\x05\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x07 \x01(\t\"m\n\x12ListApiKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"`\n\x13ListApiKeysResponse\x12\x30\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12/\n\x07\x61pi_key\x18\x03 \x01(\x0b\x32\x1e.skerry.api.operator.v1.ApiKey\x12\x12\n\nkey_sha256\x18\x04 \x01(\x0c\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"7\n\x13RevokeApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t2\xa6\x02\n\nKeyService\x12\x66\n\x0bListApiKeys\x12*.skerry.api.operator.v1.ListApiKeysRequest\x1a+.skerry.api.operator.v1.ListApiKeysResponse\x12[\n\x0c\x43reateApiKey\x12+.skerry.api.operator.v1.CreateApiKeyRequest\x1a\x1e.skerry.api.operator.v1.ApiKey\x12S\n\x0cRevokeApiKey\x12+.skerry.api.operator.v1.RevokeApiKeyRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!skerry/api/operator/v1/keys.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!skerry/api/common/v1/budget.proto\"\xdb\x02\n\x06\x41piKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65ployments\x18\x02 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x03 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x04 \x01(\x05\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x07 \x01(\t\x12\x19\n\x11tokens_per_minute\x18\x08 \x01(\x03\x12\x15\n\rbudget_tokens\x18\t \x01(\x03\x12\x39\n\rbudget_period\x18\n \x01(\x0e\x32\".skerry.api.common.v1.BudgetPeriod\x12\x14\n\x0cspent_tokens\x18\x0b \x01(\x03\"m\n\x12ListApiKeysRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"`\n\x13ListApiKeysResponse\x12\x30\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1e.skerry.api.operator.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x13\x43reateApiKeyRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12/\n\x07\x61pi_key\x18\x03 \x01(\x0b\x32\x1e.skerry.api.operator.v1.ApiKey\x12\x12\n\nkey_sha256\x18\x04 \x01(\x0c\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"7\n\x13RevokeApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t2\xa6\x02\n\nKeyService\x12\x66\n\x0bListApiKeys\x12*.skerry.api.operator.v1.ListApiKeysRequest\x1a+.skerry.api.operator.v1.ListApiKeysResponse\x12[\n\x0c\x43reateApiKey\x12+.skerry.api.operator.v1.CreateApiKeyRequest\x1a\x1e.skerry.api.operator.v1.ApiKey\x12S\n\x0cRevokeApiKey\x12+.skerry.api.operator.v1.RevokeApiKeyRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.keys_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APIKEY']._serialized_start=124
-  _globals['_APIKEY']._serialized_end=340
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=342
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=451
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=453
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=549
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=552
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=698
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=700
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=755
-  _globals['_KEYSERVICE']._serialized_start=758
-  _globals['_KEYSERVICE']._serialized_end=1052
+  _globals['_APIKEY']._serialized_start=159
+  _globals['_APIKEY']._serialized_end=506
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=508
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=617
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=619
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=715
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=718
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=864
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=866
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=921
+  _globals['_KEYSERVICE']._serialized_start=924
+  _globals['_KEYSERVICE']._serialized_end=1218
 # @@protoc_insertion_point(module_scope)

@@ -22,71 +22,74 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from skerry.api.common.v1 import budget_pb2 as skerry_dot_api_dot_common_dot_v1_dot_budget__pb2
 from skerry.api.common.v1 import deployment_pb2 as skerry_dot_api_dot_common_dot_v1_dot_deployment__pb2
 from skerry.api.common.v1 import replica_pb2 as skerry_dot_api_dot_common_dot_v1_dot_replica__pb2
 from skerry.api.common.v1 import scaling_pb2 as skerry_dot_api_dot_common_dot_v1_dot_scaling__pb2
 from skerry.api.common.v1 import supply_pb2 as skerry_dot_api_dot_common_dot_v1_dot_supply__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a\"skerry/api/common/v1/scaling.proto\x1a!skerry/api/common/v1/supply.proto\"\xca\x03\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x30\n\x05loads\x18\x07 \x01(\x0b\x32\x1f.skerry.api.plane.v1.LoadReportH\x00\x12)\n\x04part\x18\x08 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x12\x39\n\tresidency\x18\t \x01(\x0b\x32$.skerry.api.plane.v1.ResidencyReportH\x00\x42\t\n\x07message\"\xd2\x02\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x12)\n\x04part\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x12>\n\x0fresidency_taken\x18\x06 \x01(\x0b\x32#.skerry.api.plane.v1.ResidencyTakenH\x00\x42\t\n\x07message\"9\n\x04Part\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x96\x01\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12\x15\n\rstream_number\x18\x06 \x01(\x03\"\x8e\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"\n\n\x08TellHeld\"t\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x1c\n\x0ftargets_current\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tperiod_ms\x18\x03 \x01(\x05\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x05\x42\x12\n\x10_targets_current\"\x86\x04\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12+\n\x04seen\x18\x0c \x01(\x0b\x32\x1d.skerry.api.common.v1.VersionB\x0f\n\r_told_seconds\"w\n\nLoadReport\x12\x32\n\x05loads\x18\x01 \x03(\x0b\x32#.skerry.api.plane.v1.DeploymentLoad\x12\x35\n\tdecisions\x18\x02 \x03(\x0b\x32\".skerry.api.plane.v1.PlaneDecision\"W\n\x0fResidencyReport\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x35\n\x07records\x18\x02 \x03(\x0b\x32$.skerry.api.plane.v1.ResidencyRecord\"]\n\x0fResidencyRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x17\n\x0fprevious_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"@\n\x0eResidencyTaken\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\"\\\n\rPlaneDecision\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x37\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\"\xca\x01\n\x0e\x44\x65ploymentLoad\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x32\n\x07reading\x18\x02 \x01(\x0b\x32!.skerry.api.common.v1.LoadReading\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\x12\x37\n\x0c\x63oefficients\x18\x04 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xe1\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\x12\x32\n\x07scaling\x18\x07 \x01(\x0b\x32!.skerry.api.plane.v1.ScalingTerms\x12\x1b\n\x13scales_down_at_once\x18\x08 \x01(\x08\"U\n\x0cScalingTerms\x12\x14\n\x0c\x66leet_target\x18\x01 \x01(\x08\x12\x1a\n\x12\x63old_start_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bwarm_spares\x18\x03 \x01(\x05\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\x8d\x01\n\x06\x41piKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64\x65ployments\x18\x03 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x05 \x01(\x05\x12\x16\n\x0e\x65xpire_seconds\x18\x06 \x01(\x03\"4\n\x07KeyRing\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.skerry.api.plane.v1.ApiKey\"\xe7\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\x12.\n\x08key_ring\x18\t \x01(\x0b\x32\x1c.skerry.api.plane.v1.KeyRing\x12\x16\n\x0erevoked_planes\x18\n \x03(\t\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'skerry/api/plane/v1/plane_service.proto\x12\x13skerry.api.plane.v1\x1a!skerry/api/common/v1/budget.proto\x1a%skerry/api/common/v1/deployment.proto\x1a\"skerry/api/common/v1/replica.proto\x1a\"skerry/api/common/v1/scaling.proto\x1a!skerry/api/common/v1/supply.proto\"\xca\x03\n\x0e\x43onnectRequest\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.skerry.api.plane.v1.HelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12\x31\n\x08observed\x18\x03 \x01(\x0b\x32\x1d.skerry.api.plane.v1.ObservedH\x00\x12\'\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x18.skerry.api.plane.v1.AckH\x00\x12)\n\x04nack\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.NackH\x00\x12,\n\x04held\x18\x06 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x30\n\x05loads\x18\x07 \x01(\x0b\x32\x1f.skerry.api.plane.v1.LoadReportH\x00\x12)\n\x04part\x18\x08 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x12\x39\n\tresidency\x18\t \x01(\x0b\x32$.skerry.api.plane.v1.ResidencyReportH\x00\x42\t\n\x07message\"\xd2\x02\n\x0f\x43onnectResponse\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.skerry.api.plane.v1.WelcomeH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.skerry.api.plane.v1.HeartbeatH\x00\x12/\n\x07\x64\x65sired\x18\x03 \x01(\x0b\x32\x1c.skerry.api.plane.v1.DesiredH\x00\x12\x32\n\ttell_held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.plane.v1.TellHeldH\x00\x12)\n\x04part\x18\x05 \x01(\x0b\x32\x19.skerry.api.plane.v1.PartH\x00\x12>\n\x0fresidency_taken\x18\x06 \x01(\x0b\x32#.skerry.api.plane.v1.ResidencyTakenH\x00\x42\t\n\x07message\"9\n\x04Part\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x96\x01\n\x05Hello\x12\x0f\n\x07project\x18\x01 \x01(\t\x12/\n\x08observed\x18\x02 \x01(\x0b\x32\x1d.skerry.api.plane.v1.Observed\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12\x15\n\rstream_number\x18\x06 \x01(\x03\"\x8e\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x1b\n\x13heartbeat_period_ms\x18\x02 \x01(\x05\x12\x1c\n\x14heartbeat_timeout_ms\x18\x03 \x01(\x05\x12\x10\n\x08lease_ms\x18\x04 \x01(\x05\x12\x15\n\rcontrol_plane\x18\x05 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x06 \x03(\t\"\n\n\x08TellHeld\"t\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x1c\n\x0ftargets_current\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\tperiod_ms\x18\x03 \x01(\x05\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x05\x42\x12\n\x10_targets_current\"\x86\x04\n\x08Observed\x12\x35\n\x08identity\x18\x01 \x01(\x0b\x32#.skerry.api.common.v1.PlaneIdentity\x12.\n\x05pools\x18\x02 \x03(\x0b\x32\x1f.skerry.api.common.v1.PoolShape\x12\x37\n\x07gateway\x18\x03 \x01(\x0b\x32&.skerry.api.common.v1.GatewayAddresses\x12+\n\x04held\x18\x04 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x37\n\x08replicas\x18\x05 \x03(\x0b\x32%.skerry.api.common.v1.ObservedReplica\x12-\n\x05peers\x18\x06 \x03(\x0b\x32\x1e.skerry.api.common.v1.PeerView\x12)\n\x05nodes\x18\x07 \x03(\x0b\x32\x1a.skerry.api.common.v1.Node\x12\x16\n\x0egateway_faults\x18\x08 \x03(\t\x12\x13\n\x0bheld_digest\x18\t \x01(\x0c\x12\x14\n\x0cnewest_epoch\x18\n \x01(\x03\x12\x19\n\x0ctold_seconds\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12+\n\x04seen\x18\x0c \x01(\x0b\x32\x1d.skerry.api.common.v1.VersionB\x0f\n\r_told_seconds\"\xa5\x01\n\nLoadReport\x12\x32\n\x05loads\x18\x01 \x03(\x0b\x32#.skerry.api.plane.v1.DeploymentLoad\x12\x35\n\tdecisions\x18\x02 \x03(\x0b\x32\".skerry.api.plane.v1.PlaneDecision\x12,\n\x05spent\x18\x03 \x03(\x0b\x32\x1d.skerry.api.plane.v1.KeySpent\"7\n\x08KeySpent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\"W\n\x0fResidencyReport\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x35\n\x07records\x18\x02 \x03(\x0b\x32$.skerry.api.plane.v1.ResidencyRecord\"]\n\x0fResidencyRecord\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x17\n\x0fprevious_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"@\n\x0eResidencyTaken\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\"\\\n\rPlaneDecision\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x37\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\"\xca\x01\n\x0e\x44\x65ploymentLoad\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x32\n\x07reading\x18\x02 \x01(\x0b\x32!.skerry.api.common.v1.LoadReading\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32%.skerry.api.common.v1.ScalingDecision\x12\x37\n\x0c\x63oefficients\x18\x04 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\"h\n\tPeerPlane\x12\r\n\x05plane\x18\x01 \x01(\t\x12\r\n\x05\x63loud\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x17\n\x0fresidency_zones\x18\x05 \x03(\t\"\x83\x01\n\x0c\x43oefficients\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12!\n\x19prefill_seconds_per_token\x18\x02 \x01(\x01\x12 \n\x18\x64\x65\x63ode_seconds_per_token\x18\x03 \x01(\x01\x12\x19\n\x11iteration_seconds\x18\x04 \x01(\x01\"w\n\tCandidate\x12\x30\n\x08revision\x18\x01 \x01(\x0b\x32\x1e.skerry.api.common.v1.Revision\x12\x38\n\x08replicas\x18\x02 \x03(\x0b\x32&.skerry.api.plane.v1.CandidateReplicas\"0\n\x11\x43\x61ndidateReplicas\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\xe1\x02\n\nAssignment\x12\x38\n\ndeployment\x18\x01 \x01(\x0b\x32$.skerry.api.common.v1.DeploymentSpec\x12\x31\n\tenvelopes\x18\x02 \x03(\x0b\x32\x1e.skerry.api.common.v1.Envelope\x12\x16\n\x0eserving_planes\x18\x03 \x03(\t\x12\x11\n\ttombstone\x18\x04 \x01(\x08\x12\x37\n\x0c\x63oefficients\x18\x05 \x03(\x0b\x32!.skerry.api.plane.v1.Coefficients\x12\x31\n\tcandidate\x18\x06 \x01(\x0b\x32\x1e.skerry.api.plane.v1.Candidate\x12\x32\n\x07scaling\x18\x07 \x01(\x0b\x32!.skerry.api.plane.v1.ScalingTerms\x12\x1b\n\x13scales_down_at_once\x18\x08 \x01(\x08\"U\n\x0cScalingTerms\x12\x14\n\x0c\x66leet_target\x18\x01 \x01(\x08\x12\x1a\n\x12\x63old_start_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bwarm_spares\x18\x03 \x01(\x05\",\n\nNodeCordon\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"\xfa\x01\n\x06\x41piKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64\x65ployments\x18\x03 \x03(\t\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\x05\x12\x1b\n\x13\x63oncurrent_requests\x18\x05 \x01(\x05\x12\x16\n\x0e\x65xpire_seconds\x18\x06 \x01(\x03\x12\x19\n\x11tokens_per_minute\x18\x07 \x01(\x03\x12\x15\n\rbudget_tokens\x18\x08 \x01(\x03\x12\x39\n\rbudget_period\x18\t \x01(\x0e\x32\".skerry.api.common.v1.BudgetPeriod\"4\n\x07KeyRing\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.skerry.api.plane.v1.ApiKey\"\xe7\x02\n\x07\x44\x65sired\x12\r\n\x05plane\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x34\n\x0b\x61ssignments\x18\x03 \x03(\x0b\x32\x1f.skerry.api.plane.v1.Assignment\x12-\n\x05peers\x18\x04 \x03(\x0b\x32\x1e.skerry.api.plane.v1.PeerPlane\x12\x19\n\x11required_features\x18\x05 \x03(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x35\n\x0cnode_cordons\x18\x07 \x03(\x0b\x32\x1f.skerry.api.plane.v1.NodeCordon\x12\x0e\n\x06planes\x18\x08 \x01(\x05\x12.\n\x08key_ring\x18\t \x01(\x0b\x32\x1c.skerry.api.plane.v1.KeyRing\x12\x16\n\x0erevoked_planes\x18\n \x03(\t\"E\n\x03\x41\x63k\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"s\n\x04Nack\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x04held\x18\x03 \x01(\x0b\x32\x1d.skerry.api.common.v1.Version2l\n\x10PlaneLinkService\x12X\n\x07\x43onnect\x12#.skerry.api.plane.v1.ConnectRequest\x1a$.skerry.api.plane.v1.ConnectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.plane.v1.plane_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONNECTREQUEST']._serialized_start=211
-  _globals['_CONNECTREQUEST']._serialized_end=669
-  _globals['_CONNECTRESPONSE']._serialized_start=672
-  _globals['_CONNECTRESPONSE']._serialized_end=1010
-  _globals['_PART']._serialized_start=1012
-  _globals['_PART']._serialized_end=1069
-  _globals['_HELLO']._serialized_start=1072
-  _globals['_HELLO']._serialized_end=1222
-  _globals['_WELCOME']._serialized_start=1225
-  _globals['_WELCOME']._serialized_end=1367
-  _globals['_TELLHELD']._serialized_start=1369
-  _globals['_TELLHELD']._serialized_end=1379
-  _globals['_HEARTBEAT']._serialized_start=1381
-  _globals['_HEARTBEAT']._serialized_end=1497
-  _globals['_OBSERVED']._serialized_start=1500
-  _globals['_OBSERVED']._serialized_end=2018
-  _globals['_LOADREPORT']._serialized_start=2020
-  _globals['_LOADREPORT']._serialized_end=2139
-  _globals['_RESIDENCYREPORT']._serialized_start=2141
-  _globals['_RESIDENCYREPORT']._serialized_end=2228
-  _globals['_RESIDENCYRECORD']._serialized_start=2230
-  _globals['_RESIDENCYRECORD']._serialized_end=2323
-  _globals['_RESIDENCYTAKEN']._serialized_start=2325
-  _globals['_RESIDENCYTAKEN']._serialized_end=2389
-  _globals['_PLANEDECISION']._serialized_start=2391
-  _globals['_PLANEDECISION']._serialized_end=2483
-  _globals['_DEPLOYMENTLOAD']._serialized_start=2486
-  _globals['_DEPLOYMENTLOAD']._serialized_end=2688
-  _globals['_PEERPLANE']._serialized_start=2690
-  _globals['_PEERPLANE']._serialized_end=2794
-  _globals['_COEFFICIENTS']._serialized_start=2797
-  _globals['_COEFFICIENTS']._serialized_end=2928
-  _globals['_CANDIDATE']._serialized_start=2930
-  _globals['_CANDIDATE']._serialized_end=3049
-  _globals['_CANDIDATEREPLICAS']._serialized_start=3051
-  _globals['_CANDIDATEREPLICAS']._serialized_end=3099
-  _globals['_ASSIGNMENT']._serialized_start=3102
-  _globals['_ASSIGNMENT']._serialized_end=3455
-  _globals['_SCALINGTERMS']._serialized_start=3457
-  _globals['_SCALINGTERMS']._serialized_end=3542
-  _globals['_NODECORDON']._serialized_start=3544
-  _globals['_NODECORDON']._serialized_end=3588
-  _globals['_APIKEY']._serialized_start=3591
-  _globals['_APIKEY']._serialized_end=3732
-  _globals['_KEYRING']._serialized_start=3734
-  _globals['_KEYRING']._serialized_end=3786
-  _globals['_DESIRED']._serialized_start=3789
-  _globals['_DESIRED']._serialized_end=4148
-  _globals['_ACK']._serialized_start=4150
-  _globals['_ACK']._serialized_end=4219
-  _globals['_NACK']._serialized_start=4221
-  _globals['_NACK']._serialized_end=4336
-  _globals['_PLANELINKSERVICE']._serialized_start=4338
-  _globals['_PLANELINKSERVICE']._serialized_end=4446
+  _globals['_CONNECTREQUEST']._serialized_start=246
+  _globals['_CONNECTREQUEST']._serialized_end=704
+  _globals['_CONNECTRESPONSE']._serialized_start=707
+  _globals['_CONNECTRESPONSE']._serialized_end=1045
+  _globals['_PART']._serialized_start=1047
+  _globals['_PART']._serialized_end=1104
+  _globals['_HELLO']._serialized_start=1107
+  _globals['_HELLO']._serialized_end=1257
+  _globals['_WELCOME']._serialized_start=1260
+  _globals['_WELCOME']._serialized_end=1402
+  _globals['_TELLHELD']._serialized_start=1404
+  _globals['_TELLHELD']._serialized_end=1414
+  _globals['_HEARTBEAT']._serialized_start=1416
+  _globals['_HEARTBEAT']._serialized_end=1532
+  _globals['_OBSERVED']._serialized_start=1535
+  _globals['_OBSERVED']._serialized_end=2053
+  _globals['_LOADREPORT']._serialized_start=2056
+  _globals['_LOADREPORT']._serialized_end=2221
+  _globals['_KEYSPENT']._serialized_start=2223
+  _globals['_KEYSPENT']._serialized_end=2278
+  _globals['_RESIDENCYREPORT']._serialized_start=2280
+  _globals['_RESIDENCYREPORT']._serialized_end=2367
+  _globals['_RESIDENCYRECORD']._serialized_start=2369
+  _globals['_RESIDENCYRECORD']._serialized_end=2462
+  _globals['_RESIDENCYTAKEN']._serialized_start=2464
+  _globals['_RESIDENCYTAKEN']._serialized_end=2528
+  _globals['_PLANEDECISION']._serialized_start=2530
+  _globals['_PLANEDECISION']._serialized_end=2622
+  _globals['_DEPLOYMENTLOAD']._serialized_start=2625
+  _globals['_DEPLOYMENTLOAD']._serialized_end=2827
+  _globals['_PEERPLANE']._serialized_start=2829
+  _globals['_PEERPLANE']._serialized_end=2933
+  _globals['_COEFFICIENTS']._serialized_start=2936
+  _globals['_COEFFICIENTS']._serialized_end=3067
+  _globals['_CANDIDATE']._serialized_start=3069
+  _globals['_CANDIDATE']._serialized_end=3188
+  _globals['_CANDIDATEREPLICAS']._serialized_start=3190
+  _globals['_CANDIDATEREPLICAS']._serialized_end=3238
+  _globals['_ASSIGNMENT']._serialized_start=3241
+  _globals['_ASSIGNMENT']._serialized_end=3594
+  _globals['_SCALINGTERMS']._serialized_start=3596
+  _globals['_SCALINGTERMS']._serialized_end=3681
+  _globals['_NODECORDON']._serialized_start=3683
+  _globals['_NODECORDON']._serialized_end=3727
+  _globals['_APIKEY']._serialized_start=3730
+  _globals['_APIKEY']._serialized_end=3980
+  _globals['_KEYRING']._serialized_start=3982
+  _globals['_KEYRING']._serialized_end=4034
+  _globals['_DESIRED']._serialized_start=4037
+  _globals['_DESIRED']._serialized_end=4396
+  _globals['_ACK']._serialized_start=4398
+  _globals['_ACK']._serialized_end=4467
+  _globals['_NACK']._serialized_start=4469
+  _globals['_NACK']._serialized_end=4584
+  _globals['_PLANELINKSERVICE']._serialized_start=4586
+  _globals['_PLANELINKSERVICE']._serialized_end=4694
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from skerry.api.common.v1 import budget_pb2 as _budget_pb2
 from skerry.api.common.v1 import deployment_pb2 as _deployment_pb2
 from skerry.api.common.v1 import replica_pb2 as _replica_pb2
 from skerry.api.common.v1 import scaling_pb2 as _scaling_pb2
@@ -135,12 +136,24 @@ class Observed(_message.Message):
     def __init__(self, identity: _Optional[_Union[_supply_pb2.PlaneIdentity, _Mapping]] = ..., pools: _Optional[_Iterable[_Union[_supply_pb2.PoolShape, _Mapping]]] = ..., gateway: _Optional[_Union[_supply_pb2.GatewayAddresses, _Mapping]] = ..., held: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.ObservedReplica, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[_replica_pb2.PeerView, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[_supply_pb2.Node, _Mapping]]] = ..., gateway_faults: _Optional[_Iterable[str]] = ..., held_digest: _Optional[bytes] = ..., newest_epoch: _Optional[int] = ..., told_seconds: _Optional[float] = ..., seen: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("loads", "decisions")
+    __slots__ = ("loads", "decisions", "spent")
     LOADS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
     loads: _containers.RepeatedCompositeFieldContainer[DeploymentLoad]
     decisions: _containers.RepeatedCompositeFieldContainer[PlaneDecision]
-    def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[PlaneDecision, _Mapping]]] = ...) -> None: ...
+    spent: _containers.RepeatedCompositeFieldContainer[KeySpent]
+    def __init__(self, loads: _Optional[_Iterable[_Union[DeploymentLoad, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[PlaneDecision, _Mapping]]] = ..., spent: _Optional[_Iterable[_Union[KeySpent, _Mapping]]] = ...) -> None: ...
+
+class KeySpent(_message.Message):
+    __slots__ = ("key", "period", "tokens")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    period: str
+    tokens: int
+    def __init__(self, key: _Optional[str] = ..., period: _Optional[str] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class ResidencyReport(_message.Message):
     __slots__ = ("chain", "records")
@@ -273,20 +286,26 @@ class NodeCordon(_message.Message):
     def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class ApiKey(_message.Message):
-    __slots__ = ("name", "sha256", "deployments", "requests_per_minute", "concurrent_requests", "expire_seconds")
+    __slots__ = ("name", "sha256", "deployments", "requests_per_minute", "concurrent_requests", "expire_seconds", "tokens_per_minute", "budget_tokens", "budget_period")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
     CONCURRENT_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_PERIOD_FIELD_NUMBER: _ClassVar[int]
     name: str
     sha256: bytes
     deployments: _containers.RepeatedScalarFieldContainer[str]
     requests_per_minute: int
     concurrent_requests: int
     expire_seconds: int
-    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., deployments: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ..., expire_seconds: _Optional[int] = ...) -> None: ...
+    tokens_per_minute: int
+    budget_tokens: int
+    budget_period: _budget_pb2.BudgetPeriod
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., deployments: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ..., expire_seconds: _Optional[int] = ..., tokens_per_minute: _Optional[int] = ..., budget_tokens: _Optional[int] = ..., budget_period: _Optional[_Union[_budget_pb2.BudgetPeriod, str]] = ...) -> None: ...
 
 class KeyRing(_message.Message):
     __slots__ = ("keys",)

@@ -25,6 +25,7 @@ from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import Services, add_operator_services
 from control_plane.api.writing import Writing
 from control_plane.link.identities import Identities
+from control_plane.link.key_spending import KeySpending
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.decision import decision_of
 from control_plane.reconcile.memory import Fingerprint
@@ -330,7 +331,7 @@ def _services_beside(
         operations=OperationsService(works),
         recovery=RecoveryService(Recovery(database, held, clock), writing),
         access=AccessService(database, writing, authenticator.shelf.expire),
-        keys=KeyService(database, writing),
+        keys=KeyService(database, writing, KeySpending(), clock),
         joining=JoiningService(database, writing, Identities(reconciler.wake), door),
     )
 

@@ -102,7 +102,7 @@ TOKEN = {
 KEY = {
     "parent": PARENT,
     "api_key_id": "team-a",
-    "api_key": {"deployments": ["demo"], "requests_per_minute": 60},
+    "api_key": {"deployments": ["demo"], "requests_per_minute": 60, "tokens_per_minute": 9},
     "key_sha256": base64.b64encode(bytes(32)).decode(),
 }
 INVITE = {
