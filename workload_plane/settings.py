@@ -186,6 +186,11 @@ class PlaneSettings:
         return self.data_dir / "demand.json"
 
     @property
+    def spent_path(self) -> Path:
+        """Return the file in which the picker keeps what API keys used of their tokens."""
+        return self.data_dir / "spent.json"
+
+    @property
     def agent_path(self) -> Path:
         """Return the agent's status file, for people and the supervisor."""
         return self.data_dir / "agent.json"

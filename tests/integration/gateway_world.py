@@ -1,6 +1,7 @@
 """Two planes with real gateways and fake engines, for tests/integration/test_gateway_envoy.py."""
 
 import asyncio
+import json
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,6 +52,8 @@ class FakeEngine:
         self.delay_seconds = 0.0
         self.status = 200
         self.grpc_status = grpc.StatusCode.OK
+        # What its answers tell that they used; nothing where None.
+        self.usage: dict[str, int] | None = None
         self.next_event = asyncio.Event()
         self.ended = asyncio.Event()
         self.may_answer = asyncio.Event()
@@ -118,7 +121,8 @@ class FakeEngine:
         if self.status != 200:
             return web.json_response({"engine": self.name}, status=self.status)
         if not body.get("stream"):
-            return web.json_response({"engine": self.name, "model": body["model"]})
+            used = {} if self.usage is None else {"usage": self.usage}
+            return web.json_response({"engine": self.name, "model": body["model"], **used})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(f"data: {self.name}\n\n".encode())
@@ -127,6 +131,9 @@ class FakeEngine:
         except asyncio.CancelledError:
             self.ended.set()  # the client, or the gateway, went away
             raise
+        if self.usage is not None:
+            told = json.dumps({"choices": [], "usage": self.usage})
+            await response.write(f"data: {told}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
         return response
 

@@ -176,7 +176,12 @@ class AutoscaleLoop:
         for load in reported[:LOADS_MAX]:
             if load.decision is not None:
                 self.history.note(load.deployment, load.decision, moment.now)
-        self.wanted, self.report = wanted, LoadReport(loads=tuple(reported[:LOADS_MAX]))
+        self.wanted, self.report = (
+            wanted,
+            LoadReport(
+                loads=tuple(reported[:LOADS_MAX]), spent=() if counters is None else counters.spent
+            ),
+        )
 
     def describe(self) -> dict[str, object]:
         """Return the last decisions, for the agent's status file."""

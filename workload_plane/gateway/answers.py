@@ -190,7 +190,6 @@ def local_replies() -> Json:
 def key_replies(plane: str) -> list[Json]:
     """Return the shapes of what is refused for the API key that a request came with."""
     too_many = "this API key has no more requests in this minute here; wait, as retry-after says"
-    at_once = "this API key has as many requests under way here as it may; wait for one to end"
     not_for_it = "this API key is not for that; GET /v1/models lists what it is for"
     told = header(PLANE_HEADER, escaped(plane), "OVERWRITE_IF_EXISTS_OR_ADD")
     later = header(
@@ -209,11 +208,12 @@ def key_replies(plane: str) -> list[Json]:
         # What is left of them is gRPC.
         _text_reply(is_rated, too_many, later, told),
         _text_reply(is_denied, not_for_it, told),
-        _text_reply(_busy_grpc(), at_once, exhausted),
+        # The picker's own words.
+        {"filter": _refused_grpc(), "headers_to_add": [exhausted]},
     ]
 
 
-def _busy_grpc() -> Json:
+def _refused_grpc() -> Json:
     """Return what holds of a gRPC request that the picker refused for its API key."""
     kind = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     filters = [

@@ -30,6 +30,7 @@ from workload_plane.gateway.routes import (
 from workload_plane.gateway.served_log import not_started, sent_log, taken_log
 from workload_plane.gateway.tls import common_tls_context, refuse_revoked
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
+from workload_plane.gateway.usage import usage_filters
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     GENERATE_PATH,
@@ -97,6 +98,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             _route_again(),
             *allow_filters(topology),
             refusing_filter(),
+            *usage_filters(topology),
             *_questions(topology),
             telling_trailers(topology.plane),
             _router(topology, sent_log(files_root)),

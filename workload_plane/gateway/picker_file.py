@@ -25,6 +25,15 @@ def build_picker_file(topology: GatewayTopology) -> dict[str, object]:
             for key in topology.api_keys or ()
             if key.terms.concurrent_requests
         },
+        "key_tokens": {
+            key.name: {
+                "per_minute": key.terms.tokens_per_minute,
+                "budget": key.terms.budget_tokens,
+                "period": key.terms.budget_period.value,
+            }
+            for key in topology.api_keys or ()
+            if key.terms.counts_tokens
+        },
     }
 
 

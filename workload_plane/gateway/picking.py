@@ -35,6 +35,7 @@ from workload_plane.picker.wire import (
     RETRIES_WITH_ROOM,
     SEEN_BYTES_MAX,
     SESSION_HEADER,
+    STANDING,
     TICKET_HEADER,
     TIMEOUT_SECONDS,
     WAITING_ROOM,
@@ -81,7 +82,10 @@ def asking_filter(*, forwarded: bool, keyed: bool = False) -> Json:
             "path_prefix": FORWARDED_PREFIX if forwarded else PICK_PREFIX,
             **named,
             "authorization_response": {
-                "allowed_upstream_headers": _exactly(ENDPOINT_HEADER, TICKET_HEADER, RETRIES_HEADER)
+                "allowed_upstream_headers": _exactly(
+                    ENDPOINT_HEADER, TICKET_HEADER, RETRIES_HEADER
+                ),
+                **({"allowed_client_headers_on_success": _exactly(*STANDING)} if keyed else {}),
             },
         },
         allowed_headers=_exactly(

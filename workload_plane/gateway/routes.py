@@ -41,6 +41,7 @@ from workload_plane.gateway.residency import residency_routes
 from workload_plane.gateway.route_tree import Faults, peer_tree, public_tree
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.trtllm_routes import trtllm_routes, unserved_trtllm
+from workload_plane.gateway.usage import counted
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
     DEPLOYMENT_HEADER,
@@ -114,7 +115,10 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
         ],
         topology,
     )
-    public["virtual_hosts"][0]["typed_per_filter_config"] |= keyed(topology)
+    public["virtual_hosts"][0]["typed_per_filter_config"] |= {
+        **keyed(topology),
+        **counted(topology),
+    }
     # The attempt count reaches the peer, which adds none of its own.
     public["virtual_hosts"][0]["include_request_attempt_count"] = True
     inner = _inner(topology)
@@ -167,6 +171,7 @@ def _inner(topology: GatewayTopology) -> list[Json]:
     )
     table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, _unread(), gone], topology)
     (host,) = table["virtual_hosts"]
+    host["typed_per_filter_config"] |= counted(topology)
     host["include_request_attempt_count"] = True
     # With whom a stream was lost the relay avoids.
     host["response_headers_to_add"].append(

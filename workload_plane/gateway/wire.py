@@ -38,6 +38,8 @@ MODEL_HEADER = "x-model"
 KEY_HEADER = "x-skerry-key"
 # Where the filter that finds a request's key leaves what it may.
 KEY_METADATA = "skerry.key"
+# Where the filter that reads what answers used leaves it: PROMPT.ANSWER.EVENTS.
+USAGE_METADATA = "skerry.usage"
 
 # Where filters leave what they read of a body.
 JSON_METADATA = "envoy.filters.http.json_to_metadata"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from skerry.plumbing.clock import Clock
+from workload_plane.picker.answer_lengths import Usage
 from workload_plane.picker.facts import Entry
 from workload_plane.picker.picker import Picker
 
@@ -17,7 +18,9 @@ _LINE = re.compile(
     rb"<(\d{1,20})\|([^|<>]{0,120})\|(\d{1,3})\|([A-Z,-]{0,60})\|(-|\d{1,12})\|(-|\d{1,12})"
     # A gateway that was told its configuration by an older plane says no gRPC status, or not
     # whether the replica was lost.
-    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?>"
+    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?"
+    # Nor of what an answer used.
+    rb"(?:\|(-|(?:-|\d{1,12})\.(?:-|\d{1,12})\.\d{1,12}))?>"
 )
 _ENDED, _ATTEMPT_ENDED = b"DownstreamEnd", b"UpstreamEnd"
 # The longest line with what frames it; more without a line in it is not our log.
@@ -49,7 +52,7 @@ class AccessLog(asyncio.Protocol):
 def parse(line: "re.Match[bytes]") -> Entry:
     """Return what a line says."""
     ticket, address, status, flags, first, duration, received, sent, *last = line.groups()
-    attempts, kind, grpc_status, lost = last
+    attempts, kind, grpc_status, lost, usage = last
     return Entry(
         int(ticket),
         "" if address == b"-" else address.decode("latin-1"),
@@ -64,7 +67,16 @@ def parse(line: "re.Match[bytes]") -> Entry:
         int(grpc_status) if grpc_status and grpc_status != b"-" else None,
         lost == b"1",
         kind == _ATTEMPT_ENDED,
+        _usage(usage),
     )
+
+
+def _usage(told: bytes | None) -> Usage | None:
+    if told is None or told == b"-":
+        return None
+    prompt, answer, events = (None if one == b"-" else int(one) for one in told.split(b"."))
+    assert events is not None, "the line's form says so"
+    return Usage(prompt, answer, events)
 
 
 def find_lines(data: bytes) -> list[Entry]:

@@ -1,8 +1,8 @@
 """Envoy's question before each request (`ext_authz` over HTTP): where should this one go?
 
 It is answered with 200: the picker steers. It refuses nothing but a request that engines died of,
-with 422, and one more than its API key may have at once, with 429. Envoy goes on by itself when no
-answer comes within its timeout.
+with 422, and one that its API key may not have now (at once, or for its tokens), with 429. Envoy
+goes on by itself when no answer comes within its timeout.
 """
 
 import json
@@ -14,8 +14,11 @@ from skerry.plumbing.clock import Clock
 from workload_plane.gateway.avoiding import read_avoided
 from workload_plane.picker import body
 from workload_plane.picker.counts import Counters, render_counters
+from workload_plane.picker.deployments import Deployment
 from workload_plane.picker.facts import Choice, Facts
 from workload_plane.picker.http_server import Exchange, read_number, response
+from workload_plane.picker.key_answers import busy, out_of_tokens, with_standing
+from workload_plane.picker.key_tokens import Charge
 from workload_plane.picker.picker import Picker
 from workload_plane.picker.quarantine import REFUSED_SECONDS, fingerprint_of
 from workload_plane.picker.wire import (
@@ -55,22 +58,6 @@ _REFUSED = response(
         }
     ).encode(),
     (b"content-type", b"application/json"),
-)
-_BUSY = response(
-    b"429 Too Many Requests",
-    json.dumps(
-        {
-            "error": {
-                "message": "this API key has as many requests under way here as it may; wait for"
-                " one to end",
-                "type": "rate_limit_error",
-                "param": None,
-                "code": "concurrency_limit_exceeded",
-            }
-        }
-    ).encode(),
-    (b"content-type", b"application/json"),
-    (b"retry-after", b"1"),
 )
 _PICK = PICK_PREFIX.encode()
 _FORWARDED = FORWARDED_PREFIX.encode()
@@ -124,7 +111,7 @@ class Authz:
         self._plane = plane
         self._picker = picker
         self._rooms = rooms
-        self._now = clock.monotonic
+        self._now, self._when = clock.monotonic, clock.now
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer one question."""
@@ -156,13 +143,47 @@ class Authz:
         if key := b"" if forwarded else headers.get(_KEY, b""):
             facts = facts._replace(key=key.decode("latin-1"))
             if not picker.keys.admits(facts.key):
-                return _BUSY
+                return busy(is_grpc=facts.is_grpc)
         now = self._now()
+        if facts.key and picker.tokens.is_counted(facts.key):
+            facts = facts._replace(charge=self._charge(exchange, facts, deployment))
+            if (refused := self._out_of_tokens(facts, now)) is not None:
+                return refused
         if picker.quarantine.refuses(facts.fingerprint, now):
             picker.totals.refused += 1
             return _REFUSED
         choice = picker.pick(facts, now)
-        return _LEFT if choice is None else render(choice, facts.is_grpc, self._rooms)
+        answer = _LEFT if choice is None else render(choice, facts.is_grpc, self._rooms)
+        if facts.charge is None:
+            return answer
+        return with_standing(answer, picker.tokens.standing(facts.key, now))
+
+    def _charge(self, exchange: Exchange, facts: Facts, deployment: Deployment) -> Charge:
+        """Return what a request is taken to cost until it ended."""
+        answer = deployment.answer_lengths.tokens
+        if not facts.is_grpc and (limit := body.answer_limit(exchange.body)) is not None:
+            answer = min(answer, limit)
+        period = self._picker.tokens.period(facts.key, self._when())
+        if facts.avoided:
+            return Charge(0.0, answer, period, is_resumed=True)
+        # Where the policy reads nothing of a body all of it is taken for the prompt.
+        told = read_number(exchange.headers.get(_BODY_BYTES)) or len(exchange.body)
+        prompt = facts.tokens or told / body.BYTES_PER_TOKEN
+        return Charge(prompt, prompt + answer, period)
+
+    def _out_of_tokens(self, facts: Facts, now: float) -> bytes | None:
+        """Return the answer to a request for which its key has no tokens, None where it has.
+
+        A stream that broke was let in when it began.
+        """
+        tokens = self._picker.tokens
+        if facts.charge is None or facts.charge.is_resumed:
+            return None
+        refusal = tokens.refusal(facts.key, facts.charge, now, self._when())
+        if refusal is None:
+            return None
+        standing = tokens.standing(facts.key, now)
+        return out_of_tokens(refusal, standing, is_grpc=facts.is_grpc)
 
     def _load(self) -> bytes:
         loads = self._picker.loads(self._now())
@@ -177,6 +198,7 @@ class Authz:
                 name: one.counters(self._waiting_for(name), now)
                 for name, one in self._picker.deployments.items()
             },
+            spent=self._picker.tokens.told(self._when()),
         )
         kind = (b"content-type", b"application/json")
         return response(b"200 OK", render_counters(counters), kind)

@@ -18,6 +18,10 @@ _SESSION_BYTES = 4096
 _SESSION = re.compile(
     rb'"(?:prompt_cache_key|session_id|safety_identifier|user)"\s{0,8}:\s{0,8}"([^"\\]{1,256})"'
 )
+# As the gateway bounds them; a quote inside a text is escaped, so no prompt matches.
+_LIMIT = re.compile(
+    rb'"(?:max_tokens|max_completion_tokens|max_output_tokens)"\s{0,8}:\s{0,8}(\d{1,9})\b'
+)
 _PROMPT_KEYS = (b'"messages"', b'"prompt"', b'"input"')
 _FRAME_BYTES = 5
 _PROMPT_FIELD, _TOKEN_IDS_FIELD = 3, 4
@@ -91,6 +95,17 @@ def session_in(body: bytes) -> bytes:
     if found is None and len(body) > _SESSION_BYTES:
         found = _SESSION.search(body, len(body) - _SESSION_BYTES)
     return found.group(1) if found is not None else b""
+
+
+def answer_limit(body: bytes) -> int | None:
+    """Return how many tokens an OpenAI request lets its answer have; None where it says nothing.
+
+    Looked for at either end, as a session is.
+    """
+    found = _LIMIT.search(body, 0, _SESSION_BYTES)
+    if found is None and len(body) > _SESSION_BYTES:
+        found = _LIMIT.search(body, len(body) - _SESSION_BYTES)
+    return int(found[1]) if found is not None else None
 
 
 def session_hash(key: bytes) -> int:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+from skerry.fleet.token_budget import KeySpent
 from skerry.plumbing.errors import Corrupt
 
 COUNTERS_FORMAT = 1
@@ -68,6 +69,7 @@ class Counters:
 
     run: int
     deployments: Mapping[str, DeploymentCounters]
+    spent: tuple[KeySpent, ...] = ()  # of API keys whose tokens are bounded
 
 
 def render_counters(counters: Counters) -> bytes:
@@ -76,6 +78,7 @@ def render_counters(counters: Counters) -> bytes:
         "format": COUNTERS_FORMAT,
         "run": counters.run,
         "deployments": {name: asdict(one) for name, one in sorted(counters.deployments.items())},
+        "spent": [asdict(one) for one in counters.spent],
     }
     return json.dumps(values).encode()
 
@@ -91,6 +94,14 @@ def parse_counters(data: bytes) -> Counters:
             deployments={
                 str(name): _deployment(one) for name, one in values["deployments"].items()
             },
+            spent=tuple(  # a picker of an earlier release counts none
+                KeySpent(
+                    key=str(one["key"]),
+                    period=str(one["period"]),
+                    tokens=int(_number(one["tokens"])),
+                )
+                for one in values.get("spent", ())
+            ),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Corrupt(f"not a picker's counters: {error!r}") from None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from workload_plane.gateway.outliers import EJECTED_PERCENT_MAX
+from workload_plane.picker.answer_lengths import AnswerLengths
 from workload_plane.picker.counts import (
     FIRST_BYTE_SECONDS,
     Answers,
@@ -39,6 +40,7 @@ class Deployment:
         "_is_seen",
         "_usable",
         "_usable_peers",
+        "answer_lengths",
         "answers",
         "asked_at",
         "cached_tokens",
@@ -59,6 +61,7 @@ class Deployment:
         self.told = told
         self.pace = Pace()
         self.tree = PrefixTree()
+        self.answer_lengths = AnswerLengths()
         self.replicas: dict[str, Replica] = {}
         self.peers: dict[str, Peer] = {}
         self.asked_at = -_NEVER

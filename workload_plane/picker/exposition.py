@@ -92,6 +92,20 @@ _KEY_REFUSED = metrics.counter(
     unit="requests",
     help="Requests refused because their API key had as many under way as it may.",
 )
+_TOKENS_REFUSED = metrics.counter(
+    "skerry_picker_key_token_refused_requests_total",
+    unit="requests",
+    help="Requests refused because their API key has no tokens for them, by bound: rate (a minute),"
+    " budget (a day or month).",
+    labels=("bound",),
+)
+_TOKENS_COUNTED = metrics.counter(
+    "skerry_picker_key_tokens_total",
+    unit="tokens",
+    help="Tokens of ended requests whose API keys have a bound on tokens, by source: told (by the"
+    " engine), estimated (by the body's and the answer's bytes and events).",
+    labels=("source",),
+)
 _QUARANTINED = metrics.gauge(
     "skerry_picker_quarantined_requests",
     unit="requests",
@@ -112,7 +126,8 @@ class Exposition:
         """Return all metrics of the process in Prometheus' text format."""
         totals, room = self._picker.totals, self._room
         steered = totals.asked - totals.left_to_gateway - totals.spilled - totals.held
-        steered -= totals.refused + self._picker.keys.refused
+        tokens = self._picker.tokens
+        steered -= totals.refused + self._picker.keys.refused + sum(tokens.refused.values())
         for outcome, count in (
             ("steered", steered),
             ("spilled", totals.spilled),
@@ -130,6 +145,11 @@ class Exposition:
             _LEFT_ROOM.labels(outcome).inc(self._grown("room", outcome, count))
         _REFUSED.inc(self._grown("refused", "", totals.refused))
         _KEY_REFUSED.inc(self._grown("key-refused", "", self._picker.keys.refused))
+        for bound, refused in tokens.refused.items():
+            grown = self._grown("tokens-refused", bound, refused)
+            _TOKENS_REFUSED.labels(bound.value).inc(grown)
+        for source, used in tokens.settled.items():
+            _TOKENS_COUNTED.labels(source).inc(self._grown("tokens", source, used))
         _QUARANTINED.set(self._picker.quarantine.refused(now))
         _OPEN.set(self._picker.open_tickets)
         self._set_deployments(now)

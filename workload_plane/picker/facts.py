@@ -7,6 +7,8 @@ of the time.
 from typing import NamedTuple
 
 from skerry.fleet.routing import RoutingPolicy
+from workload_plane.picker.answer_lengths import Usage
+from workload_plane.picker.key_tokens import Charge
 
 
 class Facts(NamedTuple):
@@ -17,7 +19,8 @@ class Facts(NamedTuple):
     stays here. `session` is 0 without a key. `fingerprint` is of the whole body, empty where that
     was not seen. `avoided` are the hosts that the stream was lost with, as (plane, host); plane
     "" is this one. `priority` is how urgent the request calls itself, None where it says nothing.
-    `key` is the name of the API key that it came with, "" without one or where a peer has it.
+    `key` is the name of the API key that it came with, "" without one or where a peer has it;
+    `charge` what it is taken to cost, None where nobody counts the key's tokens.
     """
 
     deployment: str
@@ -31,6 +34,7 @@ class Facts(NamedTuple):
     avoided: tuple[tuple[str, str], ...] = ()
     priority: int | None = None
     key: str = ""
+    charge: Charge | None = None
 
 
 class Choice(NamedTuple):
@@ -56,7 +60,8 @@ class Entry(NamedTuple):
     that Envoy writes now and then about requests under way. `grpc_status` is None while there is
     none, and means nothing for a request over HTTP. `lost`: the answer says that a replica was lost
     with the request, here or at the peer that had it. `is_attempt`: the line is about one attempt
-    that ended with the host's connection, and `address` and `flags` are of that one.
+    that ended with the host's connection, and `address` and `flags` are of that one. `usage` is
+    None where the gateway counts no tokens, or the answer was cut.
     """
 
     ticket: int
@@ -72,6 +77,7 @@ class Entry(NamedTuple):
     grpc_status: int | None = None
     lost: bool = False
     is_attempt: bool = False
+    usage: Usage | None = None
 
 
 class ReplicaTold(NamedTuple):

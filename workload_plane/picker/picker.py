@@ -11,6 +11,7 @@ from workload_plane.picker.deployments import Deployment, Seen
 from workload_plane.picker.facts import Choice, DeploymentTold, Entry, Facts, PeerLoad
 from workload_plane.picker.hosts import Peer, Replica
 from workload_plane.picker.key_counts import KeyCounts
+from workload_plane.picker.key_tokens import KeyTokens
 from workload_plane.picker.quarantine import Quarantine
 from workload_plane.picker.score import rank, set_apart, spill
 from workload_plane.picker.tickets import (
@@ -22,6 +23,7 @@ from workload_plane.picker.tickets import (
     is_loss,
     is_refusal,
     is_streamed,
+    used_tokens,
 )
 from workload_plane.picker.totals import Totals
 from workload_plane.picker.waiting import WaitingQueue
@@ -47,6 +49,7 @@ class Picker:
         self.waiting: dict[str, WaitingQueue] = {}
         self.quarantine = Quarantine()
         self.keys = KeyCounts()
+        self.tokens = KeyTokens()
 
     def update(self, told: Iterable[DeploymentTold], now: float) -> None:
         """Take in what the plane serves; what is not named any more is gone."""
@@ -127,6 +130,10 @@ class Picker:
             self._learn(ticket, host, entry, now)
         if not isinstance(host, Peer):
             count_answer(ticket, entry)
+        if (charge := ticket.facts.charge) is not None:
+            used, is_told = used_tokens(ticket, charge, entry)
+            self.tokens.settle(ticket.facts.key, charge, used, now)
+            self.tokens.settled["told" if is_told else "estimated"] += used
         self._close(entry.ticket)
 
     def look(self, seen: Mapping[str, Mapping[str, Seen]] | None, now: float) -> None:
@@ -293,6 +300,8 @@ class Picker:
         deployment.arrivals(forwarded=facts.forwarded).open += 1
         if facts.key:
             self.keys.begin(facts.key)
+        if facts.charge is not None:
+            self.tokens.take(facts.key, facts.charge, now)
         if host is not None:
             host.open += 1
         return ticket

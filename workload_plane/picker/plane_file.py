@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skerry.fleet.routing import RoutingPolicy
+from skerry.fleet.token_budget import BudgetPeriod
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Corrupt
 from skerry.plumbing.watched_file import Unread, WatchedFile
 from workload_plane.picker.facts import DeploymentTold, PeerTold, ReplicaTold
+from workload_plane.picker.key_tokens import TokenBounds
 from workload_plane.picker.wire import PLANE_FILE_FORMAT
 
 LOOK_SECONDS = 0.2
@@ -28,6 +30,7 @@ class PlaneTold(NamedTuple):
     plane: str = ""
     deployments: tuple[DeploymentTold, ...] = ()
     key_limits: Mapping[str, int] = {}  # requests at once, by the key's name
+    key_tokens: Mapping[str, TokenBounds] = {}  # tokens a minute and a day or month, likewise
 
     @property
     def peers(self) -> Mapping[str, str]:
@@ -46,6 +49,14 @@ def parse_plane(data: bytes) -> PlaneTold:
             deployments=tuple(_deployment(entry) for entry in values["deployments"]),
             key_limits={  # none from an agent of an earlier release
                 str(name): int(count) for name, count in values.get("key_limits", {}).items()
+            },
+            key_tokens={
+                str(name): TokenBounds(
+                    int(one["per_minute"]),
+                    int(one["budget"]),
+                    BudgetPeriod.DAY if one["period"] == "day" else BudgetPeriod.MONTH,
+                )
+                for name, one in values.get("key_tokens", {}).items()
             },
         )
     except _MISTAKES as error:

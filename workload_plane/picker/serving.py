@@ -34,6 +34,7 @@ from workload_plane.picker.plane_file import PlaneFile, PlaneTold
 from workload_plane.picker.room import TICK_SECONDS, Room
 from workload_plane.picker.room_grpc import build_room_server
 from workload_plane.picker.room_http import RoomHttp
+from workload_plane.picker.spending import Spending
 from workload_plane.picker.wire import (
     SEEN_BYTES_MAX,
     SOCKET_PATH_BYTES_MAX,
@@ -71,12 +72,14 @@ class PickerProcess:
         self.room = Room(self.picker, clock)
         self._exposition = Exposition(self.picker, self.room)
         self._file = PlaneFile(settings.picker_path, clock)
+        self._spending = Spending(settings.spent_path, self.picker.tokens, clock)
         self._demand_changed = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; raises OSError or Conflict when it can't listen."""
         stop = asyncio.Event()
         stop_on_signals(stop)
+        self._spending.restore()
         self._file.look()
         self._take(self._file.current)
         directory = self._settings.picker_dir
@@ -88,6 +91,7 @@ class PickerProcess:
                     await run_until_stopped(*self._loops(session, stop), stop=stop)
                 finally:
                     os.close(self._guard)  # what ends may take its time
+                    self._spending.keep()
 
     def _loops(
         self, session: aiohttp.ClientSession, stop: asyncio.Event
@@ -102,6 +106,7 @@ class PickerProcess:
             "guard": lambda: beat(self._guard, clock),
             "room": self._tick_forever,
             "demand": self._tell_demand_forever,
+            "spent": self._spending.keep_forever,
         }
         if settings.tls is not None:
             peers = PeerLoads(session, settings.tls, clock)
@@ -164,6 +169,7 @@ class PickerProcess:
     def _take(self, told: PlaneTold) -> None:
         self.picker.update(told.deployments, self._clock.monotonic())
         self.picker.keys.update(told.key_limits)
+        self.picker.tokens.update(told.key_tokens, self._clock.monotonic())
         self.room.tick()
 
     def _look(self, seen: dict[str, dict[str, Seen]] | None) -> None:

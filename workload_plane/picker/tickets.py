@@ -5,10 +5,12 @@
 
 from bisect import bisect_left
 
+from workload_plane.picker.answer_lengths import Sent
 from workload_plane.picker.counts import FIRST_BYTE_SECONDS
 from workload_plane.picker.deployments import Deployment
 from workload_plane.picker.facts import Entry, Facts
 from workload_plane.picker.hosts import Peer, Replica
+from workload_plane.picker.key_tokens import Charge
 from workload_plane.picker.wire import LOSSES
 
 # What Envoy says when the host, not the request, was at fault: no connection, reset, no answer.
@@ -81,6 +83,30 @@ def count_answer(ticket: Ticket, entry: Entry) -> None:
     answers.judged += 1
     allowed = told.ttft_seconds + TTFT_SECONDS_PER_TOKEN * ticket.facts.tokens
     answers.good += first / 1000.0 <= allowed
+
+
+def used_tokens(ticket: Ticket, charge: Charge, entry: Entry) -> tuple[float, bool]:
+    """Return what an ended request is taken to have used, and whether the engine itself told it.
+
+    Nothing where it was refused or lost before its answer; its prompt where the client left before
+    that, for a replica may have read it. What is learned for the next ones is learned here.
+    """
+    facts, usage = ticket.facts, entry.usage
+    if entry.status == 0:
+        return (charge.prompt if entry.address else 0.0), False
+    is_failed = facts.is_grpc and entry.grpc_status not in (0, None) and not entry.bytes_sent
+    if entry.status >= 400 or is_failed:
+        return 0.0, False
+    first = entry.first_byte_ms
+    is_stream = first is not None and is_streamed(entry, first)
+    sent = Sent(entry.bytes_sent, facts.is_grpc, is_stream or bool(usage and usage.events))
+    lengths = ticket.deployment.answer_lengths
+    answer = lengths.tokens_of(usage, sent)
+    if usage is not None and not entry.flags:
+        lengths.learn(answer, usage, sent)
+    if usage is None or usage.prompt is None:
+        return charge.prompt + answer, False
+    return (charge.prompt if charge.is_resumed else usage.prompt) + answer, True
 
 
 def is_streamed(entry: Entry, first_byte_ms: int) -> bool:

@@ -14,6 +14,7 @@ from workload_plane.gateway.wire import (
     KEY_HEADER,
     LOSSES,
     LOST_HEADER,
+    USAGE_METADATA,
 )
 
 __all__ = [
@@ -67,11 +68,16 @@ ACCOUNT_SECONDS = 2.0
 LOG_LINE = (
     "<%REQ(X-SKERRY-TICKET)%|%UPSTREAM_HOST%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%RESPONSE_DURATION%"
     "|%DURATION%|%BYTES_RECEIVED%|%BYTES_SENT%|%UPSTREAM_REQUEST_ATTEMPT_COUNT%|%ACCESS_LOG_TYPE%"
-    f"|%GRPC_STATUS_NUMBER%|%RESP({LOST_HEADER})%>"
+    f"|%GRPC_STATUS_NUMBER%|%RESP({LOST_HEADER})%|%DYNAMIC_METADATA({USAGE_METADATA}:told)%>"
 )
 
 # picker.json, which the agent writes.
 PLANE_FILE_FORMAT = 1
+# OpenAI's headers of a key's tokens a minute.
+LIMIT_HEADER = "x-ratelimit-limit-tokens"
+REMAINING_HEADER = "x-ratelimit-remaining-tokens"
+RESET_HEADER = "x-ratelimit-reset-tokens"
+STANDING = (LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER)
 
 
 # What a Unix socket's path may be long; Envoy refuses a configuration with a longer one whole.
