@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -86,7 +87,8 @@ async def test_its_owners_key_and_one_that_was_made_are_good_with_all_but_the_ga
         users = Users(session, plane.ports.public)
         await operator.apply(DEMO)
         for_it = KeyTerms(deployments=("demo",))
-        made = await operator.create_api_key("made", for_it)
+        counted = replace(for_it, budget_tokens=1_000_000)
+        made = await operator.create_api_key("made", counted)
         gone = await operator.create_api_key("gone", for_it)
         other = await operator.create_api_key("other", KeyTerms(deployments=("another",)))
 
@@ -100,6 +102,12 @@ async def test_its_owners_key_and_one_that_was_made_are_good_with_all_but_the_ga
         await operator.revoke_api_key("gone")
         await answers(gone.text, 401)
         await answers(made.text, 200)
+
+        async def is_told() -> bool:
+            spent = {row.name: row.spent_tokens for row in await operator.list_api_keys()}
+            return spent["made"] > 0 and not spent["other"]
+
+        await until(is_told)
         signal_process(supervisor, signal.SIGSTOP)  # it would start them again
         try:
             for key, record in read_living_processes(directory.processes).items():
