@@ -16,6 +16,7 @@ from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.engine import EngineName
 from skerry.fleet.observation import ReplicaState, Unknown
 from skerry.fleet.profile import configuration_digest
+from skerry.fleet.token_budget import KeySpent
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.tasks import first_of
@@ -133,7 +134,7 @@ class AutoscaleLoop:
         counted = [one for one in desired.assignments if _is_counted(one)]
         self._forget_others({one.deployment.name for one in counted})
         if not counted:
-            self.wanted, self.report = {}, LoadReport()
+            self.wanted, self.report = {}, LoadReport(spent=await self._spent(desired))
             return
         there: dict[str, list[ReplicaRecord]] = {one.deployment.name: [] for one in counted}
         asked: list[ReplicaRecord] = []
@@ -190,6 +191,14 @@ class AutoscaleLoop:
             for load in self.report.loads
             if load.decision is not None
         }
+
+    async def _spent(self, desired: DesiredState) -> tuple[KeySpent, ...]:
+        """Return what API keys used where nothing scales: all that the picker is asked for."""
+        picker = self._parts.picker
+        if picker is None or not any(key.terms.counts_tokens for key in desired.api_keys or ()):
+            return ()
+        counters = await picker.ask()
+        return () if counters is None else counters.spent
 
     async def _ask(
         self, records: Sequence[ReplicaRecord]

@@ -289,7 +289,7 @@ class Connection:
         if now - self._count_at >= LOADS_LOOK_SECONDS_MIN:
             self._count_at = now
             counted = self._side.loads()
-            if counted is not self._counted and counted.loads:
+            if counted is not self._counted and (counted.loads or counted.spent):
                 self._count_came.set()
             self._counted = counted
 
@@ -325,7 +325,8 @@ class Connection:
         while self._takes_loads:
             await self._count_came.wait()
             self._count_came.clear()
-            if (counted := self._counted) is not None and counted.loads:
+            counted = self._counted
+            if counted is not None and (counted.loads or counted.spent):
                 decided = telling.next(self._side.decisions_after(telling.number))
                 loads = loads_to_proto(counted, decided)
                 await self._send(messages.ConnectRequest(loads=loads))

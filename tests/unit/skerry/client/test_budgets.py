@@ -34,6 +34,6 @@ def test_terms_are_bounded_and_a_period_belongs_to_a_budget() -> None:
         {"budget_period": BudgetPeriod.DAY},
     ):
         with pytest.raises(ValueError, match=r"must be|bounds nothing"):
-            KeyTerms(deployments=("*",), **wrong)  # type: ignore[arg-type]
+            KeyTerms(deployments=("*",), **wrong)
     assert KeyTerms(deployments=("*",), tokens_per_minute=1).counts_tokens
     assert not KeyTerms(deployments=("*",), requests_per_minute=1).counts_tokens

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import Assignment, DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, ReplicaState, Unknown
+from skerry.fleet.token_budget import KeySpent
 from tests.fakes.clock import FakeClock
 from tests.unit.workload_plane.autoscale.test_scaler import (
     ENGINE,
@@ -25,6 +27,7 @@ from workload_plane.replica_host.load import EngineLoad
 from workload_plane.replicas.port import LiveReplica
 from workload_plane.replicas.records import ReplicaRecord
 
+SPENT = (KeySpent(key="team", period="2030-01", tokens=7),)
 POOLS = (SeenPool(name="cpu", accelerator="cpu", accelerators=16),)
 
 
@@ -46,7 +49,7 @@ class Gateway:
             answers=Answers(),
             here=self.here,
         )
-        return Counters(run=1, deployments={"demo": counters})
+        return Counters(run=1, deployments={"demo": counters}, spent=SPENT)
 
 
 class Hosts:
@@ -148,6 +151,19 @@ async def test_what_has_nothing_to_scale_is_left_to_its_envelope() -> None:
     await world.turns(2)
     assert (world.loop.wanted, world.loop.report) == ({}, LoadReport())
     assert world.gateway.asked == 0
+
+
+async def test_what_keys_used_is_told_also_where_nothing_scales() -> None:
+    world = World(replace(an_assignment(), scaling=None))
+    assert isinstance(world.desired, DesiredState)
+    terms = KeyTerms(deployments=("*",), budget_tokens=10)
+    key = ApiKey(name="team", digest=bytes(32), terms=terms)
+    world.desired = replace(world.desired, api_keys=(key,))
+    await world.turns(1)
+    assert world.loop.report == LoadReport(spent=SPENT)
+    world.gateway.is_silent = True
+    await world.turns(1)
+    assert world.loop.report == LoadReport()
 
 
 async def test_a_deployment_that_goes_is_forgotten() -> None:

@@ -56,7 +56,7 @@ def test_every_error_code_is_on_the_page_and_no_other() -> None:
     # Errors of filters are inside their code.
     told |= set(re.findall(r'\\+"code\\+": *\\+"(\w+)', json.dumps(snapshot.routes)))
     of_the_picker = {"queue_full", "replicas_busy", "request_quarantined"}
-    told = told | of_the_picker | {"concurrency_limit_exceeded"}
+    told = told | of_the_picker | {"concurrency_limit_exceeded", "insufficient_quota"}
     assert told == {row[1].strip("`") for row in rows_below("status")}
 
 
