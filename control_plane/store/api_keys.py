@@ -50,11 +50,14 @@ class StoredKey:
     def key(self) -> ApiKey:
         """Return what gateways are told."""
         record = self.record
+        ends = record.expires_at
         return ApiKey(
             name=record.name,
             digest=self.digest,
             terms=record.terms,
-            expires_at=record.expires_at,
+            # As the link tells it: a part of a second would make what a plane holds differ for ever
+            # from what is wanted, and every round would store and push it anew.
+            expires_at=None if ends is None else ends.replace(microsecond=0),
         )
 
 

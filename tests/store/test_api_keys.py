@@ -21,6 +21,7 @@ from control_plane.store.snapshot import renew
 from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.token_budget import BudgetPeriod
 from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFound
+from skerry.wire.api_keys import key_ring_from_proto, key_ring_to_proto
 from tests.fakes.clock import START
 
 DIGEST, OTHER = bytes(32), bytes([1]) * 32
@@ -45,6 +46,15 @@ async def test_what_is_made_is_read_back_whole_and_its_change_has_no_digest(
     change = await database.run_read(lambda s: get_change(s, last_sequence(s)))
     assert (change.kind, change.subject) == ("api-key.created", "projects/default/apiKeys/team-a")
     assert DIGEST.hex() not in repr(change)
+
+
+async def test_what_gateways_are_told_of_a_key_is_what_the_link_brings_them(
+    database: Database, write: WriteContext
+) -> None:
+    ends = START.replace(microsecond=682_133) + timedelta(days=90)
+    await database.run(create_api_key, write, replace(KEY, expires_at=ends), DIGEST, "")
+    (stored,) = await database.run_read(list_api_keys)
+    assert key_ring_from_proto(key_ring_to_proto((stored.key,))) == (stored.key,)
 
 
 async def test_a_request_that_is_repeated_is_one_key_and_a_revoked_name_is_free_again(
