@@ -91,9 +91,10 @@ def _inputs(
 ) -> Inputs:
     told = snapshot.demands, snapshot.pools, snapshot.desired, snapshot.revisions, snapshot.removed
     rest = snapshot.cordons, snapshot.profiles, snapshot.digests, snapshot.rollouts
+    gates = snapshot.api_keys, snapshot.revoked_planes
     # What the global loop decided is the same value until it moves.
     return Inputs(
-        parts=(*told, *rest, snapshot.scalings, *more),
+        parts=(*told, *rest, *gates, snapshot.scalings, *more),
         planes=tuple(
             part
             for plane in snapshot.planes

@@ -6,6 +6,7 @@ from control_plane.reconcile.failover import judge
 from control_plane.reconcile.memory import SILENT_SECONDS, inputs_of, is_at_rest, told_of
 from control_plane.reconcile.pace import LARGE_PLANES
 from control_plane.reconcile.snapshot import LinkView, PlaneView, Snapshot
+from skerry.fleet.api_key import ApiKey, KeyTerms
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneState
@@ -14,6 +15,7 @@ from skerry.fleet.rollout import Rollout, Stage
 from tests.builders import T0, a_demand, a_deployment, a_plane_view, a_report, a_snapshot
 
 MOVING = Rollout(deployment="demo", revision=2, stable=1, stage=Stage.ROLLING, since=T0)
+KEY = ApiKey(name="team-a", digest=bytes(32), terms=KeyTerms(deployments=("demo",)))
 VIEWS = tuple(a_plane_view(name) for name in ("aws", "fra"))
 USUAL = a_snapshot(*VIEWS, demands=(a_demand(),))
 
@@ -39,6 +41,8 @@ def test_whatever_a_turn_goes_by_is_new() -> None:
         replace(USUAL, placements=(placed,)),
         replace(USUAL, pools=USUAL.pools[:1]),
         replace(USUAL, policy=replace(USUAL.policy, moves_max=0)),
+        replace(USUAL, api_keys=(KEY,)),
+        replace(USUAL, revoked_planes=("aws",)),
     )
     for other in others:
         assert inputs(other) != inputs(USUAL)
@@ -74,6 +78,8 @@ def test_whatever_a_plane_is_told_by_is_new() -> None:
         replace(USUAL, desired=(DesiredState(plane="fra", version=report.held),)),
         replace(USUAL, rollouts=(MOVING,)),
         replace(USUAL, pools=USUAL.pools[:1]),
+        replace(USUAL, api_keys=(KEY,)),
+        replace(USUAL, revoked_planes=("aws",)),
     )
     for other in others:
         assert told_of(other, judge(other)) != told_of(USUAL, judge(USUAL))
