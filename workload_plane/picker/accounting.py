@@ -15,12 +15,12 @@ from workload_plane.picker.facts import Entry
 from workload_plane.picker.picker import Picker
 
 _LINE = re.compile(
+    # A gateway of an older release says nothing of what an answer used.
+    rb"(?:\[(-|(?:-|\d{1,12})\.(?:-|\d{1,12})\.\d{1,12})\])?"
     rb"<(\d{1,20})\|([^|<>]{0,120})\|(\d{1,3})\|([A-Z,-]{0,60})\|(-|\d{1,12})\|(-|\d{1,12})"
     # A gateway that was told its configuration by an older plane says no gRPC status, or not
     # whether the replica was lost.
-    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?"
-    # Nor of what an answer used.
-    rb"(?:\|(-|(?:-|\d{1,12})\.(?:-|\d{1,12})\.\d{1,12}))?>"
+    rb"\|(\d{1,15})\|(\d{1,15})\|(\d{1,4})\|([A-Za-z]{1,60})(?:\|(-|\d{1,3}))?(?:\|(-|1))?>"
 )
 _ENDED, _ATTEMPT_ENDED = b"DownstreamEnd", b"UpstreamEnd"
 # The longest line with what frames it; more without a line in it is not our log.
@@ -51,8 +51,8 @@ class AccessLog(asyncio.Protocol):
 
 def parse(line: "re.Match[bytes]") -> Entry:
     """Return what a line says."""
-    ticket, address, status, flags, first, duration, received, sent, *last = line.groups()
-    attempts, kind, grpc_status, lost, usage = last
+    usage, ticket, address, status, flags, first, duration, received, sent, *last = line.groups()
+    attempts, kind, grpc_status, lost = last
     return Entry(
         int(ticket),
         "" if address == b"-" else address.decode("latin-1"),

@@ -200,7 +200,7 @@ def test_files_of_both_sides_are_read_and_those_of_an_earlier_release() -> None:
 
 
 def test_the_log_tells_what_an_answer_used_as_far_as_it_says() -> None:
-    line = b"<7|127.0.0.1:8000|200|-|12|345|678|910|1|DownstreamEnd|-|-|%b>"
+    line = b"[%b]<7|127.0.0.1:8000|200|-|12|345|678|910|1|DownstreamEnd|-|->"
     for told, usage in (
         (b"-", None),
         (b"12.34.36", Usage(12, 34, 36)),
