@@ -293,6 +293,20 @@ async def test_the_peers_listener_wants_a_certificate_of_the_fleet(tmp_path: Pat
             assert response.status == 404
 
 
+async def test_no_page_of_envoys_admin_ends_it(tmp_path: Path) -> None:
+    async with a_fleet(tmp_path) as world:
+        admin = f"http://{HOST}:{world.planes['a'].topology.listen.admin_port}"
+        for path in ("/config_dump?include_eds", "/quitquitquit", "/logging?level=trace"):
+            async with world.client.post(admin + path) as response:
+                assert response.status == 403, path
+        async with world.client.get(f"{admin}/config_dump?include_eds") as response:
+            assert response.status == 403
+        for path in ("/stats/prometheus", "/clusters?format=json", "/certs", "/ready"):
+            async with world.client.get(admin + path) as response:
+                assert response.status == 200, path
+        assert (await world.chat("a"))[0] == 200
+
+
 async def test_a_revoked_planes_certificate_is_refused_by_its_peers(tmp_path: Path) -> None:
     async with a_fleet(tmp_path) as world:
         b = world.planes["b"]

@@ -1,8 +1,8 @@
 """What a replica's processes see of the environment that the agent was started in.
 
-Whoever starts a replica host takes out what the sources of base models are asked with; the host
-gives its engine what is on a list, and nothing that is called a secret: an engine is given files,
-and runs the code of whoever published it.
+Whoever starts a replica host takes out what the sources of base models are asked with, and what
+opens the fleet and its cluster; the host gives its engine what is on a list, and nothing that is
+called a secret: an engine is given files, and runs the code of whoever published it.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,9 @@ from workload_plane.engine_user import EngineUser
 # As `models.hub_source` and `models.object_source` read them, and as the hub's own library does.
 _SECRETS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN")
 _STORES = ("AWS_", "GOOGLE_")
+# Of whoever typed `skerry up`: a replica asks no gateway and no control plane, and one over many
+# nodes is told where the cluster's token is.
+_OF_OPERATORS = ("SKERRY_API_KEY", "SKERRY_TOKEN", "SKERRY_DATABASE_URL", "RAY_AUTH_TOKEN")
 # What programs need to run at all, then what engines, their libraries and drivers are tuned by.
 _NAMES = """
     PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR HOSTNAME LD_LIBRARY_PATH LD_PRELOAD
@@ -38,11 +41,11 @@ _of_ranks, _secret_words = frozenset(_OF_RANKS.split()), frozenset(_SECRET_WORDS
 
 
 def without_credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the credentials of base models' sources."""
+    """Return the environment without credentials of base models' sources, and of operators."""
     return {
         key: value
         for key, value in environment.items()
-        if key not in _SECRETS and not key.startswith(_STORES)
+        if key not in (*_SECRETS, *_OF_OPERATORS) and not key.startswith(_STORES)
     }
 
 

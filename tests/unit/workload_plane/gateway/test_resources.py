@@ -171,3 +171,16 @@ def test_the_same_topology_gives_the_same_resources() -> None:
 def test_the_admin_listens_on_loopback_only() -> None:
     admin = build_bootstrap(a_topology(), "/gateway")["admin"]["address"]["socket_address"]
     assert admin == {"address": "127.0.0.1", "port_value": 9901}
+
+
+def test_the_admin_shows_what_the_plane_asks_for_and_nothing_there_ends_envoy() -> None:
+    allowed = build_bootstrap(a_topology(), "/gateway")["admin"]["allow_paths"]
+    exact = {one["exact"] for one in allowed if "exact" in one}
+    prefixes = tuple(one["prefix"] for one in allowed if "prefix" in one)
+    assert all(prefix.endswith("?") for prefix in prefixes)
+    for path in ("/quitquitquit", "/runtime_modify?a=b", "/logging?level=trace", "/"):
+        assert path not in exact
+        assert not path.startswith(prefixes)
+    for path in ("/config_dump", "/config_dump?include_eds", "/drain_listeners"):
+        assert path not in exact
+        assert not path.startswith(prefixes)

@@ -24,6 +24,17 @@ def test_credentials_of_sources_stay_with_the_agent_and_all_else_is_passed_on() 
     assert without_credentials(kept | secret) == kept
 
 
+def test_what_opens_the_fleet_and_its_cluster_is_no_replicas() -> None:
+    told = {
+        "SKERRY_API_KEY": "k",
+        "SKERRY_TOKEN": "t",
+        "SKERRY_DATABASE_URL": "postgresql://a:secret@b/c",
+        "RAY_AUTH_TOKEN": "t",
+    }
+    kept = {"SKERRY_ENGINE_PYTHON": "/bin/python", "RAY_AUTH_TOKEN_PATH": "/token"}
+    assert without_credentials(told | kept) == kept
+
+
 def test_an_engine_is_given_what_is_listed_and_nothing_that_is_called_a_secret() -> None:
     told = {
         "PATH": "/bin",
