@@ -28,6 +28,10 @@ soak: $(READY) ## an hour without a control plane, 1,000 pauses of a leader, 10,
 	@nice $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),3600) --pauses $(or $(PAUSES),1000) --kills $(or $(KILLS),10000); \
 	  code=$$?; PYTHONPATH=. $(BIN)/python tools/gen_reliability.py && exit $$code
 
+soak-certificates: $(READY) ## certificates of 60 s, renewed for SECONDS=600 at RATE=200 requests a second -> docs/reliability.md
+	@nice $(BIN)/python -m tests.faults.soak_certificates --seconds $(or $(SECONDS),600) --rate $(or $(RATE),200); \
+	  code=$$?; PYTHONPATH=. $(BIN)/python tools/gen_reliability.py && exit $$code
+
 fuzz: $(READY) ## seeded nonsense at every listener -> docs/benchmarks/fuzz.md; INPUTS=100000 SEED=7 LISTENER=NAME FROM=N
 	@$(BIN)/python -m tests.fuzz.run --inputs $(or $(INPUTS),100000) --seed $(or $(SEED),7) \
 	  --listener "$(LISTENER)" --from $(or $(FROM),0)
@@ -106,4 +110,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test test-faults soak fuzz test-ray test-unit test-engines test-foreign lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock
+.PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock

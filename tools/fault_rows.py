@@ -44,6 +44,7 @@ _TAKEOVER = "integration/test_takeover.py"
 _SIMULATION = "simulation/test_simulation.py"
 _STORY = "integration/test_story.py"
 _ADOPTION = "integration/test_adoption.py"
+_SHORT_LIVED = "faults/test_certificates.py"
 _CERTIFICATES = "unit/skerry/plumbing/test_certificates.py"
 _FEED = "unit/workload_plane/gateway/test_feed.py"
 _HOST = "integration/test_replica_host.py"
@@ -423,6 +424,13 @@ PROMISES = (
         figure="soak:killed",
         command="make soak",
         gap="ten thousand kills were not run; `make test` runs 40",
+    ),
+    Promise(
+        name="certificates",
+        promise="Certificates are renewed under load: 0 failed, no link and no stream is lost",
+        tests=(f"{_SHORT_LIVED}::test_nobody_notices_that_everybody_gets_new_certificates",),
+        figure="soak:certificates",
+        command="make soak-certificates",
     ),
     Promise(
         name="drains",

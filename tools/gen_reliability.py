@@ -150,6 +150,12 @@ def _soak(row: Row, kind: str) -> str:
     if kind == "killed":
         kept = row["lost"] or f"none lost of {row['acknowledged']:,} acknowledged"
         return f"{row['kills']:,} kills: {kept}"
+    if kind == "certificates":
+        return (
+            f"{row['requests']:,} requests in {row['seconds']:g} s, {row['renewals']} renewals of"
+            f" {row['life_seconds']:g} s: {row['failed']} failed, {row['streams_broken']} of"
+            f" {row['streams']} streams broke, {row['links_lost']} links lost"
+        )
     return (
         f"{row['pauses']:,} pauses, {row['writes']:,} writes: {row['stale_writes']} stale,"
         f" slowest takeover {row['slowest_takeover_seconds']:g} s"
@@ -163,18 +169,29 @@ def soaks_table(soaks: Mapping[str, Sequence[Row]]) -> str:
         ("away", "no control plane"),
         ("paused", "the leader paused"),
         ("killed", "the desired state's writer killed"),
+        ("certificates", "everybody's certificates renewed"),
     ):
         for row in reversed(soaks.get(kind, ())[-SOAKS_SHOWN:]):
-            also = (
-                f"gateway back {row['first_success_after_gateway_seconds']:g} s; longest wait"
-                f" {row['worst_wait_seconds']:g} s; memory {row['memory_mib_early']:g} ->"
-                f" {row['memory_mib_late']:g} MiB"
-                if kind == "away"
-                else f"seed {row['seed']}"
-            )
-            cells = (row["date"], what, _soak(row, kind), also, row["machine"])
+            cells = (row["date"], what, _soak(row, kind), _also(row, kind), row["machine"])
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join((*lines, ""))
+
+
+def _also(row: Row, kind: str) -> str:
+    if kind == "away":
+        return (
+            f"gateway back {row['first_success_after_gateway_seconds']:g} s; longest wait"
+            f" {row['worst_wait_seconds']:g} s; memory {row['memory_mib_early']:g} ->"
+            f" {row['memory_mib_late']:g} MiB"
+        )
+    if kind == "certificates":
+        ended = "refused" if row["ended_refused"] else "not refused"
+        return (
+            f"{row['rate_per_second']:g} a second, {row['spilled']:,} answered by the other plane;"
+            f" {row['peer_handshakes']} new connections to peer ports, {row['links_made']} links"
+            f" made; p99 {row['p99_seconds']:g} s; an ended certificate {ended}"
+        )
+    return f"seed {row['seed']}"
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -229,10 +230,10 @@ def machine() -> str:
     return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, load {psutil.getloadavg()[1]:.0f}"
 
 
-def keep(kind: str, row: Away | Paused | Killed) -> None:
-    """Append a result to the dated ones."""
+def keep(kind: str, row: Any, *, holds: bool) -> None:
+    """Append a result, a dataclass, to the dated ones."""
     kept = json.loads(RESULTS.read_bytes()) if RESULTS.is_file() else {}
-    kept.setdefault(kind, []).append({**asdict(row), "holds": row.holds})
+    kept.setdefault(kind, []).append({**asdict(row), "holds": holds})
     write_atomically(RESULTS, json.dumps(kept, indent=1).encode() + b"\n")
 
 
@@ -261,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"a writer of desired states killed {asked.kills} times")
             rows.append(("killed", killed_writers(Path(folder), asked.kills, asked.seed)))
     for kind, row in rows:
-        keep(kind, row)
+        keep(kind, row, holds=row.holds)
         print(json.dumps(asdict(row), indent=1))
     return 0 if all(row.holds for _, row in rows) else 1
 
