@@ -43,6 +43,7 @@ FORM_BYTES_MAX = 64 * 1024
 CREDENTIAL_CHARACTERS_MAX = 16_384
 FOREVER = "public, max-age=31536000, immutable"
 _NOBODY = "user:dashboard"
+_FORM_TYPE = "application/x-www-form-urlencoded"
 _STATUS: tuple[tuple[type[SkerryError], int], ...] = (
     (Unauthenticated, 401),
     (Denied, 403),
@@ -309,8 +310,14 @@ class Site:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Return a form's fields; InvalidInput for a file or a field that is there twice."""
-    told = await request.post()
+    """Return a form's fields; InvalidInput for no form of ours or a field that is there twice."""
+    if request.content_type != _FORM_TYPE:
+        # Ours have no files; in parts that are not whole aiohttp fails in many ways.
+        raise InvalidInput(f"a form must come as {_FORM_TYPE}")
+    try:
+        told = await request.post()
+    except (ValueError, LookupError):
+        raise InvalidInput("the form is in no encoding that is known here") from None
     found: dict[str, str] = {}
     for name, value in told.items():
         if not isinstance(value, str) or name in found:

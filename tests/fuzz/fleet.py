@@ -9,11 +9,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 
 from skerry.cli.down import stop_directory
+from skerry.cli.supervisor.first_key import ensure_first_key
 from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.log_files import log_files
 from skerry.cli.supervisor.parts import start_part
@@ -27,17 +29,20 @@ from skerry.cli.up import start_fleet
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision, Scaling
 from skerry.fleet.engine import EngineName, EngineSpec
+from skerry.fleet.joining import parse_token
 from skerry.fleet.observation import PlaneState
-from skerry.plumbing.certificates import Subject, ensure_certificate
+from skerry.plumbing.certificates import CA_NAME, Subject, ensure_certificate
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.processes import ProcessRecord, is_alive
 from skerry.plumbing.rpc import TlsFiles
 from skerry.plumbing.tasks import beside
+from tests.fuzz.doors import Joinable
 from tests.integration.link_world import Side
 from workload_plane.link.client import LinkClient
 from workload_plane.link.connection import LinkSettings
+from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 CLOCK = SystemClock()
 DEPLOYMENT, SERVED = "chat", "chat-model"
@@ -61,6 +66,11 @@ class Fuzzed:
     def token(self) -> str:
         """Return the admin's token."""
         return self.directory.operator_token.read_text().strip()
+
+    @property
+    def key(self) -> str:
+        """Return the owner's API key."""
+        return self.directory.api_key.read_text().strip()
 
     @property
     def gateway(self) -> str:
@@ -108,11 +118,27 @@ class Fuzzed:
         faults += [f"{name} ended" for name, one in self.watched.items() if not is_alive(one)]
         return faults
 
+    async def joinable(self) -> Joinable:
+        """Return the join port, with open invites to some planes."""
+        planes = tuple(f"joiner-{number}" for number in range(4))
+        at, ends = self.layout.control_planes[0], CLOCK.now() + timedelta(hours=12)
+        async with self.client() as client:
+            invites = [await client.create_plane_invite(plane, ends) for plane in planes]
+        return Joinable(
+            address=at.join_address,
+            roots=self.directory.pki / "authority" / CA_NAME,
+            server_name=CONTROL_PLANE_SERVER_NAME,
+            proofs=tuple(parse_token(invite.token).proof for invite in invites),
+            planes=planes,
+        )
+
     async def asked(self, http: aiohttp.ClientSession) -> bool:
         """Say whether the gateway answers a user."""
         body = {"model": SERVED, "prompt": "hello", "max_tokens": 1}
+        headers = {"authorization": f"Bearer {self.key}"} if self.layout.keys else {}
+        url = f"http://{self.gateway}/v1/completions"
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with http.post(f"http://{self.gateway}/v1/completions", json=body) as answer:
+            async with http.post(url, json=body, headers=headers) as answer:
                 return answer.status == 200
         return False
 
@@ -137,11 +163,14 @@ def a_deployment(replicas: int) -> Deployment:
 
 
 @contextlib.asynccontextmanager
-async def a_plane(root: Path) -> AsyncIterator[Fuzzed]:
-    """Yield a fleet of `skerry up` with one plane that serves; nothing is left at the end."""
+async def a_plane(root: Path, *, keys: bool = False) -> AsyncIterator[Fuzzed]:
+    """Yield a fleet of `skerry up` with one plane that serves; nothing is left at the end.
+
+    With `keys` its gateway asks for them.
+    """
     directory = DataDirectory(root)
     layout, supervisor = await start_fleet(
-        directory, 1, "simulated", restart_control_plane=False, choices=Choices(keys=False)
+        directory, 1, "simulated", restart_control_plane=False, choices=Choices(keys=keys)
     )
     fuzzed = Fuzzed(directory, layout)
     try:
@@ -149,6 +178,8 @@ async def a_plane(root: Path) -> AsyncIterator[Fuzzed]:
             async for _ in until_ready(directory, layout, supervisor, client, CLOCK):
                 pass
             await client.apply(a_deployment(2))
+            if keys:
+                await ensure_first_key(directory.api_key, client, CLOCK)
             async with asyncio.timeout(WAIT_SECONDS_MAX):
                 while not await fuzzed.asked(http):
                     await CLOCK.sleep(_LOOK_SECONDS)

@@ -31,9 +31,15 @@ What goes where:
   messages of each kind; after each a heartbeat must be answered, or the stream ended with a reason.
 * **gateway HTTP** and **gateway gRPC**: OpenAI's paths with odd wishes and damaged JSON, Generate
   and Control of `openengine.v1` with damaged messages, against simulated engines.
+* **keyed gateway**: a fleet that asks for API keys: credentials of all shapes, in their place and
+  beside it. Found is also whoever is let in without the key.
+* **dashboard**: pages and forms with a session, without one, with what is none; odd paths, queries,
+  cookies, bodies. Found is also a page that nobody signed in for, or one without its policy.
+* **join port**: Join and Renew by whoever has no certificate, with open invites, proofs and
+  certificate requests that are damaged, keys that are not taken, and noise before TLS.
 * **parsers**: whatever reads files, URIs, bodies and messages, in one process.
 
-The control plane is a real process on SQLite, for its three ports with planes that only say they
+The control plane is a real process on SQLite, for its five ports with planes that only say they
 are there, for the gateway with a plane of `skerry up`. "(silence)" is a request that is not whole,
 "(went on)" a stream that was left.
 

@@ -23,6 +23,7 @@ from control_plane.api.serving import operator_services
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import write_atomically
 from tests.fuzz.calls import GatewayCalls, OperatorCalls, methods_of
+from tests.fuzz.doors import Dashboard, JoinPort, KeyedGateway
 from tests.fuzz.fleet import DEPLOYMENT, SERVED, STEADY, Fuzzed, a_control_plane, a_plane
 from tests.fuzz.http_inputs import GatewayHttp, HttpApi
 from tests.fuzz.links import PlaneLinks
@@ -36,14 +37,17 @@ RESULTS = ROOT / "benchmarks" / "results" / "fuzz.json"
 CLOCK = SystemClock()
 INPUT_SECONDS_MAX = 60.0  # past it an input hangs, and that is a finding
 QUIET_SECONDS = 5.0
-# Of all inputs; a Hello has its rate, and an answer of a gateway passes five processes.
+# Of all inputs; Hellos and certificates have their rate, an answer of a gateway five processes.
 SHARES = {
-    "parsers": 0.20,
-    "gateway HTTP": 0.12,
-    "gateway gRPC": 0.12,
-    "operator gRPC": 0.32,
-    "operator HTTP": 0.14,
-    "planes' link": 0.10,
+    "parsers": 0.18,
+    "gateway HTTP": 0.11,
+    "gateway gRPC": 0.11,
+    "keyed gateway": 0.03,
+    "operator gRPC": 0.30,
+    "operator HTTP": 0.13,
+    "planes' link": 0.09,
+    "dashboard": 0.04,
+    "join port": 0.01,
 }
 # Names that there are, and filters and orders that could be.
 WORDS = (
@@ -139,11 +143,20 @@ async def fuzz_gateway(asked: Asked, folder: Path) -> tuple[list[Tally], dict[st
         return found
 
 
+async def fuzz_keyed_gateway(asked: Asked, folder: Path) -> list[Tally]:
+    """Send to the gateway of a fleet that asks for keys."""
+    if not asked.count(KeyedGateway.name):
+        return []
+    async with a_plane(folder / "keyed", keys=True) as fuzzed:
+        keyed = KeyedGateway(fuzzed.gateway, SERVED, fuzzed.key, asked.seed)
+        return (await _witnessed(fuzzed, asked, [keyed]))[0]
+
+
 async def fuzz_control_plane(
     asked: Asked, folder: Path
 ) -> tuple[list[Tally], dict[str, Witnessed]]:
-    """Send to a control plane's three ports; return what came of it, and how callers fared."""
-    names = (OperatorCalls.name, HttpApi.name, PlaneLinks.name)
+    """Send to a control plane's five ports; return what came of it, and how callers fared."""
+    names = (OperatorCalls.name, HttpApi.name, PlaneLinks.name, Dashboard.name, JoinPort.name)
     if not sum(asked.count(name) for name in names):
         return [], {}
     async with a_control_plane(folder / "control") as fuzzed, AsyncExitStack() as opened:
@@ -154,7 +167,10 @@ async def fuzz_control_plane(
         opened.push_async_callback(calls.close)
         opened.push_async_callback(links.close)
         http = HttpApi(fuzzed.http, fuzzed.token, seed, WORDS, operator_services())
-        return await _witnessed(fuzzed, asked, [calls, http, links])
+        dashboard = Dashboard(at.dashboard_address, fuzzed.token, seed, WORDS)
+        joins = JoinPort(await fuzzed.joinable(), seed)
+        opened.push_async_callback(joins.close)
+        return await _witnessed(fuzzed, asked, [calls, http, links, dashboard, joins])
 
 
 async def _witnessed(
@@ -197,8 +213,9 @@ async def fuzz(asked: Asked, folder: Path) -> dict[str, object]:
     for tally in parsed:
         print(_line(tally), flush=True)
     gateway, quiet_gateway = await fuzz_gateway(asked, folder)
+    keyed = await fuzz_keyed_gateway(asked, folder)
     control, quiet_control = await fuzz_control_plane(asked, folder)
-    tallies = [*parsed, *gateway, *control]
+    tallies = [*parsed, *gateway, *keyed, *control]
     return {
         "date": CLOCK.now().date().isoformat(),
         "seed": asked.seed,
