@@ -30,6 +30,17 @@ SOLVE_SECONDS = metrics.histogram(
     unit="seconds",
     help="Time one placement took to decide.",
 )
+OPERATOR_CERTIFICATE_LEFT = metrics.gauge(
+    "skerry_operator_certificate_left_seconds",
+    unit="seconds",
+    help="Until the certificate that operators are shown ends, negative once it has. NaN where the"
+    " port has none or it cannot be read.",
+)
+REVOKED_PLANES = metrics.gauge(
+    "skerry_revoked_planes",
+    unit="planes",
+    help="Planes that were put out. Gateways are told of the 1,000 that were put out last.",
+)
 PENDING_REPLICAS = metrics.gauge(
     "skerry_pending_replicas",
     unit="replicas",

@@ -10,9 +10,12 @@ from collections.abc import Callable
 
 import grpc
 
+from control_plane.instruments import OPERATOR_CERTIFICATE_LEFT
 from control_plane.settings import ControlPlaneSettings
 from skerry.plumbing import logs
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Conflict, InvalidInput
+from skerry.plumbing.host_metrics import certificate_left_seconds
 from skerry.plumbing.rpc import public_server_credentials
 
 _log = logs.get_logger(__name__)
@@ -34,6 +37,10 @@ class OperatorPort:
     def bind(self, server: grpc.aio.Server) -> None:
         """Add the port; Conflict where it is taken, InvalidInput for files that cannot be read."""
         address, tls = self._settings.operator_address, self._settings.operator_tls
+        shown = None if tls is None else tls.certificate
+        OPERATOR_CERTIFICATE_LEFT.set_function(
+            lambda: certificate_left_seconds(SystemClock(), shown)
+        )
         if tls is None:
             _log.info("operator.plaintext", address=address)
             bind(server.add_insecure_port, address)

@@ -6,10 +6,12 @@ which nothing is known here is let in by its certificate alone.
 
 from collections.abc import Callable, Iterable
 
+from control_plane.instruments import REVOKED_PLANES
 from skerry.fleet.joining import PlaneIdentity, refusal_of
 from skerry.plumbing.certificate_requests import key_digest_of
 
-# Planes are told of so many, in every desired state: 64 kB. The link itself knows all.
+# Planes are told of so many, in every desired state: 64 kB. The link itself knows all. An alert
+# fires well before (`skerry_revoked_planes`).
 REVOKED_TOLD_MAX = 1_000
 
 
@@ -39,8 +41,11 @@ class Identities:
         self._changed(identity.plane)
 
     def _count_revoked(self) -> None:
-        found = sorted(one.plane for one in self._held.values() if one.revoked_at is not None)
-        revoked = tuple(found[:REVOKED_TOLD_MAX])
+        found = [(one.revoked_at, one.plane) for one in self._held.values() if one.revoked_at]
+        REVOKED_PLANES.set(len(found))
+        # Of too many those that were put out last: the certificates of the others have ended first.
+        newest = sorted(found, reverse=True)[:REVOKED_TOLD_MAX]
+        revoked = tuple(sorted(plane for _, plane in newest))
         if revoked != self.revoked:
             self.revoked = revoked
             self._wake()

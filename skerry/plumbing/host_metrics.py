@@ -34,16 +34,22 @@ _CERTIFICATE_LEFT = metrics.gauge(
 def show_host(clock: Clock, directory: Path | None, certificate: Path | None) -> None:
     """Show clock, disk and certificate from now on, each as it is when it is asked for."""
 
-    def left() -> float:
-        return (expiry_time(_known(certificate)) - clock.now()).total_seconds()
-
     def free() -> float:
         usage = shutil.disk_usage(_known(directory))
         return usage.free / usage.total
 
     _CLOCK.set_function(lambda: clock.now().timestamp())
     _FREE.set_function(lambda: _or_nan(free))
-    _CERTIFICATE_LEFT.set_function(lambda: _or_nan(left))
+    _CERTIFICATE_LEFT.set_function(lambda: certificate_left_seconds(clock, certificate))
+
+
+def certificate_left_seconds(clock: Clock, certificate: Path | None) -> float:
+    """Return how long a certificate lasts, NaN where there is none or it cannot be read."""
+
+    def left() -> float:
+        return (expiry_time(_known(certificate)) - clock.now()).total_seconds()
+
+    return _or_nan(left)
 
 
 def _known(path: Path | None) -> Path:

@@ -86,6 +86,16 @@ async def test_who_trusts_the_fleets_authority_is_answered(
     assert await asyncio.to_thread(blocking) == ()
 
 
+async def test_how_long_its_certificate_lasts_is_among_the_metrics(
+    served: tuple[DataDirectory, Layout],
+) -> None:
+    address = served[1].control_planes[0].http_address
+    async with aiohttp.ClientSession() as http, http.get(f"http://{address}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    (line,) = [one for one in lines if one.startswith("skerry_operator_certificate_left_seconds ")]
+    assert float(line.split()[1]) > 86_400
+
+
 async def test_a_token_is_not_told_in_plaintext_nor_to_who_is_no_control_plane(
     served: tuple[DataDirectory, Layout], tmp_path: Path
 ) -> None:

@@ -142,6 +142,9 @@ CASES = {
     "SkerryCertificateEnded": of_one(
         'skerry_certificate_left_seconds{instance="a:1"}', "1000-30x80", instance="a:1"
     ),
+    "SkerryManyRevokedPlanes": of_one(
+        'skerry_revoked_planes{instance="a:1"}', "801x80", instance="a:1"
+    ),
     "SkerryDiskNearlyFull": of_one(
         'skerry_data_free_ratio{instance="a:1"}', "0.05x80", instance="a:1"
     ),
@@ -197,6 +200,8 @@ HEALTHY = {
         for job in ("control-plane", "agent", "gateway", "picker", "relay", "replica")
     },
     'skerry_certificate_left_seconds{instance="a:1"}': "1400000x80",
+    'skerry_operator_certificate_left_seconds{instance="a:1"}': "1400000x80",
+    'skerry_revoked_planes{instance="a:1"}': "2x80",
     'skerry_data_free_ratio{instance="a:1"}': "0.5x80",
     'skerry_clock_seconds{instance="a:1"}': "0+30x80",
 }

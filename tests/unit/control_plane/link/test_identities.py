@@ -3,8 +3,9 @@
 from datetime import timedelta
 from pathlib import Path
 
-from control_plane.link.identities import Identities
+from control_plane.link.identities import REVOKED_TOLD_MAX, Identities
 from skerry.fleet.joining import PlaneIdentity
+from skerry.plumbing import metrics
 from skerry.plumbing.certificate_requests import key_digest_of
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from tests.fakes.clock import START
@@ -64,3 +65,18 @@ def test_planes_are_told_when_one_is_revoked_or_back_and_not_when_one_renews() -
     told.identities.put(joined)
     assert (told.identities.revoked, told.woken) == (("aws",), 3)
     assert told.planes == ["fra"] * 4
+
+
+def test_of_too_many_planes_are_told_of_those_that_were_put_out_last() -> None:
+    told = Told()
+    names = [f"p{number:04}" for number in range(REVOKED_TOLD_MAX + 2)]
+    # The names come in the order opposite to that in which they were put out.
+    told.identities.load(
+        PlaneIdentity(plane=name, revoked_at=START - timedelta(minutes=number))
+        for number, name in enumerate(names)
+    )
+    assert told.identities.revoked == tuple(names[:REVOKED_TOLD_MAX])
+    assert b"skerry_revoked_planes 1002.0" in metrics.render()
+    late = PlaneIdentity(plane="zz", revoked_at=START + timedelta(minutes=1))
+    told.identities.put(late)
+    assert told.identities.revoked == (*names[: REVOKED_TOLD_MAX - 1], "zz")

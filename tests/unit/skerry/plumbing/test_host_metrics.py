@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from skerry.plumbing import certificates, metrics
-from skerry.plumbing.host_metrics import show_host
+from skerry.plumbing.host_metrics import certificate_left_seconds, show_host
 from tests.fakes.clock import FakeClock
 
 
@@ -35,3 +35,11 @@ def test_what_cannot_be_read_is_not_told_and_costs_nothing_else(tmp_path: Path) 
     assert math.isnan(page["skerry_data_free_ratio"])
     assert math.isnan(page["skerry_certificate_left_seconds"])
     assert page["skerry_clock_seconds"] > 0
+
+
+def test_a_certificate_without_a_file_ends_at_no_time(tmp_path: Path) -> None:
+    clock = FakeClock()
+    certificate = certificates.create_authority(tmp_path, "here", clock.now())
+    assert certificate_left_seconds(clock, certificate) > 0
+    assert math.isnan(certificate_left_seconds(clock, None))
+    assert math.isnan(certificate_left_seconds(clock, tmp_path / "gone"))
