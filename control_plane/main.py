@@ -72,7 +72,7 @@ from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import enrolment_pb2_grpc, plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.generation import Version
-from skerry.plumbing import logs
+from skerry.plumbing import logs, tracing
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import (
     FieldViolation,
@@ -546,12 +546,17 @@ def main() -> int:
     logs.configure()
     try:
         settings = load_settings(arguments.settings)
+        target = settings.tracing.target() if settings.tracing is not None else None
+        tracing.start(target, "skerry-control-plane", control_plane=settings.name)
+        logs.bind(control_plane=settings.name)
         end = asyncio.run(run(settings))
         while end is End.AGAIN:
             end = asyncio.run(run(settings, is_first=False))
     except SkerryError as error:
         _log.error("control-plane.stopped", error=str(error))
         return 1
+    finally:
+        tracing.stop()
     return 0 if end is End.STOPPED else 1
 
 

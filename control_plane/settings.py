@@ -16,6 +16,7 @@ from scheduler.problem import RegionLatency
 from skerry.fleet.deployment import FailBack
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import FieldViolation, InvalidInput
+from skerry.plumbing.trace_target import SAMPLE_DEFAULT, TraceTarget
 
 _STRICT = ConfigDict(extra="forbid")
 REGION_CHARACTERS_MAX = 63
@@ -102,6 +103,24 @@ class AutoscaleSettings:
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TracingSettings:
+    """Where spans of decisions and of operators' calls go.
+
+    All of them are sent; `sample` is of requests, and here so that one section fits both files.
+    """
+
+    endpoint: str
+    sample: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = SAMPLE_DEFAULT
+
+    def __post_init__(self) -> None:
+        self.target()
+
+    def target(self) -> TraceTarget:
+        """Return the target; ValueError for an endpoint that is none."""
+        return TraceTarget(endpoint=self.endpoint, sample=self.sample)
+
+
+@checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ControlPlaneSettings:
     """Addresses are `host:port`; the dashboard's is plaintext, so loopback.
 
@@ -125,6 +144,7 @@ class ControlPlaneSettings:
     # Without it nobody joins by invitation: certificates are the operator's to bring.
     joining: JoiningSettings | None = None
     operator_tls: OperatorTlsSettings | None = None
+    tracing: TracingSettings | None = None  # None: nothing is traced
     # At 1 kB each a gigabyte; a fleet of 1,000 planes makes a million in some weeks.
     changes_kept: Annotated[int, Field(strict=True, ge=CHANGES_KEPT_MIN)] = 1_000_000
 

@@ -18,6 +18,7 @@ from skerry.fleet.pool import PlaneIdentity, PoolShape
 from skerry.fleet.spanning import ONE_HOST_RUNTIME, RUNTIME_LABEL
 from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
+from skerry.plumbing.trace_target import TraceTarget
 from workload_plane.advertised import advertised_host, machine_name
 from workload_plane.autoscale_settings import AutoscaleSettings, read_autoscale
 from workload_plane.engine_user import EngineUser, read_engine_user
@@ -28,6 +29,7 @@ from workload_plane.picker.wire import socket_directory
 from workload_plane.ray_settings import read_ray
 from workload_plane.relay_settings import RelaySettings, read_relay
 from workload_plane.replicas.ray.settings import RaySettings
+from workload_plane.trace_settings import read_tracing
 
 SETTINGS_BYTES_MAX = 1024 * 1024  # a plane of a thousand pools is far below; a wrong file is not
 PORT_MAX = 65_535
@@ -58,6 +60,7 @@ OPTIONAL = (
     "agent_port",
     "engine_user",
     "engine_environment",
+    "tracing",
 )
 # One for all planes of a host: what they share is its accelerators. In the first nobody can hold a
 # lock who does not run planes here; the second is for hosts on which nobody made the first.
@@ -120,6 +123,7 @@ class PlaneSettings:
     join_addresses: tuple[str, ...] = ()
     engine_user: EngineUser | None = None  # None: engines run as the agent
     engine_environment: tuple[str, ...] = ()  # what engines are given beside what all are
+    tracing: TraceTarget | None = None  # None: nothing is traced
 
     @property
     def plane(self) -> str:
@@ -296,6 +300,7 @@ def _read_all(reader: "_Reader") -> PlaneSettings | None:
         join_addresses=join_addresses,
         engine_user=engine_user,
         engine_environment=reader.strings("engine_environment"),
+        tracing=read_tracing(reader),
     )
 
 

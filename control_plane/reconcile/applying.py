@@ -14,7 +14,7 @@ from control_plane.reconcile.storing import batches, store_action, store_togethe
 from control_plane.store.engine import Database
 from control_plane.store.leadership import WriteContext
 from skerry.fleet.generation import NEVER, Version
-from skerry.plumbing import logs
+from skerry.plumbing import logs, tracing
 from skerry.plumbing.errors import SkerryError, StaleGeneration
 
 _log = logs.get_logger(__name__)
@@ -28,6 +28,7 @@ class Applying:
         self._database = database
         self._doors = doors
         self._write = write
+        self._span = tracing.Span()  # of what is being applied
         self._offered: dict[str, tuple[Version, bytes]] = {}
 
     async def apply(self, actions: tuple[Action, ...]) -> None:
@@ -35,6 +36,14 @@ class Applying:
 
         StaleGeneration when another leader has taken over.
         """
+        if actions:
+            with tracing.span("reconcile.apply", actions=len(actions)) as span:
+                self._span = span
+                await self._apply(actions)
+
+    async def _apply(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            self._span.event(type(action).__name__, does=action.describe())
         for batch in batches(actions):
             if len(batch) > 1 and await self._apply_together(batch):
                 continue
@@ -76,6 +85,8 @@ class Applying:
     def _offer(self, plane: str, version: Version, payload: bytes) -> None:
         self._doors.push(plane, version, payload)
         self._offered[plane] = version, payload
+        told = {"epoch": version.epoch, "generation": version.generation}
+        self._span.event("pushed", plane=plane, **told)
 
     async def _apply_together(self, actions: Sequence[Action]) -> bool:
         """Say whether all were stored, in one transaction; if not, none was."""

@@ -73,7 +73,7 @@ from skerry.fleet.deployment import Deployment
 from skerry.fleet.observation import PlaneCondition, PlaneState
 from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.rollout import STATES, Rollout
-from skerry.plumbing import logs
+from skerry.plumbing import logs, tracing
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Conflict, Infeasible, SkerryError, StaleGeneration
 from skerry.plumbing.tasks import first_of
@@ -181,7 +181,9 @@ class ReconcileLoop:
             self._woken.clear()
             began = self._clock.monotonic()
             try:
-                await self.turn()
+                # One that decides nothing and tells nobody is not sent.
+                with tracing.span("reconcile.turn", idle=True, epoch=self._epoch):
+                    await self.turn()
                 instruments.TURNS.labels("done").inc()
             except StaleGeneration as error:
                 if await self._is_deposed():
@@ -427,6 +429,16 @@ class ReconcileLoop:
     async def _place(
         self, snapshot: Snapshot, conditions: Mapping[str, PlaneCondition], seen: Fingerprint
     ) -> None:
+        with tracing.span("reconcile.place") as span:
+            await self._place_in(span, snapshot, conditions, seen)
+
+    async def _place_in(
+        self,
+        span: tracing.Span,
+        snapshot: Snapshot,
+        conditions: Mapping[str, PlaneCondition],
+        seen: Fingerprint,
+    ) -> None:
         plan, kept, seconds = await self._solve(snapshot, conditions)
         held: Proposal | None = None
         if snapshot.policy.advisory:
@@ -456,6 +468,13 @@ class ReconcileLoop:
         instruments.SOLVE_SECONDS.observe(seconds)
         instruments.PENDING_REPLICAS.set(sum(u.replicas for u in plan.unplaced))
         instruments.COST.set(plan.cost_per_hour)
+        span.set(
+            changed=bool(changed),
+            solver=plan.solver,
+            moves=moves,
+            unplaced=sum(u.replicas for u in plan.unplaced),
+            held_plan=waits or 0,
+        )
         _log.info(
             "placements.decided",
             changed=changed,

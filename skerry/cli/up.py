@@ -35,6 +35,7 @@ class _Wanted:
     keys: bool | None
     engine_user: str | None
     tls: bool | None
+    trace_endpoint: str | None
 
 
 # Who is let in, and what an engine is: the rest of what `up` may be told.
@@ -53,6 +54,11 @@ _EngineUser = Annotated[
 _Tls = Annotated[
     bool | None,
     typer.Option("--tls/--no-tls", help="Operator API by TLS; default no, or as before."),
+]
+
+_TraceEndpoint = Annotated[
+    str | None,
+    typer.Option("--trace-endpoint", help="http://HOST:4318 of a trace collector; '' for none."),
 ]
 
 
@@ -93,6 +99,7 @@ def up(
     keys: _Keys = None,
     engine_user: _EngineUser = None,
     tls: _Tls = None,
+    trace_endpoint: _TraceEndpoint = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -116,6 +123,7 @@ def up(
             keys=keys,
             engine_user=engine_user,
             tls=tls,
+            trace_endpoint=trace_endpoint,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -203,6 +211,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             keys=wanted.keys,
             engine_user=wanted.engine_user,
             tls=wanted.tls,
+            trace_endpoint=wanted.trace_endpoint,
         ),
     )
     stop = asyncio.Event()

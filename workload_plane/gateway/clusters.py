@@ -21,6 +21,7 @@ from workload_plane.gateway.topology import (
     PeerTls,
     ServedModel,
 )
+from workload_plane.gateway.tracing import collector_cluster
 from workload_plane.gateway.wire import (
     ALIVE_PATH,
     HEALTH_PATH,
@@ -114,6 +115,8 @@ def build_clusters(topology: GatewayTopology, files_root: str) -> tuple[Json, ..
     clusters += relay_clusters(topology)
     if topology.picks:
         clusters.append(picker_cluster(topology.picker_directory))
+    if topology.tracing is not None:
+        clusters.append(collector_cluster(topology.tracing))
     return tuple(clusters)
 
 

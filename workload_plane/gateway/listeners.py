@@ -30,6 +30,7 @@ from workload_plane.gateway.routes import (
 from workload_plane.gateway.served_log import not_started, sent_log, taken_log
 from workload_plane.gateway.tls import common_tls_context, refuse_revoked
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
+from workload_plane.gateway.tracing import CLIENTS_TRACE_REMOVED, traced
 from workload_plane.gateway.usage import usage_filters
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
@@ -86,7 +87,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
     connection = _connection(PUBLIC_LISTENER, PUBLIC_ROUTES, files_root)
     connection.update(
         use_remote_address=True,
-        early_header_mutation_extensions=[_own_headers()],
+        early_header_mutation_extensions=[_own_headers(topology)],
         stream_idle_timeout=duration(_STREAM_IDLE_SECONDS),
         request_timeout=duration(_REQUEST_SECONDS),
         request_headers_timeout=duration(_HEADERS_SECONDS),
@@ -104,6 +105,7 @@ def _public(topology: GatewayTopology, files_root: str, descriptor_set: bytes) -
             _router(topology, sent_log(files_root)),
         ],
         **(access_log() if topology.picks else {}),
+        **traced(topology, begins=True),
     )
     if topology.api_keys is not None:
         connection["local_reply_config"]["mappers"][:0] = key_replies(topology.plane)
@@ -139,6 +141,7 @@ def _peer(topology: GatewayTopology, tls: PeerTls, files_root: str) -> Json:
             _router(topology),
         ],
         **_forwarded_log(topology, files_root),
+        **traced(topology, begins=False),
     )
     context = typed(
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -231,7 +234,7 @@ def _network_filter(connection: Json) -> Json:
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": connection}
 
 
-def _own_headers() -> Json:
+def _own_headers(topology: GatewayTopology) -> Json:
     """Return what removes clients' copies of headers that gateways trust, and cuts long ids."""
     request_id = f"%REQ(X-REQUEST-ID):{_REQUEST_ID_CHARACTERS_MAX}%"
     return extension(
@@ -244,6 +247,7 @@ def _own_headers() -> Json:
             ),
             {"append": header(REQUEST_ID_HEADER, request_id, "OVERWRITE_IF_EXISTS")},
             told_length(),
+            *(CLIENTS_TRACE_REMOVED if topology.tracing is not None else ()),
         ],
     )
 

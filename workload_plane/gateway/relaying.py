@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from workload_plane.gateway.keys import KEY_FILTERS
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
+from workload_plane.gateway.tracing import CLIENTS_TRACE_REMOVED, as_continued
 from workload_plane.gateway.wire import (
     CONTINUED_PATHS,
     DIRECT_HEADER,
@@ -230,7 +231,9 @@ def inner_listener(public: Json, topology: GatewayTopology) -> list[Json]:
     # The public listener has removed clients' copies already; those that come here are the relay's.
     for early in connection["early_header_mutation_extensions"]:
         mutations = early["typed_config"]["mutations"]
-        early["typed_config"]["mutations"] = [m for m in mutations if m != _OWN_REMOVED]
+        removed = (_OWN_REMOVED, *CLIENTS_TRACE_REMOVED)
+        early["typed_config"]["mutations"] = [m for m in mutations if m not in removed]
+    as_continued(connection)
     # The public listener has noted the client's address already; this hop adds none.
     connection["use_remote_address"] = False
     connection["skip_xff_append"] = True

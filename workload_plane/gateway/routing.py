@@ -328,4 +328,5 @@ def _listening(
         else None,
         picker_directory=str(settings.picker_dir) if has_short_paths(settings.picker_dir) else "",
         picks=gateway.picker and has_short_paths(settings.picker_dir),
+        tracing=settings.tracing,
     )

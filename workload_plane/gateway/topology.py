@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from skerry.fleet.api_key import ApiKey
 from skerry.fleet.names import check_name
 from skerry.fleet.routing import Routing
+from skerry.plumbing.trace_target import TraceTarget
 
 _PORT_MAX = 65535
 
@@ -170,6 +171,7 @@ class GatewayTopology:
     `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
     only where it `picks`. `api_keys` are those that let users in, none for nobody; None: whoever
     reaches the port is let in. `revoked` are the URIs in certificates of which nothing is taken.
+    `tracing` is where traces go, None for nowhere.
     """
 
     plane: str
@@ -184,6 +186,7 @@ class GatewayTopology:
     relay: RelayPorts | None = None
     api_keys: tuple[ApiKey, ...] | None = None
     revoked: tuple[str, ...] = ()
+    tracing: TraceTarget | None = None
 
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")

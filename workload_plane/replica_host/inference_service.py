@@ -12,7 +12,7 @@ import aiohttp
 import grpc
 
 from skerry.api.openengine.v1 import generation_pb2, openengine_pb2_grpc
-from skerry.plumbing import logs
+from skerry.plumbing import logs, tracing
 from skerry.plumbing.ids import IdSource
 from workload_plane.replica_host.deltas import Delta, EngineSaid, Failed, TokenPiece
 from workload_plane.replica_host.dialects import DIALECTS, StreamReader, outputs_wanted
@@ -52,16 +52,19 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
     async def Generate(self, request: generation_pb2.GenerateRequest, context: Context) -> None:
         """Answer one request with deltas, its endings, and the usage on the last of them."""
         outcome = "cancelled"
-        try:
-            self._check(request, context)
-            request_id = request.request_id or self._ids.new_id()
-            with self._host.flights.begin(request_id) as flight, RUNNING.track_inprogress():
-                outcome = await self._generate(request, flight, context)
-        except RequestFault as fault:
-            outcome = "refused"
-            await refuse(context, fault)
-        finally:
-            ENDED.labels(outcome).inc()
+        with tracing.continued("generate", _traceparent(context)) as span:
+            try:
+                self._check(request, context)
+                request_id = request.request_id or self._ids.new_id()
+                span.set(request_id=request_id)
+                with self._host.flights.begin(request_id) as flight, RUNNING.track_inprogress():
+                    outcome = await self._generate(request, flight, context, span)
+            except RequestFault as fault:
+                outcome = "refused"
+                await refuse(context, fault)
+            finally:
+                span.set(outcome=outcome)
+                ENDED.labels(outcome).inc()
 
     def _check(self, request: generation_pb2.GenerateRequest, context: Context) -> None:
         self._host.check_serving()
@@ -77,7 +80,11 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
         self._dialect.check(request)
 
     async def _generate(
-        self, request: generation_pb2.GenerateRequest, flight: Flight, context: Context
+        self,
+        request: generation_pb2.GenerateRequest,
+        flight: Flight,
+        context: Context,
+        span: tracing.Span,
     ) -> str:
         served = self._host.spec.served_name
         stream = ResponseStream(request_id=flight.request_id, outputs=outputs_wanted(request))
@@ -91,6 +98,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
                 async with flight.waiting():
                     content = await stack.enter_async_context(work)
                 is_accepted = True
+                span.event("accepted")
                 while not stream.finished:
                     async with flight.waiting():
                         said = await _read(content, splitter, reader)
@@ -102,6 +110,7 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
                     await _write_all(context, stream.feed(said))
                     if is_first and stream.tokens:
                         FIRST_TOKEN.observe(self._host.clock.monotonic() - began)
+                        span.event("first token")
         except Aborted:
             await _write_all(context, stream.cancel(_ABORTED, reader.counted_so_far()))
             outcome = "aborted"
@@ -112,6 +121,8 @@ class InferenceService(openengine_pb2_grpc.InferenceServicer):
             await _write_all(context, stream.feed([*_counted(reader), failed]))
             outcome = "failed"
         finally:
+            span.event("last token")
+            span.set(tokens=stream.tokens)
             TOKENS.inc(stream.tokens)
         return outcome
 
@@ -156,6 +167,13 @@ def _counted(reader: StreamReader) -> list[EngineSaid]:
 async def _write_all(context: Context, responses: Sequence[Response]) -> None:
     for response in responses:
         await context.write(response)
+
+
+def _traceparent(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == tracing.TRACEPARENT:
+            return str(value)
+    return ""
 
 
 def _check_rank(metadata: Iterable[Any]) -> None:

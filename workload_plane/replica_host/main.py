@@ -48,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except SkerryError as error:
         print(f"skerry-replica: {error}", file=sys.stderr, flush=True)
         return 2
-    logs.bind(replica=spec.name, deployment=spec.deployment)
+    logs.bind(
+        plane=spec.plane, replica=spec.name, deployment=spec.deployment, revision=spec.revision
+    )
     clock = SystemClock()
     held: tuple[int, ...] = ()
     place = None

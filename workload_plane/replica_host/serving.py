@@ -6,9 +6,10 @@ which the engine uses to load.
 
 import asyncio
 
-from skerry.plumbing import logs, tasks
+from skerry.plumbing import logs, tasks, tracing
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.trace_target import TraceTarget
 from workload_plane.engines.port import Dialect, EngineLaunch
 from workload_plane.replica_host import engine_process
 from workload_plane.replica_host.ending import GRPC_STOP_SECONDS
@@ -37,6 +38,9 @@ async def serve(
 
     The `note` is what people shall know of it while nothing else is to be told.
     """
+    target = TraceTarget(endpoint=spec.trace_endpoint) if spec.trace_endpoint else None
+    about = {"plane": spec.plane, "deployment": spec.deployment, "replica": spec.name}
+    tracing.start(target, "skerry-replica", **about)
     stop = asyncio.Event()
     tasks.stop_on_signals(stop)
     async with _client_of(spec, launch) as client:
@@ -67,6 +71,7 @@ async def serve(
             await engine.end(clock)
             for site in sites:
                 await site.cleanup()
+            await asyncio.to_thread(tracing.stop)
         return ending.finish()
 
 

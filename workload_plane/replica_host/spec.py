@@ -39,6 +39,7 @@ class ReplicaSpec:
     those that the host makes within its window before it gives up, 0 for none. Over several `nodes`
     this is the first, and `accelerators` are those of this one. The engine runs as `engine_user`,
     or as the host, and is given the variables `engine_environment` beside those that all are.
+    Spans go to `trace_endpoint`, "" for nowhere.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ReplicaSpec:
     nodes: int = 1
     engine_user: EngineUser | None = None
     engine_environment: tuple[str, ...] = ()
+    trace_endpoint: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "replica")

@@ -32,6 +32,7 @@ class Hosting:
 
 def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Hosting:
     """Return the plane's runtime; it starts and touches nothing yet."""
+    endpoint = settings.tracing.endpoint if settings.tracing is not None else ""
     if settings.ray is None:
         place = LocalPlace(
             plane=settings.plane,
@@ -42,6 +43,7 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             reserved_ports=settings.ports,
             engine_user=settings.engine_user,
             engine_environment=settings.engine_environment,
+            trace_endpoint=endpoint,
         )
         told = Supply(shapes=settings.pools, nodes=settings.nodes)
         return Hosting(runtime=LocalRuntime(place, clock), supply=lambda: told)
@@ -56,6 +58,7 @@ def choose_runtime(settings: PlaneSettings, clock: Clock, ids: IdSource) -> Host
             prefix_disk_dir=settings.prefix_disk_dir,
             engine_user=settings.engine_user,
             engine_environment=settings.engine_environment,
+            trace_endpoint=endpoint,
         ),
         clock,
         ids,

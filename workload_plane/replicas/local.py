@@ -98,6 +98,7 @@ class LocalPlace:
     device_locks_dir: Path | None = None  # None: the accelerators are fenced by somebody else
     engine_user: EngineUser | None = None
     engine_environment: tuple[str, ...] = ()
+    trace_endpoint: str = ""  # where spans of replicas go
     prefix_disk_dir: Path | None = None  # below it are the directories of replicas with such
     reserved_ports: frozenset[int] = frozenset()  # of processes beside, also while they are down
     tidies: bool = True  # not where another runtime of the same node may be writing
@@ -340,6 +341,7 @@ class LocalRuntime:
             nodes=max(1, len(order.nodes)),
             engine_user=self._place.engine_user,
             engine_environment=self._place.engine_environment,
+            trace_endpoint=self._place.trace_endpoint,
         )
         path = spec_path(root, order.name)
         write_spec(path, spec)

@@ -88,7 +88,7 @@ class Layout:
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
     With `auth` callers of the operator API must show a credential, with `tls` it shows them one,
     with `keys` users of gateways show one. Engines run as `engine_user`, `UID:GID`, or as whoever
-    started the fleet.
+    started the fleet. Traces go to `trace_endpoint`, "" for nowhere.
     """
 
     engine: str
@@ -100,6 +100,7 @@ class Layout:
     keys: bool = True
     engine_user: str = ""
     tls: bool = False
+    trace_endpoint: str = ""
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -235,6 +236,7 @@ def extend_layout(
         keys=existing.keys if existing else True,
         engine_user=existing.engine_user if existing else "",
         tls=existing.tls if existing else False,
+        trace_endpoint=existing.trace_endpoint if existing else "",
         standbys=tuple(
             _with_all(ports, take_port) for ports in (existing.standbys if existing else ())
         ),
@@ -406,6 +408,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             keys=bool(values.get("keys", False)),
             engine_user=values.get("engine_user", ""),
             tls=bool(values.get("tls", False)),
+            trace_endpoint=values.get("trace_endpoint", ""),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

@@ -27,9 +27,10 @@ from skerry.cli.supervisor.log_files import log_files
 from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.settings_files import write_settings
 from skerry.plumbing.bounded_log import FILE_MODE
-from skerry.plumbing.errors import Conflict, NotFound
+from skerry.plumbing.errors import Conflict, InvalidInput, NotFound
 from skerry.plumbing.files import lock_file
 from skerry.plumbing.ports import check_port_free, fixed_port
+from skerry.plumbing.trace_target import TraceTarget
 
 PLANES_DEFAULT = 3
 ENGINE_DEFAULT = "llamacpp"
@@ -51,6 +52,7 @@ class Choices:
     keys: bool | None = None  # whether users of gateways must show an API key
     engine_user: str | None = None  # UID or UID:GID of engines; empty: as whoever starts the fleet
     tls: bool | None = None  # whether the operator API is served with the fleet's certificate
+    trace_endpoint: str | None = None  # where traces go; "" for nowhere
 
 
 AS_BEFORE = Choices()
@@ -91,6 +93,8 @@ def prepare(
         layout = replace(layout, auth=choices.auth)
     if choices.tls is not None:
         layout = replace(layout, tls=choices.tls)
+    if choices.trace_endpoint is not None:
+        layout = replace(layout, trace_endpoint=_checked_endpoint(choices.trace_endpoint))
     if choices.keys is not None:
         layout = replace(layout, keys=choices.keys)
     if choices.engine_user is not None:
@@ -102,6 +106,13 @@ def prepare(
     write_layout(directory, layout)
     write_settings(directory, layout, model_directories, now)
     return layout
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    try:
+        return TraceTarget(endpoint=endpoint).endpoint if endpoint else ""
+    except ValueError as fault:
+        raise InvalidInput(f"--trace-endpoint: {fault}") from None
 
 
 def make_private(directory: DataDirectory) -> None:

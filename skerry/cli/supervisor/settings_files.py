@@ -85,6 +85,7 @@ def _control_plane(
         "operator_access": _access(directory, layout),
         **_joining(directory, one),
         **({"operator_tls": _served_with(tls)} if layout.tls else {}),
+        **_tracing(layout, directory.control_plane / "settings.json"),
         # Each of them may lead: what the operator wrote for the first holds for all.
         **_kept(directory.control_plane / "settings.json"),
     }
@@ -190,6 +191,7 @@ def _plane(
         "model_dirs": [str(path) for path in model_directories],
         "engine_override": "simulated" if layout.engine == "simulated" else None,
         **_engine_user(directory, layout, plane),
+        **_tracing(layout, directory.plane(plane.name) / "settings.json"),
         **(_ray(directory, plane) if on_ray else {}),
     }
 
@@ -211,6 +213,15 @@ def _engine_user(directory: DataDirectory, layout: Layout, plane: PlaneLayout) -
     written = _section(path, "engine_user")
     more = written if isinstance(written, dict) else {}
     return {**kept, "engine_user": {**more, "uid": uid, "gid": gid}}
+
+
+def _tracing(layout: Layout, path: Path) -> dict[str, Any]:
+    """Return where traces go, with the share of requests that the operator wrote."""
+    if not layout.trace_endpoint:
+        return {}
+    written = _section(path, "tracing")
+    kept = written if isinstance(written, dict) else {}
+    return {"tracing": {**kept, "endpoint": layout.trace_endpoint}}
 
 
 def _tls(files: TlsFiles) -> dict[str, str]:

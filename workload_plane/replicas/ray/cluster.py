@@ -57,6 +57,7 @@ class RayPlace:
     prefix_disk_dir: Path | None = None
     engine_user: EngineUser | None = None
     engine_environment: tuple[str, ...] = ()
+    trace_endpoint: str = ""
 
 
 class RayConnection(Protocol):
@@ -201,6 +202,7 @@ class Cluster:
             prefix_disk_dir=str(self._place.prefix_disk_dir or ""),
             engine_user=self._place.engine_user,
             engine_environment=self._place.engine_environment,
+            trace_endpoint=self._place.trace_endpoint,
         )
 
     async def _listen(self) -> tuple[dict[str, NodeWord], dict[str, str]]:

@@ -154,6 +154,7 @@ def node_runtime(place: LaunchPlace, *, tidies: bool = True) -> LocalRuntime:
             prefix_disk_dir=Path(place.prefix_disk_dir) if place.prefix_disk_dir else None,
             engine_user=place.engine_user,
             engine_environment=place.engine_environment,
+            trace_endpoint=place.trace_endpoint,
         ),
         SystemClock(),
     )

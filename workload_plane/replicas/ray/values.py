@@ -85,6 +85,7 @@ class LaunchPlace:
     prefix_disk_dir: str = ""  # empty: no prefixes on disk
     engine_user: EngineUser | None = None
     engine_environment: tuple[str, ...] = ()
+    trace_endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

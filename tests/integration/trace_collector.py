@@ -1,0 +1,74 @@
+"""A collector of traces over OTLP/HTTP that keeps what it was sent, for tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from skerry.plumbing.trace_target import TRACES_PATH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenSpan:
+    """One span as it came; attributes as text."""
+
+    service: str
+    name: str
+    trace: str
+    id: str
+    parent: str
+    attributes: dict[str, str]
+    events: tuple[str, ...] = ()
+
+
+@dataclass
+class Collector:
+    """What was sent so far: spans, and every byte of it."""
+
+    spans: list[SeenSpan] = field(default_factory=list)
+    raw: bytes = b""
+
+    async def take(self, request: web.Request) -> web.Response:
+        data = await request.read()
+        self.raw += data
+        told = ExportTraceServiceRequest.FromString(data)
+        for resource in told.resource_spans:
+            about = {one.key: one.value.string_value for one in resource.resource.attributes}
+            self.spans += [
+                SeenSpan(
+                    service=about.get("service.name", ""),
+                    name=one.name,
+                    trace=one.trace_id.hex(),
+                    id=one.span_id.hex(),
+                    parent=one.parent_span_id.hex(),
+                    attributes={
+                        a.key: a.value.string_value or str(a.value.int_value)
+                        for a in one.attributes
+                    },
+                    events=tuple(event.name for event in one.events),
+                )
+                for scope in resource.scope_spans
+                for one in scope.spans
+            ]
+        body = ExportTraceServiceResponse().SerializeToString()
+        return web.Response(body=body, content_type="application/x-protobuf")
+
+
+@asynccontextmanager
+async def a_collector(host: str, port: int) -> AsyncIterator[Collector]:
+    """Yield a collector that listens."""
+    collector = Collector()
+    app = web.Application()
+    app.router.add_post(TRACES_PATH, collector.take)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, host, port, reuse_address=True).start()
+    try:
+        yield collector
+    finally:
+        await runner.cleanup()
