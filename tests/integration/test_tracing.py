@@ -1,0 +1,49 @@
+"""Spans where nothing collects: off they are nothing, on they are dropped and counted."""
+
+import subprocess
+import sys
+
+import pytest
+
+from skerry.plumbing import tracing
+from skerry.plumbing.trace_target import TraceTarget
+
+pytestmark = pytest.mark.integration
+
+_DEAD = """
+import sys
+from skerry.plumbing import metrics, tracing
+from skerry.plumbing.trace_target import TraceTarget
+tracing.start(TraceTarget(endpoint="http://127.0.0.1:1"), "test")
+with tracing.span("idle", idle=True):
+    pass
+with tracing.span("turn", idle=True), tracing.span("apply") as span:
+    span.event("pushed", plane="a", generation=7)
+with tracing.continued("generate", f"00-{'a' * 32}-{'b' * 16}-01"):
+    pass
+with tracing.continued("generate", f"00-{'a' * 32}-{'b' * 16}-00"):
+    pass
+tracing.stop()
+sys.stdout.write(metrics.render().decode())
+"""
+
+
+def test_off_nothing_of_the_sdk_is_imported() -> None:
+    code = "import sys; from skerry.plumbing import tracing; tracing.start(None, 'x')\n"
+    code += "with tracing.span('x'): print([m for m in sys.modules if 'opentel' in m])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_dead_collector_costs_counted_spans_and_an_end_of_some_seconds() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _DEAD], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "skerry_trace_dropped_spans_total 3.0" in told.stdout
+
+
+def test_a_span_that_is_off_takes_whatever_it_is_told() -> None:
+    with tracing.continued("x", "no traceparent") as span:
+        span.set(a=1)
+        span.event("b")
+    assert TraceTarget(endpoint="http://[::1]").url == "http://[::1]:4318/v1/traces"
