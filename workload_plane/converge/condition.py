@@ -15,7 +15,7 @@ DRAIN_SECONDS_MIN = 2.0
 DRAIN_SECONDS_MAX = 180.0
 # Ready once and silent for so long: it hangs. Its host notices within 1.5 s, looks come each second
 # before and after: what waits on it is freed within 10 s of its last word.
-HUNG_SECONDS_MAX = 6.0
+HUNG_SECONDS_MAX = 5.5
 # A host gives its engine up by itself, the slowest after an hour, and says so: this is for a host
 # that hangs and says nothing.
 START_SECONDS_MAX = 7_200.0

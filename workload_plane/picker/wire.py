@@ -65,7 +65,7 @@ LOG_FLUSH_SECONDS = 0.02
 ACCOUNT_SECONDS = 2.0
 
 # The access log's line in Envoy's format; nothing in it is the client's to choose.
-# What an answer used stands in front, so that a picker of an earlier release finds its line as ever.
+# What an answer used stands in front: a picker of an earlier release finds its line as ever.
 LOG_LINE = (
     f"[%DYNAMIC_METADATA({USAGE_METADATA}:told)%]"
     "<%REQ(X-SKERRY-TICKET)%|%UPSTREAM_HOST%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%RESPONSE_DURATION%"

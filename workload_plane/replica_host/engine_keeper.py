@@ -25,7 +25,7 @@ _LOG_LOOK_SECONDS = 2.0
 # The agent's rule (`converge.condition`) in the same words, and later than it can act: a replica
 # that hangs is the agent's to replace, elsewhere if need be. This frees what waits, within 10 s of
 # the engine's last word, while the agent is dead.
-HUNG_SECONDS_MAX = 7.6
+HUNG_SECONDS_MAX = 7.7
 _HUNG_LOOK_SECONDS = 0.2
 _LATE_LOOKS = 8
 
