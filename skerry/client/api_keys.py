@@ -18,6 +18,7 @@ from skerry.client.operator_calls import (
 from skerry.fleet.api_key import KeyTerms, digest_of_key, key_name_in
 from skerry.fleet.names import full_name
 from skerry.fleet.token_budget import BudgetPeriod
+from skerry.plumbing.errors import Conflict
 from skerry.wire.api_keys import period_from_proto, period_to_proto
 
 _COLLECTION = "apiKeys"
@@ -83,7 +84,15 @@ def create_api_key(
     )
 
     def read(message: Any) -> NewApiKey:
-        return NewApiKey(row=api_key_row(message), text=text)
+        row = api_key_row(message)
+        kept = row.tokens_per_minute, row.budget_tokens
+        if kept != (terms.tokens_per_minute, terms.budget_tokens):
+            # An older control plane drops what it does not know, and has made a key without bounds.
+            raise Conflict(
+                f"key {row.name} was made without its bounds on tokens: the control plane is of an"
+                f" earlier release; run skerry key revoke {row.name}, upgrade it, and try again"
+            )
+        return NewApiKey(row=row, text=text)
 
     return Call(method="CreateApiKey", request=request, read=read, seconds_max=WRITE_SECONDS_MAX)
 

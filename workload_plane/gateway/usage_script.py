@@ -2,7 +2,8 @@
 
 Pure; `usage` fills it in. It looks at each piece of an answer as it goes by and holds none back: it
 counts a stream's events, or gRPC's messages, and keeps the answer's end, where engines tell their
-usage. Quotes inside a text are escaped, so nothing that a model writes is taken for that.
+usage. Quotes inside a text are escaped, so nothing that a model writes is taken for that; and where
+an engine repeats a client's own fields, the largest counts, so that nobody writes a smaller bill.
 """
 
 USAGE_SCRIPT = """
@@ -42,21 +43,25 @@ local function message_counter()
   end
 end
 
--- Return the last usage in an answer's end: prompt and answer, '-' for what it does not say.
+-- Return the larger of two counts, '-' where there is neither.
+local function larger(known, told)
+  if told == nil or (known ~= '-' and tonumber(known) >= tonumber(told)) then return known end
+  return told
+end
+
+-- Return the usage in an answer's end: prompt and answer, '-' for what it does not say.
 local function usage_in(text)
-  local last, at = nil, 1
+  local prompt, answer, at = '-', '-', 1
   while true do
     local first, after = find(text, '"usage"%s*:%s*{', at)
-    if first == nil then break end
-    last, at = after, after + 1
+    if first == nil then return prompt, answer end
+    local told = sub(text, after)
+    prompt = larger(prompt, told:match('"prompt_tokens"%s*:%s*(%d+)')
+      or told:match('"input_tokens"%s*:%s*(%d+)'))
+    answer = larger(answer, told:match('"completion_tokens"%s*:%s*(%d+)')
+      or told:match('"output_tokens"%s*:%s*(%d+)'))
+    at = after + 1
   end
-  if last == nil then return '-', '-' end
-  local told = sub(text, last)
-  local prompt = told:match('"prompt_tokens"%s*:%s*(%d+)')
-    or told:match('"input_tokens"%s*:%s*(%d+)')
-  local answer = told:match('"completion_tokens"%s*:%s*(%d+)')
-    or told:match('"output_tokens"%s*:%s*(%d+)')
-  return prompt or '-', answer or '-'
 end
 
 function envoy_on_request(handle)

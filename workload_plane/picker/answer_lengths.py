@@ -16,6 +16,8 @@ _STREAM_BYTES, _MESSAGE_BYTES, _TEXT_BYTES = 220.0, 40.0, 4.0
 _ENVELOPE_BYTES = 300.0
 # Each answer moves what is known by so much of the difference.
 _WEIGHT = 0.05
+# What one key asks for beside its tokens must not make everybody's cut streams cheap.
+_FACTOR_MAX = 4.0
 # Events that are no token: the first says who speaks or the last why it ended, then `[DONE]`.
 _STREAM_OTHER, _MESSAGE_OTHER = 2, 1
 
@@ -68,6 +70,12 @@ class AnswerLengths:
             return
         bytes_each = sent.bytes_sent / tokens
         if sent.is_grpc:
+            bytes_each = _near(bytes_each, _MESSAGE_BYTES)
             self._message_bytes += _WEIGHT * (bytes_each - self._message_bytes)
         else:
+            bytes_each = _near(bytes_each, _STREAM_BYTES)
             self._stream_bytes += _WEIGHT * (bytes_each - self._stream_bytes)
+
+
+def _near(bytes_each: float, common: float) -> float:
+    return min(max(bytes_each, common / _FACTOR_MAX), common * _FACTOR_MAX)

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from skerry.fleet.api_key import BUDGET_TOKENS_MAX
 from skerry.fleet.token_budget import BudgetPeriod, KeySpent, period_at, seconds_left
 
 # Of one key: the present day or month, and two others that a clock which was set may come back to.
@@ -183,7 +184,7 @@ class KeyTokens:
     def kept(self) -> tuple[KeySpent, ...]:
         """Return all counts, for the file that the next run begins with."""
         return tuple(
-            KeySpent(key=name, period=period, tokens=math.ceil(tokens))
+            KeySpent(key=name, period=period, tokens=min(math.ceil(tokens), BUDGET_TOKENS_MAX))
             for name, periods in sorted(self._spent.items())
             for period, tokens in sorted(periods.items())
         )

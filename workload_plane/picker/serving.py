@@ -79,12 +79,12 @@ class PickerProcess:
         """Serve until SIGTERM or SIGINT; raises OSError or Conflict when it can't listen."""
         stop = asyncio.Event()
         stop_on_signals(stop)
-        self._spending.restore()
         self._file.look()
         self._take(self._file.current)
         directory = self._settings.picker_dir
         _make_ours(directory)
         with lock_file(directory / "picker.lock"):
+            self._spending.restore()  # once the run before has written its last
             async with self._listening(directory), aiohttp.ClientSession() as session:
                 _log.info("picker.started", directory=str(directory))
                 try:

@@ -6,6 +6,7 @@
 from bisect import bisect_left
 
 from workload_plane.picker.answer_lengths import Sent
+from workload_plane.picker.body import BYTES_PER_TOKEN
 from workload_plane.picker.counts import FIRST_BYTE_SECONDS
 from workload_plane.picker.deployments import Deployment
 from workload_plane.picker.facts import Entry, Facts
@@ -105,7 +106,10 @@ def used_tokens(ticket: Ticket, charge: Charge, entry: Entry) -> tuple[float, bo
     if usage is not None and not entry.flags:
         lengths.learn(answer, usage, sent)
     if usage is None or usage.prompt is None:
-        return charge.prompt + answer, False
+        prompt = charge.prompt
+        if not prompt and not charge.is_resumed:  # nobody said beforehand how long it is
+            prompt = entry.bytes_received / BYTES_PER_TOKEN
+        return prompt + answer, False
     return (charge.prompt if charge.is_resumed else usage.prompt) + answer, True
 
 

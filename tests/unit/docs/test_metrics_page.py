@@ -14,6 +14,7 @@ import control_plane.instruments, workload_plane.replica_host.instruments
 import workload_plane.relay.instruments, workload_plane.picker.exposition
 import workload_plane.autoscale.instruments, workload_plane.gateway.instruments
 import workload_plane.residency.instruments, skerry.plumbing.host_metrics
+import skerry.plumbing.tracing
 from skerry.plumbing.metrics import declared
 for d in declared():
     print(f"| `{d.name}` | {d.kind} | {', '.join(d.labels)} | {d.help} |")

@@ -21,6 +21,7 @@ from workload_plane.picker.picker import TICKET_SECONDS_MAX, Picker
 from workload_plane.picker.plane_file import parse_plane
 from workload_plane.picker.spending import Spending
 from workload_plane.picker.spent_file import parse_spent, render_spent
+from workload_plane.picker.tickets import used_tokens
 from workload_plane.picker.wire import (
     AVOID_HEADER,
     DEPLOYMENT_HEADER,
@@ -91,6 +92,19 @@ def test_a_key_has_its_tokens_a_minute_and_then_429_as_openai_has_it() -> None:
         "rate": 2,
         "budget": 0,
     }
+
+
+def test_a_prompt_of_which_nobody_knew_the_length_is_counted_at_the_end() -> None:
+    picker = bounded(budget=10_000)
+    asked = ask(picker)
+    ticket = picker._tickets[int(asked.told[TICKET_HEADER])]
+    charge = ticket.facts.charge
+    assert charge is not None
+    unknown = charge._replace(prompt=0.0)
+    entry = Entry(1, "a:1", 200, "", 50, 60, 4_000, 800, 1, True)
+    tokens, is_told = used_tokens(ticket, unknown, entry)
+    assert not is_told
+    assert tokens - used_tokens(ticket, charge, entry)[0] == 1_000 - charge.prompt
 
 
 def test_a_request_costs_what_the_engine_tells_once_it_told() -> None:
