@@ -61,7 +61,7 @@ async def asked(picked: PickedWorld, text: str, **body: Any) -> AsyncIterator[An
 
 async def test_a_key_is_refused_by_what_its_answers_told_that_they_used(tmp_path: Path) -> None:
     async with a_counting_gateway(tmp_path) as (picked, engine):
-        # Some engines repeat fields of the client's after their own: no bill is the client's to write.
+        # Some engines repeat the fields of a request after their own: nobody writes his own bill.
         engine.usage = used(100, 50) | {"metadata": {"usage": used(0, 0)}}
         async with asked(picked, RATED) as response:
             assert response.status == 200
