@@ -61,8 +61,13 @@ class Applying:
 
     async def push_all(self, snapshot: Snapshot) -> None:
         """Offer every plane its stored state once in this term; the link sends what is not held."""
-        for plane, version, payload in await aside(snapshot, self._to_offer, snapshot):
-            self._offer(plane, version, payload)
+        offers = await aside(snapshot, self._to_offer, snapshot)
+        if not offers:
+            return
+        with tracing.span("reconcile.push", planes=len(offers)) as span:
+            self._span = span
+            for plane, version, payload in offers:
+                self._offer(plane, version, payload)
 
     def _to_offer(self, snapshot: Snapshot) -> list[tuple[str, Version, bytes]]:
         """Return what was not offered yet, or is held in other bytes than the store's own.

@@ -82,7 +82,14 @@ class Renewed:
         unnoticed = not (
             self.failed or self.streams_broken or self.peer_handshakes_failed or self.links_lost
         )
-        return unnoticed and self.ended_refused and self.spilled > 0 and self.renewals > 2
+        was_tried = self.peer_handshakes > 0 and self.gateway_handshakes > 0 and self.links_made > 0
+        return (
+            unnoticed
+            and was_tried
+            and self.ended_refused
+            and self.spilled > 0
+            and self.renewals > 2
+        )
 
 
 async def soak(root: Path, asked: Asked) -> Renewed:

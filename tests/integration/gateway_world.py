@@ -53,7 +53,7 @@ class FakeEngine:
         self.status = 200
         self.grpc_status = grpc.StatusCode.OK
         # What its answers tell that they used; nothing where None.
-        self.usage: dict[str, int] | None = None
+        self.usage: dict[str, Any] | None = None
         self.next_event = asyncio.Event()
         self.ended = asyncio.Event()
         self.may_answer = asyncio.Event()

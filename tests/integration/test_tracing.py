@@ -1,14 +1,17 @@
 """Spans where nothing collects: off they are nothing, on they are dropped and counted."""
 
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from skerry.plumbing import tracing
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.trace_target import TraceTarget
 
 pytestmark = pytest.mark.integration
+CLOCK = SystemClock()
 
 _DEAD = """
 import sys
@@ -40,6 +43,14 @@ def test_a_dead_collector_costs_counted_spans_and_an_end_of_some_seconds() -> No
         [sys.executable, "-c", _DEAD], capture_output=True, text=True, check=True, timeout=30
     )
     assert "skerry_trace_dropped_spans_total 3.0" in told.stdout
+
+
+def test_a_collector_that_says_nothing_holds_nobody_at_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers none
+        code = _DEAD.replace("127.0.0.1:1", f"127.0.0.1:{silent.getsockname()[1]}")
+        began = CLOCK.monotonic()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+        assert CLOCK.monotonic() - began < tracing.STOP_SECONDS_MAX + 5.0  # and its start
 
 
 def test_a_span_that_is_off_takes_whatever_it_is_told() -> None:

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import aiohttp
 
+from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
+
+_log = logs.get_logger(__name__)
 
 # Peers look twice a second and believe a refusing answer at once; clients' own looks are rarer.
 NOTICE_SECONDS = 2.0
@@ -46,7 +49,8 @@ async def drain_gateway(
         if not await _post(admin, "/healthcheck/fail"):
             return Drained(answered=False, left=0)
         await clock.sleep(NOTICE_SECONDS)
-        await _post(admin, "/drain_listeners?inboundonly")
+        if not await _post(admin, "/drain_listeners?inboundonly"):
+            _log.warning("gateway.listeners-not-drained", remedy="new connections may still come")
         left = before = await _active(admin)
         deadline = clock.monotonic() + seconds_max
         while left and clock.monotonic() < deadline:

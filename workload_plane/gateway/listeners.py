@@ -30,7 +30,7 @@ from workload_plane.gateway.routes import (
 from workload_plane.gateway.served_log import not_started, sent_log, taken_log
 from workload_plane.gateway.tls import common_tls_context, refuse_revoked
 from workload_plane.gateway.topology import GatewayTopology, PeerTls
-from workload_plane.gateway.tracing import CLIENTS_TRACE_REMOVED, traced
+from workload_plane.gateway.tracing import CLIENTS_TRACE_REMOVED, request_ids, traced
 from workload_plane.gateway.usage import usage_filters
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
@@ -217,11 +217,7 @@ def _connection(stat_prefix: str, routes: str, files_root: str) -> Json:
         # A client's id is kept as it is, so that its logs, ours and the engine's agree.
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
-        request_id_extension={
-            "typed_config": typed(
-                "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False
-            )
-        },
+        request_id_extension=request_ids(is_traced=False),
         # `%2F` in a model's name is a part of the name.
         normalize_path=True,
         path_with_escaped_slashes_action="KEEP_UNCHANGED",

@@ -23,6 +23,14 @@ _CACHE_SPANS_MAX = 1_024
 # A collector that hangs must not hold more than this.
 _EXPORTS_MAX = 8
 _NO_ANSWER = "-"
+_SHARES = 1_000_000
+
+
+def request_ids(*, is_traced: bool) -> Json:
+    """Return how ids of requests are made; they say nothing of traces."""
+    untold = {"use_request_id_for_trace_sampling": False} if is_traced else {}
+    config = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+    return {"typed_config": typed(config, pack_trace_reason=False, **untold)}
 
 
 def traced(topology: GatewayTopology, *, begins: bool) -> Json:
@@ -45,14 +53,16 @@ def traced(topology: GatewayTopology, *, begins: bool) -> Json:
             }
         },
         max_cache_size=_CACHE_SPANS_MAX,
-        **({} if begins else {"sampler": _as_begun()}),
+        sampler=_share(target.sample) if begins else _as_begun(),
     )
     return {
+        # Else a request's id, which clients choose, says whether it is traced.
+        "request_id_extension": request_ids(is_traced=True),
         "tracing": {
             "provider": provider,
             "client_sampling": {"value": 0},
-            # With 0 what another began would not be continued; `_as_begun` begins none.
-            "random_sampling": {"value": _percent(target) if begins else 100},
+            # The samplers choose. With 0 what another began would not be continued.
+            "random_sampling": {"value": 100},
             "spawn_upstream_span": True,
             "operation": f"%REQ({DEPLOYMENT_HEADER})%",
             "upstream_operation": "%UPSTREAM_CLUSTER% attempt %UPSTREAM_REQUEST_ATTEMPT_COUNT%",
@@ -65,7 +75,7 @@ def traced(topology: GatewayTopology, *, begins: bool) -> Json:
                     "request_header": {"name": DEPLOYMENT_HEADER, "default_value": _NO_ANSWER},
                 },
             ],
-        }
+        },
     }
 
 
@@ -97,23 +107,23 @@ def collector_cluster(target: TraceTarget) -> Json:
 def as_continued(connection: Json) -> None:
     """Make a connection manager that begins traces one that continues them alone."""
     if "tracing" in connection:
-        connection["tracing"]["random_sampling"] = {"value": 100}
         connection["tracing"]["provider"]["typed_config"]["sampler"] = _as_begun()
 
 
 def _as_begun() -> Json:
     """Return the sampler that has traced what the other gateway traces, and nothing else."""
-    none = extension(
-        "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
-        f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig",
-        sampling_percentage={"numerator": 0},
-    )
     return extension(
         "envoy.tracers.opentelemetry.samplers.parent_based",
         f"{_SAMPLERS}.ParentBasedSamplerConfig",
-        wrapped_sampler=none,
+        wrapped_sampler=_share(0.0),
     )
 
 
-def _percent(target: TraceTarget) -> float:
-    return round(target.sample * 100, 4)
+def _share(sample: float) -> Json:
+    """Return the sampler that goes by a trace's own random id; a share above 0 is at least one."""
+    part = max(1, round(sample * _SHARES)) if sample else 0
+    return extension(
+        "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
+        f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig",
+        sampling_percentage={"numerator": part, "denominator": "MILLION"},
+    )

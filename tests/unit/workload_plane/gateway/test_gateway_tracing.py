@@ -21,7 +21,9 @@ def test_traces_begin_at_the_public_listener_alone() -> None:
     snapshot = build_snapshot(replace(a_topology(), tracing=target), "/gateway", DESCRIPTOR_SET)
     check_references(snapshot)
     public, peer = (json.dumps(listener) for listener in snapshot.listeners)
-    assert '"random_sampling": {"value": 1.0}' in public
+    assert '"numerator": 10000, "denominator": "MILLION"' in public
+    for listener in (public, peer):  # no client's id says what is traced
+        assert '"use_request_id_for_trace_sampling": false' in listener
     assert '"remove": "traceparent"' in public
     assert "parent_based" in peer
     assert '"remove": "traceparent"' not in peer
