@@ -28,9 +28,9 @@ class KeySpending:
         """Keep what a plane told; one that tells nothing has not taken back what it told before."""
         for one in spent:
             known = self._planes.setdefault(plane, {})
-            if one.key not in known and len(known) >= KEYS_TOLD_MAX:
-                continue
             if len(one.key) > NAME_CHARACTERS_MAX or len(one.period) > _PERIOD_CHARACTERS_MAX:
+                continue
+            if one.key not in known and not self._has_room(known, one.period):
                 continue
             before = known.get(one.key)
             now = (one.period, max(0, min(one.tokens, BUDGET_TOKENS_MAX)))
@@ -39,6 +39,15 @@ class KeySpending:
                     self._add(one.key, before[0], -before[1])
                 self._add(one.key, *now)
                 known[one.key] = now
+
+    def _has_room(self, known: dict[str, tuple[str, int]], period: str) -> bool:
+        """Say whether one more is kept of a plane; keys of days and months before give way."""
+        if len(known) >= KEYS_TOLD_MAX:
+            for key, (before, tokens) in list(known.items()):
+                if len(before) == len(period) and before < period:
+                    self._add(key, before, -tokens)
+                    del known[key]
+        return len(known) < KEYS_TOLD_MAX
 
     def of(self, key: str, period: str) -> int:
         """Return the tokens of a key in a day or month, all planes' together."""

@@ -37,3 +37,11 @@ def test_a_plane_may_tell_of_as_many_keys_as_there_may_be() -> None:
     assert told.of(f"k-{KEYS_TOLD_MAX - 1}", MONTH) == 1
     assert told.of(f"k-{KEYS_TOLD_MAX}", MONTH) == 0
     assert told.of("team", MONTH) == 0
+
+
+def test_keys_of_past_months_make_room_for_those_of_today() -> None:
+    told = KeySpending()
+    told.take("fra", [spent(1, f"old-{n}") for n in range(KEYS_TOLD_MAX)])
+    told.take("fra", [spent(7, period=NEXT)])
+    assert told.of("team", NEXT) == 7
+    assert told.of("old-0", MONTH) == 0
