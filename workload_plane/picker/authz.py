@@ -34,6 +34,7 @@ from workload_plane.picker.wire import (
     LOAD_PATH,
     PICK_PREFIX,
     PRIORITY_HEADER,
+    RESUMED_HEADER,
     RETRIES_HEADER,
     RETRIES_WITH_ROOM,
     SEEN_BYTES_MAX,
@@ -69,6 +70,7 @@ _DEPLOYMENT = DEPLOYMENT_HEADER.encode()
 _SESSION = SESSION_HEADER.encode()
 _PRIORITY = PRIORITY_HEADER.encode()
 _AVOID = AVOID_HEADER.encode()
+_RESUMED = RESUMED_HEADER.encode()
 _KEY = KEY_HEADER.encode()
 _BODY_BYTES = BODY_BYTES_HEADER.encode()
 _ANSWER = (
@@ -142,7 +144,8 @@ class Authz:
             facts = facts._replace(avoided=_avoided(told, self._plane))
         if key := b"" if forwarded else headers.get(_KEY, b""):
             facts = facts._replace(key=key.decode("latin-1"))
-            if not picker.keys.admits(facts.key):
+            # A stream that broke was let in when it began.
+            if not _is_resumed(exchange) and not picker.keys.admits(facts.key):
                 return busy(is_grpc=facts.is_grpc)
         now = self._now()
         if facts.key and picker.tokens.is_counted(facts.key):
@@ -164,7 +167,7 @@ class Authz:
         if not facts.is_grpc and (limit := body.answer_limit(exchange.body)) is not None:
             answer = min(answer, limit)
         period = self._picker.tokens.period(facts.key, self._when())
-        if facts.avoided:
+        if _is_resumed(exchange):
             return Charge(0.0, answer, period, is_resumed=True)
         # Where the policy reads nothing of a body all of it is taken for the prompt.
         told = read_number(exchange.headers.get(_BODY_BYTES)) or len(exchange.body)
@@ -202,6 +205,11 @@ class Authz:
         )
         kind = (b"content-type", b"application/json")
         return response(b"200 OK", render_counters(counters), kind)
+
+
+def _is_resumed(exchange: Exchange) -> bool:
+    """Say whether the relay goes on with a stream; it may not know which host it is to avoid."""
+    return _RESUMED in exchange.headers or _AVOID in exchange.headers
 
 
 def read_facts(exchange: Exchange, name: str, policy: RoutingPolicy, *, forwarded: bool) -> Facts:

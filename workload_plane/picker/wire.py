@@ -14,6 +14,7 @@ from workload_plane.gateway.wire import (
     KEY_HEADER,
     LOSSES,
     LOST_HEADER,
+    RESUMED_HEADER,
     USAGE_METADATA,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "HEALTH_PATH",
     "KEY_HEADER",
     "LOSSES",
+    "RESUMED_HEADER",
 ]
 
 # What Envoy is told: hosts in the order to try, and the number by which the access log is joined.

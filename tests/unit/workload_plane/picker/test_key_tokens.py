@@ -26,6 +26,7 @@ from workload_plane.picker.wire import (
     AVOID_HEADER,
     DEPLOYMENT_HEADER,
     KEY_HEADER,
+    RESUMED_HEADER,
     TICKET_HEADER,
 )
 
@@ -52,8 +53,9 @@ class Asked:
         self.told = dict(line.split(": ", 1) for line in lines)
 
 
-def ask(picker: Picker, path: bytes = b"/pick/v1/completions", avoided: str = "") -> Asked:
-    exchange = Asked(path, {AVOID_HEADER: avoided} if avoided else {})
+def ask(picker: Picker, path: bytes = b"/pick/v1/completions", **headers: str) -> Asked:
+    names = {"avoided": AVOID_HEADER, "resumed": RESUMED_HEADER}
+    exchange = Asked(path, {names[name]: value for name, value in headers.items()})
     Authz(picker, CLOCK, Rooms(b"room", b"room-grpc"), "here")(exchange)  # type: ignore[arg-type]
     return exchange
 
@@ -156,10 +158,11 @@ def test_a_used_budget_is_429_until_its_day_ends() -> None:
     assert refused.told["retry-after"] == "86400"
 
 
-def test_a_stream_that_broke_is_let_in_and_its_prompt_counted_once() -> None:
+@pytest.mark.parametrize("headers", [{"avoided": "here/a"}, {"resumed": "1"}])
+def test_a_stream_that_broke_is_let_in_and_its_prompt_counted_once(headers: dict[str, str]) -> None:
     picker = bounded(per_minute=160, budget=100)
     ask(picker)
-    again = ask(picker, avoided="here/a")
+    again = ask(picker, **headers)
     assert again.status == 200
     ended(picker, again, usage=Usage(120, 5, 7))
     assert picker.tokens.spent("team", DAY) == COST + 5
