@@ -1,5 +1,5 @@
 #!/bin/bash
-# What runs in the Ray containers of deploy/kubernetes/plane-ray.yaml: Ray's own command, started
+# What runs in the Ray containers of deploy/kubernetes/plane-ray: Ray's own command, started
 # again whenever it ends, so that the loss of a raylet or of the head takes no replica along. Those
 # are in sessions of their own here; a container whose main process ends would take them all.
 #

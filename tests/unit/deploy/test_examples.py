@@ -35,7 +35,7 @@ def test_every_example_is_checked_here() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == known
 
 
-@pytest.mark.parametrize("manifest", ["plane.yaml", "plane-ray.yaml"])
+@pytest.mark.parametrize("manifest", ["plane/plane.yaml", "plane-ray/plane-ray.yaml"])
 def test_the_settings_inside_a_manifest_are_accepted(manifest: str) -> None:
     assert parse_settings(settings_in(manifest)).control_planes
 

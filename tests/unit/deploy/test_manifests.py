@@ -18,7 +18,8 @@ from tests.unit.deploy.files import (
 from workload_plane.gateway.wire import HEALTH_PATH
 from workload_plane.settings import parse_settings
 
-PLANE, RAY, CERTIFICATE = "plane.yaml", "plane-ray.yaml", "certificate.yaml"
+PLANE, RAY = "plane/plane.yaml", "plane-ray/plane-ray.yaml"
+CERTIFICATE = "plane/certificate.yaml"
 # What KubeRay 1.5 knows of a group and of a cluster, as far as it is used here.
 GROUP_FIELDS = {
     "groupName",
