@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,12 @@ DOCUMENTS = (
     "docs/scheduling.md",
     "docs/operating/profile.md",
 )
+TUTORIAL = "docs/tutorial.md"  # begins and ends a fleet of its own
 FLEET = "/tmp/skerry-fleet"  # the directory that the documents use; a temporary one stands in
 SECONDS_MAX = 120
 # What starts, ends or loads a fleet, and the README's, runs as it is written; each of the others
 # would import the client anew.
-APART = ("up", "down", "load", "chat", "profile")
+APART = ("up", "down", "load", "chat", "profile", "drill")
 ELSEWHERE = {
     "make demo": "tests/integration/test_story.py",
     "make test": "this very run",
@@ -46,10 +48,10 @@ ELSEWHERE = {
 }
 
 
-def commands() -> list[tuple[str, str]]:
+def commands(documents: Sequence[str]) -> list[tuple[str, str]]:
     """Every line of every `sh` block, with its document."""
     found = []
-    for name in DOCUMENTS:
+    for name in documents:
         text = (ROOT / name).read_text(encoding="utf-8")
         for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             found += [(name, line) for line in block.splitlines() if line.strip()]
@@ -63,17 +65,29 @@ def test_every_shell_block_is_of_a_known_document() -> None:
     with_commands = {
         name for name in listed if "```sh\n" in (ROOT / name).read_text(encoding="utf-8")
     }
-    assert with_commands <= set(DOCUMENTS), "add the document to DOCUMENTS"
+    assert with_commands <= {*DOCUMENTS, TUTORIAL}, "add the document to DOCUMENTS"
 
 
 # Dozens of commands against a fleet of its own, on a busy machine: 250 s were seen.
 @pytest.mark.timeout(600)
 def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
+    follow(DOCUMENTS, tmp_path)
+
+
+# 28 commands and a drill: 100 s were seen beside other work.
+@pytest.mark.timeout(400)
+def test_the_tutorial_goes_from_nothing_to_a_drill_and_cleans_up(tmp_path: Path) -> None:
+    follow((TUTORIAL,), tmp_path)
+    assert not (tmp_path / "fleet").exists()
+
+
+def follow(documents: Sequence[str], tmp_path: Path) -> None:
+    """Run every command of the documents in their order, against a fleet in `tmp_path`."""
     environment = dict(os.environ)
     fleet = str(tmp_path / "fleet")
     running = False
     try:
-        for document, command in commands():
+        for document, command in commands(documents):
             if command in ELSEWHERE:
                 continue
             line = command.replace(FLEET, fleet)
@@ -89,9 +103,9 @@ def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
                 environment[name] = in_shell(f"printf %s {value}", environment)
                 running = True
                 continue
-            if re.match(r"curl |printf .* \| curl ", line):
+            if re.match(r"(curl|kill|sed|rm) |printf .* \| curl ", line):
                 in_shell(line, environment)
-                running = True
+                running = not line.startswith("rm ")
                 continue
             program, *arguments = shlex.split(line)
             assert program == ".venv/bin/skerry", f"{document}: {command}: name it in ELSEWHERE"
@@ -101,7 +115,8 @@ def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
                 run_here(arguments, environment)
             running = "down" not in arguments
     finally:
-        run(["down", "--data-dir", fleet], environment)
+        if Path(fleet).exists():
+            run(["down", "--data-dir", fleet], environment)
 
 
 def in_shell(line: str, environment: dict[str, str]) -> str:
