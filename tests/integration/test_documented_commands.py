@@ -95,7 +95,7 @@ def follow(documents: Sequence[str], tmp_path: Path) -> None:
                 name, _, value = line.removeprefix("export ").partition("=")
                 environment[name] = value
                 continue
-            if not running and " up " not in f"{line} ":
+            if not running and " up " not in f"{line} " and not line.startswith("rm "):
                 run(["up", "--planes", "3", "--data-dir", fleet, "--detach"], environment)
                 environment["SKERRY_CONFIG"] = f"{fleet}/config.yaml"
             if line.startswith("export "):
