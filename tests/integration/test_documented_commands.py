@@ -74,7 +74,7 @@ def test_every_documented_command_does_what_it_says(tmp_path: Path) -> None:
     follow(DOCUMENTS, tmp_path)
 
 
-# 28 commands and a drill: 100 s were seen beside other work.
+# A whole life of a fleet and a drill: 170 s were seen beside other work.
 @pytest.mark.timeout(400)
 def test_the_tutorial_goes_from_nothing_to_a_drill_and_cleans_up(tmp_path: Path) -> None:
     follow((TUTORIAL,), tmp_path)
