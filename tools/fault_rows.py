@@ -431,6 +431,8 @@ PROMISES = (
         tests=(f"{_SHORT_LIVED}::test_nobody_notices_that_everybody_gets_new_certificates",),
         figure="soak:certificates",
         command="make soak-certificates",
+        gap="**0 failed is not held**: 1 % were refused with 429, as 128 waited for the one replica; "
+        "no connection failed. Whether a bigger fleet of engines has none was not tried",
     ),
     Promise(
         name="drains",
