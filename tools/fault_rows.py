@@ -431,8 +431,10 @@ PROMISES = (
         tests=(f"{_SHORT_LIVED}::test_nobody_notices_that_everybody_gets_new_certificates",),
         figure="soak:certificates",
         command="make soak-certificates",
-        gap="**0 failed is not held**: 1 % were refused with 429, as 128 waited for the one replica; "
-        "no connection failed. Whether a bigger fleet of engines has none was not tried",
+        gap=(
+            "**0 failed is not held**: 1 % were refused with 429, as 128 waited for the one "
+            "replica; no connection failed. It was not tried with more replicas"
+        ),
     ),
     Promise(
         name="drains",
