@@ -3,9 +3,9 @@
 `settings` calls it with the reader that collects the faults of the whole file.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from workload_plane.relay_settings import Reader
+from workload_plane.section_reader import Reader, names_of
 
 PERIOD_SECONDS = 5.0
 # Below, the loop asks its engines more often than they have anything new to tell; what is older
@@ -25,10 +25,7 @@ def read_autoscale(reader: Reader) -> AutoscaleSettings:
     inner = reader.inner("autoscale")
     if inner is None:
         return AutoscaleSettings()
-    known = [field.name for field in fields(AutoscaleSettings)]
-    for key in inner.values:
-        if key not in known:
-            inner.fault(str(key), f"is not a setting of autoscaling: {', '.join(known)}")
+    names_of(AutoscaleSettings, inner, "autoscaling")
     period = inner.values.get("period_seconds", PERIOD_SECONDS)
     if not isinstance(period, int | float) or isinstance(period, bool):
         inner.fault("period_seconds", "must be a number of seconds")

@@ -3,33 +3,13 @@
 `settings` calls it with the reader that collects the faults of the whole file.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+
+from workload_plane.section_reader import Reader, names_of
 
 _PORT_MAX = 65_535
 # 10,000 streams of 16 KiB each, prompt and answer; a tenth of what the gateway may take itself.
 HELD_BYTES_MAX = 256 * 1024 * 1024
-
-Value = TypeVar("Value")
-
-
-class Reader(Protocol):
-    """What takes values out of decoded settings and collects what is wrong with them."""
-
-    values: Mapping[str, object]
-
-    def fault(self, key: str, message: str) -> None:
-        """Note what is wrong with a setting."""
-        ...
-
-    def take(self, key: str, kind: type[Value], default: Value) -> Value:
-        """Return a setting of the kind, the default without one or with a fault."""
-        ...
-
-    def inner(self, key: str) -> "Reader | None":
-        """Return the reader of a section, None without one."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +30,7 @@ def read_relay(reader: Reader) -> RelaySettings | None:
     inner = reader.inner("relay")
     if inner is None:
         return None
-    known = [field.name for field in fields(RelaySettings)]
-    for key in inner.values:
-        if key not in known:
-            inner.fault(str(key), f"is not a setting of the relay: {', '.join(known)}")
+    known = names_of(RelaySettings, inner, "the relay")
     ports = {}
     for key in known[:3]:
         ports[key] = inner.take(key, int, 0)

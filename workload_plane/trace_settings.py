@@ -3,10 +3,8 @@
 `settings` calls it with the reader that collects the faults of the whole file.
 """
 
-from dataclasses import fields
-
 from skerry.plumbing.trace_target import SAMPLE_DEFAULT, TraceTarget
-from workload_plane.relay_settings import Reader
+from workload_plane.section_reader import Reader, names_of
 
 
 def read_tracing(reader: Reader) -> TraceTarget | None:
@@ -14,10 +12,7 @@ def read_tracing(reader: Reader) -> TraceTarget | None:
     inner = reader.inner("tracing")
     if inner is None:
         return None
-    known = [field.name for field in fields(TraceTarget)]
-    for key in inner.values:
-        if key not in known:
-            inner.fault(str(key), f"is not a setting of tracing: {', '.join(known)}")
+    names_of(TraceTarget, inner, "tracing")
     sample = inner.values.get("sample", SAMPLE_DEFAULT)
     if not isinstance(sample, int | float) or isinstance(sample, bool):
         inner.fault("sample", "must be a number, 0..1")

@@ -26,9 +26,7 @@ class TraceTarget:
     def __post_init__(self) -> None:
         if len(self.endpoint) > _ENDPOINT_CHARACTERS_MAX:
             raise ValueError(f"endpoint is longer than {_ENDPOINT_CHARACTERS_MAX} characters")
-        told = urlsplit(self.endpoint)
-        odd = told.query or told.fragment or "@" in told.netloc
-        if told.scheme != "http" or not told.hostname or odd or not self._has_port():
+        if not self._is_plain():
             raise ValueError(
                 f"endpoint must be http://HOST:PORT{TRACES_PATH}, not a URL of"
                 " another kind; a collector on this host can go on with https"
@@ -54,8 +52,11 @@ class TraceTarget:
         path = told.path if told.path not in ("", "/") else TRACES_PATH
         return f"http://{host}:{self.port}{path}"
 
-    def _has_port(self) -> bool:
+    def _is_plain(self) -> bool:
         try:
-            return urlsplit(self.endpoint).port != 0
-        except ValueError:
+            told = urlsplit(self.endpoint)
+            has_port = told.port != 0
+        except ValueError:  # as of half an address in brackets
             return False
+        odd = told.query or told.fragment or "@" in told.netloc
+        return told.scheme == "http" and bool(told.hostname) and not odd and has_port

@@ -29,7 +29,9 @@ def test_traces_begin_at_the_public_listener_alone() -> None:
     assert '"remove": "traceparent"' not in peer
 
 
-@pytest.mark.parametrize("endpoint", ["", "https://a:1", "http://u:p@a", "http://a/?k=1", "a:1"])
+@pytest.mark.parametrize(
+    "endpoint", ["", "https://a:1", "http://u:p@a", "http://a/?k=1", "a:1", "http://[::1"]
+)
 def test_an_endpoint_that_is_no_plain_collector_is_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         TraceTarget(endpoint=endpoint)
