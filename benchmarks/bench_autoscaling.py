@@ -3,7 +3,8 @@
 The autoscaler's own code and others' published rules replayed on the shared traces in virtual time.
 Writes benchmarks/results/autoscaling.json row by row, docs/benchmarks/autoscaling.md and its plot;
 a run that was cut short goes on where it stopped while the code it is of is the same, so that all
-rows are of one; `--anew` begins again.
+rows are of one. Where only the numbers of our own strategies moved, the rows of the others, which
+do not know them, stay. `--anew` begins again.
 """
 
 import argparse
@@ -48,6 +49,8 @@ CODE = (
     "benchmarks/autoscaling/contest.py",
     "benchmarks/autoscaling/days.py",
 )
+# What only our own policies read.
+NUMBERS = "skerry/fleet/autoscaling/tuning.py"
 CLOCK = SystemClock()
 SERIES_DAY = "m-large"
 
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not DATA.is_dir():
             print("bench-autoscaling: SKIPPED, no traces; SKERRY_TRACES=FOLDER", file=sys.stderr)
             return 0
-        values = to_go_on_with({} if told.anew else values, code_digest())
+        values = to_go_on_with({} if told.anew else values, *digests())
         values.setdefault("machine", machine())
         try:
             measure(values, told.days or list(DAYS)[1:])
@@ -73,15 +76,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def to_go_on_with(values: dict[str, Any], digest: str) -> dict[str, Any]:
-    """Return the results so far if they are of this code, else none."""
-    return values if values.get("code") == digest else {"code": digest}
+def to_go_on_with(values: dict[str, Any], code: str, numbers: str) -> dict[str, Any]:
+    """Return what of the results so far is of this code and these numbers."""
+    if values.get("code") != code:
+        return {"code": code, "numbers": numbers, "rows": []}
+    if values.get("numbers") == numbers:
+        return values
+    own = {one.name for one in ENTRIES if not one.published}
+    kept = [row for row in values["rows"] if row["policy"] not in own]
+    return {**values, "numbers": numbers, "rows": kept}
 
 
-def code_digest() -> str:
-    """Return what the rows are of: a digest of all code that decides, replays or tunes."""
+def digests() -> tuple[str, str]:
+    """Return what rows are of: the code that decides, replays or tunes, and our own numbers."""
+    paths = {path for pattern in CODE for path in ROOT.glob(pattern)}
+    numbers = ROOT / NUMBERS
+    return digest_of(sorted(paths - {numbers})), digest_of([numbers])
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """Return a digest of the files and their names."""
     found = sha256()
-    for path in sorted(one for pattern in CODE for one in ROOT.glob(pattern)):
+    for path in paths:
         found.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
 
@@ -98,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 def measure(values: dict[str, Any], names: Sequence[str]) -> None:
     """Replay each day under each policy, tuned on the tuning day before its first."""
     tuning = values.setdefault("tuning", {"settings": {}})
-    rows: list[dict[str, Any]] = values.setdefault("rows", [])
+    rows: list[dict[str, Any]] = values["rows"]
     for day in names:
         done = {row["policy"] for row in rows if row["day"] == day}
         # Skerry's own first, then the bound: what a run that is cut short should have.

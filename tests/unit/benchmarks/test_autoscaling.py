@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.autoscaling.contest import ALONE, ENTRIES, SPILLED
 from benchmarks.autoscaling.page import write_page
-from benchmarks.bench_autoscaling import code_digest, to_go_on_with
+from benchmarks.bench_autoscaling import digests, to_go_on_with
 from skerry.replay.catalogue import POLICIES, POOLED
 
 
@@ -79,8 +79,18 @@ def test_every_entry_is_a_policy_of_the_catalogue() -> None:
 
 
 def test_a_run_goes_on_only_with_rows_of_its_own_code() -> None:
-    digest = code_digest()
-    same = {"code": digest, "rows": [a_row("KPA", 0.995, 200.0)]}
-    assert to_go_on_with(same, digest) == same
-    assert to_go_on_with(same, "another") == {"code": "another"}
-    assert to_go_on_with({"rows": same["rows"]}, digest) == {"code": digest}
+    code, numbers = digests()
+    rows = [a_row("KPA", 0.995, 200.0), a_row(POOLED, 0.99, 100.0)]
+    same = {"code": code, "numbers": numbers, "rows": rows}
+    assert to_go_on_with(same, code, numbers) == same
+    anew = {"code": "another", "numbers": numbers, "rows": []}
+    assert to_go_on_with(same, "another", numbers) == anew
+    assert to_go_on_with({"rows": rows}, code, numbers)["rows"] == []
+
+
+def test_other_numbers_of_ours_leave_others_rows() -> None:
+    code, numbers = digests()
+    rows = [a_row("KPA", 0.995, 200.0), a_row(POOLED, 0.99, 100.0)]
+    before = {"code": code, "numbers": numbers, "rows": rows, "tuning": {}}
+    told = to_go_on_with(before, code, "others")
+    assert told == {"code": code, "numbers": "others", "rows": rows[:1], "tuning": {}}
