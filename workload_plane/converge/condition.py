@@ -13,9 +13,10 @@ from workload_plane.converge.seen import SeenReplica
 DRAIN_SECONDS_MIN = 2.0
 # The longest answer (2,000 tokens at 80 ms) takes 160 s; what is longer is cut and counted.
 DRAIN_SECONDS_MAX = 180.0
-# Ready once and silent for so long: it hangs. Its host notices within 1.5 s, looks come each second
-# before and after: what waits on it is freed within 10 s of its last word.
-HUNG_SECONDS_MAX = 5.5
+# Ready once and silent for so long after the first look that it did not answer: it hangs. Its host
+# notices within 1.5 s, a look takes a second then and comes a second after the last: what waits on
+# it is freed within 10 s of its last word.
+HUNG_SECONDS_MAX = 4.5
 # A host gives its engine up by itself, the slowest after an hour, and says so: this is for a host
 # that hangs and says nothing.
 START_SECONDS_MAX = 7_200.0

@@ -14,6 +14,7 @@ from skerry.fleet.names import pool_name
 from skerry.fleet.observation import ReplicaState
 from skerry.fleet.pool import PoolShape
 from skerry.plumbing import logs
+from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import SkerryError
 from workload_plane.converge.memory import (
     ReplicaMemory,
@@ -186,7 +187,7 @@ async def look(
     gateway: GatewayView,
     memory: Memory,
     pools: tuple[SeenPool, ...],
-    now: float,
+    clock: Clock,
 ) -> Look:
     """Return what is there now, with STARTING replicas that answer marked READY on the way."""
     beginning = dict(memory.begun)  # before the look: one that ends meanwhile is in it or here
@@ -196,6 +197,7 @@ async def look(
     healthy = dict(await asyncio.gather(*(_ask_health(probe, record) for record in asked)))
     draining = [record for record in asked if record.state is ReplicaState.DRAINING]
     loads = dict(await asyncio.gather(*(_ask_load(probe, record) for record in draining)))
+    now = clock.monotonic()  # of the answers: this process may have been stopped since it asked
     seen: list[SeenReplica] = []
     shown: list[LiveReplica] = []
     for one in live:

@@ -112,9 +112,8 @@ class ConvergeLoop:
     async def _turn(self, tasks: asyncio.TaskGroup) -> bool:
         """Look, plan and apply once; return whether there is reason to look again at once."""
         parts = self._parts
-        now = parts.clock.monotonic()
         seen = await look(
-            parts.runtime, parts.probe, parts.gateway.view, parts.memory, parts.pools(), now
+            parts.runtime, parts.probe, parts.gateway.view, parts.memory, parts.pools(), parts.clock
         )
         self._show(seen)
         self._watch(seen, tasks)

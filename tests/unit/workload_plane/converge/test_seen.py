@@ -2,7 +2,12 @@
 
 from skerry.fleet.observation import ReplicaState
 from workload_plane.converge.discover import Memory
-from workload_plane.converge.memory import after_look, first_sight, next_state
+from workload_plane.converge.memory import (
+    UNWATCHED_SECONDS,
+    after_look,
+    first_sight,
+    next_state,
+)
 from workload_plane.converge.seen import SOUND_SECONDS, StartBackoff, after_failure
 from workload_plane.replica_host.restarts import WINDOW_SECONDS
 
@@ -61,6 +66,15 @@ def test_silence_is_counted_from_the_first_unanswered_look_and_only_once_ready()
     assert after_look(silent, ReplicaState.READY, False, 5.0).unhealthy_since == 4.0
     assert after_look(silent, ReplicaState.READY, True, 6.0).unhealthy_since is None
     assert after_look(silent, ReplicaState.READY, None, 6.0) == silent
+
+
+def test_an_own_pause_is_nobodys_silence() -> None:
+    ready = after_look(first_sight(ReplicaState.STARTING, 1.0), ReplicaState.READY, True, 3.0)
+    stopped = after_look(ready, ReplicaState.READY, False, 60.0)
+    assert stopped.unhealthy_since == 60.0, "not since it was asked, before the pause"
+    again = after_look(stopped, ReplicaState.READY, False, 70.0)
+    assert again.unhealthy_since == 60.0 + 10.0 - UNWATCHED_SECONDS
+    assert after_look(again, ReplicaState.READY, False, 71.0).unhealthy_since == 67.0
 
 
 def test_an_adopted_replica_that_is_silent_counts_as_having_been_ready() -> None:
