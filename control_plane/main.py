@@ -447,6 +447,7 @@ class _Ports:
                 database=works.database,
                 writing=writing,
                 views=service.views,
+                live=works.registry,
                 mover=works.loop,
                 watcher=works.loop,
                 clock=works.clock,

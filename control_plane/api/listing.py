@@ -31,6 +31,7 @@ def listed(
     """
     listing = f"{type(request).__name__} {request.parent} {request.filter} {request.order_by}"
     listing += getattr(request, "pool", "")  # of prices
+    listing += " ".join(getattr(request, "deployments", ()))  # of service levels
     size, token = request.page_size, request.page_token
     passes = parse_filter(request.filter, message)
     order = order_of(request.order_by, message)

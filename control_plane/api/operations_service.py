@@ -11,13 +11,14 @@ from typing import Any
 
 from control_plane.api import convert, validation
 from control_plane.api.listing import listed
-from control_plane.api.ports import Mover, Watcher
+from control_plane.api.ports import Live, Mover, Watcher
 from control_plane.api.rollouts import (
     check_rollout_name,
     check_steer,
     resource_of,
     rollout_to_proto,
 )
+from control_plane.api.service_levels import deployments_asked, level_to_proto
 from control_plane.api.times import time_to_proto
 from control_plane.api.views import FleetView, FleetViews
 from control_plane.api.writing import RETRY_SECONDS, Writing
@@ -38,7 +39,7 @@ from control_plane.store.planes import declare_lost
 from control_plane.store.requests import Asked, answered
 from control_plane.store.rollouts import get_rollout, list_rollouts, steer_rollout
 from skerry.api.operator.v1 import operations_service_pb2 as pb
-from skerry.api.operator.v1 import placement_pb2, rollout_pb2
+from skerry.api.operator.v1 import placement_pb2, rollout_pb2, service_level_pb2
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceServicer
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.cordon import LOOKS, Cordon, CordonState, Part, Scope, planes_in
@@ -61,6 +62,7 @@ class Works:
     database: Database
     writing: Writing
     views: FleetViews
+    live: Live
     mover: Mover
     watcher: Watcher
     clock: Clock
@@ -178,6 +180,21 @@ class OperationsService(OperationsServiceServicer):
             write = self._works.writing.context(context)
             done = await self._works.database.run(steer_rollout, write, name, steer, request_id)
         return rollout_to_proto(done)
+
+    async def ListServiceLevels(self, request: pb.ListServiceLevelsRequest, context: Any) -> Any:
+        """Return a page of how each deployment's answers of the last minutes went."""
+        validation.check_parent(request.parent)
+        view, live = await self._works.views.now(), self._works.live
+        page = listed(
+            request,
+            deployments_asked(request, view),
+            str,
+            lambda name: level_to_proto(view, live, name),
+            service_level_pb2.ServiceLevel,
+        )
+        return pb.ListServiceLevelsResponse(
+            service_levels=page.items, next_page_token=page.next_token
+        )
 
     async def _answered(self, asked: Asked, context: Any) -> bytes | None:
         """Return what the same call was answered before, if it has an id."""

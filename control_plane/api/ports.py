@@ -12,6 +12,7 @@ from scheduler.explain import Explanation
 from scheduler.plan import PlacementPlan
 from scheduler.survival import Loss
 from scheduler.whatif import Change, WhatIf
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.deployment import Deployment, FailureDomain
 from skerry.fleet.generation import Version
@@ -151,6 +152,13 @@ class Live(Protocol):
 
     def loads(self) -> Loads:
         """Return what planes counted last, of those that told it within a minute, by name."""
+        ...
+
+    def answers(self, deployment: str, plane: str) -> tuple[RecentAnswers, float] | None:
+        """Return how answers of the last minutes went, as a plane told last, and its age in s.
+
+        None where it told of none, or not for an hour.
+        """
         ...
 
     def deciding(self, deployment: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Protocol
 from control_plane.autoscale.costs import LearnedCosts
 from control_plane.autoscale.targets import price_of
 from control_plane.reconcile.snapshot import PlaneView, Snapshot
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.splitting import PlaneShare
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.autoscaling.work import Engine, engine_of
@@ -31,6 +32,9 @@ class Told(Protocol):
 
     def readings(self) -> LoadReport:
         """Return what was counted, perhaps without decisions."""
+
+    def answers(self, deployment: str) -> RecentAnswers | None:
+        """Return how answers of a deployment went, None where that was not told."""
 
 
 Loads = Mapping[str, Told]  # by plane

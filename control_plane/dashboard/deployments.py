@@ -8,13 +8,21 @@ from control_plane.dashboard.visit import Page, Visit, any_of, quoted
 from skerry.client import operator_methods as ask
 from skerry.client.operator_calls import Which
 from skerry.client.rollouts import RolloutRow, sentence_of
-from skerry.fleet.autoscaling.load import LoadReading
+from skerry.client.service_levels import ServiceLevelRow
+from skerry.fleet.answers import FIRST_TOKEN_SECONDS, INTERVAL_SECONDS
+from skerry.fleet.autoscaling.load import STALE_SECONDS, LoadReading
 from skerry.plumbing.errors import NotFound
 
 # Some hours of a loop that decides twice a minute and keeps what differs.
 DECISIONS_SHOWN = 200
 DECISIONS_LISTED = 20
 REVISIONS_SHOWN = 20
+_BOUNDS = {
+    "first_longest": FIRST_TOKEN_SECONDS[-1],
+    "interval_longest": INTERVAL_SECONDS[-1],
+    # Planes tell every few seconds; what is older than three of those is marked with its age.
+    "old_seconds": STALE_SECONDS,
+}
 _ORDERS = {"cost": "status.cost_per_hour desc", "replicas": "status.replicas_wanted desc"}
 
 
@@ -29,13 +37,16 @@ async def deployments_page(visit: Visit) -> Page:
     key = f"deployments {which.passes} {which.order}"
     found = await visit.page(key, ask.deployments(visit.client.asker, which))
     names = [row.name for row in found.rows]
+    rollouts, levels = await asyncio.gather(_rollouts(visit, names), _levels(visit, names))
     return Page(
         template="deployments.html",
         title="Deployments",
         values={
             "deployments": found.rows,
             "next_token": found.next_token,
-            "rollouts": await _rollouts(visit, names),
+            "rollouts": rollouts,
+            "levels": levels,
+            **_BOUNDS,
             "name": name,
             "order": order,
             "only": only,
@@ -48,6 +59,7 @@ async def deployment_page(visit: Visit) -> Page:
     name, client = visit.request.match_info["name"], visit.client
     row = await visit.reading.ask(f"deployment {name}", lambda: client.get_deployment(name))
     rollout = (await _rollouts(visit, [name])).get(name)
+    level = (await _levels(visit, [name])).get(name)
     scaling = await visit.reading.ask(
         f"scaling of {name}", lambda: client.explain_scaling(name, DECISIONS_SHOWN)
     )
@@ -63,6 +75,8 @@ async def deployment_page(visit: Visit) -> Page:
         values={
             "row": row,
             "rollout": rollout,
+            "level": level,
+            **_BOUNDS,
             "sentence": "" if rollout is None else sentence_of(rollout),
             "scaling": scaling,
             "plot": plot_scaling(scaling.decisions, scaling.max_replicas),
@@ -83,6 +97,16 @@ async def deployment_page(visit: Visit) -> Page:
             },
         },
     )
+
+
+async def _levels(visit: Visit, names: list[str]) -> dict[str, ServiceLevelRow]:
+    """Return how answers of these deployments went."""
+    if not names:
+        return {}
+    listing = ask.service_levels(visit.client.asker, deployments=tuple(names))
+    key = f"levels {' '.join(names)}"
+    rows = await visit.reading.ask(key, lambda: visit.client.run(listing("")))
+    return {row.name: row for row in rows.rows}
 
 
 async def _rollouts(visit: Visit, names: list[str]) -> dict[str, RolloutRow]:

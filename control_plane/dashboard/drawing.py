@@ -28,6 +28,7 @@ def environment() -> jinja2.Environment:
     made.filters["money"] = money
     made.filters["span"] = span
     made.filters["stamp"] = stamp
+    made.filters["quick"] = quick
     made.globals["bar"] = bar
     made.globals["digests"] = static_digests()
     return made
@@ -60,6 +61,15 @@ def span(seconds: float) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def quick(seconds: float, longest: float) -> str:
+    """Return a time that is mostly less than a second; one that is no less than `longest` says so.
+
+    Counts end there: how much longer it took is not known.
+    """
+    told = f"{seconds * 1000:.0f} ms" if seconds < 1.0 else f"{seconds:.2g} s"
+    return f"≥ {longest:g} s" if seconds >= longest else told
 
 
 def stamp(moment: datetime) -> str:

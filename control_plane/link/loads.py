@@ -7,8 +7,9 @@ people, and now and then by the global loop.
 from functools import cached_property
 
 from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.told import LOADS_MAX, DeploymentLoad, LoadReport
-from skerry.wire.scaling import load_from_proto, readings_from_proto
+from skerry.wire.scaling import answers_from_proto, load_from_proto, readings_from_proto
 
 
 class HeardLoads:
@@ -27,6 +28,11 @@ class HeardLoads:
         """Return all that was told of a deployment."""
         found = self._places.get(deployment)
         return None if found is None else load_from_proto(found, self._heard_at)
+
+    def answers(self, deployment: str) -> RecentAnswers | None:
+        """Return how answers of a deployment went, None where that was not told."""
+        found = self._places.get(deployment)
+        return answers_from_proto(found.answers) if found and found.HasField("answers") else None
 
     @cached_property
     def _places(self) -> dict[str, plane_service_pb2.DeploymentLoad]:

@@ -17,6 +17,7 @@ from control_plane.link.said import SILENT_SECONDS, Said
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.snapshot import LinkView
 from control_plane.store.residency import Taken
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
 from skerry.fleet.autoscaling.told import ToldDecision
 from skerry.fleet.generation import Version
@@ -27,6 +28,8 @@ from skerry.plumbing.errors import Conflict
 # A heartbeat renews when a plane was heard, for people and the store, no more often than this:
 # thousands of new values a second would be the dearest part of a heartbeat.
 RENEWED_SECONDS = 5.0
+# What a plane that is away told of its answers is shown for so long, with its age.
+ANSWERS_SECONDS_MAX = 3_600.0
 
 
 @dataclass(slots=True)
@@ -213,6 +216,15 @@ class Registry:
             for name, link in sorted(self._planes.items())
             if link.loads is not None and link.loads_at_seconds >= since
         }
+
+    def answers(self, deployment: str, plane: str) -> tuple[RecentAnswers, float] | None:
+        """Return how answers went, as a plane told last, and how old that is; for an hour."""
+        link = self._planes.get(plane)
+        if link is None or link.loads is None:
+            return None
+        age = self._clock.monotonic() - link.loads_at_seconds
+        found = link.loads.answers(deployment) if age <= ANSWERS_SECONDS_MAX else None
+        return (found, age) if found is not None else None
 
     def decided(self, deployment: str, plane: str, most: int) -> tuple[ToldDecision, ...]:
         """Return what a plane's own loop decided last, as far as it told, the newest first."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ENTRIES = ("accelerator-kinds", "base-models", "reservations", "clouds", "regions", "profiles")
 KINDS = (
     *("planes", "pools", "nodes", "deployments", "revisions", "placements", "replicas", "plans"),
-    "rollouts",
+    *("rollouts", "service-levels"),
     *("control-planes", "changes"),
     *ENTRIES,
     *("prices", "cordons"),
@@ -163,6 +163,9 @@ def _one(client: "OperatorClient", plural: str, name: str) -> Any:
             return client.get_entry(LISTED_KINDS[kind], name)
         case "rollouts":
             return client.get_rollout(name)
+        case "service-levels":
+            found = client.list_service_levels(deployments=(name,))
+            return find_row(found, name, "service level")
         case "plans":
             return find_row(client.list_plans(), name, "plan")
         case "prices":

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from skerry.client import rows
+from skerry.fleet.answers import Quantiles
 from skerry.fleet.catalogue import Region
 from skerry.plumbing.logs import escape_controls
 
@@ -53,6 +54,13 @@ def _minute(moment: datetime) -> str:
 def _latencies(row: rows.EntryRow[Region]) -> str:
     told = row.value.client_latency_seconds
     return ", ".join(f"{client} {seconds * 1000:g} ms" for client, seconds in told) or "-"
+
+
+def _quantiles(told: Quantiles | None, factor: float) -> str:
+    if told is None:
+        return "-"
+    found = (told.p50_seconds, told.p95_seconds, told.p99_seconds)
+    return " / ".join(f"{seconds * factor:.3g}" for seconds in found)
 
 
 def _registered(row: rows.EntryRow[Any]) -> str:
@@ -141,6 +149,16 @@ COLUMNS: Mapping[str, Columns] = {
         ("PLANE", lambda r: r.plane or "-"),
         ("DONE", lambda r: ", ".join(r.planes_done)),
         ("REASON", lambda r: r.reason),
+    ),
+    "service-levels": (
+        ("DEPLOYMENT", lambda r: r.name),
+        ("TTFT", lambda r: f"{r.ttft_seconds:g} s"),
+        ("P50/P95/P99", lambda r: _quantiles(r.first_token, 1.0)),
+        ("ITL", lambda r: f"{r.tpot_seconds * 1000:g} ms"),
+        ("P50/P95/P99 (MS)", lambda r: _quantiles(r.interval, 1000.0)),
+        ("WITHIN", lambda r: "-" if (a := r.attainment) is None else f"{100 * a:.1f} %"),
+        ("HEARD", lambda r: _minute(r.heard_at) if r.heard_at else "-"),
+        ("SILENT", lambda r: ", ".join(r.silent_planes)),
     ),
     "plans": (
         ("PLAN", lambda r: r.name),

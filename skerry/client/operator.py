@@ -134,6 +134,8 @@ class OperatorClient:
     list_entries, iter_entries = _listed(ask.entries), _iterated(ask.entries)
     list_prices, iter_prices = _listed(ask.prices), _iterated(ask.prices)
     list_rollouts, iter_rollouts = _listed(ask.rollouts), _iterated(ask.rollouts)
+    list_service_levels = _listed(ask.service_levels)
+    iter_service_levels = _iterated(ask.service_levels)
     list_cordons, iter_cordons = _listed(ask.cordons), _iterated(ask.cordons)
     list_pool_intents, iter_pool_intents = _listed(ask.pool_intents), _iterated(ask.pool_intents)
     list_cordon_intents = _listed(ask.cordon_intents)

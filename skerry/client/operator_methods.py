@@ -27,12 +27,14 @@ from skerry.client import (
 from skerry.client import api_keys as api_key_calls
 from skerry.client import operator_calls as calls
 from skerry.client import rollouts as rollout_calls
+from skerry.client import service_levels as service_level_calls
 from skerry.client.catalogue_calls import EntryKind
 from skerry.client.control_planes import ControlPlaneRow, list_control_planes
 from skerry.client.operator_calls import EVERY, Call, Which
 from skerry.client.paging import Listing
 from skerry.client.rollouts import RolloutRow
 from skerry.client.rows import Value
+from skerry.client.service_levels import ServiceLevelRow
 from skerry.fleet.access import Grant
 from skerry.fleet.api_key import SECRET_BYTES as KEY_SECRET_BYTES
 from skerry.fleet.api_key import KeyTerms, key_text
@@ -174,6 +176,15 @@ def cordons(asker: Asker, which: Which = EVERY) -> Listing[rows.CordonRow]:
 def rollouts(asker: Asker, which: Which = EVERY) -> Listing[RolloutRow]:
     """Return how far each deployment's newest revision is, as far as it passes the filter."""
     return lambda token: rollout_calls.list_rollouts(asker.project, token, which)
+
+
+def service_levels(
+    asker: Asker, which: Which = EVERY, deployments: Sequence[str] = ()
+) -> Listing[ServiceLevelRow]:
+    """Return how answers of the last minutes kept what deployments promise; of all, or of some."""
+    return lambda token: service_level_calls.list_service_levels(
+        asker.project, token, which, deployments
+    )
 
 
 def prove_residency(

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from skerry.api.common.v1 import deployment_pb2, scaling_pb2
 from skerry.api.plane.v1 import plane_service_pb2
+from skerry.fleet.answers import WINDOW_SECONDS, RecentAnswers
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.autoscaling.told import (
@@ -212,6 +213,27 @@ def need_from_proto(message: scaling_pb2.ScalingNeed) -> Need:
     return Need(replicas=max(0, message.replicas), spares=max(0, message.spares), **told)
 
 
+def answers_to_proto(answers: RecentAnswers) -> scaling_pb2.RecentAnswers:
+    """Return the message of how answers went."""
+    return scaling_pb2.RecentAnswers(**asdict(answers))
+
+
+def answers_from_proto(message: scaling_pb2.RecentAnswers) -> RecentAnswers | None:
+    """Return how answers went; None for what cannot be, and for counts by other bounds."""
+    told = {name: tuple(getattr(message, name)) for name in ("first_tokens", "intervals")}
+    if max((message.judged, message.good, *told["first_tokens"], *told["intervals"])) > COUNT_MAX:
+        return None
+    try:
+        return RecentAnswers(
+            seconds=min(message.seconds, WINDOW_SECONDS),
+            judged=message.judged,
+            good=message.good,
+            **told,
+        )
+    except ValueError:
+        return None
+
+
 def _load_to_proto(load: DeploymentLoad) -> plane_service_pb2.DeploymentLoad:
     reading = load.reading
     return plane_service_pb2.DeploymentLoad(
@@ -222,6 +244,7 @@ def _load_to_proto(load: DeploymentLoad) -> plane_service_pb2.DeploymentLoad:
             plane_service_pb2.Coefficients(**asdict(one))
             for one in load.coefficients[:COEFFICIENTS_MAX]
         ],
+        answers=answers_to_proto(load.answers) if load.answers is not None else None,
     )
 
 
@@ -235,6 +258,7 @@ def load_from_proto(message: plane_service_pb2.DeploymentLoad, heard_at: float) 
         else None,
         decision=decision_from_proto(message.decision) if message.HasField("decision") else None,
         coefficients=tuple(one for one in coefficients if one is not None),
+        answers=answers_from_proto(message.answers) if message.HasField("answers") else None,
     )
 
 

@@ -6,7 +6,7 @@ Planes do as they are told at once. The browser is Debian's Chromium, driven by 
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from control_plane.http import serve_http
 from control_plane.link.convert import decode_desired, encode_desired
 from control_plane.link.identities import Identities
 from control_plane.link.key_spending import KeySpending
+from control_plane.link.loads import HeardLoads
 from control_plane.link.registry import Registry
 from control_plane.link.telling import HeldStates
 from control_plane.reconcile.doors import Doors
@@ -48,6 +49,8 @@ from skerry.client.async_operator import AsyncOperatorClient
 from skerry.client.context import Context
 from skerry.fleet.access import EVERY_PROJECT, Grant
 from skerry.fleet.access import Role as AccessRole
+from skerry.fleet.answers import RecentAnswers
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import ObservedReplica, PeerVerdict, PeerView
@@ -57,6 +60,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.ports import free_port
 from skerry.plumbing.rpc import SERVER_OPTIONS, ErrorInterceptor
+from skerry.wire.scaling import loads_to_proto
 from tests.builders import GIB, a_replica, a_report
 from tests.empty_store import make_empty_store
 
@@ -107,6 +111,20 @@ PLANES = {
         price=0.6, held=CapacityClass.RESERVED,
     ),
 }  # fmt: skip
+
+
+def loads_of(replicas: Sequence[ObservedReplica]) -> HeardLoads:
+    """Return what a plane that runs these replicas tells of their answers, the same each time."""
+    answers = RecentAnswers(
+        seconds=300.0,
+        judged=400.0,
+        good=394.0,
+        first_tokens=(0.0, 20.0, 90.0, 210.0, 60.0, 14.0, 6.0, 0.0, 0.0, 0.0, 0.0),
+        intervals=(*(0.0,) * 3, 900.0, 4_100.0, 2_700.0, 300.0, 40.0, 6.0, *(0.0,) * 8),
+    )
+    names = sorted({one.deployment for one in replicas})
+    loads = tuple(DeploymentLoad(deployment=name, answers=answers) for name in names)
+    return HeardLoads(loads_to_proto(LoadReport(loads=loads)), CLOCK.monotonic())
 
 
 class _SolverHere:
@@ -201,6 +219,7 @@ class World:
                 self.registry.observe(report)
             else:
                 self.registry.open(report, "agent", 3.0, stream_number=0)
+            self.registry.take_loads(plane, loads_of(self.running.get(plane, ())))
 
     async def turns(self, count: int) -> None:
         """Let planes obey and the loop turn."""
@@ -230,6 +249,7 @@ class World:
             database=self.database,
             writing=writing,
             views=self.service.views,
+            live=self.registry,
             mover=self.loop,
             watcher=self.loop,
             clock=CLOCK,

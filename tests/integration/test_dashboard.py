@@ -155,6 +155,21 @@ async def test_the_keyboard_alone_reaches_a_page_and_its_content(
     await page.context.close()
 
 
+async def test_times_of_answers_stand_beside_the_promise_with_the_share_that_kept_it(
+    world: World, browser: Any
+) -> None:
+    page = await a_page(browser, world)
+    await page.goto(f"{world.url}/deployments")
+    row = page.get_by_role("row", name="chat-70b")
+    told = await row.inner_text()
+    assert "98.5 %" in told
+    assert "164 ms" in told, "the median time to the first token, of counts between bounds"
+    assert "old" not in told
+    await page.goto(f"{world.url}/deployments/chat-70b")
+    assert "98.5 %" in await page.locator("dl.tiles").inner_text()
+    await page.context.close()
+
+
 async def test_a_change_shows_by_itself(world: World, browser: Any) -> None:
     page = await a_page(browser, world)
     await page.goto(f"{world.url}/deployments")

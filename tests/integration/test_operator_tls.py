@@ -127,3 +127,24 @@ async def test_json_on_loopback_answers_as_before(served: tuple[DataDirectory, L
         headers = {"authorization": f"Bearer {token}"}
         async with http.post(url, json=PARENT, headers=headers) as answer:
             assert (answer.status, await answer.json()) == (200, {})
+
+
+async def test_the_dashboard_signs_in_by_the_plaintext_of_its_own_process(
+    served: tuple[DataDirectory, Layout],
+) -> None:
+    directory, layout = served
+    url = f"http://{layout.control_planes[0].dashboard_address}"
+    token = directory.operator_token.read_text().strip()
+    jar = aiohttp.CookieJar(unsafe=True)  # its address is a number
+    async with aiohttp.ClientSession(cookie_jar=jar, headers={"Origin": url}) as http:
+        async with http.post(f"{url}/login", data={"token": f"{token}x"}) as answer:
+            assert answer.status == 401
+        async with http.get(f"{url}/timeline") as answer:
+            assert answer.status == 401
+        async with http.post(f"{url}/login", data={"token": token}) as answer:
+            assert (answer.status, answer.url.path) == (200, "/")
+        async with http.get(f"{url}/timeline") as answer:
+            page = await answer.text()
+            assert answer.status == 200, page
+    assert "<h1>Timeline</h1>" in page
+    assert "Not current" not in page, "the operator API answered, though its port is TLS"

@@ -191,6 +191,7 @@ def test_an_older_control_plane_reads_what_today_s_plane_reports(release: str) -
     assert asked.FromString(question).WhichOneof("message") is None
 
 
+NINE = bytes.fromhex("0000000000002240")  # as a double
 OWN = ToldDecision(
     decided_at=T0,
     sentence="start 2, for 3.",
@@ -227,6 +228,15 @@ def test_a_plane_that_tells_its_newest_decision_alone_is_understood() -> None:
     assert load is not None
     assert load.decision is not None
     assert (load.decision.sentence, load.decision.target) == ("keep 3.", 3)
+
+
+def test_a_plane_that_tells_nothing_of_its_answers_is_understood() -> None:
+    # deployment "chat" with reading {requests_total 9}, as it was sent before.
+    told = messages.LoadReport.FromString(bytes.fromhex("0a110a0463686174120909") + NINE)
+    load = HeardLoads(told, 1.0).of("chat")
+    assert load is not None
+    assert load.reading is not None
+    assert (load.reading.requests_total, load.answers) == (9.0, None)
 
 
 def test_a_control_plane_that_explains_no_planes_own_decisions_is_understood() -> None:

@@ -11,15 +11,13 @@ import aiohttp
 from skerry.plumbing.errors import Corrupt
 from workload_plane.picker.counts import COUNTERS_BYTES_MAX, Counters, parse_counters
 from workload_plane.picker.wire import COUNTERS_PATH, authz_socket
-from workload_plane.replica_host.load import BUCKETS_MAX, Buckets, EngineLoad
+from workload_plane.replica_host.load import BUCKETED, BUCKETS_MAX, Buckets, EngineLoad
 from workload_plane.replicas.records import ReplicaRecord
 
 ANSWER_SECONDS_MAX = 1.0  # both are on this host, or one hop away
 ASKED_AT_ONCE_MAX = 64  # a plane of a thousand replicas asks them all within a second
 _COUNTS = tuple(
-    field.name
-    for field in fields(EngineLoad)
-    if field.name not in ("answered", "first_token_buckets")
+    field.name for field in fields(EngineLoad) if field.name not in ("answered", *BUCKETED)
 )
 
 
@@ -84,6 +82,7 @@ def parse_load(values: object) -> EngineLoad:
     return EngineLoad(
         **{name: value if _is_count(value) else None for name, value in counts.items()},
         first_token_buckets=_buckets(values.get("first_token_buckets")),
+        token_interval_buckets=_buckets(values.get("token_interval_buckets")),
         answered=values.get("answered") is True,
     )
 

@@ -34,6 +34,7 @@ class EngineGrowth:
     token_interval_seconds: float
     was_queued: bool = False
     first_token_buckets: Buckets = ()
+    interval_buckets: Buckets = ()
 
     @property
     def interval_seconds(self) -> float | None:
@@ -43,19 +44,22 @@ class EngineGrowth:
         return self.token_interval_seconds / self.token_intervals
 
     def first_within(self, seconds: float) -> tuple[float, float] | None:
-        """Return how many first tokens came, and how many of them within so long; None: untold.
+        """Return how many first tokens came, and how many of them within so long; None: untold."""
+        return within(self.first_token_buckets, seconds) if self.first_token_buckets else None
 
-        Between two bounds of the histogram they are taken for evenly spread.
-        """
-        if not self.first_token_buckets:
-            return None
-        total, below, before = self.first_token_buckets[-1][1], 0.0, 0.0
-        for bound, count in self.first_token_buckets:
-            if bound >= seconds:
-                part = (seconds - before) / (bound - before) if bound < math.inf else 0.0
-                return total, below + (count - below) * part
-            below, before = count, bound
-        return total, total
+
+def within(buckets: Buckets, seconds: float) -> tuple[float, float]:
+    """Return how many a histogram has, and how many of them took so long at most.
+
+    Between two of its bounds they are taken for evenly spread.
+    """
+    total, below, before = buckets[-1][1], 0.0, 0.0
+    for bound, count in buckets:
+        if bound >= seconds:
+            part = (seconds - before) / (bound - before) if bound < math.inf else 0.0
+            return total, below + (count - below) * part
+        below, before = count, bound
+    return total, total
 
 
 class EngineCounters:
@@ -91,6 +95,7 @@ def _growth(seconds: float, before: EngineLoad, now: EngineLoad) -> EngineGrowth
         token_interval_seconds=grown(before.token_interval_seconds, now.token_interval_seconds),
         was_queued=bool(before.queued_requests or now.queued_requests),
         first_token_buckets=_bucket_growth(before.first_token_buckets, now.first_token_buckets),
+        interval_buckets=_bucket_growth(before.token_interval_buckets, now.token_interval_buckets),
     )
 
 

@@ -131,7 +131,7 @@ class AutoscaleLoop:
         desired, live = parts.desired(), parts.replicas()
         if isinstance(desired, Unknown) or live is None:
             return
-        counted = [one for one in desired.assignments if _is_counted(one)]
+        counted = [one for one in desired.assignments if _is_counted(one) or _is_watched(one)]
         self._forget_others({one.deployment.name for one in counted})
         if not counted:
             self.wanted, self.report = {}, LoadReport(spent=await self._spent(desired))
@@ -164,7 +164,8 @@ class AutoscaleLoop:
                 wanted |= {key: count for key, count in self.wanted.items() if key[0] == name}
                 continue
             wanted |= shared
-            reported.append(told_load)
+            if told_load is not None:
+                reported.append(told_load)
         self._learners.keep(
             {
                 _kind(one, accelerator, parts.engine_override)
@@ -211,9 +212,15 @@ class AutoscaleLoop:
 
     def _scale(
         self, one: Assignment, counters: Counters | None, seen: _Seen, moment: Moment
-    ) -> tuple[Mapping[tuple[str, str], int], DeploymentLoad]:
+    ) -> tuple[Mapping[tuple[str, str], int], DeploymentLoad | None]:
         """Return how many replicas of one deployment each pool is to run, and what is told."""
         readings = self._look(one, counters, seen, moment.now)
+        if not _is_counted(one):
+            self._forget_decision(one.deployment.name)
+            recent = self._scaled[one.deployment.name].signals.recent(moment.now)
+            name = one.deployment.name
+            told_load = DeploymentLoad(deployment=name, answers=recent)
+            return {}, told_load if recent is not None else None
         costs = self._costs(one, seen)
         shared: Mapping[tuple[str, str], int] = {}
         if one.scaling is not None and one.envelopes:
@@ -317,6 +324,7 @@ class AutoscaleLoop:
                 for accelerator, cost in sorted(costs.items())
                 if cost is not None and self._is_own(one, accelerator)
             ),
+            answers=self._scaled[one.deployment.name].signals.recent(moment.now),
         )
 
     def _is_own(self, one: Assignment, accelerator: str) -> bool:
@@ -339,6 +347,11 @@ def _is_counted(one: Assignment) -> bool:
     if one.tombstone:
         return False
     return one.scaling is not None or (not one.envelopes and one.deployment.scaling.scales)
+
+
+def _is_watched(one: Assignment) -> bool:
+    """Say whether how its answers went is told although nothing of it scales."""
+    return not one.tombstone and bool(one.envelopes)
 
 
 def _kind(one: Assignment, accelerator: str, override: EngineName | None) -> EngineKind:

@@ -8,8 +8,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.load import LoadReading
 from workload_plane.autoscale.growth import EngineCounters, EngineGrowth, grown
+from workload_plane.autoscale.recent import RecentWindow
 from workload_plane.picker.counts import Answers, Arrivals, DeploymentCounters
 from workload_plane.picker.tickets import TTFT_SECONDS_PER_TOKEN
 from workload_plane.replica_host.load import EngineLoad
@@ -93,6 +95,7 @@ class DeploymentSignals:
         self._was_whole = False
         # Decayed: answers and their tokens, of looks at which all replicas told.
         self._ended = self._ended_tokens = 0.0
+        self._recent = RecentWindow()
 
     def take(
         self,
@@ -109,6 +112,7 @@ class DeploymentSignals:
         Of an engine whose tokens take longer than the goal no answer meets it.
         """
         self.growth = self._engines.take(at, loads)
+        self._recent.take(self._first_bytes(asked), self.growth.values())
         self._decay(at)
         heard = [one for one in loads.values() if one is not None and one.answered]
         if asked is None or (loads and not heard):
@@ -132,6 +136,7 @@ class DeploymentSignals:
         Requests count when their first token comes, and nobody but engines says what waits.
         """
         self.growth = self._engines.take(at, loads)
+        self._recent.take((), self.growth.values())
         self._uncounted.add(self.growth)
         known = [one for one in loads.values() if one is not None]
         if len(known) < len(loads) or any(
@@ -153,6 +158,20 @@ class DeploymentSignals:
             waiting=(queued, queued * mean),
         )
         return Readings(local=reading, fleet=reading)
+
+    def recent(self, at: float) -> RecentAnswers | None:
+        """Return how answers of the last minutes went; None where none is known of."""
+        return self._recent.view(at, self._judged, self._good)
+
+    def _first_bytes(self, asked: Asked | None) -> tuple[float, ...]:
+        """Return how many first bytes came between the bounds since the picker was heard last."""
+        before = self._asked
+        if asked is None or before is None:
+            return ()
+        now, old = asked.counters.first_bytes, before.counters.first_bytes
+        if before.run != asked.run or not old:
+            return now if before.run != asked.run else ()
+        return tuple(grown(*pair) for pair in zip(old, now, strict=False))
 
     def _count(self, asked: Asked, tells_output: bool, all_told: bool, goal: Goal) -> None:
         before, self._asked = self._asked, asked

@@ -106,6 +106,7 @@ class LoadMetrics:
     first_token_buckets: str | None = None  # how many of them took so long at most, by `le`
     token_interval_seconds: str | None = None
     token_intervals: str | None = None
+    token_interval_buckets: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             first_token_buckets="sglang:time_to_first_token_seconds_bucket",
             token_interval_seconds="sglang:inter_token_latency_seconds_sum",
             token_intervals="sglang:inter_token_latency_seconds_count",
+            token_interval_buckets="sglang:inter_token_latency_seconds_bucket",
         ),
         environment=(*visible_devices(launch), *_environment(spec, launch)),
         files=files,

@@ -116,6 +116,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             first_token_buckets="trtllm_time_to_first_token_seconds_bucket",
             token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
             token_intervals="trtllm_time_per_output_token_seconds_count",
+            token_interval_buckets="trtllm_time_per_output_token_seconds_bucket",
         ),
         files=(
             (CONFIG_FILE, json.dumps(config, indent=2) + "\n"),

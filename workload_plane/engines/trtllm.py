@@ -79,6 +79,7 @@ _TIMES = LoadMetrics(
     first_token_buckets="trtllm_time_to_first_token_seconds_bucket",
     token_interval_seconds="trtllm_time_per_output_token_seconds_sum",
     token_intervals="trtllm_time_per_output_token_seconds_count",
+    token_interval_buckets="trtllm_time_per_output_token_seconds_bucket",
 )
 _LOAD_METRICS = {
     "1.2": _TIMES,

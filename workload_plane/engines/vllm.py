@@ -157,6 +157,7 @@ def render(spec: EngineSpec, launch: LaunchParameters) -> EngineLaunch:
             first_token_buckets="vllm:time_to_first_token_seconds_bucket",
             token_interval_seconds="vllm:inter_token_latency_seconds_sum",
             token_intervals="vllm:inter_token_latency_seconds_count",
+            token_interval_buckets="vllm:inter_token_latency_seconds_bucket",
         ),
         environment=visible_devices(launch),
     )

@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+from skerry.fleet.answers import FIRST_TOKEN_SECONDS
 from skerry.fleet.token_budget import KeySpent
 from skerry.plumbing.errors import Corrupt
 
 COUNTERS_FORMAT = 1
 COUNTERS_BYTES_MAX = 4 * 1024 * 1024
-# Bounds of the distribution of first bytes; what is slower than the last is counted past it.
-FIRST_BYTE_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# What is slower than the last is counted past it.
+FIRST_BYTE_SECONDS = FIRST_TOKEN_SECONDS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +53,8 @@ class DeploymentCounters:
     """The counters of one deployment at a moment.
 
     `here` are requests at replicas of this plane, `waiting` those in the waiting room, and
-    `pending_tokens` of prompts that replicas here have not read yet, estimated.
+    `pending_tokens` of prompts that replicas here have not read yet, estimated. `first_bytes` are
+    how many came within each of FIRST_BYTE_SECONDS and after the one before.
     """
 
     users: Arrivals
@@ -61,6 +63,7 @@ class DeploymentCounters:
     here: int = 0
     waiting: int = 0
     pending_tokens: float = 0.0
+    first_bytes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,15 @@ def _deployment(values: Mapping[str, object]) -> DeploymentCounters:
         here=int(_number(values["here"])),
         waiting=int(_number(values["waiting"])),
         pending_tokens=_number(values["pending_tokens"]),
+        # A picker of an earlier release tells none.
+        first_bytes=_first_bytes(values.get("first_bytes", ())),
     )
+
+
+def _first_bytes(values: object) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or len(values) not in (0, len(FIRST_BYTE_SECONDS) + 1):
+        raise ValueError("not the counts of first bytes")
+    return tuple(map(_number, values))
 
 
 def _numbers(values: object, kind: type) -> dict[str, float]:

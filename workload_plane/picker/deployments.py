@@ -248,6 +248,7 @@ class Deployment:
             here=sum(host.in_flight for host in hosts),
             waiting=waiting,
             pending_tokens=sum(host.pending.tokens(now) for host in hosts),
+            first_bytes=tuple(self.first_bytes),
         )
 
     def _new_replica(self, told: ReplicaTold) -> Replica:

@@ -11,7 +11,7 @@ from aiohttp import web
 from skerry.plumbing import metrics
 from workload_plane.replica_host.host import ReplicaHost
 from workload_plane.replica_host.instruments import EngineReadings, show_state
-from workload_plane.replica_host.load import Buckets
+from workload_plane.replica_host.load import BUCKETED, Buckets
 
 _SHUTDOWN_SECONDS = 0.2
 
@@ -34,7 +34,8 @@ async def start_health_http(host: ReplicaHost) -> web.AppRunner:
     async def load(_: web.Request) -> web.Response:
         body = {**_state(host), "grpc_requests": len(host.flights)}
         told = dataclasses.asdict(await host.engine.load())
-        told["first_token_buckets"] = _listed(told["first_token_buckets"])
+        for name in BUCKETED:
+            told[name] = _listed(told[name])
         return web.json_response({**body, **told})
 
     application = web.Application()

@@ -10,6 +10,7 @@ from workload_plane.engines.port import LoadMetrics
 # Seconds, and how many took so long at most, the shortest first; the last is all of them.
 Buckets = tuple[tuple[float, float], ...]
 BUCKETS_MAX = 64
+BUCKETED = ("first_token_buckets", "token_interval_buckets")  # the fields that are histograms
 _LE = re.compile(r'[{,]le="([^"]{1,24})"')
 
 
@@ -32,6 +33,7 @@ class EngineLoad:
     first_token_buckets: Buckets | None = None
     token_interval_seconds: float | None = None
     token_intervals: int | None = None
+    token_interval_buckets: Buckets | None = None
     answered: bool = True
 
 
@@ -54,7 +56,9 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
     wanted = {name for name in dataclasses.astuple(names) if name is not None}
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    buckets: dict[float, float] = {}
+    histograms: dict[str, dict[float, float]] = {
+        name: {} for name in (names.first_token_buckets, names.token_interval_buckets) if name
+    }
     for line in page.splitlines():
         name = line.partition("{")[0].partition(" ")[0]
         if name not in wanted:
@@ -65,8 +69,8 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
             value = float(rest.split()[0])
         except (IndexError, ValueError):
             continue
-        if name == names.first_token_buckets:
-            _fill(buckets, line, value)
+        if name in histograms:
+            _fill(histograms[name], line, value)
             continue
         sums[name] = sums.get(name, 0.0) + value
         counts[name] = counts.get(name, 0) + 1
@@ -79,9 +83,10 @@ def parse_load(page: str, names: LoadMetrics) -> EngineLoad:
         kv_used_ratio=_ratio(sums, counts, names.kv_used_ratio),
         first_token_seconds=_seconds(sums, names.first_token_seconds),
         first_tokens=_whole(sums, names.first_tokens),
-        first_token_buckets=_sorted(buckets),
+        first_token_buckets=_sorted(histograms.get(names.first_token_buckets or "")),
         token_interval_seconds=_seconds(sums, names.token_interval_seconds),
         token_intervals=_whole(sums, names.token_intervals),
+        token_interval_buckets=_sorted(histograms.get(names.token_interval_buckets or "")),
     )
 
 
@@ -100,9 +105,9 @@ def _fill(buckets: dict[float, float], line: str, value: float) -> None:
         buckets[bound] = buckets.get(bound, 0.0) + value
 
 
-def _sorted(buckets: dict[float, float]) -> Buckets | None:
+def _sorted(buckets: dict[float, float] | None) -> Buckets | None:
     """Return the buckets, None where they are no histogram with all in its last one."""
-    found = tuple(sorted(buckets.items()))
+    found = tuple(sorted((buckets or {}).items()))
     if not found or len(found) > BUCKETS_MAX or found[-1][0] != math.inf:
         return None
     return found

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.decision import ScalingDecision
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.need import Need
@@ -98,13 +99,15 @@ class DeploymentLoad:
     """What a plane counted of a deployment and last decided; None where it could not, or did not.
 
     `reading.at` means nothing to anybody else: whoever hears it takes it as of that moment.
-    `coefficients` are what it measured by itself, of kinds that no profile tells.
+    `coefficients` are what it measured by itself, of kinds that no profile tells. `answers` are of
+    the last minutes, None where there was none; of a deployment that does not scale they are all.
     """
 
     deployment: str
     reading: LoadReading | None = None
     decision: ToldDecision | None = None
     coefficients: tuple[Coefficients, ...] = ()
+    answers: RecentAnswers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,11 @@ class LoadReport:
     def of(self, deployment: str) -> DeploymentLoad | None:
         """Return what is told of a deployment."""
         return self._of.get(deployment)
+
+    def answers(self, deployment: str) -> RecentAnswers | None:
+        """Return how answers of a deployment went, None where that was not told."""
+        found = self.of(deployment)
+        return None if found is None else found.answers
 
     def readings(self) -> "LoadReport":
         """Return what was counted, which is all of this."""

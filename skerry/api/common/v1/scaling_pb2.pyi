@@ -1,9 +1,10 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -29,6 +30,20 @@ class LoadReading(_message.Message):
     judged_total: float
     good_total: float
     def __init__(self, requests_total: _Optional[float] = ..., prompt_tokens_total: _Optional[float] = ..., finished_total: _Optional[float] = ..., output_tokens_total: _Optional[float] = ..., in_flight: _Optional[float] = ..., waiting_requests: _Optional[float] = ..., waiting_prompt_tokens: _Optional[float] = ..., judged_total: _Optional[float] = ..., good_total: _Optional[float] = ...) -> None: ...
+
+class RecentAnswers(_message.Message):
+    __slots__ = ("seconds", "judged", "good", "first_tokens", "intervals")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    judged: float
+    good: float
+    first_tokens: _containers.RepeatedScalarFieldContainer[float]
+    intervals: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, seconds: _Optional[float] = ..., judged: _Optional[float] = ..., good: _Optional[float] = ..., first_tokens: _Optional[_Iterable[float]] = ..., intervals: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ScalingNeed(_message.Message):
     __slots__ = ("replicas", "exact", "work", "reserve", "queue", "saturation", "utilization", "spares")

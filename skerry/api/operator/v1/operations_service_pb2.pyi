@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from skerry.api.operator.v1 import placement_pb2 as _placement_pb2
 from skerry.api.operator.v1 import rollout_pb2 as _rollout_pb2
+from skerry.api.operator.v1 import service_level_pb2 as _service_level_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -145,3 +146,27 @@ class SteerRolloutRequest(_message.Message):
     action: SteerRolloutRequest.Action
     request_id: str
     def __init__(self, name: _Optional[str] = ..., action: _Optional[_Union[SteerRolloutRequest.Action, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ListServiceLevelsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token", "filter", "order_by", "deployments")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str
+    order_by: str
+    deployments: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[str] = ..., order_by: _Optional[str] = ..., deployments: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListServiceLevelsResponse(_message.Message):
+    __slots__ = ("service_levels", "next_page_token")
+    SERVICE_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    service_levels: _containers.RepeatedCompositeFieldContainer[_service_level_pb2.ServiceLevel]
+    next_page_token: str
+    def __init__(self, service_levels: _Optional[_Iterable[_Union[_service_level_pb2.ServiceLevel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -66,6 +66,11 @@ class OperationsServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
                 _registered_method=True)
+        self.ListServiceLevels = channel.unary_unary(
+                '/skerry.api.operator.v1.OperationsService/ListServiceLevels',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -117,6 +122,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListServiceLevels(self, request, context):
+        """Answers how requests of the last minutes were served, by deployment, as planes tell it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +161,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.SteerRollout,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.SerializeToString,
+            ),
+            'ListServiceLevels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceLevels,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +330,33 @@ class OperationsService:
             '/skerry.api.operator.v1.OperationsService/SteerRollout',
             skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceLevels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperationsService/ListServiceLevels',
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsRequest.SerializeToString,
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

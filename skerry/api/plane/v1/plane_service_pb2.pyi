@@ -194,16 +194,18 @@ class PlaneDecision(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ...) -> None: ...
 
 class DeploymentLoad(_message.Message):
-    __slots__ = ("deployment", "reading", "decision", "coefficients")
+    __slots__ = ("deployment", "reading", "decision", "coefficients", "answers")
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     reading: _scaling_pb2.LoadReading
     decision: _scaling_pb2.ScalingDecision
     coefficients: _containers.RepeatedCompositeFieldContainer[Coefficients]
-    def __init__(self, deployment: _Optional[str] = ..., reading: _Optional[_Union[_scaling_pb2.LoadReading, _Mapping]] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ...) -> None: ...
+    answers: _scaling_pb2.RecentAnswers
+    def __init__(self, deployment: _Optional[str] = ..., reading: _Optional[_Union[_scaling_pb2.LoadReading, _Mapping]] = ..., decision: _Optional[_Union[_scaling_pb2.ScalingDecision, _Mapping]] = ..., coefficients: _Optional[_Iterable[_Union[Coefficients, _Mapping]]] = ..., answers: _Optional[_Union[_scaling_pb2.RecentAnswers, _Mapping]] = ...) -> None: ...
 
 class PeerPlane(_message.Message):
     __slots__ = ("plane", "cloud", "region", "peer_address", "residency_zones")

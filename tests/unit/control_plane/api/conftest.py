@@ -48,6 +48,7 @@ from scheduler.whatif import Change, what_if
 from skerry.api.operator.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.told import LoadReport, ToldDecision
 from skerry.fleet.deployment import Deployment, FailureDomain, PlacementPolicy, Tolerate
 from skerry.fleet.generation import Version
@@ -74,6 +75,7 @@ class _Live:
     versions: dict[str, Version] = field(default_factory=dict)
     counted: dict[str, LoadReport] = field(default_factory=dict)
     own: dict[str, tuple[ToldDecision, ...]] = field(default_factory=dict)
+    served: dict[tuple[str, str], tuple[RecentAnswers, float]] = field(default_factory=dict)
 
     def observations(self) -> Mapping[str, Observation]:
         return self.reports
@@ -92,6 +94,9 @@ class _Live:
 
     def decided(self, deployment: str, plane: str, most: int) -> tuple[ToldDecision, ...]:
         return self.own.get(plane, ())[:most]
+
+    def answers(self, deployment: str, plane: str) -> tuple[RecentAnswers, float] | None:
+        return self.served.get((deployment, plane))
 
     def view(self, plane: str) -> _Link:
         return _Link(nack=self.nacks.get(plane, ""))
@@ -276,7 +281,7 @@ async def running_operator(
     authenticator = Authenticator(access or OperatorAccessSettings(), sources, issuer)
     doors = (ErrorInterceptor(), AccessDoor(authenticator))
     server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)
-    services = _services_beside(service, reconciler, authenticator, clock, folder)
+    services = _services_beside(service, live, reconciler, authenticator, clock, folder)
     add_operator_services(server, services, Standing(Role.LEADING))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -304,6 +309,7 @@ async def running_operator(
 
 def _services_beside(
     service: OperatorService,
+    live: _Live,
     reconciler: _Reconciler,
     authenticator: Authenticator,
     clock: FakeClock,
@@ -316,6 +322,7 @@ def _services_beside(
         database=database,
         writing=writing,
         views=service.views,
+        live=live,
         mover=reconciler,
         watcher=reconciler,
         clock=clock,

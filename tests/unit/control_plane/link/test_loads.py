@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.link.loads import HeardLoads
 from skerry.api.plane.v1 import plane_service_pb2 as messages
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.autoscaling.told import (
@@ -17,7 +18,7 @@ from skerry.fleet.autoscaling.told import (
     ToldDecision,
 )
 from skerry.fleet.coefficients import Coefficients
-from skerry.wire.scaling import loads_from_proto, loads_to_proto
+from skerry.wire.scaling import answers_to_proto, loads_from_proto, loads_to_proto
 from tests.builders import T0
 
 READING = LoadReading(
@@ -115,6 +116,33 @@ def test_costs_of_an_accelerator_that_has_no_such_name_are_left_out(wrong: str) 
     first, second = loads_from_proto(message, 7.0).loads
     assert first == replace(LOAD, coefficients=())
     assert second == replace(LOAD, deployment="other")
+
+
+ANSWERS = RecentAnswers(
+    seconds=300.0,
+    judged=8.0,
+    good=7.0,
+    first_tokens=(0.0, 2.5, *(0.0,) * 9),
+    intervals=(4.0, *(0.0,) * 16),
+)
+
+
+def test_how_answers_went_comes_back_and_what_cannot_be_is_missing() -> None:
+    message = heard(replace(LOAD, answers=ANSWERS), DeploymentLoad(deployment="other"))
+    kept = HeardLoads(message, 8.0)
+    assert (kept.answers("demo"), kept.answers("other"), kept.answers("nobody")) == (
+        ANSWERS,
+        None,
+        None,
+    )
+    other_bounds = message.loads[0].answers
+    del other_bounds.first_tokens[-1]
+    assert HeardLoads(message, 8.0).answers("demo") is None
+    other_bounds.CopyFrom(answers_to_proto(ANSWERS))
+    for wrong in (math.nan, math.inf, -1.0, 1e30):
+        other_bounds.intervals[3] = wrong
+        assert HeardLoads(message, 8.0).answers("demo") is None
+    assert loads_from_proto(message, 7.0).loads[0].reading == READING
 
 
 def test_a_report_is_bounded_and_the_first_of_a_name_counts() -> None:

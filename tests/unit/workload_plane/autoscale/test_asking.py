@@ -18,6 +18,7 @@ def test_a_host_tells_its_engines_load() -> None:
         "generated_tokens": 900,
         "first_token_seconds": 1.5,
         "first_token_buckets": [[0.5, 3], [None, 4]],
+        "token_interval_buckets": [[0.05, 7], [None, 9]],
         "answered": True,
     }
     assert parse_load(told) == EngineLoad(
@@ -25,6 +26,7 @@ def test_a_host_tells_its_engines_load() -> None:
         generated_tokens=900,
         first_token_seconds=1.5,
         first_token_buckets=((0.5, 3.0), (math.inf, 4.0)),
+        token_interval_buckets=((0.05, 7.0), (math.inf, 9.0)),
     )
 
 

@@ -149,8 +149,17 @@ async def test_what_has_nothing_to_scale_is_left_to_its_envelope() -> None:
     fixed = replace(an_assignment(), scaling=None)
     world = World(fixed)
     await world.turns(2)
-    assert (world.loop.wanted, world.loop.report) == ({}, LoadReport())
-    assert world.gateway.asked == 0
+    assert (world.loop.wanted, world.loop.report.loads) == ({}, ())
+
+
+async def test_how_answers_went_is_told_also_of_what_does_not_scale() -> None:
+    world = World(replace(an_assignment(), scaling=None), hosts=Busy())
+    await world.turns(3)
+    (load,) = world.loop.report.loads
+    assert (load.reading, load.decision, world.loop.wanted) == (None, None, {})
+    assert load.answers is not None
+    # 50 ms from token to token, by the mean of an engine without a histogram.
+    assert [count for count in load.answers.intervals if count] == [200.0]
 
 
 async def test_what_keys_used_is_told_also_where_nothing_scales() -> None:
