@@ -41,6 +41,7 @@ from skerry.api.operator.v1.operator_service_pb2_grpc import (
     OperatorServiceStub,
     add_OperatorServiceServicer_to_server,
 )
+from skerry.fleet.answers import RecentAnswers
 from skerry.fleet.deployment import BaseModel, Deployment, ResourceShape, Revision, Scaling
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.generation import NEVER, Version
@@ -230,6 +231,10 @@ class _Beside:
 
     def loads(self) -> Mapping[str, Any]:
         return {}
+
+    def answers(self, deployment: str, plane: str) -> tuple[RecentAnswers, float] | None:
+        """Return none: no plane tells any."""
+        return None
 
     def deciding(self, deployment: str) -> tuple[str, ...]:
         return ()
