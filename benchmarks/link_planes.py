@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from control_plane.link.enrolment import plane_uri
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import FEATURES, DesiredState
@@ -30,6 +29,7 @@ from skerry.fleet.observation import (
     ReplicaState,
     Unknown,
 )
+from skerry.fleet.party_uris import plane_uri
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 from skerry.plumbing import logs
 from skerry.plumbing.certificates import Subject, issue

@@ -72,6 +72,7 @@ from scheduler.process import ProcessLimits, SolverProcess
 from skerry.api.plane.v1 import enrolment_pb2_grpc, plane_service_pb2, plane_service_pb2_grpc
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.generation import Version
+from skerry.fleet.party_uris import Naming
 from skerry.plumbing import logs, tracing
 from skerry.plumbing.clock import Clock, SystemClock
 from skerry.plumbing.errors import (
@@ -415,7 +416,10 @@ class _Ports:
             await self._link.stop(0)  # a standby's: it holds no plane
         if epoch:
             policy, name = policy_of(works.settings), works.settings.name
-            link = PlaneLink(works.registry, policy, works.clock, name=name, epoch=epoch)
+            domain = works.settings.trust_domain
+            link = PlaneLink(
+                works.registry, policy, works.clock, name=name, epoch=epoch, trust_domain=domain
+            )
             self._planes = link
             self._link = await _serve_link(link, self._enrolment, works)
         else:
@@ -491,7 +495,11 @@ def _enrolment_parts(works: _Works) -> EnrolmentParts:
         if joining is None
         else Issuer(
             authority=joining.authority,
-            project=works.settings.project,
+            naming=Naming(
+                project=works.settings.project,
+                form=joining.certificate_uri,
+                trust_domain=works.settings.trust_domain,
+            ),
             seconds=joining.certificate_seconds,
         ),
         clock=works.clock,

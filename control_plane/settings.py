@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from control_plane.access_settings import OperatorAccessSettings, access_faults
@@ -15,6 +15,7 @@ from control_plane.reconcile.policy import ReconcilePolicy
 from scheduler.problem import RegionLatency
 from skerry.fleet.deployment import FailBack
 from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.party_uris import DEFAULT_TRUST_DOMAIN, UriForm, check_trust_domain
 from skerry.plumbing.errors import FieldViolation, InvalidInput
 from skerry.plumbing.trace_target import SAMPLE_DEFAULT, TraceTarget
 
@@ -30,6 +31,7 @@ CERTIFICATE_SECONDS_MIN, CERTIFICATE_SECONDS_MAX = 10.0, 366 * 86_400.0
 LATENCIES_MAX = 10_000  # 100 client regions x 100 plane regions
 
 _Region = Annotated[str, Field(min_length=1, max_length=REGION_CHARACTERS_MAX)]
+_TrustDomain = Annotated[str, AfterValidator(check_trust_domain)]
 _PlaneRegion = Annotated[str, Field(min_length=1, max_length=2 * REGION_CHARACTERS_MAX + 1)]
 
 
@@ -46,11 +48,14 @@ class TlsSettings:
 class JoiningSettings:
     """Where planes join by invitation, and with which authority their certificates are issued.
 
-    `advertised_address` is what planes are told to call, where it is not `address`.
+    `advertised_address` is what planes are told to call, where it is not `address`;
+    `certificate_uri` is which of the two URIs their certificates have (decision 0030).
     """
 
     address: str
     authority: Path
+    # Not SPIFFE's yet: gateways of the releases before would not know a revoked plane by it.
+    certificate_uri: Annotated[UriForm, Field(strict=False)] = UriForm.SKERRY
     advertised_address: str = ""
     certificate_seconds: Annotated[
         float, Field(ge=CERTIFICATE_SECONDS_MIN, le=CERTIFICATE_SECONDS_MAX, allow_inf_nan=False)
@@ -137,6 +142,8 @@ class ControlPlaneSettings:
     dashboard_address: str | None = None
     dashboard_origin: str | None = None
     project: str = DEFAULT_PROJECT
+    # Of SPIFFE IDs in planes' certificates; those of another one are nobody's here.
+    trust_domain: _TrustDomain = DEFAULT_TRUST_DOMAIN
     reconnect_jitter_seconds: float = 2.0
     scheduler: SchedulerSettings = SchedulerSettings()
     autoscale: AutoscaleSettings = AutoscaleSettings()

@@ -9,7 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from skerry.fleet.names import DEFAULT_PROJECT, check_name, full_name
+from skerry.fleet.names import DEFAULT_PROJECT, check_name
+from skerry.fleet.party_uris import (
+    CONTROL_PLANE,
+    DEFAULT_TRUST_DOMAIN,
+    PLANE,
+    Naming,
+    UriForm,
+)
 from skerry.plumbing.certificates import (
     Subject,
     ensure_authority,
@@ -21,8 +28,8 @@ from skerry.plumbing.errors import SkerryError
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 EXIT_DONE, EXIT_USAGE = 0, 2
-PLANE, CONTROL_PLANE = "plane", "control-plane"
 AUTHORITY_NAME = "skerry authority"
+_OURS = Naming(project=DEFAULT_PROJECT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         subject = subject_of(
             options.party,
             check_name(options.name, options.party),
-            project=check_name(options.project, "project"),
+            naming=Naming(
+                project=check_name(options.project, "project"),
+                form=UriForm(options.uri),
+                trust_domain=options.trust_domain,
+            ),
             dns_names=tuple(options.dns),
             addresses=tuple(options.address),
         )
@@ -54,7 +65,7 @@ def subject_of(
     party: str,
     name: str,
     *,
-    project: str = DEFAULT_PROJECT,
+    naming: Naming = _OURS,
     dns_names: tuple[str, ...] = (),
     addresses: tuple[str, ...] = (),
 ) -> Subject:
@@ -66,7 +77,7 @@ def subject_of(
     own = (CONTROL_PLANE_SERVER_NAME,) if party == CONTROL_PLANE else ()
     return Subject(
         name=name,
-        uris=(f"skerry://{full_name(project, f'{party}s', name)}",),
+        uris=(naming.uri(party, name),),
         dns_names=tuple(dict.fromkeys((name, *own, *dns_names))),
         addresses=addresses,
     )
@@ -86,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         help="the authority's folder, made when it is empty; its ca.key leaves this machine never",
     )
     parser.add_argument("--project", default=DEFAULT_PROJECT)
+    parser.add_argument(
+        "--uri",
+        choices=[form.value for form in UriForm],
+        default=UriForm.SKERRY.value,
+        help="how it says who the party is; spiffe once every plane's release knows it",
+    )
+    parser.add_argument("--trust-domain", default=DEFAULT_TRUST_DOMAIN, help="of --uri spiffe")
     parser.add_argument("--dns", action="append", default=[], help="a further DNS name; repeatable")
     parser.add_argument("--address", action="append", default=[], help="an IP address; repeatable")
     return parser

@@ -22,7 +22,8 @@ from control_plane.store.joining import NO_INVITE, Enrolled, join_plane, renew_p
 from skerry.api.plane.v1 import enrolment_pb2 as pb
 from skerry.api.plane.v1 import enrolment_pb2_grpc
 from skerry.fleet.joining import digest_of_proof, plane_of_proof
-from skerry.fleet.names import InvalidName, check_name, full_name
+from skerry.fleet.names import InvalidName, check_name
+from skerry.fleet.party_uris import PLANE, Naming, names_plane, plane_uri, why_not_plane
 from skerry.plumbing import logs
 from skerry.plumbing.certificate_requests import CheckedRequest, Issued, check_request, issue_for
 from skerry.plumbing.certificates import Subject
@@ -48,9 +49,9 @@ CERTIFICATES_PER_SECOND_MAX = 20.0
 
 NO_AUTHORITY = (
     "this control plane issues no certificates: its settings have no section `joining`. Make the"
-    " plane's certificate where the fleet's authority is kept, with the URI"
-    " skerry://projects/PROJECT/planes/PLANE and the DNS name PLANE, or give the control plane an"
-    " authority: joining.authority"
+    " plane's certificate where the fleet's authority is kept, with one URI,"
+    " skerry://projects/PROJECT/planes/PLANE or spiffe://TRUST_DOMAIN/project/PROJECT/plane/PLANE,"
+    " and the DNS name PLANE, or give the control plane an authority: joining.authority"
 )
 
 
@@ -59,12 +60,12 @@ class Issuer:
     """The authority of a fleet, as far as it makes planes' certificates, each for `seconds`."""
 
     authority: Path
-    project: str
+    naming: Naming
     seconds: float
 
     def issue(self, plane: str, request: CheckedRequest, now: datetime) -> Issued:
         """Return a certificate for a plane; Infeasible when the authority cannot be read."""
-        subject = Subject(name=plane, uris=(plane_uri(self.project, plane),), dns_names=(plane,))
+        subject = Subject(name=plane, uris=(self.naming.uri(PLANE, plane),), dns_names=(plane,))
         try:
             return issue_for(self.authority, subject, request, now, self.seconds)
         except (OSError, NotFound, InvalidInput, ValueError) as error:
@@ -88,11 +89,6 @@ class EnrolmentParts:
     clock: Clock
     epoch: Callable[[], int]
     refusal: Callable[[], NotLeading]
-
-
-def plane_uri(project: str, plane: str) -> str:
-    """Return the URI that a plane's certificate must carry."""
-    return f"skerry://{full_name(project, 'planes', plane)}"
 
 
 class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
@@ -129,9 +125,13 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
             plane = check_name(request.plane, "plane")
         except InvalidName as error:
             raise self._failed(context, InvalidInput(str(error), field="plane")) from None
-        wanted, names = plane_uri(request.project, plane), peer_uri_sans(context)
-        if request.project != issuer.project or (names and wanted not in names):
-            told = Denied(f"this certificate is not one of {wanted}, so it renews none of it")
+        naming, names = issuer.naming, peer_uri_sans(context)
+        whose = (naming.trust_domain, request.project, plane)
+        if request.project != naming.project or (names and not names_plane(names, *whose)):
+            told = Denied(
+                f"this certificate is not one of {plane_uri(request.project, plane)}, so it renews"
+                f" none of it: it {why_not_plane(names, *whose)}"
+            )
             raise self._failed(context, told)
         checked = self._checked(context, request.certificate_request)
         return pb.RenewResponse(enrolment=await self._issue(context, plane, checked, renew_plane))
@@ -150,7 +150,7 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         parts, issuer = self._parts, self._issuer()
         now = parts.clock.now()
         write = WriteContext(
-            epoch=parts.epoch(), actor=f"plane:{plane}", now=now, project=issuer.project
+            epoch=parts.epoch(), actor=f"plane:{plane}", now=now, project=issuer.naming.project
         )
         issued = await asyncio.to_thread(issuer.issue, plane, checked, now)
         enrolled = Enrolled(
@@ -174,7 +174,7 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
         ends = Timestamp()
         ends.FromDatetime(issued.expires_at)
         return pb.Enrolment(
-            project=issuer.project,
+            project=issuer.naming.project,
             plane=plane,
             certificate=issued.certificate,
             roots=issued.roots,

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
-from control_plane.link.enrolment import plane_uri
 from control_plane.link.freshness import are_current
 from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
@@ -29,6 +28,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, TAKES_RESIDENCY
 from skerry.fleet.generation import Version
+from skerry.fleet.party_uris import names_plane, why_not_plane
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Denied, Exhausted, InvalidInput, SkerryError, Unavailable
@@ -47,13 +47,21 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
     """The control plane's end of every link."""
 
     def __init__(
-        self, registry: Registry, policy: ReconcilePolicy, clock: Clock, *, name: str, epoch: int
+        self,
+        registry: Registry,
+        policy: ReconcilePolicy,
+        clock: Clock,
+        *,
+        name: str,
+        epoch: int,
+        trust_domain: str,
     ) -> None:
         self._registry = registry
         self._policy = policy
         self._clock = clock
         self._name = name
         self._epoch = epoch
+        self._trust_domain = trust_domain
         self._door = Door()
         self._greeting = 0
         # For so many planes: the policy, and what messages say of it.
@@ -97,7 +105,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             hello = await self._hello(requests)
         finally:
             self._greeting -= 1
-        _check_identity(hello, context)
+        _check_identity(hello, context, self._trust_domain)
         certificate = peer_certificate(context)
         self._check_membership(hello.observed.identity.name, certificate)
         try:
@@ -375,10 +383,9 @@ def _raise_first(found: BaseExceptionGroup[Exception]) -> NoReturn:
     raise first from None
 
 
-def _check_identity(hello: messages.Hello, context: Any) -> None:
+def _check_identity(hello: messages.Hello, context: Any, trust_domain: str) -> None:
     """Refuse a plane whose certificate does not carry the name it claims."""
-    wanted = plane_uri(hello.project, hello.observed.identity.name)
+    whose = (trust_domain, hello.project, hello.observed.identity.name)
     names = peer_uri_sans(context)
-    if wanted not in names:
-        shown = ", ".join(names) or "no name at all"
-        raise Denied(f"the certificate of this plane carries {shown}, not {wanted}")
+    if not names_plane(names, *whose):
+        raise Denied(f"the certificate of this plane {why_not_plane(names, *whose)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 
 from control_plane.api.access.attempts import FAILURES_AT_ONCE
 from control_plane.link.enrolment import Enrolment, EnrolmentParts, Issuer
@@ -39,6 +40,7 @@ from skerry.fleet.joining import (
     proof_text,
     token_text,
 )
+from skerry.fleet.party_uris import Naming, UriForm, plane_uri
 from skerry.plumbing.certificate_requests import ensure_key, issuer_der
 from skerry.plumbing.certificates import Subject, create_authority, issue
 from skerry.plumbing.clock import SystemClock
@@ -125,6 +127,13 @@ class Gate:
         self.registry.identities.put(await self.database.run(revoke_plane, self.write(), plane, ""))
 
 
+def uris_of(files: TlsFiles) -> list[str]:
+    """Return the URIs in a party's certificate."""
+    certificate = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
 async def ending(stream: Any) -> grpc.aio.AioRpcError:
     """Return how a stream ends."""
     try:
@@ -144,12 +153,18 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def a_gate(
-    folder: Path, *, behind: timedelta = timedelta(), issues: bool = True
+    folder: Path,
+    *,
+    behind: timedelta = timedelta(),
+    issues: bool = True,
+    form: UriForm = UriForm.SKERRY,
 ) -> AsyncIterator[Gate]:
     """Both ports of a control plane that leads, its clock behind the real one."""
     gate = Gate(folder, SystemClock().now() - behind)
     gate.epoch = await gate.database.run(take_leadership, "cp-1", gate.clock.now())
-    issuer = Issuer(authority=gate.authority, project="default", seconds=LIFE_SECONDS)
+    issuer = Issuer(
+        authority=gate.authority, naming=Naming(project="default", form=form), seconds=LIFE_SECONDS
+    )
     enrolment = Enrolment(
         EnrolmentParts(
             database=gate.database,
@@ -163,7 +178,14 @@ async def a_gate(
     gate.join_address = f"{HOST}:{fixed_port(HOST)}"
     joining = await serve_join_port(enrolment, gate.tls, gate.join_address)
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=LINK_SERVER_OPTIONS)
-    link = PlaneLink(gate.registry, ReconcilePolicy(), gate.clock, name="cp", epoch=gate.epoch)
+    link = PlaneLink(
+        gate.registry,
+        ReconcilePolicy(),
+        gate.clock,
+        name="cp",
+        epoch=gate.epoch,
+        trust_domain="skerry",
+    )
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
     enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)
     port = server.add_secure_port(f"{HOST}:0", server_credentials(gate.tls))
@@ -189,6 +211,27 @@ async def test_who_was_invited_makes_a_key_joins_and_is_linked(tmp_path: Path) -
             assert (await stream.read()).welcome.control_plane == "cp"
             stream.cancel()
             await renew(channel, "default", "fra", files)
+
+
+async def test_planes_get_spiffe_ids_where_that_is_set_and_those_of_before_go_on(
+    tmp_path: Path,
+) -> None:
+    async with a_gate(tmp_path, form=UriForm.SPIFFE) as gate:
+        files, others = await gate.joined("fra"), await gate.joined("aws")
+        subject = Subject(name="plane", uris=(plane_uri("default", "aws"),))
+        old = issue(gate.authority, tmp_path / "old", subject, gate.clock.now())
+        for plane, shown, owned in (("fra", files, files), ("aws", old, others)):
+            async with secure_channel(gate.link_address, shown, server_name=NAME) as channel:
+                await renew(channel, "default", plane, owned)
+            assert uris_of(owned) == [f"spiffe://skerry/project/default/plane/{plane}"]
+        async with secure_channel(gate.link_address, files, server_name=NAME) as channel:
+            stream = Stub(channel).Connect()
+            await stream.write(hello("fra"))
+            assert (await stream.read()).welcome.control_plane == "cp"
+            posing = Stub(channel).Connect()
+            await posing.write(hello("aws"))
+            error = await ending(posing)
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_token_opens_once_and_the_same_machine_may_repeat_it(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from control_plane.link.enrolment import plane_uri
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
 from skerry.client.questions import Lose, ScaleDemand, ScalePrice
 from skerry.fleet.deployment import FailureDomain, PlacementPolicy, Tolerate
+from skerry.fleet.party_uris import plane_uri
 from skerry.fleet.pool import PoolTerms
 from skerry.plumbing.certificates import Subject, ensure_authority, issue
 from skerry.plumbing.clock import Clock, SystemClock

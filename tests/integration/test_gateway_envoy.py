@@ -315,12 +315,16 @@ async def test_a_revoked_planes_certificate_is_refused_by_its_peers(tmp_path: Pa
             async with peer_request(world, "b", "GET", "/skerry/alive", {}) as response:
                 return response.status == status
 
-        revoked = ("skerry://projects/default/planes/a", "skerry://projects/default/planes/c")
-        for uris, status in ((revoked, 403), (revoked[1:], 200)):
-            b.topology = replace(b.topology, revoked=uris)
-            await b.publish()
-            await eventually(partial(answers, status))
-            assert (await world.chat("b"))[0] == 200  # users of the plane see nothing of it
+        revoked = ("projects/default/planes/a", "projects/default/planes/c")
+        spiffe = "spiffe://whichever.example/project/default/plane"
+        for uri in ("skerry://projects/default/planes/a", f"{spiffe}/a"):
+            subject = Subject(name="a", uris=(uri,), dns_names=("a",))
+            issue(world.authority, tmp_path / "tls-a", subject, CLOCK.now())
+            for names, status in ((revoked, 403), (revoked[1:], 200)):
+                b.topology = replace(b.topology, revoked=names)
+                await b.publish()
+                await eventually(partial(answers, status))
+                assert (await world.chat("b"))[0] == 200  # users of the plane see nothing of it
 
 
 async def test_a_peer_that_serves_a_deployment_no_more_is_no_clients_404(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 import pytest
 
-from control_plane.link.enrolment import plane_uri
 from control_plane.reconcile.policy import (
     LARGE_FLEET_PERIOD_SECONDS,
     LARGE_FLEET_PLANES,
@@ -18,6 +17,7 @@ from control_plane.store.leadership import WriteContext, take_leadership
 from control_plane.store.planes import record_report
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
+from skerry.fleet.party_uris import plane_uri
 from skerry.plumbing.certificates import Subject, issue
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.rpc import TlsFiles, secure_channel

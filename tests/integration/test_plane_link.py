@@ -11,7 +11,6 @@ import pytest
 
 from control_plane.link import admission
 from control_plane.link.convert import encode_desired
-from control_plane.link.enrolment import plane_uri
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.reconcile.policy import ReconcilePolicy
@@ -19,6 +18,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
+from skerry.fleet.party_uris import plane_uri
 from skerry.plumbing.certificates import Subject, ensure_authority, issue
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Exhausted
@@ -87,7 +87,7 @@ async def a_bench(directory: Path, policy: ReconcilePolicy = USUAL) -> AsyncIter
     """A running link server."""
     bench = Bench(directory)
     server = grpc.aio.server(interceptors=(ErrorInterceptor(),), options=LINK_SERVER_OPTIONS)
-    link = PlaneLink(bench.registry, policy, bench.clock, name="cp", epoch=3)
+    link = PlaneLink(bench.registry, policy, bench.clock, name="cp", epoch=3, trust_domain="skerry")
     plane_service_pb2_grpc.add_PlaneLinkServiceServicer_to_server(link, server)
     port = server.add_secure_port("127.0.0.1:0", server_credentials(bench.tls("server")))
     bench.address = f"127.0.0.1:{port}"

@@ -95,7 +95,7 @@ def build_topology(
     models_here = _without_clashes(tuple(by_name))
     topology = _listening(settings, hosts, models_here, peers, desired.api_keys or ())
     revoked = (full_name(settings.project, "planes", one) for one in desired.revoked_planes)
-    return replace(topology, revoked=tuple(f"skerry://{name}" for name in revoked))
+    return replace(topology, revoked=tuple(revoked))
 
 
 def empty_topology(settings: PlaneSettings, hosts: Hosts) -> GatewayTopology:

@@ -4,6 +4,8 @@ Pure; `clusters.py`, `listeners.py` and `resources.py` call it. Secrets come by 
 certificates are taken up without a new listener or cluster.
 """
 
+from skerry.fleet.names import parse_full_name
+from skerry.fleet.party_uris import PLANE, plane_uri, spiffe_path
 from workload_plane.gateway.topology import PeerTls
 from workload_plane.gateway.wire import (
     AUTHORITY_SECRET,
@@ -40,15 +42,17 @@ def common_tls_context(files_root: str) -> Json:
     }
 
 
-def refuse_revoked(uris: tuple[str, ...]) -> tuple[Json, ...]:
-    """Return the filter that answers 403 to whoever shows a certificate with one of these URIs.
+def refuse_revoked(planes: tuple[str, ...]) -> tuple[Json, ...]:
+    """Return the filter that answers 403 to whoever shows a certificate of these, by full name.
 
     By name and not by a revocation list: that would have to come from the authority, which need
     not be ours, and for each of its roots.
     """
-    if not uris:
+    if not planes:
         return ()
-    principals = [{"authenticated": {"principal_name": {"exact": uri}}} for uri in uris]
+    principals = [
+        {"authenticated": {"principal_name": match}} for plane in planes for match in _uris(plane)
+    ]
     policy = {"permissions": [{"any": True}], "principals": principals}
     return (
         extension(
@@ -57,6 +61,16 @@ def refuse_revoked(uris: tuple[str, ...]) -> tuple[Json, ...]:
             rules={"action": "DENY", "policies": {"revoked": policy}},
         ),
     )
+
+
+def _uris(plane: str) -> tuple[Json, Json]:
+    """Return what matches either URI of a plane; of a SPIFFE ID in every trust domain.
+
+    A gateway is not told which domain is the fleet's: refusing too many of its authorities'
+    certificates is right, letting one in is not.
+    """
+    project, name = parse_full_name(plane, "planes")
+    return {"exact": plane_uri(project, name)}, {"suffix": spiffe_path(project, PLANE, name)}
 
 
 def build_secrets(tls: PeerTls) -> tuple[Json, ...]:

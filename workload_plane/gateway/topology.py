@@ -170,7 +170,8 @@ class GatewayTopology:
 
     `picker_directory` is where the picker's sockets are, "" where there can be none; it is asked
     only where it `picks`. `api_keys` are those that let users in, none for nobody; None: whoever
-    reaches the port is let in. `revoked` are the URIs in certificates of which nothing is taken.
+    reaches the port is let in. `revoked` are the planes, by their full names, of whose certificates
+    nothing is taken.
     `tracing` is where traces go, None for nowhere.
     """
 

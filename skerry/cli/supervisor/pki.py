@@ -10,13 +10,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from skerry.cli.supervisor.layout import CONTROL_PLANE_NAME, HOST, DataDirectory, Layout
-from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.cli.supervisor.written_settings import section_of
+from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.party_uris import CONTROL_PLANE, DEFAULT_TRUST_DOMAIN, PLANE, Naming, UriForm
 from skerry.plumbing.certificates import (
     CA_NAME,
     Subject,
     ensure_authority,
     ensure_certificate,
 )
+from skerry.plumbing.errors import InvalidInput
 from skerry.plumbing.rpc import TlsFiles
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
@@ -26,8 +29,12 @@ RENEWAL_PERIOD = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPki:
-    """Where the certificates of a fleet are; planes, and the first's standbys, by name."""
+    """Where the certificates of a fleet are; planes, and the first's standbys, by name.
 
+    `naming` is how they name whom they are for.
+    """
+
+    naming: Naming
     control_plane: TlsFiles
     standbys: Mapping[str, TlsFiles]
     planes: Mapping[str, TlsFiles]
@@ -47,16 +54,16 @@ def ensure_pki(directory: DataDirectory, layout: Layout, now: datetime) -> Fleet
     Only control planes' certificates carry the name that the planes' link asks for: any
     other party of the fleet can serve TLS, but not pose as the control plane.
     """
+    naming = _naming(directory)
     ensure_authority(directory.pki / "authority", "skerry authority", now)
+    issuing = _Issuing(directory=directory, naming=naming, now=now)
     return FleetPki(
-        control_plane=_of_control_plane(directory, CONTROL_PLANE_NAME, now),
+        naming=naming,
+        control_plane=issuing.of_control_plane(CONTROL_PLANE_NAME),
         standbys={
-            one.name: _of_control_plane(directory, one.name, now)
-            for one in layout.control_planes[1:]
+            one.name: issuing.of_control_plane(one.name) for one in layout.control_planes[1:]
         },
-        planes={
-            plane.name: _ensure(directory, "planes", plane.name, now) for plane in layout.planes
-        },
+        planes={plane.name: issuing.ensure(PLANE, plane.name) for plane in layout.planes},
     )
 
 
@@ -65,22 +72,44 @@ def authority_file(directory: DataDirectory) -> Path:
     return directory.pki / "authority" / CA_NAME
 
 
-def _of_control_plane(directory: DataDirectory, name: str, now: datetime) -> TlsFiles:
-    return _ensure(directory, "control-planes", name, now, (CONTROL_PLANE_SERVER_NAME,))
+def _naming(directory: DataDirectory) -> Naming:
+    """Return how the fleet's certificates name parties: as its settings say.
+
+    A fleet that is only being made has no part of an earlier release: it begins with SPIFFE's.
+    """
+    path = directory.control_plane / "settings.json"
+    is_new = not path.exists() and not (directory.pki / "authority").exists()
+    joining = section_of(path, "joining")
+    form = joining.get("certificate_uri", "") if isinstance(joining, dict) else ""
+    domain = section_of(path, "trust_domain")
+    try:
+        return Naming(
+            project=DEFAULT_PROJECT,
+            form=UriForm(form or (UriForm.SPIFFE if is_new else UriForm.SKERRY)),
+            trust_domain=domain or DEFAULT_TRUST_DOMAIN,
+        )
+    except ValueError as error:
+        raise InvalidInput(f"settings {path} are wrong: {error}") from None
 
 
-def _ensure(
-    directory: DataDirectory,
-    collection: str,
-    name: str,
-    now: datetime,
-    server_names: tuple[str, ...] = (),
-) -> TlsFiles:
-    folder = directory.pki / ("planes" if collection == "planes" else "") / name
-    subject = Subject(
-        name=name,
-        uris=(f"skerry://{full_name(DEFAULT_PROJECT, collection, name)}",),
-        dns_names=("localhost", name, *server_names),
-        addresses=(HOST,),
-    )
-    return ensure_certificate(directory.pki / "authority", folder, subject, now)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issuing:
+    """Where a fleet's certificates are made, how they name parties, and when."""
+
+    directory: DataDirectory
+    naming: Naming
+    now: datetime
+
+    def of_control_plane(self, name: str) -> TlsFiles:
+        return self.ensure(CONTROL_PLANE, name, (CONTROL_PLANE_SERVER_NAME,))
+
+    def ensure(self, party: str, name: str, server_names: tuple[str, ...] = ()) -> TlsFiles:
+        pki = self.directory.pki
+        subject = Subject(
+            name=name,
+            uris=(self.naming.uri(party, name),),
+            dns_names=("localhost", name, *server_names),
+            addresses=(HOST,),
+        )
+        folder = pki / "planes" / name if party == PLANE else pki / name
+        return ensure_certificate(pki / "authority", folder, subject, self.now)

@@ -19,8 +19,10 @@ from skerry.cli.supervisor.layout import (
     PlaneLayout,
 )
 from skerry.cli.supervisor.pki import authority_file, ensure_pki
+from skerry.cli.supervisor.written_settings import section_of
 from skerry.client.context import Context, render_context
 from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.party_uris import Naming
 from skerry.fleet.service_token import BOOTSTRAP_TOKEN, SECRET_BYTES, name_in, token_text
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import write_atomically
@@ -45,7 +47,10 @@ def write_settings(
         _ensure_token(directory.operator_token)
     for one in layout.control_planes:
         tls = pki.standbys.get(one.name, pki.control_plane)
-        settings = _control_plane(directory, layout, one, tls)
+        settings = {
+            **_control_plane(directory, layout, one, tls),
+            **_joining(directory, one, pki.naming),
+        }
         _write_json(directory.control_plane_of(one.name) / "settings.json", settings)
     for plane in layout.planes:
         home = directory.plane(plane.name)
@@ -83,7 +88,6 @@ def _control_plane(
         "dashboard_address": one.dashboard_address,
         "tls": _tls(tls),
         "operator_access": _access(directory, layout),
-        **_joining(directory, one),
         **({"operator_tls": _served_with(tls)} if layout.tls else {}),
         **_tracing(layout, directory.control_plane / "settings.json"),
         # Each of them may lead: what the operator wrote for the first holds for all.
@@ -91,13 +95,17 @@ def _control_plane(
     }
 
 
-def _joining(directory: DataDirectory, one: ControlPlaneLayout) -> dict[str, Any]:
-    """Return where planes join, and how long their certificates last where that was written."""
-    written = _section(directory.control_plane / "settings.json", "joining")
+def _joining(directory: DataDirectory, one: ControlPlaneLayout, naming: Naming) -> dict[str, Any]:
+    """Return where planes join, how their certificates name them, and how long those last."""
+    written = section_of(directory.control_plane / "settings.json", "joining")
     kept = {}
     if isinstance(written, dict) and "certificate_seconds" in written:
         kept = {"certificate_seconds": written["certificate_seconds"]}
-    ours = {"address": one.join_address, "authority": str(directory.pki / "authority")}
+    ours = {
+        "address": one.join_address,
+        "authority": str(directory.pki / "authority"),
+        "certificate_uri": naming.form.value,
+    }
     return {"joining": {**kept, **ours}}
 
 
@@ -107,7 +115,7 @@ def _served_with(files: TlsFiles) -> dict[str, str]:
 
 def _access(directory: DataDirectory, layout: Layout) -> dict[str, Any]:
     """Return who may call: the owner of the directory, and whom the operator wrote of there."""
-    written = _section(directory.control_plane / "settings.json", "operator_access")
+    written = section_of(directory.control_plane / "settings.json", "operator_access")
     kept = written if isinstance(written, dict) else {}
     ours: dict[str, Any] = {"required": layout.auth}
     if layout.auth:
@@ -130,17 +138,10 @@ def _ensure_token(path: Path) -> None:
 
 def _kept(path: Path) -> dict[str, Any]:
     """Return what of a settings file is the operator's own."""
-    told = {name: _section(path, name) for name in ("scheduler", "dashboard_origin")}
+    told = {
+        name: section_of(path, name) for name in ("scheduler", "dashboard_origin", "trust_domain")
+    }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _section(path: Path, name: str) -> Any:
-    """Return what a settings file holds under the name, None without it."""
-    try:
-        written = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None  # the first start; or damaged, and then written anew
-    return written.get(name) if isinstance(written, dict) else None
 
 
 def _plane(
@@ -198,19 +199,19 @@ def _plane(
 
 def _ray(directory: DataDirectory, plane: PlaneLayout) -> dict[str, Any]:
     """Return the plane's settings of Ray: a head of its own, and what was written there before."""
-    kept = _section(directory.plane(plane.name) / "settings.json", "ray")
+    kept = section_of(directory.plane(plane.name) / "settings.json", "ray")
     return {"runtime": "ray", "ray": kept or {"port": plane.ports.ray}}
 
 
 def _engine_user(directory: DataDirectory, layout: Layout, plane: PlaneLayout) -> dict[str, Any]:
     """Return as whom the plane's engines run, with what the operator wrote of that besides."""
     path = directory.plane(plane.name) / "settings.json"
-    named = _section(path, "engine_environment")
+    named = section_of(path, "engine_environment")
     kept = {"engine_environment": named} if named else {}
     if not layout.engine_user:
         return kept
     uid, gid = numbers_of(layout.engine_user)
-    written = _section(path, "engine_user")
+    written = section_of(path, "engine_user")
     more = written if isinstance(written, dict) else {}
     return {**kept, "engine_user": {**more, "uid": uid, "gid": gid}}
 
@@ -219,7 +220,7 @@ def _tracing(layout: Layout, path: Path) -> dict[str, Any]:
     """Return where traces go, with the share of requests that the operator wrote."""
     if not layout.trace_endpoint:
         return {}
-    written = _section(path, "tracing")
+    written = section_of(path, "tracing")
     kept = written if isinstance(written, dict) else {}
     return {"tracing": {**kept, "endpoint": layout.trace_endpoint}}
 

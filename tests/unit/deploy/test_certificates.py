@@ -29,7 +29,7 @@ def test_parties_are_named_as_in_a_fleet_of_one_machine(tmp_path: Path) -> None:
         ("plane", plane, pki.planes[plane]),
         ("control-plane", "control-plane", pki.control_plane),
     ):
-        subject = subject_of(party, name)
+        subject = subject_of(party, name, naming=pki.naming)
         uris, dns = names(files.cert)
         assert list(subject.uris) == uris
         assert set(subject.dns_names) == set(dns) - {"localhost"}

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from control_plane.link.convert import encode_desired
-from control_plane.link.enrolment import plane_uri
 from control_plane.link.registry import Registry
 from control_plane.link.service import PlaneLink
 from control_plane.reconcile.policy import LARGE_FLEET_PLANES, ReconcilePolicy
@@ -16,6 +15,7 @@ from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.fleet.desired import FEATURES, TAKES_PARTS, DesiredState, PeerPlane
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneCondition, PlaneState, ReplicaState
+from skerry.fleet.party_uris import plane_uri
 from skerry.plumbing.errors import Conflict
 from skerry.wire.observations import report_to_proto
 from skerry.wire.parts import PART_BYTES, Assembly, parts_of
@@ -74,7 +74,9 @@ class World:
     def __init__(self) -> None:
         self.clock, self.context = FakeClock(), Context()
         self.registry = Registry(self.clock, lambda: None)
-        self.link = PlaneLink(self.registry, ReconcilePolicy(), self.clock, name="cp", epoch=3)
+        self.link = PlaneLink(
+            self.registry, ReconcilePolicy(), self.clock, name="cp", epoch=3, trust_domain="skerry"
+        )
         self._requests: asyncio.Queue[messages.ConnectRequest | None] = asyncio.Queue()
 
     async def requests(self) -> AsyncIterator[messages.ConnectRequest]:

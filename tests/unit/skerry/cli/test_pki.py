@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing.clock import SystemClock
+from skerry.plumbing.errors import InvalidInput
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import SERVER_OPTIONS, TlsFiles, server_credentials
 from tests.builders import a_report
@@ -52,6 +54,37 @@ def test_only_the_control_plane_carries_the_name_that_the_link_asks_for(tmp_path
     assert len(pki.planes) == 2
     for tls in pki.planes.values():
         assert CONTROL_PLANE_SERVER_NAME not in names_of(tls)
+
+
+def uri_of(tls: TlsFiles) -> str:
+    """Return the one URI in a certificate."""
+    certificate = x509.load_pem_x509_certificate(tls.cert.read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return str(uri)
+
+
+def test_a_new_fleet_has_spiffe_ids_and_one_of_before_keeps_its_uris_until_it_is_told(
+    tmp_path: Path,
+) -> None:
+    new, before = DataDirectory(tmp_path / "new"), DataDirectory(tmp_path / "before")
+    (plane,) = ensure_pki(new, a_layout(1), NOW).planes.values()
+    assert uri_of(plane) == f"spiffe://skerry/project/default/plane/{plane.cert.stem}"
+    settings = before.control_plane / "settings.json"
+    settings.parent.mkdir(parents=True)
+    for told, expected in (
+        ({"joining": {"certificate_seconds": 60}}, "skerry://projects/default/planes/"),
+        (
+            {"joining": {"certificate_uri": "spiffe"}, "trust_domain": "acme.example"},
+            "spiffe://acme.example/project/default/plane/",
+        ),
+    ):
+        settings.write_text(json.dumps(told))
+        (plane,) = ensure_pki(before, a_layout(1), NOW).planes.values()
+        assert uri_of(plane) == f"{expected}{plane.cert.stem}"
+    settings.write_text(json.dumps({"joining": {"certificate_uri": "urn"}}))
+    with pytest.raises(InvalidInput, match=r"settings\.json are wrong"):
+        ensure_pki(before, a_layout(1), NOW)
 
 
 def test_the_certificates_are_looked_at_at_the_start_and_once_a_day() -> None:

@@ -53,7 +53,11 @@ def test_planes_may_join_a_fleet_and_how_long_certificates_last_is_the_operators
     write_settings(directory, a_layout(), (), NOW)
     first: dict[str, Any] = json.loads(path.read_bytes())
     authority = str(directory.pki / "authority")
-    joining = {"address": a_layout().control_planes[0].join_address, "authority": authority}
+    joining = {
+        "address": a_layout().control_planes[0].join_address,
+        "authority": authority,
+        "certificate_uri": "spiffe",
+    }
     assert first["joining"] == joining
     told = {**joining, "certificate_seconds": 3_600, "authority": "/elsewhere"}
     path.write_text(json.dumps({**first, "joining": told}))
