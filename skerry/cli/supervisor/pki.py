@@ -78,7 +78,7 @@ def _naming(directory: DataDirectory) -> Naming:
     A fleet that is only being made has no part of an earlier release: it begins with SPIFFE's.
     """
     path = directory.control_plane / "settings.json"
-    is_new = not path.exists() and not (directory.pki / "authority").exists()
+    is_new = not path.exists()
     joining = section_of(path, "joining")
     form = joining.get("certificate_uri", "") if isinstance(joining, dict) else ""
     domain = section_of(path, "trust_domain")

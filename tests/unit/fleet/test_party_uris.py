@@ -1,4 +1,4 @@
-"""Which URIs name a plane: ours, SPIFFE's where it is alone, and nothing that only resembles them."""
+"""Which URIs name a plane: ours, SPIFFE's where it is alone, and nothing that resembles them."""
 
 import pytest
 from hypothesis import given
