@@ -1,7 +1,9 @@
 """Settings of the control plane, read once from its JSON file; all faults reported together."""
 
 import json
+import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +19,7 @@ from skerry.fleet.deployment import FailBack
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.party_uris import DEFAULT_TRUST_DOMAIN, UriForm, check_trust_domain
 from skerry.plumbing.errors import FieldViolation, InvalidInput
+from skerry.plumbing.secret_references import resolved
 from skerry.plumbing.trace_target import SAMPLE_DEFAULT, TraceTarget
 
 _STRICT = ConfigDict(extra="forbid")
@@ -157,7 +160,10 @@ class ControlPlaneSettings:
 
 
 def load_settings(path: Path) -> ControlPlaneSettings:
-    """Return the settings of a file; InvalidInput names every fault at once."""
+    """Return the settings of a file; InvalidInput names every fault at once.
+
+    The database's URL is read where the file says that it is; Infeasible where it is not there.
+    """
     try:
         raw = json.loads(path.read_bytes())
         settings = TypeAdapter(ControlPlaneSettings).validate_python(raw)
@@ -170,6 +176,7 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"cannot read settings {path}: {error}") from error
+    settings = replace(settings, database_url=resolved(settings.database_url, os.environ))
     _refuse_open_port(settings)
     _refuse_open_dashboard(settings)
     _refuse_contradictions(settings.scheduler, path)

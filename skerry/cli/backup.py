@@ -84,9 +84,10 @@ def database_url(settings: Path | None, data_dir: Path | None) -> str:
     """Return the database's address; UsageFault says where it is looked for."""
     from control_plane.settings import load_settings
     from skerry.cli.up import resolve_directory
+    from skerry.plumbing.secret_references import resolved
 
     if settings is None and data_dir is None and (told := os.environ.get(DATABASE_VARIABLE)):
-        return told
+        return resolved(told, os.environ)
     path = settings or resolve_directory(data_dir).control_plane / "settings.json"
     if not path.is_file():
         raise UsageFault(
