@@ -6,6 +6,7 @@ What is here and not the product's is I/O: when it looks, how a stream is dialle
 from collections.abc import Callable
 from dataclasses import replace
 
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import FEATURES, DesiredState
 from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.observation import UNKNOWN, PlaneReport, Unknown
@@ -126,6 +127,8 @@ class SimLink:
         self.control_planes: tuple[str, ...] = ()
         self.agent_id = ""
         self.streams = 0  # that this run of the agent opened
+        self.tells_loads = True
+        self.targets_current: bool | None = None  # as the last heartbeat said
         self._epoch = 0
         self._random = self._timeline.noise(f"{process.name}/link")
         self._forget()
@@ -134,6 +137,17 @@ class SimLink:
     def newest_epoch(self) -> int:
         """Return the highest epoch under which it was welcomed."""
         return max(self.epoch_seen, self._epoch)
+
+    @property
+    def has_targets(self) -> bool:
+        """Say whether the control plane's targets are to be followed now."""
+        return link.targets_hold(self.state, self.targets_current)
+
+    def tell_loads(self, report: LoadReport) -> None:
+        """Tell what was counted, once, to whoever hears it."""
+        stream = self._stream
+        if stream is not None and self._welcomed and self.tells_loads:
+            stream.send(stream.client, said.Loads(report=report))
 
     def _forget(self) -> None:
         self.state = link.SessionState.IDLE
@@ -157,7 +171,7 @@ class SimLink:
         name = self.control_planes[self._turn % len(self.control_planes)]
         stream = self._dial(self._process, name)
         self.state = link.advance(link.SessionState.IDLE, link.SessionEvent.DIALLED)
-        self._welcomed = False
+        self._welcomed, self.targets_current = False, None
         if stream is None:
             self._lost(None)
             return
@@ -205,7 +219,9 @@ class SimLink:
         try:
             if self.state is link.SessionState.MUTED:
                 self._judge(stream)
-            if isinstance(message, said.Welcome):
+            if isinstance(message, said.Heartbeat):
+                self.targets_current = message.targets_current
+            elif isinstance(message, said.Welcome):
                 self.state = link.advance(self.state, link.SessionEvent.WELCOMED)
                 self._welcome(stream, end, message)
             elif isinstance(message, said.TellHeld):

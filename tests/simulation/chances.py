@@ -18,6 +18,7 @@ from tests.simulation.network import Way, both_ways
 from tests.simulation.operators import Operators
 from tests.simulation.plane import EVERY_NODE, SimPlane
 from tests.simulation.schedule import Happening
+from tests.simulation.users import REPLICA_SECONDS
 from tests.simulation.world import CONTROL_PLANES, World, pool_of
 
 KINDS_MIN, KINDS_MAX = 2, 6
@@ -25,9 +26,12 @@ PERIOD_SECONDS = (2.0, 9.0)  # between two faults
 CHANGE_SECONDS = (3.0, 14.0)  # between two changes of operators
 BACKUP_SECONDS = (3.0, 10.0)
 BRIEF, LONG, OUT = (0.5, 6.0), (4.0, 26.0), (6.0, 40.0)
+SILENT, UNTOLD = (8.0, 40.0), (30.0, 90.0)
 LATE = (5.2, 12.0)
 KILLED_BETWEEN = 0.004  # two actions of one plan
 BOTH_TORN, ALL_TORN, TORN = 0.3, 0.2, 0.6  # of disks that lie
+LOAD_SECONDS, RAMP_SECONDS = (1.0, 6.0), (5.0, 30.0)
+NOBODY, AT_ONCE, SHARE_MAX = 0.2, 0.5, 1.1  # of a plane's part of the largest number, full
 POISONED = 0.4  # of new revisions
 DIGITS = 3  # of seconds, for people who read a schedule
 
@@ -50,6 +54,10 @@ class Chances:
         """Choose what breaks in this world, and start; `kinds` come on top."""
         number = self.random.randint(KINDS_MIN, KINDS_MAX)
         chosen = self.random.sample(sorted(KINDS), number)
+        if self.world.fleet.loaded:
+            number = self.random.randint(0, len(SIGNALS))
+            chosen += self.random.sample(sorted(SIGNALS), number)
+            self._later(LOAD_SECONDS, self._turn_load)
         self.kinds = (*chosen, *(kind for kind in self.kinds if kind not in chosen))
         self.world.tail.append(f"faults of the kinds {' '.join(self.kinds)}")
         if "agent-crash" in self.kinds:
@@ -95,12 +103,28 @@ class Chances:
         self._later((seconds, seconds), act)
 
     def _strike(self) -> None:
-        (KINDS | ASKED)[self.random.choice(self.kinds)](self)
+        (KINDS | SIGNALS | ASKED)[self.random.choice(self.kinds)](self)
         self._later(PERIOD_SECONDS, self._strike)
 
     def _change(self) -> None:
         self.random.choice(CHANGES)(self)
         self._later(CHANGE_SECONDS, self._change)
+
+    def _turn_load(self) -> None:
+        self.turn_load()
+        self._later(LOAD_SECONDS, self._turn_load)
+
+    def turn_load(self) -> None:
+        """Have users of one plane ask for more or less: at once or slowly, or for nothing."""
+        random, fleet = self.random, self.world.fleet
+        name = random.choice(fleet.loaded)
+        most = next(d.scaling.max_replicas for d in fleet.deployments if d.name == name)
+        share = most / len(self.world.planes)
+        busy = 0.0 if random.random() < NOBODY else random.uniform(0.0, SHARE_MAX * share)
+        seconds = 0.0 if random.random() < AT_ONCE else self.seconds(RAMP_SECONDS)
+        rate = round(busy / REPLICA_SECONDS, DIGITS)
+        plane = self.plane().name
+        self.happens("load", plane=plane, deployment=name, rate=rate, seconds=seconds)
 
     def _back_up(self) -> None:
         """Keep copies of the database as it is now and then."""
@@ -289,6 +313,26 @@ def _held_up(chances: Chances) -> None:
     chances.happens("held-up", plane=chances.plane().name, seconds=chances.seconds(LATE))
 
 
+def _picker_silence(chances: Chances) -> None:
+    plane = chances.plane().name
+    chances.happens("picker-silence", plane=plane, seconds=chances.seconds(SILENT))
+
+
+def _picker_restart(chances: Chances) -> None:
+    chances.happens("picker-restart", plane=chances.plane().name)
+
+
+def _hosts_silence(chances: Chances) -> None:
+    plane, whole = chances.plane().name, chances.random.random() < 0.5
+    seconds = chances.seconds(SILENT)
+    chances.happens("hosts-silence", plane=plane, all_of_them=whole, seconds=seconds)
+
+
+def _loads_untold(chances: Chances) -> None:
+    plane = chances.plane().name
+    chances.happens("loads-untold", plane=plane, seconds=chances.seconds(UNTOLD))
+
+
 def _old_release(chances: Chances) -> None:
     plane, features = chances.plane().name, chances.random.choice((3, 2))
     chances.happens("old-release", plane=plane, features=features, seconds=chances.seconds(LONG))
@@ -378,8 +422,20 @@ KINDS: dict[str, Chance] = {
     "torn-file": _torn,
     "uplink": _uplink,
 }
+# Of the load's signals, in worlds that scale by it.
+SIGNALS: dict[str, Chance] = {
+    "hosts-silence": _hosts_silence,
+    "loads-untold": _loads_untold,
+    "picker-restart": _picker_restart,
+    "picker-silence": _picker_silence,
+}
 # Only where a run asks for them.
-ASKED: dict[str, Chance] = {"held-up": _held_up, "stale-views": _stale_views}
+ASKED: dict[str, Chance] = {
+    "held-up": _held_up,
+    "load": Chances.turn_load,
+    "stale-views": _stale_views,
+}
+LOADS = frozenset({*SIGNALS, "load"})  # worlds that are asked for these scale by load
 CHANGES: tuple[Chance, ...] = (
     *(_prices, _scale, _guest, _cordon, _cordon, _failover, _revise, _revise),
 )

@@ -1,6 +1,7 @@
 """What must hold in the simulated world at every event; apart from the code that is watched.
 
-One class for each invariant, named as `faults.md` numbers them; L1 is of the link. I14 is in
+One class for each invariant, named as `faults.md` numbers them; L1 is of the link, S1 to S5 of
+scaling by load are in scaled.py. I14 is in
 run.py, I15 in test_simulation.py. Of I18 (a request ends once) it is watched that no plan cuts one;
 I17 (no secret told) is not: docs/contributing/tests.md says where it is, and why.
 
@@ -36,6 +37,7 @@ from tests.simulation.decisions import (
     I12NothingOlderIsTold,
 )
 from tests.simulation.plane import SimPlane
+from tests.simulation.scaled import SCALING_CHECKERS
 from tests.simulation.store import Backup, Entry
 from tests.simulation.world import World
 from workload_plane.converge.actions import (
@@ -260,7 +262,9 @@ class I10EnvelopesBound:
             if r.deployment == action.deployment
             and r.state in (ReplicaState.STARTING, ReplicaState.READY)
         ]
-        most = max(envelope.ceiling, envelope.target + 1) if envelope else 0
+        # One more is there while another revision takes a place, whoever decides the number.
+        wanted = plane.wanted.get((action.deployment, action.pool), 0)
+        most = max(envelope.ceiling, max(envelope.target, wanted) + 1) if envelope else 0
         if len(live) > most:
             fail(
                 self.world, "I10", f"{plane.name} runs {len(live)} of {action.deployment} of {most}"
@@ -400,6 +404,7 @@ CHECKERS = (
     I16NeverToZeroByItself,
     I18PlansCutNoRequest,
     G7PoisonStaysOnOnePlane,
+    *SCALING_CHECKERS,
 )
 
 

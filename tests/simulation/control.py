@@ -16,6 +16,7 @@ from typing import cast
 from control_plane.leading import term as terms
 from control_plane.leading.outage import DatabaseSight
 from control_plane.link.convert import decode_desired, encode_desired, message_of
+from control_plane.link.freshness import are_current
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
@@ -31,6 +32,7 @@ from scheduler.plan import PlacementPlan
 from scheduler.problem import PlacementProblem
 from scheduler.solve import SolveLimits, solve
 from skerry.api.plane.v1.plane_service_pb2 import Desired as Wire
+from skerry.fleet.autoscaling.told import DeploymentLoad, LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.plumbing.errors import Conflict, InvalidInput, SkerryError, StaleGeneration
@@ -114,6 +116,7 @@ class Reign:
     recovery: Recovery
     links: dict[str, Link] = field(default_factory=dict)
     heard_at: dict[str, float] = field(default_factory=dict)  # by what really arrived
+    loads_at: dict[str, float] = field(default_factory=dict)  # of planes that told their loads
     flushed: dict[str, datetime] = field(default_factory=dict)
     turning: bool = False
     due_at: float | None = None
@@ -131,6 +134,7 @@ class SimControlPlane:
         self.clock = SimClock(timeline)
         self.reign: Reign | None = None
         self.limits = QUICK
+        self.scales = False  # whether the global loop decides
         self.failures: list[BaseException] = []  # turns that ended in what nobody foresaw
         self.on_greet: list[Callable[[Reign, said.Hello], None]] = []
         self._timeline = timeline
@@ -201,6 +205,8 @@ class SimControlPlane:
             judged=registry.judged,
             solver=SimSolver(self._random, self.limits),
             recovery=recovery,
+            loads=registry if self.scales else None,
+            targets=registry.told_targets if self.scales else None,
         )
         loop = ReconcileLoop(door, sight, doors, self.clock, epoch=epoch)
         self.reign = Reign(
@@ -321,12 +327,17 @@ class SimControlPlane:
             case said.Hello() if not link.plane:
                 self._greet(reign, link, message)
             case said.Heartbeat(number=number) if link.plane:
-                link.stream.send(link.end, said.Heartbeat(number=number))
+                current = self._are_current(reign, link.plane) if self.scales else None
+                answer = said.Heartbeat(number=number, targets_current=current)
+                link.stream.send(link.end, answer)
                 if reign.registry.held.takes_turn(link.plane):
                     link.stream.send(link.end, said.TellHeld())
             case said.Held(payload=payload) if link.plane:
                 with suppress(InvalidInput):
                     reign.registry.held.take(link.plane, Wire.FromString(payload))
+            case said.Loads(report=loads) if link.plane:
+                reign.registry.take_loads(link.plane, _heard_at(loads, self._timeline.now))
+                reign.loads_at[link.plane] = self._timeline.now
             case said.Observed(report=report) if link.plane:
                 reign.registry.observe(report)
             case said.Ack(version=version, digest=digest) if link.plane:
@@ -337,6 +348,11 @@ class SimControlPlane:
                 reign.registry.refuse(link.plane, reason)
             case _:
                 pass  # said twice, or out of turn: it costs itself
+
+    def _are_current(self, reign: Reign, plane: str) -> bool:
+        period, registry = self._policy.scaling_period_seconds, reign.registry
+        current = are_current(registry.targets_at, self._timeline.now, period)
+        return current and not registry.has_refused(plane)
 
     def _greet(self, reign: Reign, link: Link, hello: said.Hello) -> None:
         timeout = self._policy.heartbeat_timeout_seconds
@@ -419,6 +435,16 @@ class SimControlPlane:
     def _advance(self, link: Link, event: SessionEvent) -> None:
         with suppress(IllegalTransition):  # one bad message costs itself
             link.session.on(event)
+
+
+def _heard_at(loads: LoadReport, now: float) -> LoadReport:
+    """Return what was told as of the moment when it came: who hears it has no other clock."""
+    return LoadReport(loads=tuple(_load_at(one, now) for one in loads.loads), spent=loads.spent)
+
+
+def _load_at(load: DeploymentLoad, now: float) -> DeploymentLoad:
+    reading = replace(load.reading, at=now) if load.reading is not None else None
+    return replace(load, reading=reading)
 
 
 def forget() -> None:

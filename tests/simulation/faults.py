@@ -54,6 +54,8 @@ class Faults:
         for what, heal in list(self._open.items()):
             self._mend(what, heal)
         self.world.network.calm()
+        for gateway in self.world.users.values():
+            gateway.hold()
 
 
 def _agent_crash(faults: Faults, plane: str, seconds: float) -> None:
@@ -268,6 +270,57 @@ def _old_release(faults: Faults, plane: str, features: int, seconds: float) -> N
     faults.breaks(what, lambda: run_with(FEATURES), seconds)
 
 
+def _load(faults: Faults, plane: str, deployment: str, rate: float, seconds: float) -> None:
+    """Users of a plane ask for more or less: so many requests a second, at once or in a while."""
+    faults.world.note("users", f"{deployment} at {plane}: {rate:.2f}/s within {seconds:.0f} s")
+    faults.world.users[plane].turn(deployment, rate, seconds)
+
+
+def _picker_silence(faults: Faults, plane: str, seconds: float) -> None:
+    """A plane's picker answers its users, and not its agent."""
+    gateway = faults.world.users[plane]
+    if not gateway.is_silent:
+
+        def mend() -> None:
+            gateway.is_silent = False
+
+        gateway.is_silent = True
+        faults.breaks(f"the picker of {plane} is silent", mend, seconds)
+
+
+def _picker_restart(faults: Faults, plane: str) -> None:
+    faults.world.note("breaks", f"the picker of {plane} counts anew")
+    faults.world.users[plane].restart()
+
+
+def _hosts_silence(faults: Faults, plane: str, all_of_them: bool, seconds: float) -> None:
+    """Replicas serve and tell their agent nothing: all of them, or those that are there now."""
+    scaler = faults.world.planes[plane].scaler
+    if scaler is None or scaler.are_hosts_silent or scaler.silent_hosts:
+        return
+
+    def mend() -> None:
+        scaler.are_hosts_silent = False
+        scaler.silent_hosts.clear()
+
+    names = sorted(faults.world.planes[plane].replicas)
+    scaler.are_hosts_silent = all_of_them
+    scaler.silent_hosts.update(names[: (len(names) + 1) // 2])
+    faults.breaks(f"replica hosts of {plane} are silent", mend, seconds)
+
+
+def _loads_untold(faults: Faults, plane: str, seconds: float) -> None:
+    """A plane is heard, and what it counts is not."""
+    link = faults.world.planes[plane].link
+    if link.tells_loads:
+
+        def mend() -> None:
+            link.tells_loads = True
+
+        link.tells_loads = False
+        faults.breaks(f"{plane} does not tell its loads", mend, seconds)
+
+
 FAULTS: dict[str, Callable[..., None]] = {
     "agent-crash": _agent_crash,
     "agent-pause": _agent_pause,
@@ -280,11 +333,16 @@ FAULTS: dict[str, Callable[..., None]] = {
     "full-disk": _full_disk,
     "harsh-network": _harsh_network,
     "held-up": _held_up,
+    "hosts-silence": _hosts_silence,
     "killed-between": _killed_between,
+    "load": _load,
+    "loads-untold": _loads_untold,
     "lost-database": _lost_database,
     "node-loss": _node_loss,
     "old-release": _old_release,
     "older-backup": _older_backup,
+    "picker-restart": _picker_restart,
+    "picker-silence": _picker_silence,
     "power-loss": _power_loss,
     "replica-end": _replica_end,
     "slow-disk": _slow_disk,

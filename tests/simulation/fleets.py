@@ -5,6 +5,8 @@ Few and fixed, so that the same placement problem comes up in many seeds and is 
 
 from dataclasses import dataclass, replace
 
+from control_plane.store.values import StoredEntry
+from skerry.fleet.autoscaling.work import OUTPUT_TOKENS_PRIOR
 from skerry.fleet.deployment import (
     Deployment,
     FailureDomain,
@@ -14,11 +16,16 @@ from skerry.fleet.deployment import (
 )
 from skerry.fleet.engine import EngineSpec
 from skerry.fleet.pool import PlaneIdentity
+from skerry.fleet.profile import Profile, ProfileStep, profile_key
 from skerry.fleet.rollout import RolloutPolicy
-from tests.builders import a_deployment
+from skerry.fleet.scaling import Strategy
+from tests.builders import T0, a_deployment
+from tests.simulation.users import PROMPT_TOKENS, REPLICA_SECONDS, SLOTS
 
 # A minute's soaking and ten minutes' loading are for days; a world lasts a minute.
 PACE = RolloutPolicy(soak_seconds=2.0, ready_seconds_max=12.0)
+START_SECONDS_MAX = 5.0
+DELAY_SECONDS = 15.0  # of scaling down: minutes are for days
 POISON = "poison"  # an engine option: how the revision's replicas fail
 START, HANG, SOAK = "start", "hang", "soak"  # at once, by never being READY, soon after they are
 PRICES = (0.1, 0.3, 0.4, 0.5, 0.2)
@@ -26,10 +33,15 @@ PRICES = (0.1, 0.3, 0.4, 0.5, 0.2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Planes with four accelerators each, and deployments that fit on all but one of them."""
+    """Planes with four accelerators each, and deployments that fit on all but one of them.
+
+    Where some are `loaded` by users, both loops of autoscaling decide; elsewhere targets are the
+    solver's.
+    """
 
     planes: tuple[PlaneIdentity, ...]
     deployments: tuple[Deployment, ...]
+    loaded: tuple[str, ...] = ()
 
 
 def _plane(name: str, cloud: str, region: str, *zones: str) -> PlaneIdentity:
@@ -81,6 +93,60 @@ def apart_from(name: str, replicas: int, other: str) -> Deployment:
     return a_deployment(name, replicas=replicas, policy=policy, rollout=PACE)
 
 
+def by_load(
+    name: str, least: int, most: int, strategy: Strategy = Strategy.TOKEN_WORK
+) -> Deployment:
+    """Return a deployment that scales by load, on two planes at least where it has two replicas."""
+    spread = Spread(domain=FailureDomain.PLANE, domains_min=2)
+    policy = PlacementPolicy(spread=spread if least > 1 else None)
+    scaling = Scaling(
+        min_replicas=least,
+        max_replicas=most,
+        window_seconds=DELAY_SECONDS,
+        scale_down_delay_seconds=DELAY_SECONDS,
+        concurrency_target=float(SLOTS),
+        strategy=strategy,
+    )
+    return a_deployment(name, policy=policy, scaling=scaling, rollout=PACE)
+
+
+def _profile_of(deployment: Deployment) -> StoredEntry[Profile]:
+    """Return what its replicas yield by a measurement: users' requests cost that here."""
+    revision = deployment.revision
+    key = profile_key(revision, revision.shapes[0])
+    step = ProfileStep(
+        concurrency=SLOTS,
+        requests=100,
+        ttft_p50_seconds=0.0,
+        ttft_p99_seconds=0.0,
+        itl_samples=100,
+        itl_p50_seconds=0.0,
+        itl_p99_seconds=0.0,
+        tpot_p99_seconds=0.0,
+        output_tokens_per_second=OUTPUT_TOKENS_PRIOR / REPLICA_SECONDS,
+        prompt_tokens_per_second=PROMPT_TOKENS / REPLICA_SECONDS,
+    )
+    profile = Profile(
+        name=key.name,
+        base_model=key.base_model,
+        engine=key.engine,
+        engine_version=key.engine_version,
+        configuration=key.configuration,
+        accelerator=key.accelerator,
+        accelerators=key.accelerators,
+        steps=(step,),
+        measured_at=T0,
+        prompt_tokens=int(PROMPT_TOKENS),
+        output_tokens=int(OUTPUT_TOKENS_PRIOR),
+        load_seconds=START_SECONDS_MAX,
+    )
+    return StoredEntry(value=profile, etag="", created_at=T0, updated_at=T0)
+
+
+# Of a good revision; what a poisoned one costs nobody knows, and requests in flight are counted.
+PROFILES = (_profile_of(a_deployment()),)
+
+
 def residing(name: str, replicas: int, zone: str) -> Deployment:
     """Return a deployment that may not leave a zone."""
     policy = PlacementPolicy(residency_zones=(zone,))
@@ -112,6 +178,24 @@ FLEETS = {
     "two": Fleet(
         planes=(_FRA, _GCP),
         deployments=(spread_over("demo", 3, 4, 2),),
+    ),
+}
+# Of seeds whose deployments scale by load.
+LOADED = {
+    "three, loaded": Fleet(
+        planes=(_AWS, _FRA, _GCP),
+        deployments=(by_load("demo", 2, 8), residing("home", 2, "eu")),
+        loaded=("demo",),
+    ),
+    "four, loaded": Fleet(
+        planes=(_AWS, _FRA, _GCP, _OCI),
+        deployments=(by_load("demo", 3, 9), by_load("side", 1, 5)),
+        loaded=("demo", "side"),
+    ),
+    "four, by concurrency": Fleet(
+        planes=(_AWS, _FRA, _GCP, _OCI),
+        deployments=(by_load("demo", 2, 8), by_load("side", 1, 4, Strategy.CONCURRENCY)),
+        loaded=("demo", "side"),
     ),
 }
 # Made by an operator in the middle of a run, and deleted again.

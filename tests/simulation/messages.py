@@ -5,6 +5,7 @@ Desired states travel as the bytes they are on the wire and on disk.
 
 from dataclasses import dataclass
 
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 
@@ -29,9 +30,10 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """Either way; the answer carries the number of what it answers."""
+    """Either way; the answer carries the number of what it answers, and if targets are current."""
 
     number: int
+    targets_current: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,13 @@ class Observed:
     """A plane's report."""
 
     report: PlaneReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """What a plane counted."""
+
+    report: LoadReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

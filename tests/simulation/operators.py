@@ -21,7 +21,7 @@ from skerry.fleet.rollout import Halt, Rollout, Stage
 from skerry.plumbing.errors import Infeasible, NotFound, SkerryError
 from tests.builders import T0
 from tests.simulation.control import Reign
-from tests.simulation.fleets import GUEST, PRICES, poison_of, revised, scaled
+from tests.simulation.fleets import GUEST, PRICES, PROFILES, poison_of, revised, scaled
 from tests.simulation.world import World, pool_of
 
 LOOK_SECONDS = (1.0, 3.0)
@@ -120,6 +120,8 @@ class Operators:
         rows.cordons.clear()
         for price, plane in zip(PRICES, self.world.planes.values(), strict=False):
             rows.terms.setdefault(plane.pool, PoolTerms(price_per_accelerator_hour=price))
+        if self.world.fleet.loaded:
+            rows.profiles = PROFILES
         for deployment in self.world.fleet.deployments:
             self.world.changed(deployment.name)
             self.world.store.put_deployment(self._mended(deployment))

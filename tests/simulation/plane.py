@@ -18,9 +18,11 @@ from skerry.fleet.observation import (
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape
 from tests.simulation.agent import Dial, SimHolder, SimLink
 from tests.simulation.disk import SimDisk
-from tests.simulation.fleets import HANG, SOAK, START, poison_of
+from tests.simulation.fleets import HANG, SOAK, START, START_SECONDS_MAX, poison_of
 from tests.simulation.network import Network
+from tests.simulation.scaling import ScalerParts, SimScaler, Wanted
 from tests.simulation.timeline import Process, SimClock, Timeline
+from tests.simulation.users import Gateway
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import (
     Action,
@@ -50,7 +52,7 @@ PROBE_SECONDS = 1.0  # of a peer's gateway; two that fail alike change the verdi
 POOL = "cpu"
 NODES = 4
 EVERY_NODE = tuple(f"n{number}" for number in range(NODES))
-START_SECONDS = (1.5, 5.0)
+START_SECONDS = (1.5, START_SECONDS_MAX)
 SOAKS_SECONDS = 0.7  # so long a replica serves that ends while it soaks
 IN_FLIGHT_SECONDS = 3.0  # of the longest request
 LATE_SECONDS = 1.5  # so long a gateway may send to what drains: a push and a health check
@@ -79,6 +81,18 @@ def _node(name: str, *, ready: bool) -> Node:
     return Node(name=name, pool=POOL, accelerators=1, ready=ready)
 
 
+@lru_cache
+def _seen_pool(name: str, nodes: tuple[str, ...]) -> SeenPool:
+    return SeenPool(
+        name=name,
+        accelerator="cpu",
+        accelerators=len(nodes),
+        nodes=nodes,
+        accelerators_per_node=1,
+        host_memory_bytes=1024**3,
+    )
+
+
 class SimPlane:
     """One workload plane."""
 
@@ -96,6 +110,7 @@ class SimPlane:
         self.disk = SimDisk(timeline.noise(f"{identity.name}/disk"))
         self.holder = SimHolder(identity.name, self.agent, self.disk)
         self.link = SimLink(self.agent, self.holder, self.report, self.running, dial)
+        self.scaler: SimScaler | None = None  # where deployments scale by load
         self.replicas: dict[str, SeenReplica] = {}
         self.lost_nodes: set[str] = set()
         self.nodes: tuple[str, ...] = EVERY_NODE  # those that are there
@@ -126,6 +141,19 @@ class SimPlane:
         gateway = f"{identity.name}.example:1"
         self._gateway = GatewayAddresses(http=gateway, grpc=gateway, peer=gateway)
 
+    def scale_by(self, users: Gateway) -> None:
+        """Have it scale by what users ask of its gateway."""
+        parts = ScalerParts(
+            state=lambda: self.holder.state,
+            replicas=lambda: list(self.replicas.values()),
+            pools=self._pools,
+            is_heard=lambda: self.link.has_targets,
+            moved=lambda: self._look_in(0.05),
+            tell=self.link.tell_loads,
+        )
+        self.scaler = SimScaler(self.agent, self.clock, users, parts)
+        users.begin()
+
     # What is seen from outside
 
     @property
@@ -152,6 +180,11 @@ class SimPlane:
         """Return what has live replicas, as the acceptance of a desired state asks."""
         live = (r for r in self.replicas.values() if r.state is not ReplicaState.FAILED)
         return frozenset((r.deployment, r.pool) for r in live)
+
+    @property
+    def wanted(self) -> Wanted:
+        """Return how many replicas its own loop wants, by deployment and pool."""
+        return self.scaler.wanted if self.scaler is not None else {}
 
     def report(self) -> PlaneReport:
         """Return what the agent tells of itself now; the same value while nothing changes."""
@@ -205,6 +238,8 @@ class SimPlane:
         self._look_at = None
         self.holder.load()
         self._linked = False
+        if self.scaler is not None:
+            self.scaler.boot()
         self._look_in(0.05)
         self._probe_for_ever()
 
@@ -230,6 +265,8 @@ class SimPlane:
         self.powered = True
         self.peers, self._probed = {}, {}
         self._up_at = self._timeline.now
+        if self.scaler is not None:
+            self.scaler.gateway.restart()
         self.boot()
 
     def end_replica(self, name: str, fault: str) -> None:
@@ -261,6 +298,8 @@ class SimPlane:
         """Have the convergence loop look soon: another state is in force."""
         del state
         self._look_in(0.05)
+        if self.scaler is not None:
+            self.scaler.changed()
 
     def _changed(self) -> None:
         self.link.changed()
@@ -285,20 +324,11 @@ class SimPlane:
         now = self._timeline.now
         self._refresh(now)
         replicas = tuple(self.replicas[name] for name in sorted(self.replicas))
-        nodes = self.nodes
         observed = Observed(
             replicas=replicas,
-            pools=(
-                SeenPool(
-                    name=self.pool,
-                    accelerator="cpu",
-                    accelerators=len(nodes),
-                    nodes=nodes,
-                    accelerators_per_node=1,
-                    host_memory_bytes=1024**3,
-                ),
-            ),
+            pools=self._pools(),
             backoffs=tuple(self._backoffs.values()),
+            wanted=self.scaler.wanted if self.scaler is not None else None,
         )
         actions = converge.plan(self.holder.state, observed, now)
         for place, action in enumerate(actions):
@@ -321,6 +351,9 @@ class SimPlane:
             self.link.start(f"{self.name}-{self.agent.life}")
         busy = bool(actions) or waits or any(b.retry_at > now for b in self._backoffs.values())
         self._look_in(TICK_SECONDS if busy else IDLE_SECONDS)
+
+    def _pools(self) -> tuple[SeenPool, ...]:
+        return (_seen_pool(self.pool, self.nodes),)
 
     def _refresh(self, now: float) -> None:
         """See which replicas came up, and which draining ones have nothing left to answer."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.autoscale import rounds
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.reconcile import (
@@ -26,6 +27,7 @@ from control_plane.reconcile.snapshot import Snapshot
 from control_plane.recovery import assess
 from control_plane.store import fencing, requests
 from scheduler import arrays, check, conflicts, feasibility
+from skerry.fleet.autoscaling import local
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, PlaneReport, PlaneState, ReplicaState
@@ -33,6 +35,7 @@ from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
+from workload_plane.autoscale import scaler
 from workload_plane.converge import condition, grants, nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
@@ -333,6 +336,38 @@ def late_hellos_taken(patch: Patch) -> None:
     patch.setattr(Registry, "open", opened)
 
 
+def stale_signal_is_zero(patch: Patch) -> None:
+    """Where nobody tells the load, there is none."""
+    whole = local.LocalScaler._wish
+
+    def wish(self: Any, now: float, view: Any, *told: Any) -> Any:
+        found = whole(self, now, view, *told)
+        return replace(found, target=0) if view is None else found
+
+    patch.setattr(local.LocalScaler, "_wish", wish)
+
+
+def loop_overruns_its_ceiling(patch: Patch) -> None:
+    """A plane's own loop takes a replica more than its envelopes allow."""
+    whole = scaler.share
+
+    def share(*told: Any) -> dict[str, int]:
+        return {pool: count + 1 for pool, count in whole(*told).items()}
+
+    patch.setattr(scaler, "share", share)
+
+
+def absent_plane_needs_nothing(patch: Patch) -> None:
+    """The fleet's loop takes a plane whose loads it does not hear for one without any."""
+    whole = rounds._targets
+
+    def targets(deployment: Any, decision: Any, *told: Any) -> tuple[tuple[str, int], ...]:
+        found = whole(deployment, decision, *told)
+        return tuple((plane, 0 if plane in decision.unheard else n) for plane, n in found)
+
+    patch.setattr(rounds, "_targets", targets)
+
+
 PLANTS = (
     Plant("no fence", no_fence, "I4", ("control-pause",)),
     Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",), seed=3),
@@ -382,6 +417,15 @@ PLANTS = (
     Plant("new revision everywhere at once", everywhere_at_once, "G7", seed=25),
     Plant("first replica is not waited for", first_not_waited_for, "G7"),
     Plant("late Hellos are taken", late_hellos_taken, "L1", ("held-up",), seed=3),
+    Plant("a stale signal is zero", stale_signal_is_zero, "S3", ("hosts-silence",), seed=13),
+    Plant("a plane's loop overruns its ceiling", loop_overruns_its_ceiling, "S1", ("load",)),
+    Plant(
+        "an absent plane needs nothing",
+        absent_plane_needs_nothing,
+        "S4",
+        ("loads-untold",),
+        seed=15,
+    ),
     Plant("unknown is nothing", unknown_is_nothing, "I8", ("torn-file",)),
 )
 

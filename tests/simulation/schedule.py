@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from tests.simulation.fleets import FLEETS
+from tests.simulation.fleets import FLEETS, LOADED
 
 FAULTS_SECONDS = (18.0, 36.0)
 LONG_FAULTS_SECONDS = 120.0
 LONG_EVERY = 50  # one seed in so many breaks things for longer
+LOADED_EVERY, LOADED_REST = 10, 9  # one seed in so many scales by load
+LOADED_SECONDS = (45.0, 75.0)
 EXACT_EVERY = 25  # in so many seeds one has the exact solver, which costs as much as the rest
 
 
@@ -45,9 +47,12 @@ class Schedule:
     happenings: tuple[Happening, ...]
 
 
-def setting_of(seed: int) -> Setting:
-    """Return how a seed's world begins."""
+def setting_of(seed: int, *, loaded: bool = False) -> Setting:
+    """Return how a seed's world begins; with `loaded`, one that scales by load."""
     random = Random(f"{seed}/setting")
+    if loaded or seed % LOADED_EVERY == LOADED_REST:
+        fleet, seconds = random.choice(sorted(LOADED)), random.uniform(*LOADED_SECONDS)
+        return Setting(fleet=fleet, noise=seed, seconds=round(seconds, 3))
     seconds = round(random.uniform(*FAULTS_SECONDS), 3)
     return Setting(
         fleet=random.choice(sorted(FLEETS)),

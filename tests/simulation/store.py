@@ -9,13 +9,9 @@ what the real one does.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import create_engine, delete, insert, select
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
-from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import delete, insert, select
 
 from control_plane.leading.term import TERM_SECONDS
 from control_plane.reconcile.actions import (
@@ -27,11 +23,12 @@ from control_plane.reconcile.actions import (
     SetCondition,
 )
 from control_plane.reconcile.storing import Encode
-from control_plane.store import fencing, requests, tables
+from control_plane.store import requests, tables
 from control_plane.store.fencing import WriteContext
 from control_plane.store.plans import Basis, Proposal
 from control_plane.store.recovery import epoch_before_next
 from control_plane.store.requests import Asked
+from control_plane.store.scalings import ScalingStep
 from control_plane.store.snapshot import Rolled, StoreSnapshot, Unlogged
 from control_plane.store.values import (
     AdoptedPlane,
@@ -40,6 +37,7 @@ from control_plane.store.values import (
     PlanState,
     StoredDeployment,
     StoredDesired,
+    StoredEntry,
     StoredLease,
     StoredPlan,
     StoredPlane,
@@ -47,6 +45,8 @@ from control_plane.store.values import (
     StoredRemoval,
     Told,
 )
+from skerry.fleet.autoscaling.scaled import Scaled
+from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Deployment, Revision
 from skerry.fleet.generation import Version
@@ -55,9 +55,11 @@ from skerry.fleet.node import digest_of_nodes
 from skerry.fleet.observation import HEARD, PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Placement, counts_of
 from skerry.fleet.pool import Pool, PoolTerms
+from skerry.fleet.profile import Profile
 from skerry.fleet.rollout import Rollout, Stage, resumed
 from skerry.plumbing.errors import Infeasible, NotFound, StaleGeneration
 from tests.builders import T0
+from tests.simulation.fence import check, requests_session
 from tests.simulation.timeline import Timeline
 
 
@@ -92,6 +94,8 @@ class Rows:
     plans: tuple[StoredPlan, ...] = ()  # put in force, the newest last
     leases: dict[str, StoredLease] = field(default_factory=dict)
     removals: dict[str, StoredRemoval] = field(default_factory=dict)
+    scalings: dict[str, Scaled] = field(default_factory=dict)
+    profiles: tuple[StoredEntry[Profile], ...] = ()
     restored: str = ""  # why the database must recover before anything is decided
 
     def copied(self) -> "Rows":
@@ -106,6 +110,7 @@ class Rows:
             leases=dict(self.leases),
             removals=dict(self.removals),
             rollouts=dict(self.rollouts),
+            scalings=dict(self.scalings),
             revisions={name: dict(known) for name, known in self.revisions.items()},
         )
 
@@ -119,31 +124,6 @@ class Backup:
     requests: tuple[dict[str, Any], ...] = ()
 
 
-class _Leads:
-    """What `check_epoch` asks of a session: which epoch leads."""
-
-    dialect = SQLiteDialect()
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def get_bind(self) -> "_Leads":
-        return self
-
-    def execute(self, _: object) -> "_Leads":
-        return self
-
-    def one(self) -> "_Leads":
-        return self
-
-
-@lru_cache(maxsize=1)
-def _requests_session() -> Session:
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    cast(Any, tables.requests).create(engine)
-    return Session(engine)
-
-
 class SimStore:
     """The one database; `journal` is its change log."""
 
@@ -154,7 +134,7 @@ class SimStore:
         self.down = False
         self.watchers: list[Callable[[Entry, object], None]] = []
         self._loaded: StoreSnapshot | None = None
-        self._requests = _requests_session()
+        self._requests = requests_session()
         self._requests.execute(delete(tables.requests))
 
     def fence(self, write: WriteContext) -> None:
@@ -163,9 +143,7 @@ class SimStore:
         self._check(write)
 
     def _check(self, write: WriteContext) -> None:
-        """Ask the product's own fence about whoever does not lead; who does always passes it."""
-        if write.epoch != self.rows.epoch:
-            fencing.check_epoch(cast(Session, _Leads(self.rows.epoch)), write.epoch)
+        check(write, self.rows.epoch)
 
     def touch(self) -> None:
         """Have the next look read everything anew."""
@@ -348,6 +326,23 @@ class SimStore:
             self.rows.rollouts[rollout.deployment] = rollout
             self.note(write, _kind_of(rollout), rollout.deployment, rollout)
 
+    def put_scalings(self, write: WriteContext, steps: Sequence[ScalingStep]) -> None:
+        """Store what a round of autoscaling decided, all or none; of what was removed, nothing."""
+        self._check(write)
+        rows = self.rows
+        steps = [step for step in steps if step.scaled.deployment in rows.deployments]
+        if any(rows.scalings.get(step.scaled.deployment) != step.before for step in steps):
+            raise StaleGeneration("a scaling was decided meanwhile")
+        for step in steps:
+            if step.scaled != step.before:
+                self.touch()
+                rows.scalings[step.scaled.deployment] = step.scaled
+                self.note(write, "scaling.moved", step.scaled.deployment, step)
+
+    def list_cold_starts(self) -> ColdStarts:
+        """Return how long starts took: nothing measures them here, the profile says it."""
+        return {}
+
     def store_action(
         self, write: WriteContext, action: Action, encode: Encode
     ) -> tuple[str, Version, bytes] | None:
@@ -462,6 +457,7 @@ class SimStore:
         )
         del self.rows.deployments[name]
         self.rows.rollouts.pop(name, None)
+        self.rows.scalings.pop(name, None)
         kept = tuple(p for p in self.rows.placements if p.deployment != name)
         self.rows.placements = kept
         self.note(write, "deployment.removed", name)
@@ -545,10 +541,11 @@ class SimStore:
             reservations=(),
             cordons=tuple(rows.cordons[name] for name in sorted(rows.cordons)),
             regions=(),
-            profiles=(),
+            profiles=rows.profiles,
             base_models=(),
             rollouts=tuple(rows.rollouts[name] for name in sorted(rows.rollouts)),
             rolled=self._rolled(),
+            scalings=tuple(rows.scalings[name] for name in sorted(rows.scalings)),
             removals=tuple(rows.removals[name] for name in sorted(rows.removals)),
             unlogged=Unlogged(decisions=(), planes=frozenset()),
         )

@@ -6,7 +6,7 @@ is simulated is the rest: processes, links, disks, health checks, the database.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.fleet.observation import PlaneCondition
@@ -14,12 +14,13 @@ from skerry.fleet.pool import PoolTerms
 from tests.simulation.agent import dialler
 from tests.simulation.control import EXACT, SimControlPlane
 from tests.simulation.disk import SEEN
-from tests.simulation.fleets import FLEETS, PRICES
+from tests.simulation.fleets import FLEETS, LOADED, PRICES, PROFILES
 from tests.simulation.network import Network
 from tests.simulation.plane import POOL, SimPlane
 from tests.simulation.schedule import Happening, Setting
 from tests.simulation.store import Entry, SimStore
 from tests.simulation.timeline import Process, Timeline
+from tests.simulation.users import Gateway
 from workload_plane.converge.actions import Action
 
 CONTROL_PLANES = ("cp0", "cp1")
@@ -32,7 +33,7 @@ class World:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.timeline = timeline = Timeline(setting.noise)
-        self.fleet = FLEETS[setting.fleet]
+        self.fleet = (FLEETS | LOADED)[setting.fleet]
         self.network = Network(timeline)
         self.store = SimStore(timeline)
         # A minute's settling and twenty moves are for days; a world lasts a minute.
@@ -46,7 +47,9 @@ class World:
             identity.name: SimPlane(identity, timeline, self.network, dial)
             for identity in self.fleet.planes
         }
+        self.users: dict[str, Gateway] = {}  # by plane, where deployments scale by load
         self.happened: list[Happening] = []  # faults and what operators asked for
+        self.calm_at = 0.0  # when faults were over and loads stayed, 0 while they are not
         self.acts = 0
         self.broken = ""  # what a checker found first
         self.changed_at: dict[str, float] = {}  # of a deployment, by an operator
@@ -68,13 +71,32 @@ class World:
             plane.on_end = self._ended
             plane.holder.on_accept.append(plane.accepted)
             self.store.rows.terms[plane.pool] = PoolTerms(price_per_accelerator_hour=price)
+            if self.fleet.loaded:
+                self._load(plane)
             plane.boot()
+        if self.fleet.loaded:
+            self.store.rows.profiles = PROFILES
         for deployment in self.fleet.deployments:
             self.store.put_deployment(deployment)
         for control in self.controls.values():
             if self.setting.exact:
                 control.limits = EXACT
+            control.scales = bool(self.fleet.loaded)
             control.start()
+
+    def _load(self, plane: SimPlane) -> None:
+        """Have users at a plane; what its gateway has no room for goes to those that it sees."""
+
+        def serving(deployment: str) -> int | None:
+            return len(plane.serving(deployment)) if plane.powered else None
+
+        def peers() -> Iterator[Gateway]:
+            return (self.users[one.name] for one in plane.others if one.powered and plane.sees(one))
+
+        users = Gateway(self.timeline, self.fleet.loaded, serving)
+        users.peers = peers
+        self.users[plane.name] = users
+        plane.scale_by(users)
 
     @property
     def now(self) -> float:
