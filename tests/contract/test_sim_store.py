@@ -26,6 +26,7 @@ from control_plane.store.plans import Basis, Proposal, list_applied, put_decided
 from control_plane.store.recovery import end_recovery, restored_because
 from control_plane.store.requests import Asked
 from control_plane.store.rollouts import put_rollouts
+from control_plane.store.scalings import ScalingStep, put_scalings
 from control_plane.store.snapshot import StoreSnapshot, renew
 from control_plane.store.values import (
     AdoptedDeployment,
@@ -36,6 +37,7 @@ from control_plane.store.values import (
     Told,
 )
 from control_plane.store.verdicts import record_freeze
+from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.node import Node
@@ -141,11 +143,13 @@ def test_one_leads_at_a_time_and_who_renews_takes_nothing(store: Store) -> None:
 
 LEASE = StoredLease(plane="fra", heard_at=T0, held=NEVER, replicas_ready=1)
 ADOPTION = Adoption(placements=a_plan(3).placements, summary="as planes hold it")
+SCALED = ScalingStep(scaled=Scaled(deployment="demo", demand=2, floor=1), before=None, record=None)
 WRITES: dict[str, tuple[Write, tuple[Any, ...]]] = {
     "report": (record_report, (a_report("aws"),)),
     "condition": (set_condition, ("fra", judged(PlaneState.SUSPECT), PlaneState.CONNECTED)),
     "plan": (put_in_force, (a_plan(2), a_plan(1).placements, "inputs", None)),
     "rollouts": (put_rollouts, ([(a_rollout(stage=Stage.COMPLETE), a_rollout())],)),
+    "scalings": (put_scalings, ([SCALED],)),
     "freeze": (record_freeze, (True, "half of them are silent")),
     "desired": (put_desired, ("fra", told(b"two"), 1)),
     "generation": (raise_generation, ("fra", 7)),

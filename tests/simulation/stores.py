@@ -26,7 +26,16 @@ from tests.simulation.timeline import Timeline
 
 # Kinds of changes that the simulation's checkers go by, whole or by their first word.
 WATCHED = frozenset(
-    {"deployment.removed", "desired", "fleet", "placements", "plane", "recovery", "rollout"}
+    {
+        "deployment.removed",
+        "desired",
+        "fleet",
+        "placements",
+        "plane",
+        "recovery",
+        "rollout",
+        "scaling",
+    }
 )
 Write = Callable[..., Any]
 
