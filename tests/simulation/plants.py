@@ -35,7 +35,7 @@ from skerry.fleet.rollout import Share, Stage
 from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
-from workload_plane.autoscale import scaler
+from workload_plane.autoscale import scaler, sharing
 from workload_plane.converge import condition, grants, nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
@@ -349,7 +349,7 @@ def stale_signal_is_zero(patch: Patch) -> None:
 
 def loop_overruns_its_ceiling(patch: Patch) -> None:
     """A plane's own loop takes a replica more than its envelopes allow."""
-    whole = scaler.share
+    whole = sharing.share
 
     def share(*told: Any) -> dict[str, int]:
         return {pool: count + 1 for pool, count in whole(*told).items()}
