@@ -109,5 +109,7 @@ sbom: $(READY) ## every locked package with version, hashes and licence, as Cycl
 lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	  --extra control --extra plane --extra build -c requirements.lock pyproject.toml -o deploy/image.lock
 
 .PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock
