@@ -1,4 +1,4 @@
-# Everything a person does here; `make` prints this list. No root, no Docker.
+# Everything a person does here; `make` prints this list. No root, no Docker, but for `test-compose`.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,6 +48,9 @@ test-foreign: $(READY) ## Dynamo and SMG in front of a replica; fetches it into 
 
 test-engines: $(READY) ## golden command lines through vLLM's and SGLang's own parsers; installs 3 GB
 	@$(BIN)/python -m pytest tests/engines -m engines
+
+test-compose: $(READY) ## the fleet of docker-compose.yml built, started, broken; needs Docker, or root on Debian to start one
+	@mkdir -p build/compose && $(BIN)/python -m pytest -s -n 0 -m compose tests/compose
 
 lint: $(READY) ## ruff, mypy --strict, import contracts, generated code, buf, house rules
 	@sh tools/lint.sh
@@ -110,6 +113,6 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --extra control --extra plane --extra dev pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
-	  --extra control --extra plane --extra build -c requirements.lock pyproject.toml -o deploy/image.lock
+	  --extra control --extra plane --extra build --no-emit-package ray -c requirements.lock pyproject.toml -o deploy/image.lock
 
-.PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock
+.PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign test-compose lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock

@@ -88,7 +88,7 @@ def ensure_secrets(home: Path, now: datetime, ids: IdSource) -> None:
 
 
 def faults(home: Path, now: datetime) -> Iterator[str]:
-    """Yield what keeps a party from starting: a secret that is missing, a certificate at its end."""
+    """Yield what keeps a party from starting: a missing secret, a certificate at its end."""
     for name in (*CONTROL_PLANES, *PLANES):
         try:
             if expiry_time(home / name / f"{name}.pem") <= now:

@@ -28,7 +28,7 @@ settings.register_profile(
 settings.load_profile("skerry")
 
 # Run only when asked for by name (`-m foreign`): they fetch packages of others, or take long.
-ON_REQUEST = ("engines", "faults_full", "foreign", "ray_faults")
+ON_REQUEST = ("compose", "engines", "faults_full", "foreign", "ray_faults")
 TESTS = Path(__file__).parent
 # Nothing but tests that start processes.
 PROCESSES = (TESTS / "integration", TESTS / "faults")

@@ -16,7 +16,17 @@ REMEDY = (
     "a test that is not marked `integration`: mark it, or hand what it tests a fake "
     "(docs/contributing/tests.md)"
 )
-MARKERS = ("integration", "slow", "postgres", "engines", "foreign", "faults", "ray", "ray_faults")
+MARKERS = (
+    "integration",
+    "slow",
+    "postgres",
+    "compose",
+    "engines",
+    "foreign",
+    "faults",
+    "ray",
+    "ray_faults",
+)
 
 
 def is_pure(item: pytest.Item) -> bool:
