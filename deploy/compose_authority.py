@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from deploy.certificates import AUTHORITY_NAME, CONTROL_PLANE, PLANE, subject_of
+from deploy.certificates import AUTHORITY_NAME, subject_of
 from skerry.client.context import Context, render_context
+from skerry.fleet.party_uris import CONTROL_PLANE, PLANE
 from skerry.fleet.service_token import BOOTSTRAP_TOKEN, SECRET_BYTES, token_text
 from skerry.plumbing.certificates import (
     CA_NAME,

@@ -39,6 +39,7 @@ LONG = "long-model"  # a token a second: its streams are open for as long as the
 PEERS = "ssl.handshake"
 _DAY_SECONDS = 86_400.0
 _PROBE_SECONDS = 1.0
+LINK_UP = "event=link.up"
 _KNOCK_SECONDS_MAX = 10.0
 _REPLICAS = 2
 
@@ -140,6 +141,12 @@ class ShortLived:
                 if agent is not None and is_alive(agent):
                     signal_process(agent, signal.SIGKILL)
                     self.cuts += 1
+
+    async def links_are_back(self) -> None:
+        """Wait until who was cut last has its link again."""
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while self.told(LINK_UP) < len(self.layout.planes) + self.cuts:
+                await CLOCK.sleep(0.1)
 
     def told(self, event: str) -> int:
         """Return how often the agents' logs tell of an event."""

@@ -26,7 +26,7 @@ from skerry.client.load_plan import LoadPlan
 from skerry.client.load_summary import summarise
 from skerry.client.transport import NetworkTransport
 from skerry.plumbing.ids import SystemIds
-from tests.faults.certificates import LONG, ShortLived, a_short_lived_fleet
+from tests.faults.certificates import LINK_UP, LONG, ShortLived, a_short_lived_fleet
 from tests.faults.fleet import CLOCK, SERVED
 from tests.faults.load import DEADLINE_SECONDS, MIX, OneTry
 from tests.faults.soak import keep, machine
@@ -103,6 +103,7 @@ async def soak(root: Path, asked: Asked) -> Renewed:
         lost = fleet.told("event=link.lost")
         ledger = Ledger(CLOCK)
         streams = await _load(fleet, asked, ledger)
+        await fleet.links_are_back()
         summary = summarise(ledger.records)
         broken = [one for one in streams if one.result is not Result.OK]
         return Renewed(
@@ -121,7 +122,7 @@ async def soak(root: Path, asked: Asked) -> Renewed:
             peer_handshakes_failed=fleet.refused,
             gateway_handshakes=await fleet.gateway_handshakes() - before,
             links_cut=fleet.cuts,
-            links_made=fleet.told("event=link.up"),
+            links_made=fleet.told(LINK_UP),
             links_lost=fleet.told("event=link.lost") - lost,
             ended_refused=taken and not await fleet.takes(kept),
             errors=_errors(ledger.records, broken),
