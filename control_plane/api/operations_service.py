@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
+
 from control_plane.api import convert, validation
+from control_plane.api.drills import check_drill
 from control_plane.api.listing import listed
 from control_plane.api.ports import Live, Mover, Watcher
 from control_plane.api.rollouts import (
@@ -33,6 +36,7 @@ from control_plane.reconcile.relocation import MoveProposal, Relocation
 from control_plane.reconcile.snapshot import Seen
 from control_plane.store.cold_starts import list_cold_starts
 from control_plane.store.cordons import find_cordon, set_cordon
+from control_plane.store.drills import record_drill
 from control_plane.store.engine import Database
 from control_plane.store.nodes import get_node
 from control_plane.store.planes import declare_lost
@@ -180,6 +184,16 @@ class OperationsService(OperationsServiceServicer):
             write = self._works.writing.context(context)
             done = await self._works.database.run(steer_rollout, write, name, steer, request_id)
         return rollout_to_proto(done)
+
+    async def RecordDrill(self, request: pb.RecordDrillRequest, context: Any) -> Empty:
+        """Write what a drill came to into the change log."""
+        validation.check_parent(request.parent)
+        drill = check_drill(request)
+        request_id = validation.check_opaque(request.request_id, "request_id")
+        with self._works.writing.done():
+            write = self._works.writing.context(context)
+            await self._works.database.run(record_drill, write, drill, request_id)
+        return Empty()
 
     async def ListServiceLevels(self, request: pb.ListServiceLevelsRequest, context: Any) -> Any:
         """Return a page of how each deployment's answers of the last minutes went."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skerry.cli.drills.report import DrillReport
     from skerry.cli.drills.runner import Asked
     from skerry.cli.supervisor.layout import DataDirectory
+    from skerry.client.operator import AsyncOperatorClient
 
 SECONDS_MAX = 1_800.0
 RATE_MAX = 200.0  # beside the fleet itself, on the same host
@@ -164,7 +165,23 @@ async def _run(session: Session, directory: "DataDirectory", wish: _Wish) -> "Dr
             stop=stop,
             say=console.print,
         )
-        return await run_drill(ground, asked, facts)
+        found = await run_drill(ground, asked, facts)
+        await _write_down(console, operator, found)
+        return found
+
+
+async def _write_down(
+    console: "Console", operator: "AsyncOperatorClient", found: "DrillReport"
+) -> None:
+    """Have the timeline show the drill; where the fleet does not take it, the report is enough."""
+    from skerry.plumbing.errors import SkerryError
+
+    # What the change log got meanwhile stands there already.
+    report = {name: value for name, value in found.to_json().items() if name != "changes"}
+    try:
+        await operator.record_drill(found.drill, report)
+    except SkerryError as error:
+        console.print(f"the change log has nothing of this drill: {error}")
 
 
 def _prepare(console: "Console", wish: _Wish, facts: "FleetFacts", key: str) -> "Asked":

@@ -176,6 +176,7 @@ class OperatorClient:
     cordon = _answered(ask.cordon)
     failover = _answered(ask.failover)
     steer_rollout = _answered(ask.steer_rollout)
+    record_drill = _answered(ask.record_drill)
     move_replica = _answered(ask.move_replica)
     get_recovery = _answered(ask.get_recovery)
     approve_recovery = _answered(ask.approve_recovery)

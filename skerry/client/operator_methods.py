@@ -5,7 +5,7 @@ new method is a function here and one line each in `operator.py` and `async_oper
 """
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from skerry.client import (
     verdicts,
 )
 from skerry.client import api_keys as api_key_calls
+from skerry.client import drills as drill_calls
 from skerry.client import operator_calls as calls
 from skerry.client import rollouts as rollout_calls
 from skerry.client import service_levels as service_level_calls
@@ -206,6 +207,11 @@ def get_rollout(asker: Asker, deployment: str) -> Call[RolloutRow]:
 def steer_rollout(asker: Asker, deployment: str, action: str) -> Call[RolloutRow]:
     """Do `pause`, `resume` or `undo` to a rollout and return it."""
     return rollout_calls.steer_rollout(asker.project, deployment, action, asker.ids.new_id())
+
+
+def record_drill(asker: Asker, drill: str, report: Mapping[str, Any]) -> Call[None]:
+    """Write into the change log what a drill came to: its report, with `target` and `held`."""
+    return drill_calls.record_drill(asker.project, drill, report, asker.ids.new_id())
 
 
 def service_tokens(asker: Asker, which: Which = EVERY) -> Listing[access.ServiceTokenRow]:

@@ -101,6 +101,10 @@ async def test_the_documented_commands_do_what_the_page_says(
     assert (found["failed"], found["interrupted"], found["moves"]) == (0, 0, 0)
     assert "no drill is unfinished" in said[-1][1]
     await shared_fleet.with_control_plane()
+    written = [one.kind for one in await shared_fleet.operator.latest_changes(20)]
+    assert [kind for kind in written if kind.startswith("drill.")] == [
+        "drill.held" if found["held"] else "drill.broke"
+    ]
 
 
 @full

@@ -20,6 +20,7 @@ from control_plane.store.changes import Entry
 from control_plane.store.cold_starts import SightedStart
 from control_plane.store.deployments import AskedUpdate, apply_deployment, mark_deleting
 from control_plane.store.desired import Telling
+from control_plane.store.drills import DrillRecord
 from control_plane.store.engine import Database
 from control_plane.store.intents import Wanted, WantedIntent
 from control_plane.store.joining import Enrolled, create_plane_invite, join_plane
@@ -201,6 +202,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     ),
     "put_rollouts": ([(replace(CANARY, stage=Stage.SOAKING), CANARY)],),
     "put_scalings": ([ScalingStep(scaled=SCALED, before=None, record=RECORD)],),
+    "record_drill": (
+        DrillRecord(name="plane-killed", target="onprem-fra", held=True, report={"failed": 0}),
+        "request-30",
+    ),
     "steer_rollout": ("demo", Steer.PAUSE, "request-23"),
     "create_service_token": (replace(TOKEN, name="other"), bytes(32), "request-24"),
     "revoke_service_token": (TOKEN, "request-25"),

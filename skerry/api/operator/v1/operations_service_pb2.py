@@ -22,47 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
 from skerry.api.operator.v1 import rollout_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2
 from skerry.api.operator.v1 import service_level_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_service__level__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/skerry/api/operator/v1/operations_service.proto\x12\x16skerry.api.operator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&skerry/api/operator/v1/placement.proto\x1a$skerry/api/operator/v1/rollout.proto\x1a*skerry/api/operator/v1/service_level.proto\"G\n\x0c\x44rainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\xd5\x02\n\rDrainResponse\x12:\n\x05state\x18\x01 \x01(\x0e\x32+.skerry.api.operator.v1.DrainResponse.State\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rreplicas_left\x18\x03 \x01(\x05\x12?\n\x0b\x64\x65ployments\x18\x04 \x03(\x0b\x32*.skerry.api.operator.v1.DrainingDeployment\x12\x11\n\twaits_for\x18\x05 \x03(\t\"m\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_DRAINING\x10\x01\x12\x11\n\rSTATE_DRAINED\x10\x02\x12\x0f\n\x0bSTATE_ENDED\x10\x03\x12\x15\n\x11STATE_NOT_STARTED\x10\x04\"z\n\x12\x44rainingDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x15\n\rreplicas_left\x18\x02 \x01(\x05\x12\x17\n\x0freplicas_wanted\x18\x03 \x01(\x05\x12 \n\x18replicas_ready_elsewhere\x18\x04 \x01(\x05\"c\n\x0f\x46\x61iloverRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0f\x65ven_if_serving\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"F\n\x10\x46\x61iloverResponse\x12\x0e\n\x06planes\x18\x01 \x03(\t\x12\r\n\x05heard\x18\x02 \x03(\t\x12\x13\n\x0blost_before\x18\x03 \x03(\t\"\x83\x01\n\x12MoveReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfrom_pool\x18\x02 \x01(\t\x12\x0f\n\x07to_pool\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"n\n\x13ListRolloutsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"b\n\x14ListRolloutsResponse\x12\x31\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1f.skerry.api.operator.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetRolloutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd3\x01\n\x13SteerRolloutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x42\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x32.skerry.api.operator.v1.SteerRolloutRequest.Action\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"V\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_PAUSE\x10\x01\x12\x11\n\rACTION_RESUME\x10\x02\x12\x0f\n\x0b\x41\x43TION_UNDO\x10\x03\"\x88\x01\n\x18ListServiceLevelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65ployments\x18\x06 \x03(\t\"r\n\x19ListServiceLevelsResponse\x12<\n\x0eservice_levels\x18\x01 \x03(\x0b\x32$.skerry.api.operator.v1.ServiceLevel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc0\x05\n\x11OperationsService\x12V\n\x05\x44rain\x12$.skerry.api.operator.v1.DrainRequest\x1a%.skerry.api.operator.v1.DrainResponse0\x01\x12]\n\x08\x46\x61ilover\x12\'.skerry.api.operator.v1.FailoverRequest\x1a(.skerry.api.operator.v1.FailoverResponse\x12W\n\x0bMoveReplica\x12*.skerry.api.operator.v1.MoveReplicaRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12i\n\x0cListRollouts\x12+.skerry.api.operator.v1.ListRolloutsRequest\x1a,.skerry.api.operator.v1.ListRolloutsResponse\x12X\n\nGetRollout\x12).skerry.api.operator.v1.GetRolloutRequest\x1a\x1f.skerry.api.operator.v1.Rollout\x12\\\n\x0cSteerRollout\x12+.skerry.api.operator.v1.SteerRolloutRequest\x1a\x1f.skerry.api.operator.v1.Rollout\x12x\n\x11ListServiceLevels\x12\x30.skerry.api.operator.v1.ListServiceLevelsRequest\x1a\x31.skerry.api.operator.v1.ListServiceLevelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/skerry/api/operator/v1/operations_service.proto\x12\x16skerry.api.operator.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&skerry/api/operator/v1/placement.proto\x1a$skerry/api/operator/v1/rollout.proto\x1a*skerry/api/operator/v1/service_level.proto\"G\n\x0c\x44rainRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"\xd5\x02\n\rDrainResponse\x12:\n\x05state\x18\x01 \x01(\x0e\x32+.skerry.api.operator.v1.DrainResponse.State\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rreplicas_left\x18\x03 \x01(\x05\x12?\n\x0b\x64\x65ployments\x18\x04 \x03(\x0b\x32*.skerry.api.operator.v1.DrainingDeployment\x12\x11\n\twaits_for\x18\x05 \x03(\t\"m\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_DRAINING\x10\x01\x12\x11\n\rSTATE_DRAINED\x10\x02\x12\x0f\n\x0bSTATE_ENDED\x10\x03\x12\x15\n\x11STATE_NOT_STARTED\x10\x04\"z\n\x12\x44rainingDeployment\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x15\n\rreplicas_left\x18\x02 \x01(\x05\x12\x17\n\x0freplicas_wanted\x18\x03 \x01(\x05\x12 \n\x18replicas_ready_elsewhere\x18\x04 \x01(\x05\"c\n\x0f\x46\x61iloverRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0f\x65ven_if_serving\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"F\n\x10\x46\x61iloverResponse\x12\x0e\n\x06planes\x18\x01 \x03(\t\x12\r\n\x05heard\x18\x02 \x03(\t\x12\x13\n\x0blost_before\x18\x03 \x03(\t\"\x83\x01\n\x12MoveReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfrom_pool\x18\x02 \x01(\t\x12\x0f\n\x07to_pool\x18\x03 \x01(\t\x12\x10\n\x08replicas\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"u\n\x12RecordDrillRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05\x64rill\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0c\n\x04held\x18\x04 \x01(\x08\x12\x0e\n\x06report\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"n\n\x13ListRolloutsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"b\n\x14ListRolloutsResponse\x12\x31\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1f.skerry.api.operator.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetRolloutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd3\x01\n\x13SteerRolloutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x42\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x32.skerry.api.operator.v1.SteerRolloutRequest.Action\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"V\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_PAUSE\x10\x01\x12\x11\n\rACTION_RESUME\x10\x02\x12\x0f\n\x0b\x41\x43TION_UNDO\x10\x03\"\x88\x01\n\x18ListServiceLevelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65ployments\x18\x06 \x03(\t\"r\n\x19ListServiceLevelsResponse\x12<\n\x0eservice_levels\x18\x01 \x03(\x0b\x32$.skerry.api.operator.v1.ServiceLevel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x93\x06\n\x11OperationsService\x12V\n\x05\x44rain\x12$.skerry.api.operator.v1.DrainRequest\x1a%.skerry.api.operator.v1.DrainResponse0\x01\x12]\n\x08\x46\x61ilover\x12\'.skerry.api.operator.v1.FailoverRequest\x1a(.skerry.api.operator.v1.FailoverResponse\x12W\n\x0bMoveReplica\x12*.skerry.api.operator.v1.MoveReplicaRequest\x1a\x1c.skerry.api.operator.v1.Plan\x12i\n\x0cListRollouts\x12+.skerry.api.operator.v1.ListRolloutsRequest\x1a,.skerry.api.operator.v1.ListRolloutsResponse\x12X\n\nGetRollout\x12).skerry.api.operator.v1.GetRolloutRequest\x1a\x1f.skerry.api.operator.v1.Rollout\x12\\\n\x0cSteerRollout\x12+.skerry.api.operator.v1.SteerRolloutRequest\x1a\x1f.skerry.api.operator.v1.Rollout\x12Q\n\x0bRecordDrill\x12*.skerry.api.operator.v1.RecordDrillRequest\x1a\x16.google.protobuf.Empty\x12x\n\x11ListServiceLevels\x12\x30.skerry.api.operator.v1.ListServiceLevelsRequest\x1a\x31.skerry.api.operator.v1.ListServiceLevelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'skerry.api.operator.v1.operations_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRAINREQUEST']._serialized_start=230
-  _globals['_DRAINREQUEST']._serialized_end=301
-  _globals['_DRAINRESPONSE']._serialized_start=304
-  _globals['_DRAINRESPONSE']._serialized_end=645
-  _globals['_DRAINRESPONSE_STATE']._serialized_start=536
-  _globals['_DRAINRESPONSE_STATE']._serialized_end=645
-  _globals['_DRAININGDEPLOYMENT']._serialized_start=647
-  _globals['_DRAININGDEPLOYMENT']._serialized_end=769
-  _globals['_FAILOVERREQUEST']._serialized_start=771
-  _globals['_FAILOVERREQUEST']._serialized_end=870
-  _globals['_FAILOVERRESPONSE']._serialized_start=872
-  _globals['_FAILOVERRESPONSE']._serialized_end=942
-  _globals['_MOVEREPLICAREQUEST']._serialized_start=945
-  _globals['_MOVEREPLICAREQUEST']._serialized_end=1076
-  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1078
-  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1188
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1190
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1288
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1290
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1323
-  _globals['_STEERROLLOUTREQUEST']._serialized_start=1326
-  _globals['_STEERROLLOUTREQUEST']._serialized_end=1537
-  _globals['_STEERROLLOUTREQUEST_ACTION']._serialized_start=1451
-  _globals['_STEERROLLOUTREQUEST_ACTION']._serialized_end=1537
-  _globals['_LISTSERVICELEVELSREQUEST']._serialized_start=1540
-  _globals['_LISTSERVICELEVELSREQUEST']._serialized_end=1676
-  _globals['_LISTSERVICELEVELSRESPONSE']._serialized_start=1678
-  _globals['_LISTSERVICELEVELSRESPONSE']._serialized_end=1792
-  _globals['_OPERATIONSSERVICE']._serialized_start=1795
-  _globals['_OPERATIONSSERVICE']._serialized_end=2499
+  _globals['_DRAINREQUEST']._serialized_start=259
+  _globals['_DRAINREQUEST']._serialized_end=330
+  _globals['_DRAINRESPONSE']._serialized_start=333
+  _globals['_DRAINRESPONSE']._serialized_end=674
+  _globals['_DRAINRESPONSE_STATE']._serialized_start=565
+  _globals['_DRAINRESPONSE_STATE']._serialized_end=674
+  _globals['_DRAININGDEPLOYMENT']._serialized_start=676
+  _globals['_DRAININGDEPLOYMENT']._serialized_end=798
+  _globals['_FAILOVERREQUEST']._serialized_start=800
+  _globals['_FAILOVERREQUEST']._serialized_end=899
+  _globals['_FAILOVERRESPONSE']._serialized_start=901
+  _globals['_FAILOVERRESPONSE']._serialized_end=971
+  _globals['_MOVEREPLICAREQUEST']._serialized_start=974
+  _globals['_MOVEREPLICAREQUEST']._serialized_end=1105
+  _globals['_RECORDDRILLREQUEST']._serialized_start=1107
+  _globals['_RECORDDRILLREQUEST']._serialized_end=1224
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1226
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1336
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1338
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1436
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1438
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1471
+  _globals['_STEERROLLOUTREQUEST']._serialized_start=1474
+  _globals['_STEERROLLOUTREQUEST']._serialized_end=1685
+  _globals['_STEERROLLOUTREQUEST_ACTION']._serialized_start=1599
+  _globals['_STEERROLLOUTREQUEST_ACTION']._serialized_end=1685
+  _globals['_LISTSERVICELEVELSREQUEST']._serialized_start=1688
+  _globals['_LISTSERVICELEVELSREQUEST']._serialized_end=1824
+  _globals['_LISTSERVICELEVELSRESPONSE']._serialized_start=1826
+  _globals['_LISTSERVICELEVELSRESPONSE']._serialized_end=1940
+  _globals['_OPERATIONSSERVICE']._serialized_start=1943
+  _globals['_OPERATIONSSERVICE']._serialized_end=2730
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from skerry.api.operator.v1 import placement_pb2 as _placement_pb2
 from skerry.api.operator.v1 import rollout_pb2 as _rollout_pb2
@@ -98,6 +99,22 @@ class MoveReplicaRequest(_message.Message):
     request_id: str
     validate_only: bool
     def __init__(self, name: _Optional[str] = ..., from_pool: _Optional[str] = ..., to_pool: _Optional[str] = ..., replicas: _Optional[int] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class RecordDrillRequest(_message.Message):
+    __slots__ = ("parent", "drill", "target", "held", "report", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DRILL_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    drill: str
+    target: str
+    held: bool
+    report: str
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., drill: _Optional[str] = ..., target: _Optional[str] = ..., held: _Optional[bool] = ..., report: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ListRolloutsRequest(_message.Message):
     __slots__ = ("parent", "page_size", "page_token", "filter", "order_by")

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from skerry.api.operator.v1 import operations_service_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2
 from skerry.api.operator.v1 import placement_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_placement__pb2
 from skerry.api.operator.v1 import rollout_pb2 as skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2
@@ -66,6 +67,11 @@ class OperationsServiceStub:
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
                 _registered_method=True)
+        self.RecordDrill = channel.unary_unary(
+                '/skerry.api.operator.v1.OperationsService/RecordDrill',
+                request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.RecordDrillRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.ListServiceLevels = channel.unary_unary(
                 '/skerry.api.operator.v1.OperationsService/ListServiceLevels',
                 request_serializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.ListServiceLevelsRequest.SerializeToString,
@@ -122,6 +128,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordDrill(self, request, context):
+        """Writes what a drill came to into the change log, whose timeline shows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServiceLevels(self, request, context):
         """Answers how requests of the last minutes were served, by deployment, as planes tell it.
         """
@@ -161,6 +174,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.SteerRollout,
                     request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.FromString,
                     response_serializer=skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.SerializeToString,
+            ),
+            'RecordDrill': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDrill,
+                    request_deserializer=skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.RecordDrillRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'ListServiceLevels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServiceLevels,
@@ -330,6 +348,33 @@ class OperationsService:
             '/skerry.api.operator.v1.OperationsService/SteerRollout',
             skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.SteerRolloutRequest.SerializeToString,
             skerry_dot_api_dot_operator_dot_v1_dot_rollout__pb2.Rollout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDrill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.operator.v1.OperationsService/RecordDrill',
+            skerry_dot_api_dot_operator_dot_v1_dot_operations__service__pb2.RecordDrillRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

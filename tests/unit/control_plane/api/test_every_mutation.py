@@ -145,6 +145,16 @@ EXAMPLES: dict[str, Example] = {
     "RevokeServiceToken": Example(
         request={"name": f"{PARENT}/serviceTokens/ci"}, others=(), after=("CreateServiceToken",)
     ),
+    "RecordDrill": Example(
+        request={
+            "parent": PARENT,
+            "drill": "plane-killed",
+            "target": "onprem-fra",
+            "held": True,
+            "report": '{"failed": 0}',
+        },
+        others=({"held": False}, {"report": '{"failed": 1}'}),
+    ),
     "SteerRollout": Example(
         request={"name": f"{DEMO}/rollout", "action": "ACTION_PAUSE"},
         others=({"action": "ACTION_UNDO"},),
