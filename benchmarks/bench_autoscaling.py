@@ -84,7 +84,8 @@ def to_go_on_with(values: dict[str, Any], code: str, numbers: str) -> dict[str, 
         return values
     own = {one.name for one in ENTRIES if not one.published}
     kept = [row for row in values["rows"] if row["policy"] not in own]
-    return {**values, "numbers": numbers, "rows": kept}
+    series = {name: one for name, one in values.get("series", {}).items() if name not in own}
+    return {**values, "numbers": numbers, "rows": kept, "series": series}
 
 
 def digests() -> tuple[str, str]:

@@ -43,11 +43,11 @@ def level_to_proto(view: FleetView, live: Live, name: str) -> service_level_pb2.
     """Return how a deployment was served, by the planes where it is placed."""
     placed = frozenset(one.pool.rpartition("--")[0] for one in view.placements.get(name, ()))
     told = {plane: found for plane in placed if (found := live.answers(name, plane)) is not None}
-    message = _level(view.stored[name].deployment, told, placed)
+    heard = placed.intersection(live.loads())
+    message = _level(view.stored[name].deployment, told, placed, heard)
     if message.planes:
         oldest = max(told[plane][1] for plane in message.planes)
-        heard = view.now - timedelta(seconds=oldest)
-        message.heard_time.CopyFrom(time_to_proto(heard))
+        message.heard_time.CopyFrom(time_to_proto(view.now - timedelta(seconds=oldest)))
     return message
 
 
@@ -57,11 +57,11 @@ def resource_of(name: str) -> str:
 
 
 def _level(
-    deployment: Deployment, told: Told, placed: frozenset[str]
+    deployment: Deployment, told: Told, placed: frozenset[str], heard: frozenset[str]
 ) -> service_level_pb2.ServiceLevel:
     fresh = {plane for plane, (_, age) in told.items() if age <= FLEET_STALE_SECONDS}
-    # Nothing newer is known: what was told last, which its age marks.
-    planes = sorted(fresh or told)
+    # Where nobody is heard, what was told last, which its age marks; who is heard may have none.
+    planes = sorted(fresh if fresh or heard else told)
     objective = deployment.revision.objective
     message = service_level_pb2.ServiceLevel(
         name=resource_of(deployment.name),
@@ -69,7 +69,7 @@ def _level(
         ttft_seconds=objective.ttft_seconds,
         tpot_seconds=objective.tpot_seconds,
         planes=planes,
-        silent_planes=sorted(placed.difference(planes)),
+        silent_planes=sorted(placed.difference(planes, heard)),
     )
     if planes:
         answers = added([told[plane][0] for plane in planes])

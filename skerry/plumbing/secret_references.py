@@ -7,21 +7,23 @@ is how Vault, a KMS or a cloud's command line come in. Read once, by whoever rea
 import contextlib
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Infeasible, InvalidInput
 
 # A PEM file with its chain takes a tenth; more is no secret but something else by mistake.
 SECRET_BYTES_MAX = 64 * 1024
 # A login and a read over the network; whoever starts waits for it.
 COMMAND_SECONDS_MAX = 10.0
+_CLOCK = SystemClock()
 _ENVIRONMENT, _FILE, _COMMAND = "env:", "file:", "command:"
 _FOR_OTHERS = 0o077
 # A secret that is mounted is root's, and the group is how the process may read it.
@@ -87,7 +89,6 @@ class CommandSecret:
     def read(self) -> str:
         """See SecretSource."""
         what = f"the program {self.words[0]}"
-        is_late = threading.Event()
         try:
             process = subprocess.Popen(
                 self.words,
@@ -99,28 +100,37 @@ class CommandSecret:
             )
         except (OSError, ValueError) as error:
             raise Infeasible(f"{what} that tells a secret cannot be started: {error}") from None
-
-        def end_late() -> None:
-            is_late.set()
-            _end_group(process.pid)
-
-        timer = threading.Timer(self.seconds_max, end_late)
-        timer.start()
         try:
-            assert process.stdout is not None, "it was asked for"
-            with process.stdout as output:
-                data = output.read(SECRET_BYTES_MAX + 1)
-            if len(data) > SECRET_BYTES_MAX:
-                _end_group(process.pid)
-            code = process.wait()
-        finally:
-            timer.cancel()
-            _end_group(process.pid)  # also what it left behind in its session
-        if is_late.is_set():
-            raise Infeasible(f"{what} told no secret in {self.seconds_max:g} s; run it by hand")
+            data, code = self._wait_for(process)
+        except TimeoutError:
+            raise Infeasible(
+                f"{what} told no secret in {self.seconds_max:g} s; run it by hand"
+            ) from None
         if code and len(data) <= SECRET_BYTES_MAX:
             raise Infeasible(f"{what} ended with {code} and no secret; run it by hand to see why")
         return _secret(data, what)
+
+    def _wait_for(self, process: subprocess.Popen[bytes]) -> tuple[bytes, int]:
+        """Return what it wrote and how it ended; TimeoutError, whoever still holds its output."""
+        deadline = _CLOCK.monotonic() + self.seconds_max
+        data = b""
+        assert process.stdout is not None, "it was asked for"
+        with process.stdout as output:
+            try:
+                while len(data) <= SECRET_BYTES_MAX:
+                    left = max(0.0, deadline - _CLOCK.monotonic())
+                    if not select.select([output], [], [], left)[0]:
+                        raise TimeoutError
+                    piece = os.read(output.fileno(), SECRET_BYTES_MAX + 1 - len(data))
+                    if not piece:
+                        return data, process.wait(max(0.0, deadline - _CLOCK.monotonic()))
+                    data += piece
+                return data, 0
+            except subprocess.TimeoutExpired:
+                raise TimeoutError from None
+            finally:
+                _end_group(process.pid)  # also what it left behind in its session
+                process.wait()
 
 
 def is_reference(text: str) -> bool:

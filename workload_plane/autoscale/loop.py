@@ -175,6 +175,8 @@ class AutoscaleLoop:
         )
         if wanted != self.wanted:
             self._wake.set()
+        # What scales goes first: where there are too many, the others are not told.
+        reported.sort(key=lambda one: one.decision is None and one.reading is None)
         for load in reported[:LOADS_MAX]:
             if load.decision is not None:
                 self.history.note(load.deployment, load.decision, moment.now)

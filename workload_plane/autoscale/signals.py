@@ -96,6 +96,8 @@ class DeploymentSignals:
         # Decayed: answers and their tokens, of looks at which all replicas told.
         self._ended = self._ended_tokens = 0.0
         self._recent = RecentWindow()
+        # The picker's run and its count of first bytes when it was heard last.
+        self._firsts: tuple[int, tuple[float, ...]] | None = None
 
     def take(
         self,
@@ -165,12 +167,15 @@ class DeploymentSignals:
 
     def _first_bytes(self, asked: Asked | None) -> tuple[float, ...]:
         """Return how many first bytes came between the bounds since the picker was heard last."""
-        before = self._asked
-        if asked is None or before is None:
+        if asked is None:
             return ()
-        now, old = asked.counters.first_bytes, before.counters.first_bytes
-        if before.run != asked.run or not old:
-            return now if before.run != asked.run else ()
+        before, now = self._firsts, asked.counters.first_bytes
+        self._firsts = (asked.run, now)
+        if before is None:
+            return ()
+        run, old = before
+        if run != asked.run or not old:
+            return now if run != asked.run else ()
         return tuple(grown(*pair) for pair in zip(old, now, strict=False))
 
     def _count(self, asked: Asked, tells_output: bool, all_told: bool, goal: Goal) -> None:

@@ -178,6 +178,7 @@ class Look:
 
     observed: Observed
     live: tuple[LiveReplica, ...]
+    at_seconds: float  # when the answers were there, monotonic: what is decided by them is of then
     begun: tuple[ReplicaRecord, ...] = ()  # whose start is under way and of which nothing is there
 
 
@@ -225,7 +226,7 @@ async def look(
     memory.given_up = {one.record.name for one in live if one.given_up}
     backoffs = tuple(memory.backoffs[key] for key in sorted(memory.backoffs))
     observed = Observed(replicas=tuple(seen), pools=pools, backoffs=backoffs)
-    return Look(observed=observed, live=tuple(shown), begun=begun)
+    return Look(observed=observed, live=tuple(shown), at_seconds=now, begun=begun)
 
 
 def _beginning(record: ReplicaRecord) -> SeenReplica:

@@ -125,7 +125,7 @@ class ConvergeLoop:
         if not isinstance(desired, Unknown):
             waits = self._checking(desired) | self._await_models(desired, seen)
             observed = replace(observed, model_waits=waits)
-        decision = decide(desired, observed, parts.clock.monotonic())
+        decision = decide(desired, observed, seen.at_seconds)
         self._tell_waits(decision.waits)
         self._show_awaiting((*parts.applier.awaiting(decision.waits), *seen.begun))
         actions = decision.actions

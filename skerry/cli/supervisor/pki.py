@@ -88,7 +88,7 @@ def _naming(directory: DataDirectory) -> Naming:
             form=UriForm(form or (UriForm.SPIFFE if is_new else UriForm.SKERRY)),
             trust_domain=domain or DEFAULT_TRUST_DOMAIN,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidInput(f"settings {path} are wrong: {error}") from None
 
 

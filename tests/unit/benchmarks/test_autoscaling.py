@@ -91,6 +91,8 @@ def test_a_run_goes_on_only_with_rows_of_its_own_code() -> None:
 def test_other_numbers_of_ours_leave_others_rows() -> None:
     code, numbers = digests()
     rows = [a_row("KPA", 0.995, 200.0), a_row(POOLED, 0.99, 100.0)]
-    before = {"code": code, "numbers": numbers, "rows": rows, "tuning": {}}
+    series = {"KPA": [1], POOLED: [2]}
+    before = {"code": code, "numbers": numbers, "rows": rows, "series": series}
     told = to_go_on_with(before, code, "others")
-    assert told == {"code": code, "numbers": "others", "rows": rows[:1], "tuning": {}}
+    kept = {"KPA": [1]}
+    assert told == {"code": code, "numbers": "others", "rows": rows[:1], "series": kept}

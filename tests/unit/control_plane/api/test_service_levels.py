@@ -14,6 +14,7 @@ from skerry.client import service_levels
 from skerry.client.operator_calls import EVERY, Which
 from skerry.client.service_levels import ServiceLevelRow
 from skerry.fleet.answers import FIRST_TOKEN_SECONDS, RecentAnswers
+from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.placement import Placement
 from tests.builders import a_deployment
 from tests.unit.control_plane.api.conftest import Operator
@@ -80,6 +81,15 @@ async def test_a_plane_not_heard_for_a_minute_is_left_out_and_named(served: Oper
     (demo,) = await levels(served, "demo")
     assert (demo.planes, demo.silent_planes) == (("gcp-x",), ("onprem-fra",))
     assert demo.attainment == 1.0
+
+
+async def test_who_is_heard_and_idle_is_not_silent_and_an_old_word_is_not_shown(
+    served: Operator,
+) -> None:
+    served.live.served = {("demo", "onprem-fra"): (answers(10.0, 5.0, 5), 600.0)}
+    served.live.counted = {"gcp-x": LoadReport()}
+    (demo,) = await levels(served, "demo")
+    assert (demo.answers, demo.planes, demo.silent_planes) == (None, (), ("onprem-fra",))
 
 
 async def test_where_nobody_is_heard_the_last_words_stay_with_their_age(served: Operator) -> None:

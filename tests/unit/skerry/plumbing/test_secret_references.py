@@ -1,6 +1,7 @@
 """What is a reference, which files are believed, and programs that fail or never end."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -53,3 +54,12 @@ def test_a_program_that_never_ends_is_ended_with_all_that_it_started() -> None:
     # The child keeps the output open: only the end of the whole group ends the reading.
     with pytest.raises(Infeasible, match=r"in 0\.5 s"):
         CommandSecret(words=("sh", "-c", "sleep 600 & sleep 600"), seconds_max=0.5).read()
+
+
+@pytest.mark.integration
+def test_a_program_whose_daemon_keeps_its_output_holds_nobody_up(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    script = f"setsid sh -c 'echo $$ > {left}; exec sleep 60' & echo x"
+    with pytest.raises(Infeasible, match=r"in 0\.5 s"):
+        CommandSecret(words=("sh", "-c", script), seconds_max=0.5).read()
+    os.kill(int(left.read_text()), signal.SIGKILL)

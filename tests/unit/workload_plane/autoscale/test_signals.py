@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from skerry.fleet.answers import FIRST_TOKEN_SECONDS
 from skerry.fleet.autoscaling.decision import Bounds, ReplicaCounts
 from skerry.fleet.autoscaling.factors import ScalingFactors
 from skerry.fleet.autoscaling.load import LoadReading
@@ -239,6 +240,19 @@ def test_what_came_while_the_picker_was_not_heard_is_counted_once_it_is() -> Non
     taken(signals, 0.0, asked(requests=10))
     assert signals.take(5.0, None, {}, GOAL) is None
     assert taken(signals, 10.0, asked(requests=30)).local.requests_total == 20.0
+
+
+def test_first_bytes_count_once_though_no_replica_tells_its_load_for_a_while() -> None:
+    signals = DeploymentSignals()
+    bounds = len(FIRST_TOKEN_SECONDS) + 1
+    for look in range(6):
+        told = asked()
+        counters = replace(told.counters, first_bytes=(10.0 * look,) + (0.0,) * (bounds - 1))
+        load = an_engine() if look in (0, 5) else None
+        signals.take(5.0 * look, replace(told, counters=counters), {"r0": load}, GOAL)
+        recent = signals.recent(5.0 * look)
+    assert recent is not None
+    assert sum(recent.first_tokens) == 50.0
 
 
 def test_answers_of_engines_that_do_not_tell_tokens_have_no_length() -> None:
