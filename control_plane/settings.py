@@ -176,14 +176,14 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"cannot read settings {path}: {error}") from error
-    settings = replace(settings, database_url=resolved(settings.database_url, os.environ))
     _refuse_open_port(settings)
     _refuse_open_dashboard(settings)
     _refuse_contradictions(settings.scheduler, path)
     if faults := tuple(access_faults(settings.operator_access)):
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults)
-    return settings
+    # Last: a program may be asked for it.
+    return replace(settings, database_url=resolved(settings.database_url, os.environ))
 
 
 def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
