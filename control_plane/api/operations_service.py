@@ -199,11 +199,12 @@ class OperationsService(OperationsServiceServicer):
         """Return a page of how each deployment's answers of the last minutes went."""
         validation.check_parent(request.parent)
         view, live = await self._works.views.now(), self._works.live
+        heard = live.loads().keys()
         page = listed(
             request,
             deployments_asked(request, view),
             str,
-            lambda name: level_to_proto(view, live, name),
+            lambda name: level_to_proto(view, live, heard, name),
             service_level_pb2.ServiceLevel,
         )
         return pb.ListServiceLevelsResponse(

@@ -3,7 +3,7 @@
 `operations_service.py` calls it. Planes where a deployment is placed tell it beside their loads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -39,12 +39,16 @@ def deployments_asked(request: pb.ListServiceLevelsRequest, view: FleetView) -> 
     return tuple(name for name in dict.fromkeys(request.deployments) if name in view.stored)
 
 
-def level_to_proto(view: FleetView, live: Live, name: str) -> service_level_pb2.ServiceLevel:
-    """Return how a deployment was served, by the planes where it is placed."""
+def level_to_proto(
+    view: FleetView, live: Live, heard: Collection[str], name: str
+) -> service_level_pb2.ServiceLevel:
+    """Return how a deployment was served, by the planes where it is placed.
+
+    `heard` are all planes that told loads of late.
+    """
     placed = frozenset(one.pool.rpartition("--")[0] for one in view.placements.get(name, ()))
     told = {plane: found for plane in placed if (found := live.answers(name, plane)) is not None}
-    heard = placed.intersection(live.loads())
-    message = _level(view.stored[name].deployment, told, placed, heard)
+    message = _level(view.stored[name].deployment, told, placed, placed.intersection(heard))
     if message.planes:
         oldest = max(told[plane][1] for plane in message.planes)
         message.heard_time.CopyFrom(time_to_proto(view.now - timedelta(seconds=oldest)))

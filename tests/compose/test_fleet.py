@@ -31,7 +31,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml
 ]
 GRAFANA_IMAGE = SERVICES["grafana"]["image"]
 START_SECONDS_MAX, SERVE_SECONDS_MAX = 600.0, 120.0
-# The term of a leader is 15 s at most; a look by the service `cli` takes five on two busy cores.
+# A leader's term is 3 s; a look by the service `cli` takes five on two busy cores.
 TAKEOVER_SECONDS_MAX, NOTICE_SECONDS_MAX = 90.0, 90.0
 # Two rounds of Prometheus.
 SCRAPE_SECONDS_MAX = 45.0

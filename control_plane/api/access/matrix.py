@@ -79,7 +79,7 @@ OperationsService/MoveReplica             operator  project
 OperationsService/ListRollouts            viewer    project
 OperationsService/GetRollout              viewer    project
 OperationsService/SteerRollout            operator  project
-OperationsService/RecordDrill              operator  project
+OperationsService/RecordDrill             operator  project
 OperationsService/ListServiceLevels       viewer    project
 RecoveryService/GetRecovery               viewer    project
 RecoveryService/ApproveRecovery           admin     project

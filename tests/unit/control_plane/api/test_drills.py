@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.api.drills import REPORT_BYTES_MAX, TARGET_CHARACTERS_MAX, check_drill
+from control_plane.api.drills import DEPTH_MAX, REPORT_BYTES_MAX, TARGET_CHARACTERS_MAX, check_drill
 from skerry.api.operator.v1 import operations_service_pb2 as pb
 from skerry.client.drills import record_drill
 from skerry.plumbing.errors import InvalidInput
@@ -25,7 +25,12 @@ def test_a_report_arrives_as_it_was_sent() -> None:
         ("report", ""),
         ("report", "[]"),
         ("report", "{"),
+        ("report", "null"),
+        ("report", '{"a": 1' + "0" * 400 + "}"),
         ("report", '{"a": NaN}'),
+        ("report", '{"a": 1e400}'),
+        ("report", '{"a": "\\ud800"}'),
+        ("report", '{"a": ' + "[" * DEPTH_MAX + "]" * DEPTH_MAX + "}"),
         ("report", "[" * 10_000),
         ("report", '{"a": "' + "b" * REPORT_BYTES_MAX + '"}'),
     ],

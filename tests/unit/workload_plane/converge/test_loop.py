@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,27 @@ async def test_a_crash_is_noticed_without_waiting_for_a_tick(world: World) -> No
     await world.run_for(0.2)
     assert name not in world.runtime.records
     assert len(world.runtime.records) == 1
+
+
+async def test_an_agent_stopped_between_its_look_and_its_decision_ends_nobody(
+    world: World,
+) -> None:
+    world.desired.state = wants(1)
+    await world.run_for(3)
+    (first,) = world.ready()
+    marked = world.runtime.mark
+
+    async def stopped(name: str, state: ReplicaState, **rest: Any) -> None:
+        # The one that came up is written down, and the other did not answer this look.
+        await marked(name, state, **rest)
+        world.clock.advance(10.0)
+        world.probe.hung.clear()
+
+    world.runtime.mark = stopped  # type: ignore[assignment, method-assign]
+    world.probe.hung.add(first)
+    world.desired.state = wants(2)
+    await world.run_for(5)
+    assert first in world.ready()
 
 
 async def test_a_hung_replica_is_killed_and_replaced(world: World) -> None:
