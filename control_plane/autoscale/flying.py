@@ -65,3 +65,33 @@ def need_of(deployment: Deployment, told: Mapping[str, Flying]) -> Need | None:
         saturation=0.0,
         utilization=deployment.scaling.target_utilization,
     )
+
+
+def helped(
+    deployment: Deployment,
+    shares: Sequence[PlaneShare],
+    told: Mapping[str, Flying],
+    held: Mapping[str, int],
+) -> tuple[tuple[str, int], ...]:
+    """Return the targets of planes that have room for what others want beyond their ceilings.
+
+    Their own rule counts their own requests alone, and would leave the room empty that was placed
+    for others. `held` are the targets until now: none falls while a plane's wants are not known.
+    """
+    beyond = sum(
+        max(0, told[one.plane].replicas - one.ceiling) for one in shares if one.plane in told
+    )
+    found: dict[str, int] = {}
+    for share in sorted(shares, key=lambda one: (one.price_per_hour, one.plane)):
+        if share.plane not in told:
+            continue
+        own = told[share.plane].replicas + deployment.scaling.warm_spares
+        taken = min(beyond, max(0, share.ceiling - own))
+        if taken:
+            found[share.plane] = own + taken
+            beyond -= taken
+    if any(one.plane not in told and one.running for one in shares):
+        for share in shares:
+            if least := min(held.get(share.plane, 0), share.ceiling):
+                found[share.plane] = max(found.get(share.plane, 0), least)
+    return tuple(sorted(found.items()))

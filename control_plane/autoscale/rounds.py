@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from control_plane.autoscale.costs import LearnedCosts
 from control_plane.autoscale.demand import Provision, Wish, provide
-from control_plane.autoscale.flying import Flying, flying_at, need_of
+from control_plane.autoscale.flying import Flying, flying_at, helped, need_of
 from control_plane.autoscale.shares import Loads, Scene, shares_by_deployment
 from control_plane.reconcile.snapshot import Demand
 from scheduler.problem import PlacementProblem
@@ -153,7 +153,7 @@ class Rounds:
             decision=decision,
             shares=shares,
             before=before,
-            targets=_targets(deployment, decision, shares, before),
+            targets=_targets(deployment, decision, shares, before, flying),
             cold_start_seconds=cold,
             by_planes=None if paused else need_of(deployment, flying),
             wish=Wish(
@@ -248,13 +248,14 @@ def _targets(
     decision: FleetDecision,
     shares: Sequence[PlaneShare],
     before: Scaled | None,
+    flying: Mapping[str, Flying],
 ) -> tuple[tuple[str, int], ...]:
     """Return the targets by plane that hold now; without signals those of before do."""
-    if deployment.scaling.strategy is Strategy.CONCURRENCY:
-        return ()  # the published rule knows no sum
+    found, held = [], dict(before.targets if before is not None else ())
+    if deployment.scaling.strategy is Strategy.CONCURRENCY and decision.because != Because.PAUSED:
+        return helped(deployment, shares, flying, held)  # the published rule knows no sum
     if decision.need is None:
         return before.targets if before is not None else ()
-    found, held = [], dict(before.targets if before is not None else ())
     unheard = set(decision.unheard)
     for share in shares:
         if share.engine is None or not share.ceiling:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from control_plane.link.admission import Door, admit
 from control_plane.link.convert import message_of
+from control_plane.link.credible import check_credible
 from control_plane.link.freshness import are_current
 from control_plane.link.loads import HeardLoads
 from control_plane.link.push import Outbox
@@ -112,6 +113,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             report = report_from_proto(hello.observed, tuple(hello.features), hello.software)
         except ValueError as error:
             raise InvalidInput(f"the plane's report cannot be used: {error}") from error
+        check_credible(report, self._epoch)
         plane, policy = report.identity.name, self._policy_now()
         timeout_seconds = policy.heartbeat_timeout_seconds
         outbox = self._registry.open(
@@ -274,6 +276,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         report = report_from_proto(observed, features, known.software if known else "")
         if report.identity.name != stream.plane:
             raise ValueError(f"the stream of {stream.plane} reported for {report.identity.name}")
+        check_credible(report, self._epoch)
         stream.told = told
         self._registry.observe(report)
 

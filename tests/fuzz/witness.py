@@ -86,8 +86,9 @@ async def _watch(file: TextIO, kind: str, ask: Callable[[], Awaitable[None]]) ->
             async with asyncio.timeout(CALL_SECONDS):
                 await ask()
             milliseconds = (CLOCK.monotonic() - began) * 1_000
-        except (SkerryError, aiohttp.ClientError, TimeoutError):
+        except (SkerryError, aiohttp.ClientError, TimeoutError) as error:
             milliseconds = FAILED
+            print(f"{kind}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         file.write(f"{kind} {began:.6f} {milliseconds:.3f}\n")
         file.flush()
         await CLOCK.sleep(max(0.0, PERIOD_SECONDS - (CLOCK.monotonic() - began)))

@@ -183,6 +183,32 @@ async def test_a_report_of_another_plane_costs_itself_and_not_the_session(tmp_pa
             stream.cancel()
 
 
+async def test_epochs_that_nobody_can_have_led_in_are_not_heard(tmp_path: Path) -> None:
+    """The fuzzer's planes ended the control plane: no epoch above theirs could be stored."""
+    async with a_bench(tmp_path) as bench:
+        channel, stub = bench.stub("fra")
+        async with channel:
+            mad = hello("fra")
+            mad.hello.observed.newest_epoch = 2**63 - 1
+            stream = stub.Connect()
+            await stream.write(mad)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async for _ in stream:
+                    pass
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "names epoch" in str(caught.value.details())
+            assert bench.registry.reports() == ()
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            await stream.read()
+            await stream.write(messages.ConnectRequest(observed=mad.hello.observed))
+            beat = messages.Heartbeat(number=1)
+            await stream.write(messages.ConnectRequest(heartbeat=beat))
+            assert (await stream.read()).heartbeat.number == 1
+            assert [report.newest_epoch for report in bench.registry.reports()] == [0]
+            stream.cancel()
+
+
 async def test_a_plane_is_asked_what_it_holds_with_a_heartbeat_and_has_time_to_answer(
     tmp_path: Path,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.autoscale import rounds
 from control_plane.link.registry import Registry
 from control_plane.reconcile import envelopes, holding, plan, problem, rollout
 from control_plane.reconcile.leftovers import strays
@@ -99,6 +100,11 @@ def _older_streams_heard(patch: Patch) -> None:
     patch.setattr(Registry, "is_of", lambda *_: True)
 
 
+def _nobody_helps(patch: Patch) -> None:
+    """By concurrency each plane runs what its own users ask for, whoever else is full."""
+    patch.setattr(rounds, "helped", lambda *_: ())
+
+
 UNMENDED: dict[str, Callable[[Patch], None]] = {
     "a push refused for a full disk is never looked at again": _refused_for_good,
     "a deployment starts beside one that it avoids": _rivals_meet,
@@ -111,6 +117,7 @@ UNMENDED: dict[str, Callable[[Patch], None]] = {
     "what a plane was told is known to every database": _told_is_known,
     "what is beyond all that is wanted gives way to nobody": _nothing_gives_way,
     "what an older stream brings late is taken in": _older_streams_heard,
+    "what a full plane lacks by concurrency runs nowhere": _nobody_helps,
 }
 
 

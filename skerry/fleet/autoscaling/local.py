@@ -122,10 +122,12 @@ class LocalScaler:
             self._rule.forget()
         if engine is None or self.factors.strategy is Strategy.CONCURRENCY:
             by_choice = self.factors.strategy is Strategy.CONCURRENCY
-            return self._by_concurrency(now, view, counts.running, not by_choice)
+            return self._by_concurrency(now, view, counts.running, bounds, not by_choice)
         return self._by_work(now, view, counts.running, bounds, (engine, cold_start))
 
-    def _by_concurrency(self, now: float, view: LoadView, running: int, fallback: bool) -> _Judged:
+    def _by_concurrency(
+        self, now: float, view: LoadView, running: int, bounds: Bounds, fallback: bool
+    ) -> _Judged:
         flying, factors = view.in_flight_window, self.factors
         if fallback:
             each = fallback_target(factors.concurrency_target, self.slots)
@@ -139,6 +141,8 @@ class LocalScaler:
             because = Because.SURPLUS
         elif wanted < running:
             because = Because.DELAY
+        if not fallback and bounds.target is not None and bounds.target > target:
+            target, because = bounds.target, Because.GRANTED  # others' requests, who are full
         return _Judged(
             target=target,
             because=because,

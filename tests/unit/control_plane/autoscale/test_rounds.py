@@ -354,6 +354,33 @@ def test_by_concurrency_each_plane_decides_and_what_it_wants_is_placed() -> None
     assert [fleet.round({"fra": LOUD}).record is None for _ in range(3)] == [False, True, True]
 
 
+def test_by_concurrency_what_a_full_plane_lacks_runs_where_there_is_room_for_it() -> None:
+    deployment = scaling_deployment(strategy=Strategy.CONCURRENCY, most=7)
+    fleet = Fleet(deployment, {"fra": 2, "gcp": 4})
+    full = ToldDecision(
+        decided_at=None,
+        sentence="keep 2.",
+        because="bounds",
+        target=2,
+        ready=2,
+        starting=0,
+        draining=0,
+        floor=1,
+        ceiling=2,
+        concurrency=2.8,
+    )
+    idle = replace(full, because="steady", target=0, ready=0, floor=0, ceiling=4, concurrency=0.0)
+    fleet.told = {"fra": full, "gcp": idle}
+    assert fleet.round({"fra": LOUD}).scaled.targets == (("gcp", 2),), "4 are wanted, fra has 2"
+    fleet.obey()
+    fleet.told["gcp"] = replace(idle, concurrency=0.7)
+    assert fleet.round({"fra": LOUD}).scaled.targets == (("gcp", 3),), "beside what it wants itself"
+    fleet.silent = {"fra"}
+    assert fleet.round({}).scaled.targets == (("gcp", 3),), "silence takes nothing"
+    fleet.silent, fleet.told["fra"] = set(), replace(full, because="steady", concurrency=1.4)
+    assert fleet.round({"fra": 2.0}).scaled.targets == ()
+
+
 def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for() -> None:
     fleet = Fleet(scaling_deployment(most=40), {"fra": 4, "gcp": 4}, measured={})
     slots = fleet.deployment.revision.engine.concurrent_requests

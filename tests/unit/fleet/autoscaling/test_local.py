@@ -1,11 +1,14 @@
 """The local loop on loads that are told: what it does, and the sentence it has for it."""
 
+from dataclasses import replace
+
 from skerry.fleet.autoscaling.decision import Because, Bounds, ReplicaCounts
 from skerry.fleet.autoscaling.factors import ScalingFactors
 from skerry.fleet.autoscaling.load import LoadReading, LoadWindow
 from skerry.fleet.autoscaling.local import LocalScaler
 from skerry.fleet.autoscaling.work import Engine, engine_of
 from skerry.fleet.coefficients import Coefficients
+from skerry.fleet.scaling import Strategy
 
 COEFFICIENTS = Coefficients(
     accelerator="H100-80G",
@@ -118,6 +121,18 @@ def test_a_queue_near_the_drain_time_turns_nothing_back_and_its_replicas_go_in_t
     assert [running for running, _ in found] == [3] * 46 + [2] * 14
     assert found[45][1] is Because.DELAY
     assert found[-1][1] is Because.GRANTED
+
+
+def test_by_concurrency_the_fleets_target_adds_what_others_lack_and_takes_nothing() -> None:
+    scaler = LocalScaler(replace(FACTORS, strategy=Strategy.CONCURRENCY))
+    for at in range(0, 65, 5):
+        scaler.observe(a_reading(float(at), 1.0, in_flight=1.0))
+    found = []
+    for target in (5, 1, None):
+        bounds = replace(WIDE, target=target)
+        decision = scaler.decide(60.0, ReplicaCounts(ready=2), bounds, ENGINE)
+        found.append((decision.target, decision.because))
+    assert found == [(5, Because.GRANTED), (2, Because.STEADY), (2, Because.STEADY)]
 
 
 def test_without_coefficients_it_goes_by_concurrency_and_says_so() -> None:
