@@ -246,8 +246,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             self._observe(stream, request.observed)
         elif kind == "ack":
             stream.session.on(SessionEvent.ACK)
-            ack = request.ack
-            self._registry.acknowledge(plane, version_from_proto(ack.version), ack.digest)
+            self._acknowledge(plane, request.ack)
         elif kind == "nack":
             stream.session.on(SessionEvent.NACK)
             _log.warning("plane.refused", plane=plane, reason=request.nack.reason)
@@ -265,6 +264,12 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             self._registry.evidence.put(plane, request.residency)
         else:
             raise IllegalTransition(f"{kind} makes no sense on a session that is up")
+
+    def _acknowledge(self, plane: str, ack: messages.Ack) -> None:
+        held, newest = version_from_proto(ack.version), self._registry.pushed(plane)
+        if newest is None or newest < held:
+            raise ValueError(f"it acknowledges {held}, and was pushed {newest} at most")
+        self._registry.acknowledge(plane, held, ack.digest)
 
     def _observe(self, stream: "_Stream", observed: messages.Observed) -> None:
         known = self._registry.view(stream.plane).report

@@ -17,7 +17,7 @@ from control_plane.reconcile.policy import ReconcilePolicy
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.fleet.desired import DesiredState
-from skerry.fleet.generation import Version
+from skerry.fleet.generation import NEVER, Version
 from skerry.fleet.party_uris import plane_uri
 from skerry.plumbing.certificates import Subject, ensure_authority, issue
 from skerry.plumbing.clock import SystemClock
@@ -206,6 +206,29 @@ async def test_epochs_that_nobody_can_have_led_in_are_not_heard(tmp_path: Path) 
             await stream.write(messages.ConnectRequest(heartbeat=beat))
             assert (await stream.read()).heartbeat.number == 1
             assert [report.newest_epoch for report in bench.registry.reports()] == [0]
+            stream.cancel()
+
+
+async def test_what_was_never_pushed_is_not_acknowledged(tmp_path: Path) -> None:
+    async with a_bench(tmp_path) as bench:
+        version = Version(epoch=3, generation=1)
+        payload, _ = encode_desired(DesiredState(plane="fra", version=version))
+        bench.registry.push("fra", version, payload)
+        channel, stub = bench.stub("fra")
+        async with channel:
+            stream = stub.Connect()
+            await stream.write(hello("fra"))
+            await stream.read()
+            await stream.read()
+            for number, epoch in enumerate((2**63 - 1, 3), 1):
+                told = Version(epoch=epoch, generation=1)
+                ack = messages.Ack(version=version_to_proto(told))
+                await stream.write(messages.ConnectRequest(ack=ack))
+                beat = messages.Heartbeat(number=number)
+                await stream.write(messages.ConnectRequest(heartbeat=beat))
+                assert (await stream.read()).heartbeat.number == number
+                (report,) = bench.registry.reports()
+                assert report.held == (NEVER if number == 1 else version)
             stream.cancel()
 
 
