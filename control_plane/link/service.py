@@ -19,6 +19,7 @@ from control_plane.link.convert import message_of
 from control_plane.link.credible import check_credible
 from control_plane.link.freshness import are_current
 from control_plane.link.loads import HeardLoads
+from control_plane.link.pacing import paced
 from control_plane.link.push import Outbox
 from control_plane.link.registry import Registry
 from control_plane.link.session import IllegalTransition, Session, SessionEvent
@@ -28,7 +29,7 @@ from control_plane.store.residency import Taken
 from skerry.api.plane.v1 import plane_service_pb2 as messages
 from skerry.api.plane.v1 import plane_service_pb2_grpc
 from skerry.fleet.desired import TAKES_LOADS, TAKES_PARTS, TAKES_RESIDENCY
-from skerry.fleet.generation import Version
+from skerry.fleet.generation import Version, may_replace
 from skerry.fleet.party_uris import names_plane, why_not_plane
 from skerry.plumbing import logs
 from skerry.plumbing.clock import Clock
@@ -65,6 +66,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         self._trust_domain = trust_domain
         self._door = Door()
         self._greeting = 0
+        self._free_at: dict[str, float] = {}  # of each plane: when it may speak by its pace
         # For so many planes: the policy, and what messages say of it.
         self._policy_for = (0, policy, _terms(policy))
         self._silence = SilenceWatch(registry, self._policy_now, clock)
@@ -175,11 +177,12 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
     async def _listen(
         self, stream: "_Stream", requests: AsyncIterator[messages.ConnectRequest]
     ) -> None:
-        """Take in what the plane says; waits for nothing else."""
+        """Take in what the plane says; waits for nothing else but when it says too much."""
         async for request in requests:
             if not self._registry.is_of(stream.plane, stream.outbox):
                 return  # the plane speaks on another stream: what this one brings late is older
             self._registry.hear(stream.plane)
+            await self._pace(stream.plane)
             kind = request.WhichOneof("message")
             try:
                 if kind != "part":
@@ -190,6 +193,13 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             except (ValueError, InvalidInput) as error:
                 # One bad message costs itself, not the session: the plane's next report is whole.
                 _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
+
+    async def _pace(self, plane: str) -> None:
+        """Listen no faster than a plane may speak, whatever streams it opens: it is held back."""
+        free_at, wait = paced(self._free_at.get(plane, 0.0), self._clock.monotonic())
+        self._free_at[plane] = free_at
+        if wait > 0.0:
+            await self._clock.sleep(wait)
 
     async def _tell(self, stream: "_Stream") -> None:
         """Send what there is to say, for ever; a heartbeat's echo before anything else."""
@@ -267,7 +277,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
 
     def _acknowledge(self, plane: str, ack: messages.Ack) -> None:
         held, newest = version_from_proto(ack.version), self._registry.pushed(plane)
-        if newest is None or newest < held:
+        if newest is None or not may_replace(newest, held):
             raise ValueError(f"it acknowledges {held}, and was pushed {newest} at most")
         self._registry.acknowledge(plane, held, ack.digest)
 

@@ -162,7 +162,9 @@ class Database:
         future = self._thread.submit(work)
         future.add_done_callback(self._one_less)
         # Shielded: a cancelled caller must not take back a job that may have begun.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        outcome = asyncio.wrap_future(future)
+        outcome.add_done_callback(_heard)
+        return await asyncio.shield(outcome)
 
     def _one_less(self, _: object) -> None:
         with self._lock:
@@ -172,6 +174,12 @@ class Database:
         self._commits += 1
         done, self._committed = self._committed, asyncio.Event()
         done.set()
+
+
+def _heard(outcome: asyncio.Future[Any]) -> None:
+    """Take a failure that whoever waited for it went away from: it is no fault of ours."""
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def open_database(url: str) -> Database:

@@ -220,15 +220,16 @@ async def test_what_was_never_pushed_is_not_acknowledged(tmp_path: Path) -> None
             await stream.write(hello("fra"))
             await stream.read()
             await stream.read()
-            for number, epoch in enumerate((2**63 - 1, 3), 1):
-                told = Version(epoch=epoch, generation=1)
+            mad = ((2**63 - 1, 1), (2, 2**63 - 1))
+            for number, (epoch, generation) in enumerate((*mad, (3, 1)), 1):
+                told = Version(epoch=epoch, generation=generation)
                 ack = messages.Ack(version=version_to_proto(told))
                 await stream.write(messages.ConnectRequest(ack=ack))
                 beat = messages.Heartbeat(number=number)
                 await stream.write(messages.ConnectRequest(heartbeat=beat))
                 assert (await stream.read()).heartbeat.number == number
                 (report,) = bench.registry.reports()
-                assert report.held == (NEVER if number == 1 else version)
+                assert report.held == (version if told == version else NEVER)
             stream.cancel()
 
 

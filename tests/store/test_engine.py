@@ -1,6 +1,7 @@
 """The database's own promises: whole transactions, a gapless log, errors of known kinds."""
 
 import asyncio
+import gc
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,26 @@ async def test_a_cancelled_call_leaves_a_whole_transaction(
     leave.set()
     stored = await database.run_read(list_deployments)
     assert [s.deployment.name for s in stored] == ["one", "two"]
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_no_fault(database: Database) -> None:
+    """Whoever leads no more cancels what it waits for: a traceback in its log looked like harm."""
+    inside, leave, faults = threading.Event(), threading.Event(), []
+
+    def deposed(_: Session) -> None:
+        inside.set()
+        assert leave.wait(10)
+        raise StaleGeneration("another leads")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: faults.append(told))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await database.run(deposed)
+    await asyncio.to_thread(inside.wait, 10)
+    leave.set()
+    await database.run_read(list_deployments)  # behind it
+    gc.collect()
+    assert faults == []
 
 
 async def test_a_failed_function_leaves_nothing(database: Database, write: WriteContext) -> None:
