@@ -101,7 +101,8 @@ TAKEOVERS = metrics.counter(
 ACCESS_REFUSALS = metrics.counter(
     "skerry_operator_refused_calls_total",
     unit="calls",
-    help="Calls of the operator API that were refused for want of a credential or of a role.",
+    help="Calls of the operator API that were refused for want of a credential or of a role, or"
+    " because one caller made too many.",
     labels=("code",),
 )
 AUDITED = metrics.counter(

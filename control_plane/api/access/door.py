@@ -15,8 +15,10 @@ from control_plane.api.access.attempts import peer_host
 from control_plane.api.access.authenticator import ANYBODY, Authenticator
 from control_plane.api.access.decision import Named, needs_credential, needs_names, refusal_of
 from control_plane.api.access.naming import named_in
+from control_plane.api.access.rates import CALLS_PER_SECOND, CallRates
 from control_plane.instruments import ACCESS_REFUSALS
 from skerry.fleet.access import Principal
+from skerry.plumbing.errors import Exhausted
 from skerry.plumbing.rpc import code_of, decoded
 
 # Streams have no end, credentials do: who still may hear it is looked at again before a message.
@@ -52,6 +54,7 @@ class AccessDoor(grpc.aio.ServerInterceptor):
     def __init__(self, authenticator: Authenticator) -> None:
         """Ask it at every call."""
         self._authenticator = authenticator
+        self._rates = CallRates()
 
     async def intercept_service(
         self,
@@ -68,9 +71,20 @@ class AccessDoor(grpc.aio.ServerInterceptor):
     async def _admit(self, context: Any, method: str) -> IdentifiedCall:
         metadata = tuple(context.invocation_metadata() or ())
         principal = await self._authenticator.principal(metadata, peer_host(context.peer()))
+        self._check_rate(principal)
         if not needs_names(principal, method):
             _check(principal, method, Named())
         return IdentifiedCall(context, principal)
+
+    def _check_rate(self, principal: Principal) -> None:
+        wait = self._rates.wait_seconds(principal.actor, self._authenticator.now())
+        if wait > 0.0:
+            ACCESS_REFUSALS.labels(code=grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
+            raise Exhausted(
+                f"{principal.actor} calls more than {CALLS_PER_SECOND:g} times a second; try again"
+                f" in {wait:.3f} s, or use WatchChanges instead of asking again",
+                retry_after_seconds=wait,
+            )
 
     def _guarded(self, handler: _Handler, method: str) -> _Handler:
         decode = handler.request_deserializer

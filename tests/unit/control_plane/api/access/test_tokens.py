@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from control_plane.access_settings import OperatorAccessSettings
+from control_plane.api.access import rates
 from control_plane.api.access.door import RECHECK_SECONDS
+from control_plane.api.access.rates import CALLS_PER_SECOND
 from control_plane.store.backup import write_backup
 from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
+from skerry.client.retrying import DEFAULT_RETRIES, NO_RETRIES, RetryPolicy
 from skerry.fleet.access import EVERY_PROJECT, Grant, Role
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import (
     AlreadyExists,
     Denied,
+    Exhausted,
     InvalidInput,
     NotFound,
     Unauthenticated,
@@ -40,10 +44,15 @@ class Guarded:
     operator: Operator
     folder: Path
 
-    def client(self, token: str = BOOTSTRAP, actor: str = "user:ana") -> AsyncOperatorClient:
+    def client(
+        self,
+        token: str = BOOTSTRAP,
+        actor: str = "user:ana",
+        retries: RetryPolicy = DEFAULT_RETRIES,
+    ) -> AsyncOperatorClient:
         """A client that shows this token."""
         context = Context(endpoints=(self.operator.address,), token=token)
-        return AsyncOperatorClient(context, SystemIds(SystemClock()), actor)
+        return AsyncOperatorClient(context, SystemIds(SystemClock()), actor, retries=retries)
 
 
 @pytest.fixture
@@ -96,6 +105,26 @@ async def test_a_stream_ends_with_its_credential(guarded: Guarded) -> None:
             await admin.revoke_service_token("ci")
             with pytest.raises(Unauthenticated, match="revoked"):
                 await anext(watch)
+
+
+async def test_who_calls_too_often_is_told_when_to_come_again_and_nobody_else(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with guarded.client() as admin:
+        looping = await admin.create_service_token("loop", VIEWER)
+        other = await admin.create_service_token("other", VIEWER)
+    monkeypatch.setattr(rates, "CALLS_AT_ONCE", 3)
+    async with (
+        guarded.client(looping.text, retries=NO_RETRIES) as program,
+        guarded.client(other.text, retries=NO_RETRIES) as colleague,
+    ):
+        for _ in range(3):
+            await program.list_planes()
+        with pytest.raises(Exhausted, match="token:loop calls more than 200 times a second"):
+            await program.list_planes()
+        await colleague.list_planes()
+        guarded.operator.clock.advance(1.0 / CALLS_PER_SECOND)
+        await program.list_planes()
 
 
 async def test_a_name_that_is_used_again_is_another_token(guarded: Guarded) -> None:
