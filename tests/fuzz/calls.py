@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from skerry.api.openengine.v1 import openengine_pb2
 from tests.fuzz.dice import dice_of, mutated
 from tests.fuzz.messages import a_message, request_bytes
+from tests.fuzz.pace import Pace
 from tests.fuzz.tally import INSIDES, Outcome
 
 OWN = "skerry.api."
@@ -40,6 +41,7 @@ class OperatorCalls:
         methods: Sequence[MethodDescriptor],
     ) -> None:
         """Call these methods at the port; `words` are names that there are."""
+        self._pace = Pace()
         self._seed, self._words, self._methods = seed, tuple(words), tuple(methods)
         self._bearer = f"Bearer {token}"
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
@@ -50,6 +52,7 @@ class OperatorCalls:
 
     async def send(self, number: int) -> Outcome:
         """Send one input and say what came of it."""
+        await self._pace.turn()
         dice = dice_of(self._seed, self.name, number)
         method = dice.choice(self._methods)
         request = request_bytes(dice, method.input_type, self._words)

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from tests.fuzz.dice import dice_of, mutated
 from tests.fuzz.messages import TEXTS, a_message, a_text
+from tests.fuzz.pace import Pace
 from tests.fuzz.tally import INSIDES, Outcome
 
 # A request that is not whole is waited for by who gets it; nobody needs to see that for long.
@@ -111,12 +112,14 @@ class HttpApi:
         services: Sequence[ServiceDescriptor],
     ) -> None:
         """Send to the port; `words` are names that there are."""
+        self._pace = Pace()
         self._address, self._seed, self._words = address, seed, tuple(words)
         self._token = token.encode()
         self._methods = tuple(method for service in services for method in service.methods)
 
     async def send(self, number: int) -> Outcome:
         """Send one input and say what came of it."""
+        await self._pace.turn()
         dice = dice_of(self._seed, self.name, number)
         method = dice.choice(self._methods)
         parts = self._request(dice, method)
