@@ -100,7 +100,7 @@ bench-relay: $(READY) ## what a continued stream's event costs, and the gateway 
 images: $(READY) ## a picture of each page of the dashboard -> docs/images
 	@mkdir -p docs/images && SKERRY_DASHBOARD_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest -n 0 tests/integration/test_dashboard.py
 
-bench-dashboard: $(READY) ## first paint of the dashboard's pages, 1,000 planes x 2,000 deployments
+bench-dashboard: $(READY) ## first paint of the dashboard's pages, 1,000 planes x 2,000 deployments -> docs/benchmarks/dashboard.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_dashboard.py
 
 migrate: $(READY) ## upgrade the database named by SKERRY_DATABASE_URL
