@@ -327,6 +327,19 @@ async def test_a_grpc_message_beyond_the_limit_is_refused_with_a_status(world: W
     await others_are_answered(world)
 
 
+@pytest.mark.parametrize("path", ["/openengin%00e.v1.A/B", "/oi*4mbVG#?*sl"])
+async def test_a_grpc_path_that_is_none_is_an_invalid_argument(world: World, path: str) -> None:
+    """The fuzzer found Envoy's own status of them: INTERNAL."""
+    port = world.planes["a"].topology.listen.public_port
+    async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+        method: Any = channel.unary_stream(path)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            async for _ in method(b"", timeout=10):
+                pass
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.value.details() == "the call's path is no valid one"
+
+
 async def test_a_request_that_is_not_whole_in_time_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

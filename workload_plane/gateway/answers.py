@@ -41,6 +41,12 @@ _MEMORY_DETAILS = "overload"
 # Its words of the filters that look at a request's API key.
 _ASKED_DETAILS = "ext_authz_denied"
 _RATED_DETAILS, _DENIED_DETAILS = "local_rate_limited", "rbac_access_denied"
+_PATH_DETAILS = "path_normalization_failed"
+_IS_GRPC: Json = {
+    "header_filter": {
+        "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+    }
+}
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
 _REPLICA = "%UPSTREAM_HOST_NAME%"
 _QUEUE_MS = "%COMMON_DURATION(DS_RX_END:US_TX_BEG:ms)%"
@@ -181,6 +187,7 @@ def local_replies() -> Json:
             _reply(_flagged("UT", "SI"), late),
             _reply(_flagged(*LOSSES), lost, retry_after, told_lost),
             _reply(_flagged("UF", "URX", "UPE", "UO"), lost, retry_after),
+            _bad_grpc(),
             # gRPC keeps Envoy's own message.
             {"filter": _flagged(*LOSSES), "headers_to_add": [told_lost]},
         ]
@@ -213,11 +220,19 @@ def key_replies(plane: str) -> list[Json]:
     ]
 
 
+def _bad_grpc() -> Json:
+    """Return the answer to a gRPC call whose path is none; Envoy alone makes it INTERNAL."""
+    invalid = header(
+        "grpc-status", str(GrpcCode.INVALID_ARGUMENT.value), "OVERWRITE_IF_EXISTS_OR_ADD"
+    )
+    condition = {"and_filter": {"filters": [_IS_GRPC, _detailed(f" == '{_PATH_DETAILS}'")]}}
+    return _text_reply(condition, "the call's path is no valid one", invalid)
+
+
 def _refused_grpc() -> Json:
     """Return what holds of a gRPC request that the picker refused for its API key."""
-    kind = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     filters = [
-        {"header_filter": {"header": kind}},
+        _IS_GRPC,
         _status_is(429),
         _detailed(f" == '{_ASKED_DETAILS}'"),
     ]
