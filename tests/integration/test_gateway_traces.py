@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from skerry.plumbing.trace_target import TraceTarget
-from tests.integration.gateway_world import HOST, a_fleet, eventually, listening_port
+from tests.integration.gateway_world import (
+    GENERATE,
+    HOST,
+    a_fleet,
+    eventually,
+    generate,
+    listening_port,
+)
 from tests.integration.trace_collector import Collector, SeenSpan, a_collector
 
 pytestmark = pytest.mark.integration
@@ -38,7 +45,11 @@ async def test_a_request_that_spills_over_is_one_trace_and_a_dead_collector_cost
                 body = {"model": "m1", "messages": [{"role": "user", "content": PROMPT}]}
                 async with world.client.post(url, json=body, headers=headers) as response:
                     assert (response.status, (await response.json())["engine"]) == (200, "b1")
-                return bool(_whole(collector))
+                # Of a call over gRPC Envoy's own spans have the path with its query.
+                await generate(world, "a", "m1", path=f"{GENERATE}?key={SECRET}")
+                told = [s.attributes.get("grpc.path") for s in collector.spans if _is_grpc(s)]
+                assert set(told) <= {"-"}
+                return bool(told and _whole(collector))
 
             await eventually(ask)
             spans = _whole(collector)
@@ -52,6 +63,10 @@ async def test_a_request_that_spills_over_is_one_trace_and_a_dead_collector_cost
     for hidden in (SECRET, PROMPT, "b1 says", CLIENTS_TRACE):
         assert hidden.encode() not in raw
     assert bytes.fromhex(CLIENTS_TRACE) not in raw
+
+
+def _is_grpc(span: SeenSpan) -> bool:
+    return span.attributes.get("grpc.content_type") == "application/grpc"
 
 
 def _whole(collector: Collector) -> list[SeenSpan]:

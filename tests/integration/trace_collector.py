@@ -1,6 +1,6 @@
 """A collector of traces over OTLP/HTTP that keeps what it was sent, for tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,21 +9,31 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from skerry.plumbing.trace_target import TRACES_PATH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenEvent:
+    """What was noted inside a span; attributes as text."""
+
+    name: str
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenSpan:
-    """One span as it came; attributes as text."""
+    """One span as it came; attributes as text, `about` those of its process."""
 
     service: str
+    about: dict[str, str]
     name: str
     trace: str
     id: str
     parent: str
     attributes: dict[str, str]
-    events: tuple[str, ...] = ()
+    events: tuple[SeenEvent, ...] = ()
 
 
 @dataclass
@@ -38,25 +48,30 @@ class Collector:
         self.raw += data
         told = ExportTraceServiceRequest.FromString(data)
         for resource in told.resource_spans:
-            about = {one.key: one.value.string_value for one in resource.resource.attributes}
+            about = _as_text(resource.resource.attributes)
             self.spans += [
                 SeenSpan(
                     service=about.get("service.name", ""),
+                    about=about,
                     name=one.name,
                     trace=one.trace_id.hex(),
                     id=one.span_id.hex(),
                     parent=one.parent_span_id.hex(),
-                    attributes={
-                        a.key: a.value.string_value or str(a.value.int_value)
-                        for a in one.attributes
-                    },
-                    events=tuple(event.name for event in one.events),
+                    attributes=_as_text(one.attributes),
+                    events=tuple(
+                        SeenEvent(name=event.name, attributes=_as_text(event.attributes))
+                        for event in one.events
+                    ),
                 )
                 for scope in resource.scope_spans
                 for one in scope.spans
             ]
         body = ExportTraceServiceResponse().SerializeToString()
         return web.Response(body=body, content_type="application/x-protobuf")
+
+
+def _as_text(attributes: Iterable[KeyValue]) -> dict[str, str]:
+    return {one.key: one.value.string_value or str(one.value.int_value) for one in attributes}
 
 
 @asynccontextmanager

@@ -23,6 +23,9 @@ _CACHE_SPANS_MAX = 1_024
 # A collector that hangs must not hold more than this.
 _EXPORTS_MAX = 8
 _NO_ANSWER = "-"
+# A gRPC call's path with its query, and what its engine said of it in an attempt's span. In the
+# request's own span Envoy writes the status's text after these, which nothing overwrites.
+_UNTOLD = ("grpc.path", "grpc.message")
 _SHARES = 1_000_000
 
 
@@ -74,6 +77,7 @@ def traced(topology: GatewayTopology, *, begins: bool) -> Json:
                     "tag": "skerry.deployment",
                     "request_header": {"name": DEPLOYMENT_HEADER, "default_value": _NO_ANSWER},
                 },
+                *({"tag": tag, "literal": {"value": _NO_ANSWER}} for tag in _UNTOLD),
             ],
         },
     }
