@@ -71,7 +71,7 @@ class Collector:
 
 
 def _as_text(attributes: Iterable[KeyValue]) -> dict[str, str]:
-    return {one.key: one.value.string_value or str(one.value.int_value) for one in attributes}
+    return {one.key: str(getattr(one.value, one.value.WhichOneof("value"))) for one in attributes}
 
 
 @asynccontextmanager
