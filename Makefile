@@ -97,6 +97,9 @@ bench-gateway: $(READY) ## ours beside plain Envoy and five other gateways -> do
 bench-relay: $(READY) ## what a continued stream's event costs, and the gateway with and without -> docs/benchmarks/relay.md
 	@PYTHONPATH=. $(BIN)/python benchmarks/bench_relay.py
 
+bench-tracing: $(READY) ## gateway and replica with 0, 1 and 100 % of requests traced -> docs/benchmarks/tracing.md
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_tracing.py
+
 images: $(READY) ## a picture of each page of the dashboard -> docs/images
 	@mkdir -p docs/images && SKERRY_DASHBOARD_IMAGES=$(CURDIR)/docs/images $(BIN)/python -m pytest -n 0 tests/integration/test_dashboard.py
 
@@ -115,4 +118,4 @@ lock: $(READY) ## resolve pyproject.toml into requirements.lock again
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
 	  --extra control --extra plane --extra build --no-emit-package ray -c requirements.lock pyproject.toml -o deploy/image.lock
 
-.PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign test-compose lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-dashboard migrate sbom lock
+.PHONY: help setup demo test test-faults soak soak-certificates fuzz test-ray test-unit test-engines test-foreign test-compose lint sim fmt proto reference images bench bench-scheduler bench-openb bench-store bench-simulated bench-link bench-routing bench-autoscaling bench-gateway bench-relay bench-tracing bench-dashboard migrate sbom lock

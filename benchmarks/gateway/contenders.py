@@ -21,6 +21,7 @@ import psutil
 from benchmarks.gateway.engine import HOST, SERVED
 from skerry.fleet.routing import Routing
 from skerry.plumbing.ports import free_port, is_listening
+from skerry.plumbing.trace_target import TraceTarget
 from workload_plane.gateway.descriptors import descriptor_set
 from workload_plane.gateway.envoy import envoy_argv
 from workload_plane.gateway.picker_file import build_picker_file
@@ -49,6 +50,7 @@ class Running:
     headers: tuple[tuple[str, str], ...] = ()
     # What it asks and does without until that listens: a measurement before then is of its start.
     asks: tuple[Path | int, ...] = ()
+    admin_port: int = 0  # of an Envoy of ours
 
     async def is_whole(self) -> bool:
         """Say whether all that it asks listens, at sockets by path and at ports."""
@@ -194,6 +196,7 @@ class Ours:
     picks: bool = False
     relays: bool = False
     under: tuple[str, ...] = ()
+    tracing: TraceTarget | None = None
 
     def start(self, folder: Path, engine_port: int, cores: Sequence[int]) -> Running:
         """Publish files, then start Envoy, the picker and the relay."""
@@ -215,6 +218,7 @@ class Ours:
             picker_directory=str(folder / "picker"),
             picks=self.picks,
             relay=relay if self.relays else None,
+            tracing=self.tracing,
         )
         gateway = folder / "gateway"
         gateway.mkdir()
@@ -235,7 +239,12 @@ class Ours:
             (folder / "relay.json").write_text(json.dumps({"format": 1, "deployments": [known]}))
             parts.append(_part("workload_plane.relay.main", settings, folder, cores))
             asks.append(relay.http_port)
-        return Running(port=listen.public_port, roots=tuple(parts), asks=tuple(asks))
+        return Running(
+            port=listen.public_port,
+            roots=tuple(parts),
+            asks=tuple(asks),
+            admin_port=listen.admin_port,
+        )
 
 
 @dataclass(frozen=True, slots=True)

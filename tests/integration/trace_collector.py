@@ -1,6 +1,6 @@
 """A collector of traces over OTLP/HTTP that keeps what it was sent, for tests."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -70,8 +70,9 @@ class Collector:
         return web.Response(body=body, content_type="application/x-protobuf")
 
 
-def _as_text(attributes: Iterable[KeyValue]) -> dict[str, str]:
-    return {one.key: str(getattr(one.value, one.value.WhichOneof("value"))) for one in attributes}
+def _as_text(attributes: Collection[KeyValue]) -> dict[str, str]:
+    kinds = {one.key: one.value.WhichOneof("value") or "string_value" for one in attributes}
+    return {one.key: str(getattr(one.value, kinds[one.key])) for one in attributes}
 
 
 @asynccontextmanager
