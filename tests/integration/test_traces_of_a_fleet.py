@@ -20,7 +20,7 @@ from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.cli.supervisor.settings_files import fleet_context
-from skerry.cli.up import start_fleet
+from skerry.cli.up import start_fleet, start_only
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.api_key import KeyTerms
 from skerry.fleet.deployment import (
@@ -36,8 +36,9 @@ from skerry.fleet.deployment import (
 from skerry.fleet.engine import EngineName, EngineSpec
 from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
+from skerry.plumbing.errors import Unavailable
 from skerry.plumbing.ids import SystemIds
-from skerry.plumbing.processes import ProcessRecord, signal_process
+from skerry.plumbing.processes import ProcessRecord, signal_process, wait_until_gone
 from tests.integration.gateway_world import HOST, listening_port
 from tests.integration.trace_collector import Collector, SeenSpan, a_collector
 from workload_plane.gateway.status import read_status
@@ -108,6 +109,14 @@ class Fleet:
         signal_process(record, signal.SIGSTOP)
         return record
 
+    async def restart_control_plane(self) -> None:
+        """Kill it and start another one."""
+        key = PartKey(role=Role.CONTROL_PLANE, plane="")
+        record = read_living_processes(self.directory.processes)[key]
+        signal_process(record, signal.SIGKILL)
+        await wait_until_gone(record)
+        await start_only(self.directory, CONTROL_PLANE_NAME)
+
     def kill_replicas(self, plane: str) -> None:
         """Kill a plane's replicas with their engines, as a lost node does."""
         for one in read_records(self.directory.plane(plane) / "replicas"):
@@ -170,6 +179,9 @@ async def test_calls_and_decisions_are_whole_traces_that_tell_no_secret(tmp_path
             await calls_come_along(fleet, collector, path)
         finally:
             signal_process(agent, signal.SIGCONT)
+
+        await fleet.restart_control_plane()
+        await a_new_term_tells_what_it_pushes_again(fleet, collector)
     for hidden in (PROMPT, fleet.key, KEY_NAME):
         assert hidden.encode() not in collector.raw
 
@@ -178,9 +190,13 @@ async def the_planes_acknowledged_what_was_pushed(fleet: Fleet, collector: Colle
     """Wait until the newest generation that a trace tells of a plane is the one that it holds."""
 
     async def is_so() -> bool:
-        held = {row.name: row.held for row in await fleet.operator.list_planes()}
-        told = {plane: max(versions) for plane, versions in pushed(collector.spans).items()}
-        return told == {name: (v.epoch, v.generation) for name, v in held.items()}
+        try:
+            held = {row.name: row.held for row in await fleet.operator.list_planes()}
+        except Unavailable:
+            return False  # it was just started
+        told = {plane: max(found)[1] for plane, found in pushed(collector.spans).items()}
+        # A plane that holds the bytes already keeps the epoch that it got them in.
+        return told == {name: version.generation for name, version in held.items()}
 
     await until(is_so)
 
@@ -225,6 +241,20 @@ async def the_placing_turn_is_one_trace(fleet: Fleet, collector: Collector) -> N
         assert any(f"event={event} " in line for line in inside)
 
 
+async def a_new_term_tells_what_it_pushes_again(fleet: Fleet, collector: Collector) -> None:
+    """Wait until a new control plane told of a push to each plane, and they hold the newest."""
+    planes = {plane.name for plane in fleet.layout.planes}
+
+    async def told() -> bool:
+        spans = [span for span in collector.spans if span.name == "reconcile.push"]
+        newest = max((v for found in pushed(spans).values() for v in found), default=(0, 0))
+        again = {p for p, found in pushed(spans).items() if max(found)[0] == newest[0] > 1}
+        return again == planes
+
+    await until(told)
+    await the_planes_acknowledged_what_was_pushed(fleet, collector)
+
+
 async def calls_come_along(fleet: Fleet, collector: Collector, path: list[tuple[str, str]]) -> None:
     """Call at the first plane until a trace goes back from a replica along these processes."""
     home = fleet.layout.planes[0].name
@@ -234,16 +264,32 @@ async def calls_come_along(fleet: Fleet, collector: Collector, path: list[tuple[
         assert await fleet.generate(home) == TOKENS  # and so is whoever comes while it changes
         spans = {span.id: span for span in collector.spans if span.trace not in seen}
         for span in spans.values():
-            if span.service == REPLICA and [_where(one) for one in _back(span, spans)] == path:
-                assert span.name == "generate"
-                names = [event.name for event in span.events]
-                assert names == ["accepted", "first token", "last token"]
-                told = span.attributes
-                assert (told["skerry.tokens"], told["skerry.outcome"]) == (str(TOKENS), "finished")
+            around = _back(span, spans) if span.service == REPLICA else []
+            if [_where(one) for one in around] == path:
+                a_call_is_told_of(span, around[1:])
                 return True
         return False
 
     await until(does)
+
+
+def a_call_is_told_of(generated: SeenSpan, around: list[SeenSpan]) -> None:
+    """Check what a replica's span says, and what the attempts and requests around it say."""
+    assert generated.name == "generate"
+    names = [event.name for event in generated.events]
+    assert names == ["accepted", "first token", "last token"]
+    told = generated.attributes
+    assert (told["skerry.tokens"], told["skerry.outcome"]) == (str(TOKENS), "finished")
+    for attempt, request in zip(around[::2], around[1::2], strict=True):
+        assert request.name == DEPLOYMENT
+        assert request.attributes["guid:x-request-id"]
+        assert " attempt " in attempt.name
+        assert attempt.attributes["upstream_address"]
+        for span in (attempt, request):
+            assert span.attributes["skerry.deployment"] == DEPLOYMENT
+            assert span.attributes["http.status_code"] == "200"
+            assert span.attributes["grpc.status_code"] == "0"
+            assert span.attributes["grpc.path"] == "-"
 
 
 def _back(span: SeenSpan, spans: dict[str, SeenSpan]) -> list[SeenSpan]:
