@@ -19,6 +19,7 @@ from benchmarks.gateway.contenders import Contender, Ours, PlainEnvoy, Running, 
 from benchmarks.gateway.engine import HOST
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.ports import free_port
+from skerry.plumbing.trace_target import TraceTarget
 
 CLOCK = SystemClock()
 SECONDS = 4.0
@@ -26,12 +27,21 @@ START_SECONDS_MAX = 300.0
 _TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
-def contenders(dump: Path) -> list[Contender]:
-    """Return plain Envoy and ours, without the picker."""
+def contenders(dump: Path, collector: int) -> list[Contender]:
+    """Return plain Envoy and ours, without the picker; some send traces to that port."""
+    target = f"http://{HOST}:{collector}"
     under = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={dump}")
     return [
         PlainEnvoy(under=under),
         Ours(under=under),
+        *(
+            Ours(
+                name=f"Skerry, {share:.0%} traced",
+                under=under,
+                tracing=TraceTarget(endpoint=target, sample=share),
+            )
+            for share in (0.01, 1.0)
+        ),
     ]
 
 
@@ -42,7 +52,7 @@ async def main() -> int:
         argv = [sys.executable, "-m", "benchmarks.gateway.engine", str(port)]
         engine = Running(port=port, roots=(spawn(argv, Path(root), [0, 1]),))
         try:
-            for place, contender in enumerate(contenders(Path(root) / "dump")):
+            for place, contender in enumerate(contenders(Path(root) / "dump", port)):
                 folder = Path(root) / str(place)
                 folder.mkdir()
                 running = contender.start(folder, port, [0, 1])
