@@ -1,9 +1,9 @@
 """What tracing costs: `make bench-tracing`, or this file with `--help`.
 
 The gateway with its picker, and `skerry-replica` over gRPC, each untraced and with a share of the
-requests traced. Every round starts all anew side by side and measures them in turn, there and back
-again, so that what else the machine does meets all alike. Writes benchmarks/results/tracing.json
-and docs/benchmarks/tracing.md.
+requests traced. Every round starts all anew and measures them in turn, there and back again, so
+that what else the machine does meets all alike; gateways whose turn it isn't are stopped. Writes
+benchmarks/results/tracing.json and docs/benchmarks/tracing.md.
 """
 
 import argparse
@@ -46,7 +46,7 @@ CLOCK = SystemClock()
 SHARES: Mapping[str, float | None] = {OFF: None, "1 %": 0.01, "100 %": 1.0}
 START_SECONDS_MAX = 120.0
 WARM_SECONDS = 0.5
-CONNECTIONS, RATE = 64, 500.0
+CONNECTIONS, RATE = 64, 200.0
 CALLS, TOKENS = 16, 16
 # More than the second in which a replica sends what waits.
 _EXPORT_SECONDS = 1.5
@@ -107,21 +107,24 @@ class Gateway:
     async def measure(self, tally: Tally, seconds: float) -> None:
         """Ask on busy connections, then at a fixed rate."""
         load = Load(self.running.port)
-        before = self.running.cpu_seconds()
-        most = await load.closed(CONNECTIONS, seconds)
-        tally.cpu_seconds += self.running.cpu_seconds() - before
-        calm = await load.paced(RATE, seconds)
+        with _awake(self.running):
+            again = await load.closed(CONNECTIONS, WARM_SECONDS)  # it knows nothing of the pause
+            before = self.running.cpu_seconds()
+            most = await load.closed(CONNECTIONS, seconds)
+            tally.cpu_seconds += self.running.cpu_seconds() - before
+            calm = await load.paced(RATE, seconds)
         tally.answered += most.answered
         tally.seconds += most.seconds
-        tally.others += calm.answered
-        tally.failed += most.failed + calm.failed
+        tally.others += again.answered + calm.answered
+        tally.failed += again.failed + most.failed + calm.failed
         tally.first += calm.ttfb
 
     async def spans(self) -> float:
         """Return what Envoy's admin tells."""
         url = f"http://{HOST}:{self.running.admin_port}/stats?format=json&filter={_SENT_BY_ENVOY}"
-        async with self.http.get(url) as answer:
-            told = json.loads(await answer.read())["stats"]
+        with _awake(self.running):
+            async with self.http.get(url) as answer:
+                told = json.loads(await answer.read())["stats"]
         return float(sum(one["value"] for one in told if one.get("name") == _SENT_BY_ENVOY))
 
 
@@ -153,8 +156,7 @@ class Replica:
         tally.first += calm
 
     async def spans(self) -> float:
-        """Return what its metrics tell, once all was sent."""
-        await CLOCK.sleep(_EXPORT_SECONDS)
+        """Return what its metrics tell."""
         async with self.http.get(f"{self.running.health}/metrics") as answer:
             lines = (await answer.text()).splitlines()
         return sum(float(x.rsplit(" ", 1)[1]) for x in lines if x.startswith(_SENT_BY_REPLICA))
@@ -262,12 +264,14 @@ async def _round(subjects: Sequence[Subject], number: int, seconds: float) -> di
     """Measure all there and back again; another one is first in every round."""
     for subject in subjects:
         await subject.measure(Tally(), WARM_SECONDS)
+    await CLOCK.sleep(_EXPORT_SECONDS)
     before = {subject.name: await subject.spans() for subject in subjects}
     tallies = {subject.name: Tally() for subject in subjects}
     place = number % len(subjects)
     order = [*subjects[place:], *subjects[:place]]
     for subject in (*order, *reversed(order)):
         await subject.measure(tallies[subject.name], seconds)
+    await CLOCK.sleep(_EXPORT_SECONDS)
     return {
         subject.name: _figures(tallies[subject.name], await subject.spans() - before[subject.name])
         for subject in subjects
@@ -292,11 +296,31 @@ def _answering(root: Path, cores: Sequence[int]) -> Running:
     return Running(port=port, roots=(spawn(argv, root, cores),))
 
 
+@contextlib.contextmanager
+def _awake(running: Running) -> Iterator[None]:
+    """Have a stopped gateway go on for the block."""
+    _go_on(running)
+    try:
+        yield
+    finally:
+        _stop(running)
+
+
+def _stop(running: Running) -> None:
+    for process in running.processes():
+        process.suspend()
+
+
+def _go_on(running: Running) -> None:
+    for process in running.processes():
+        process.resume()
+
+
 @contextlib.asynccontextmanager
 async def gateways(
     root: Path, engine: int, collector: int, cores: Sequence[int]
 ) -> AsyncIterator[list[Subject]]:
-    """Run a gateway with its picker for each share, all on the cores."""
+    """Run a gateway with its picker for each share, all on the cores and stopped until asked."""
     running: dict[str, Running] = {}
     try:
         for number, (name, share) in enumerate(SHARES.items()):
@@ -308,10 +332,13 @@ async def gateways(
             for one in running.values():
                 while not (await Load(one.port).answers() and await one.is_whole()):
                     await CLOCK.sleep(0.1)
+        for one in running.values():
+            _stop(one)
         async with aiohttp.ClientSession() as http:
             yield [Gateway(name, one, http) for name, one in running.items()]
     finally:
         for one in running.values():
+            _go_on(one)
             one.stop()
 
 
@@ -360,7 +387,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the results and the page; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--report-only", action="store_true", help="from the rows there are")
     parser.add_argument("--out", type=Path, help="write the figures here, and no page")
     told = parser.parse_args(arguments)

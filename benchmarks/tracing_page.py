@@ -27,9 +27,10 @@ response; {tokens} tokens each from a simulated engine. CPU is the host's, witho
 
 How it is measured:
 
-* Every round starts all three anew, side by side, and measures them in turn, there and back
-  again, each time {seconds:g} s for either load; another one is first in every round. What else the
-  machine does meets all alike, so compare ratios: absolute figures are of this machine.
+* Every round starts all three anew and measures them in turn, there and back again, each time
+  {seconds:g} s for either load; another one is first in every round. Gateways are stopped while it
+  isn't their turn. What else the machine does meets all alike, so compare ratios: absolute figures
+  are of this machine.
 * What is measured has one core, with the replicas' engines; clients, the gateways' engine and a
   collector that reads nothing share the others.
 * *Spans a request* are those that were sent: Envoy drops what a collector takes too slowly.
