@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry.fleet.names import NAME_CHARACTERS_MAX, check_name
+from skerry.fleet.names import DEFAULT_PROJECT, NAME_CHARACTERS_MAX, check_name
 from skerry.fleet.token_budget import BudgetPeriod
 
 PREFIX = "sk-"
@@ -81,15 +81,24 @@ class KeyTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as gateways know it: a digest of its text, and never the text."""
+    """A key as gateways know it: a digest of its text, and never the text.
+
+    `every_of_project`: it is for every deployment of its project, whatever its terms name; those
+    are for planes of earlier releases.
+    """
 
     name: str
     digest: bytes
     terms: KeyTerms
     expires_at: datetime | None = None
+    project: str = DEFAULT_PROJECT
+    every_of_project: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name, "key")
+        check_name(self.project, "project")
+        if self.every_of_project and self.terms.is_for_all:
+            raise ValueError("a key for every deployment of a project is for no other one's")
         if len(self.digest) != DIGEST_BYTES:
             raise ValueError(f"a key's digest has {DIGEST_BYTES} bytes, not {len(self.digest)}")
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from skerry.api.common.v1 import budget_pb2
 from skerry.api.plane.v1 import plane_service_pb2
 from skerry.fleet.api_key import ApiKey, KeyTerms
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.token_budget import BudgetPeriod
 
 _DAY, _MONTH = budget_pb2.BUDGET_PERIOD_DAY, budget_pb2.BUDGET_PERIOD_MONTH
@@ -44,6 +45,8 @@ def _key_to_proto(key: ApiKey) -> plane_service_pb2.ApiKey:
         tokens_per_minute=key.terms.tokens_per_minute,
         budget_tokens=key.terms.budget_tokens,
         budget_period=period_to_proto(key.terms),
+        project="" if key.project == DEFAULT_PROJECT else key.project,
+        every_of_project=key.every_of_project,
     )
 
 
@@ -65,4 +68,6 @@ def _key_from_proto(message: plane_service_pb2.ApiKey) -> ApiKey:
             ),
         ),
         expires_at=datetime.fromtimestamp(ends, UTC) if ends else None,
+        project=message.project or DEFAULT_PROJECT,
+        every_of_project=message.every_of_project,
     )

@@ -42,6 +42,7 @@ NODE_CORDONS = Path(__file__).with_name("desired-state.format-1-node-cordons.ske
 COEFFICIENTS = Path(__file__).with_name("desired-state.format-1-coefficients.skerry")
 ROUTING = Path(__file__).with_name("desired-state.format-1-routing.skerry")
 SCALING = Path(__file__).with_name("desired-state.format-1-scaling.skerry")
+PROJECTS = Path(__file__).with_name("desired-state.format-1-projects.skerry")
 REVOKED = Path(__file__).with_name("desired-state.format-1-revoked-planes.skerry")
 SEEN = Path(__file__).with_name("desired-state.seen-1.skerry")
 
@@ -158,6 +159,24 @@ KEYED = replace(
         ),
     ),
 )
+OWNED = replace(
+    STATE,
+    api_keys=(
+        ApiKey(
+            name="all-of-team-a",
+            digest=bytes(range(32)),
+            terms=KeyTerms(deployments=("demo", "other")),
+            project="team-a",
+            every_of_project=True,
+        ),
+        ApiKey(
+            name="one-of-team-a",
+            digest=bytes(32),
+            terms=KeyTerms(deployments=("demo",)),
+            project="team-a",
+        ),
+    ),
+)
 ROUTED = replace(
     STATE,
     assignments=(
@@ -241,7 +260,8 @@ def golden() -> bytes:
 
 def test_every_golden_file_is_checked() -> None:
     there = {path.name for path in GOLDEN.parent.glob("*.skerry")}
-    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING, API_KEYS, REVOKED, SEEN)
+    keyed = (API_KEYS, PROJECTS, REVOKED)
+    every = (GOLDEN, NODE_CORDONS, ROUTING, COEFFICIENTS, SCALING, *keyed, SEEN)
     assert there == {path.name for path in every}
 
 
@@ -283,6 +303,19 @@ def test_format_1_with_api_keys_is_read_and_written_as_it_was_meant() -> None:
     assert decode(data).state == KEYED
     payload = desired_to_proto(KEYED).SerializeToString(deterministic=True)
     assert encode(payload, KEYED.version) == data
+
+
+def test_format_1_with_projects_is_read_and_written_as_it_was_meant() -> None:
+    data = PROJECTS.read_bytes()
+    assert decode(data).state == OWNED
+    payload = desired_to_proto(OWNED).SerializeToString(deterministic=True)
+    assert encode(payload, OWNED.version) == data
+
+
+def test_a_plane_that_knows_no_projects_reads_a_list_of_the_keys_own_deployments() -> None:
+    every, _ = decode(PROJECTS.read_bytes()).state.api_keys or ()
+    assert every.every_of_project
+    assert every.terms.deployments == ("demo", "other")
 
 
 def test_no_key_left_is_another_word_than_no_word_of_keys() -> None:

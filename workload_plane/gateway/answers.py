@@ -13,6 +13,7 @@ from workload_plane.gateway.topology import ServedModel
 from workload_plane.gateway.wire import (
     BODY_BYTES_MAX,
     DEPLOYMENT_HEADER,
+    JSON_METADATA,
     KEY_METADATA,
     LOSSES,
     LOST_HEADER,
@@ -47,6 +48,13 @@ _IS_GRPC: Json = {
         "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     }
 }
+# The rule that finds a key of another project than the route's model; `keys` writes it.
+FOREIGN_POLICY = "foreign"
+_FOREIGN_DETAILS = f"{_DENIED_DETAILS}_matched_policy[{FOREIGN_POLICY}]"
+# As much of a wrong model's name as an error message repeats.
+_ECHO_CHARACTERS_MAX = 64
+_ASKED_MODEL = f"%DYNAMIC_METADATA({JSON_METADATA}:model):{_ECHO_CHARACTERS_MAX}%"
+UNSERVED_GRPC = "no model of that name is served here"
 # Of a request that got as far as a host: who had it, and from its last byte here to the host.
 _REPLICA = "%UPSTREAM_HOST_NAME%"
 _QUEUE_MS = "%COMMON_DURATION(DS_RX_END:US_TX_BEG:ms)%"
@@ -211,6 +219,7 @@ def key_replies(plane: str) -> list[Json]:
     is_denied = _detailed(f".startsWith('{_DENIED_DETAILS}')")
     return [
         _reply(is_rated, rated, later, told),
+        *_not_there(told),
         _reply(is_denied, denied, told),
         # What is left of them is gRPC.
         _text_reply(is_rated, too_many, later, told),
@@ -227,6 +236,37 @@ def _bad_grpc() -> Json:
     )
     condition = {"and_filter": {"filters": [_IS_GRPC, _detailed(f" == '{_PATH_DETAILS}'")]}}
     return _text_reply(condition, "the call's path is no valid one", invalid)
+
+
+def unserved(served: str) -> str:
+    """Return what is said where the model of a request is not there, as a format."""
+    return f"the model `{_ASKED_MODEL}` is not served here; {served}"
+
+
+def unlisted(served: str) -> str:
+    """Return what is said where a model that is looked at is not there, as a format."""
+    return f"no such model; {served}"
+
+
+def _not_there(told: Json) -> list[Json]:
+    """Return the shapes of what is refused to a key of another project: as if it were not there."""
+    is_foreign = _detailed(f" == '{_FOREIGN_DETAILS}'")
+    is_read: Json = {
+        "header_filter": {"header": {"name": ":method", "string_match": {"exact": "GET"}}}
+    }
+    is_look = {"and_filter": {"filters": [is_foreign, is_read]}}
+    served = f"%DYNAMIC_METADATA({KEY_METADATA}:served)%"
+    missing = header("grpc-status", str(GrpcCode.NOT_FOUND.value), "OVERWRITE_IF_EXISTS_OR_ADD")
+    looked, asked = (
+        openai_error(message, param="model", code="model_not_found")
+        for message in (unlisted(served), unserved(served))
+    )
+    replies = [
+        _reply(is_look, looked, told),
+        _reply(is_foreign, asked, told),
+        _text_reply(is_foreign, UNSERVED_GRPC, missing, told),
+    ]
+    return [{**reply, "status_code": 404} for reply in replies]
 
 
 def _refused_grpc() -> Json:

@@ -110,6 +110,7 @@ function envoy_on_request(handle)
   local told = handle:streamInfo():dynamicMetadata()
   told:set(@METADATA@, 'id', key.id)
   told:set(@METADATA@, 'retry', key.retry)
+  told:set(@METADATA@, 'project', scope.project)
   told:set(@METADATA@, 'deployments', scope.deployments)
   told:set(@METADATA@, 'served', scope.served)
 end

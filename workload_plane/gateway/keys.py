@@ -9,12 +9,14 @@ not let in.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from skerry.fleet.api_key import CHARACTERS_MAX, EVERY_DEPLOYMENT, ApiKey
+from skerry.fleet.names import DEFAULT_PROJECT
+from workload_plane.gateway.answers import FOREIGN_POLICY
 from workload_plane.gateway.key_script import KEY_SCRIPT
 from workload_plane.gateway.models_list import listing, served_here
-from workload_plane.gateway.topology import GatewayTopology
+from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import (
     KEY_HEADER,
     KEY_METADATA,
@@ -68,12 +70,26 @@ def keyed(topology: GatewayTopology) -> Json:
     }
 
 
-def allowed(topology: GatewayTopology, deployment: str) -> Json:
-    """Return what is asked on the routes of one deployment: a key that is for it."""
-    if topology.api_keys is None:
-        return {}
-    names = (deployment, EVERY_DEPLOYMENT)
-    return {ALLOW_FILTER: _allowed([_listed(name) for name in names])}
+def allowed(topology: GatewayTopology) -> Callable[[ServedModel], Json]:
+    """Return what gives, for a model, what its routes ask: a key that is for its deployment.
+
+    Where several projects are here it is first looked at whose the key is: to one of another
+    project the model is not there (`answers.key_replies`).
+    """
+    keys = topology.api_keys
+    if keys is None:
+        return lambda model: {}
+    if not _is_shared(topology, keys):
+        return lambda model: {
+            ALLOW_FILTER: _allowed([_listed(name) for name in (model.deployment, EVERY_DEPLOYMENT)])
+        }
+
+    def is_for(model: ServedModel) -> Json:
+        names = (model.deployment, EVERY_DEPLOYMENT, _every_of(model.project))
+        own = [_told("project", {"exact": model.project}), _listed(EVERY_DEPLOYMENT)]
+        return {ALLOW_FILTER: _allowed_of(own, [_listed(name) for name in names])}
+
+    return is_for
 
 
 def allowed_all(topology: GatewayTopology) -> Json:
@@ -154,9 +170,41 @@ def _bucket(name: str, requests_per_minute: int) -> Json:
     }
 
 
+def _is_shared(topology: GatewayTopology, keys: Sequence[ApiKey]) -> bool:
+    """Say whether more projects than the fleet's own have something at this plane."""
+    return any(
+        one.project != DEFAULT_PROJECT for of in (topology.models, keys) for one in of
+    ) or any(key.every_of_project for key in keys)
+
+
+def _every_of(project: str) -> str:
+    """Return what stands for every deployment of a project, where deployments are listed."""
+    return f"{EVERY_DEPLOYMENT}/{project}"
+
+
 def _allowed(principals: list[Json]) -> Json:
     policy = {"permissions": [{"any": True}], "principals": principals}
     rules = {"action": "ALLOW", "policies": {"keys": policy}}
+    return typed(f"{_RBAC}.RBACPerRoute", rbac={"rules": rules})
+
+
+def _allowed_of(own: list[Json], principals: list[Json]) -> Json:
+    """Return settings that let these in, as far as they are of their `own` project's too.
+
+    Denied is who is none of them, so that Envoy says by which rule: the first by name. What was
+    not found is none of either, and not let in.
+    """
+    policies = {FOREIGN_POLICY: own, "keys": principals}
+    rules = {
+        "action": "DENY",
+        "policies": {
+            name: {
+                "permissions": [{"any": True}],
+                "principals": [{"not_id": {"or_ids": {"ids": ids}}}],
+            }
+            for name, ids in policies.items()
+        },
+    }
     return typed(f"{_RBAC}.RBACPerRoute", rbac={"rules": rules})
 
 
@@ -174,9 +222,9 @@ def _of_key(path: str, value: Json) -> Json:
 
 
 def _script(topology: GatewayTopology, keys: Sequence[ApiKey]) -> str:
-    scopes = sorted({key.terms.deployments for key in keys})
+    scopes = {scope: number for number, scope in enumerate(sorted(set(map(_scope_of, keys))), 1)}
     values = {
-        "KEYS": _lua_table(_key_entry(key, scopes.index(key.terms.deployments)) for key in keys),
+        "KEYS": _lua_table(_key_entry(key, scopes[_scope_of(key)]) for key in keys),
         "SCOPES": _lua_table(_scope(topology, scope) for scope in scopes),
         "PLANE": _lua_text(topology.plane),
         "HEADER": _lua_text(KEY_HEADER),
@@ -197,19 +245,32 @@ def _script(topology: GatewayTopology, keys: Sequence[ApiKey]) -> str:
 def _key_entry(key: ApiKey, scope: int) -> str:
     ends = 0 if key.expires_at is None else int(key.expires_at.timestamp())
     retry = retry_after_seconds(key.terms.requests_per_minute)
-    fields = f"id={_lua_text(key.name)},retry='{retry}',ends={ends},scope={scope + 1}"
+    fields = f"id={_lua_text(key.name)},retry='{retry}',ends={ends},scope={scope}"
     return f"['{key.digest.hex()}']={{{fields}}}"
 
 
-def _scope(topology: GatewayTopology, deployments: tuple[str, ...]) -> str:
-    """Return what is the same of all keys for the same deployments."""
+def _scope_of(key: ApiKey) -> tuple[str, tuple[str, ...]]:
+    """Return whose a key is, and what it is for as routes ask for it."""
+    if key.every_of_project:
+        return key.project, (_every_of(key.project),)
+    return key.project, key.terms.deployments
+
+
+def _scope(topology: GatewayTopology, scope: tuple[str, tuple[str, ...]]) -> str:
+    """Return what is the same of all keys of a project for the same deployments."""
+    project, deployments = scope
     names = ",".join(map(_lua_text, deployments))
-    is_all = deployments == (EVERY_DEPLOYMENT,)
-    models = [m for m in topology.models if is_all or m.deployment in deployments]
+    is_all, every = deployments == (EVERY_DEPLOYMENT,), deployments == (_every_of(project),)
+    models = [
+        model
+        for model in topology.models
+        if is_all or (every and model.project == project) or model.deployment in deployments
+    ]
     told = _lua_text(served_here(models))
     # Who may see everything is answered by the route.
     shown = "nil" if is_all else _lua_text(json.dumps(listing(models, topology.project)))
-    return f"{{deployments={{{names}}},served={told},shown={shown}}}"
+    whose = _lua_text(project)
+    return f"{{project={whose},deployments={{{names}}},served={told},shown={shown}}}"
 
 
 def _lua_table(entries: Iterable[str]) -> str:

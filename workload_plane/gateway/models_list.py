@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from workload_plane.gateway.answers import answer, escaped, fault
+from skerry.fleet.names import DEFAULT_PROJECT
+from workload_plane.gateway.answers import answer, escaped, fault, unlisted
 from workload_plane.gateway.topology import GatewayTopology, ServedModel
 from workload_plane.gateway.wire import (
     DIRECT_BODY_BYTES_MAX,
@@ -19,20 +20,26 @@ from workload_plane.gateway.wire import (
 
 # Named in the error for an unknown model; the whole list is at /v1/models.
 _LISTED_MODELS_MAX = 50
+_GET: Json = {"name": ":method", "string_match": {"exact": "GET"}}
 _LIST_BYTES_MAX = DIRECT_BODY_BYTES_MAX - 1024
 
 
-def model_list(topology: GatewayTopology) -> list[tuple[Json, str | None]]:
-    """Return the routes of the list, of each model in it, and of those that are not.
+def every_model(topology: GatewayTopology) -> Json:
+    """Return the route of the list of all that this plane's users may ask for."""
+    match = {"path": MODELS_PATH, "headers": [_GET]}
+    return answer(match, 200, listing(topology.models, topology.project))
 
-    With each the deployment that it tells of: "" for all of them, None for none.
+
+def model_list(topology: GatewayTopology) -> list[tuple[Json, ServedModel | None]]:
+    """Return the routes of each model in the list, and of those that are not.
+
+    With each the model that it tells of, None for none.
     """
     listed = [model for model in topology.models if model.listed]
     entries = _entries(listed, topology.project)
-    get: Json = {"headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
-    every = listing(topology.models, topology.project)
-    routes: list[tuple[Json, str | None]] = [(answer({**get, "path": MODELS_PATH}, 200, every), "")]
-    owners = {name: model.deployment for model in listed for name in model.names}
+    get: Json = {"headers": [_GET]}
+    routes: list[tuple[Json, ServedModel | None]] = []
+    owners = {name: model for model in listed for name in model.names}
     for name, entry in entries.items():
         for path in dict.fromkeys((name, quote(name, safe=""), quote(name))):
             route = answer({**get, "path": f"{MODELS_PATH}/{path}"}, 200, entry)
@@ -40,7 +47,7 @@ def model_list(topology: GatewayTopology) -> list[tuple[Json, str | None]]:
     unknown = fault(
         {**get, "prefix": f"{MODELS_PATH}/"},
         404,
-        f"no such model; {told_names(topology)}",
+        unlisted(told_names(topology)),
         param="model",
         code="model_not_found",
     )
@@ -94,6 +101,7 @@ def _entry(name: str, model: ServedModel, project: str) -> Json:
         "id": name,
         "object": "model",
         "created": 0,  # a deployment's time of creation is not the plane's to know
-        "owned_by": project,
+        # The fleet's own project is what the plane's settings call it.
+        "owned_by": project if model.project == DEFAULT_PROJECT else model.project,
     }
     return entry if name == model.served_name else {**entry, "parent": model.served_name}

@@ -5,9 +5,10 @@ of `listeners.py` found in the body; the peers' table routes by the header that 
 gateway set, and only to replicas of this plane. First match wins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workload_plane.gateway.answers import (
+    UNSERVED_GRPC,
     GrpcCode,
     answer,
     escaped,
@@ -17,12 +18,13 @@ from workload_plane.gateway.answers import (
     naming_header,
     openai_error,
     telling_headers,
+    unserved,
 )
 from workload_plane.gateway.clusters import FRONT, GRPC, HTTP, LOCAL_GRPC, LOCAL_HTTP, cluster_name
 from workload_plane.gateway.fields import field_fault, field_faults
 from workload_plane.gateway.grpc_filters import for_grpc
 from workload_plane.gateway.keys import allowed, allowed_all, asking, keyed, open_to_all
-from workload_plane.gateway.models_list import model_list, told_names
+from workload_plane.gateway.models_list import every_model, model_list, told_names
 from workload_plane.gateway.picking import (
     asked,
     is_askable,
@@ -83,24 +85,23 @@ _NAMED: Json = {"name": DEPLOYMENT_HEADER, "present_match": True}
 # Of the front, answered at once.
 _GRPC_HEALTH, _CONTROL = "/grpc.health.v1.Health/Check", "/openengine.v1.Control/"
 _GENERATE: Json = {"path": GENERATE_PATH, "grpc": {}}
-# As much of a wrong model's name as an error message repeats.
-_ECHO_CHARACTERS_MAX = 64
 
 
 def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
     """Return the public and, with TLS, the peers' route table."""
+    is_for = allowed(topology)
     public = _table(
         PUBLIC_ROUTES,
         [
             *(
-                asking(route, allowed(topology, model.deployment))
+                asking(route, is_for(model))
                 for model in topology.models
                 for route in _model_routes(model, topology)
             ),
             *unserved_trtllm(topology),
             *_grpc_fallback(topology),
             *_request_faults(topology),
-            *_listing_routes(topology),
+            *_listing_routes(topology, is_for),
             asking(
                 answer({"path": HEALTH_PATH}, 200, {"status": "ok", "plane": topology.plane}),
                 open_to_all(topology),
@@ -146,14 +147,14 @@ def build_routes(topology: GatewayTopology) -> tuple[Json, ...]:
     return (public, *inner, peer)
 
 
-def _listing_routes(topology: GatewayTopology) -> list[Json]:
+def _listing_routes(topology: GatewayTopology, is_for: Callable[[ServedModel], Json]) -> list[Json]:
     """Return the routes of `/v1/models`: who may not use all of them gets a list of its own."""
     return [
-        asking(
-            route,
-            {} if name is None else allowed(topology, name) if name else allowed_all(topology),
-        )
-        for route, name in model_list(topology)
+        asking(every_model(topology), allowed_all(topology)),
+        *(
+            asking(route, {} if model is None else is_for(model))
+            for route, model in model_list(topology)
+        ),
     ]
 
 
@@ -400,7 +401,7 @@ def _unread() -> Json:
     The filter that reads it from the message is turned on by the route before: without this one
     in a table no message's model is found there.
     """
-    return grpc_fault({**_GENERATE}, GrpcCode.NOT_FOUND, "no model of that name is served here")
+    return grpc_fault({**_GENERATE}, GrpcCode.NOT_FOUND, UNSERVED_GRPC)
 
 
 def _request_faults(topology: GatewayTopology) -> list[Json]:
@@ -413,8 +414,7 @@ def _request_faults(topology: GatewayTopology) -> list[Json]:
         fault(
             {**post, "dynamic_metadata": [_metadata(JSON_METADATA, "model", is_text)]},
             404,
-            f"the model `%DYNAMIC_METADATA({JSON_METADATA}:model):{_ECHO_CHARACTERS_MAX}%`"
-            f" is not served here; {told_names(topology)}",
+            unserved(told_names(topology)),
             param="model",
             code="model_not_found",
         ),

@@ -227,6 +227,7 @@ def _model(
     return ServedModel(
         served_name=revision.base_model.served_name,
         deployment=deployment.name,
+        project=deployment.project,
         ttft_bound_seconds=bound,
         ttft_objective_seconds=revision.objective.ttft_seconds,
         total_deadline_seconds=max(DEADLINE_SECONDS_MIN, bound + answer),

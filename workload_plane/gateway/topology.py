@@ -9,7 +9,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from skerry.fleet.api_key import ApiKey
-from skerry.fleet.names import check_name
+from skerry.fleet.names import DEFAULT_PROJECT, check_name
 from skerry.fleet.routing import Routing
 from skerry.plumbing.trace_target import TraceTarget
 
@@ -142,6 +142,7 @@ class ServedModel:
     concurrent_requests: int = 0
     ttft_objective_seconds: float = 0.0
     outside_of: tuple[str, ...] = ()
+    project: str = DEFAULT_PROJECT
 
     def __post_init__(self) -> None:
         if not self.served_name:

@@ -288,7 +288,7 @@ class NodeCordon(_message.Message):
     def __init__(self, node: _Optional[str] = ..., draining: _Optional[bool] = ...) -> None: ...
 
 class ApiKey(_message.Message):
-    __slots__ = ("name", "sha256", "deployments", "requests_per_minute", "concurrent_requests", "expire_seconds", "tokens_per_minute", "budget_tokens", "budget_period")
+    __slots__ = ("name", "sha256", "deployments", "requests_per_minute", "concurrent_requests", "expire_seconds", "tokens_per_minute", "budget_tokens", "budget_period", "project", "every_of_project")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +298,8 @@ class ApiKey(_message.Message):
     TOKENS_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
     BUDGET_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BUDGET_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    EVERY_OF_PROJECT_FIELD_NUMBER: _ClassVar[int]
     name: str
     sha256: bytes
     deployments: _containers.RepeatedScalarFieldContainer[str]
@@ -307,7 +309,9 @@ class ApiKey(_message.Message):
     tokens_per_minute: int
     budget_tokens: int
     budget_period: _budget_pb2.BudgetPeriod
-    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., deployments: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ..., expire_seconds: _Optional[int] = ..., tokens_per_minute: _Optional[int] = ..., budget_tokens: _Optional[int] = ..., budget_period: _Optional[_Union[_budget_pb2.BudgetPeriod, str]] = ...) -> None: ...
+    project: str
+    every_of_project: bool
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., deployments: _Optional[_Iterable[str]] = ..., requests_per_minute: _Optional[int] = ..., concurrent_requests: _Optional[int] = ..., expire_seconds: _Optional[int] = ..., tokens_per_minute: _Optional[int] = ..., budget_tokens: _Optional[int] = ..., budget_period: _Optional[_Union[_budget_pb2.BudgetPeriod, str]] = ..., project: _Optional[str] = ..., every_of_project: _Optional[bool] = ...) -> None: ...
 
 class KeyRing(_message.Message):
     __slots__ = ("keys",)

@@ -116,6 +116,41 @@ def test_every_route_of_a_deployment_asks_for_a_key_that_is_for_it() -> None:
             assert is_for(route) in ({"other", "*"}, {"*"}, set()), route["match"]
 
 
+def test_a_fleet_of_one_project_is_asked_nothing_of_projects() -> None:
+    text = json.dumps(build_snapshot(asked(KEY, EVERY), "/g", DESCRIPTOR_SET).routes)
+    assert "foreign" not in text
+    assert "*/" not in text
+
+
+def test_a_key_of_a_project_is_for_the_models_of_that_and_of_no_other() -> None:
+    mine = replace(a_model("m", a_replica("m-1")), project="red")
+    other = replace(a_model("other", a_replica("o-1")), project="blue")
+    told = KeyTerms(deployments=("other",))  # for planes of earlier releases, and wrong
+    red = replace(EVERY, terms=told, project="red", every_of_project=True)
+    topology = replace(a_topology(mine, other), api_keys=(red,))
+    routes = flat_routes(build_snapshot(topology, "/g", DESCRIPTOR_SET).routes[0])
+    for name, project in (("m", "red"), ("other", "blue")):
+        (rbac, *_) = (
+            route["typed_per_filter_config"][ALLOW_FILTER]["rbac"]
+            for route in routes
+            if route.get("route", {}).get("cluster", "").endswith(f"/{name}")
+        )
+        assert rbac["rules"]["action"] == "DENY", "whoever is not found to be one of these"
+        policies = rbac["rules"]["policies"]
+        assert sorted(policies)[0] == "foreign", "Envoy takes the first by name"
+        assert f'"{project}"' in json.dumps(policies["foreign"])
+        listed = json.dumps(policies["keys"])
+        assert all(f'"{one}"' in listed for one in (name, "*", f"*/{project}"))
+        for policy in policies.values():
+            (principal,) = policy["principals"]
+            assert list(principal) == ["not_id"]
+    script = public_host(topology)["typed_per_filter_config"][FIND_FILTER]
+    text = script["source_code"]["inline_string"]
+    scope = text.partition("local SCOPES = ")[2].partition("\n")[0]
+    assert scope.startswith('{{project="red",deployments={"*/red"},served="served: m"')
+    assert "other" not in scope
+
+
 def test_only_who_asks_whether_it_lives_is_asked_nothing() -> None:
     routes = flat_routes(build_snapshot(asked(KEY), "/g", DESCRIPTOR_SET).routes[0])
     free = [
