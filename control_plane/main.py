@@ -28,6 +28,7 @@ from control_plane.api.joining_service import JoinDoor, JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.project_service import ProjectService
 from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import (
     Services,
@@ -463,11 +464,14 @@ class _Ports:
             catalogue=CatalogueService(database=database, writing=writing),
             operations=operations,
             recovery=RecoveryService(works.recovery, writing),
-            access=AccessService(database, writing, authenticator.shelf.expire),
-            keys=KeyService(database, writing, works.registry.key_spending, works.clock),
+            access=AccessService(database, writing, authenticator.shelf.expire, service.views),
+            keys=KeyService(
+                database, writing, works.registry.key_spending, works.clock, service.views
+            ),
             joining=JoiningService(
                 database, writing, works.registry.identities, _join_door(works.settings)
             ),
+            projects=ProjectService(database, writing, service.views),
         )
         door = LeaderDoor(lambda: works.loop.epoch > 0, works.tenure.refuse_operator)
         recovering = RecoveryDoor(lambda: works.recovery.is_under_way)

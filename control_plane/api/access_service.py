@@ -12,12 +12,15 @@ from control_plane.api import validation
 from control_plane.api.access.decision import may_grant, may_see
 from control_plane.api.access.door import principal_of
 from control_plane.api.listing import listed
+from control_plane.api.projects import check_one, check_project, is_in
 from control_plane.api.times import moment_of, time_to_proto
+from control_plane.api.views import FleetViews
 from control_plane.api.writing import Writing
 from control_plane.store.engine import Database
 from control_plane.store.fencing import WriteContext
 from control_plane.store.service_tokens import (
     COLLECTION,
+    StoredToken,
     create_service_token,
     list_service_tokens,
     no_such_token,
@@ -35,19 +38,30 @@ from skerry.plumbing.errors import Denied, InvalidInput
 class AccessService(AccessServiceServicer):
     """Service tokens of one control plane."""
 
-    def __init__(self, database: Database, writing: Writing, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writing: Writing,
+        changed: Callable[[], None],
+        views: FleetViews,
+    ) -> None:
         """Keep tokens in this store; `changed` is told after every write."""
         self._database = database
         self._writing = writing
+        self._views = views
         self._changed = changed
 
     async def ListServiceTokens(self, request: pb.ListServiceTokensRequest, context: Any) -> Any:
         """Return a page of the tokens that the caller's grants reach, by name."""
-        validation.check_parent(request.parent)
+        project = await self._project(request.parent)
         principal = principal_of(context)
         stored = await self._database.run_read(list_service_tokens)
-        seen = [one.token for one in stored if may_see(principal, one.token.grant)]
-        page = listed(request, seen, lambda token: token.name, token_to_proto, pb.ServiceToken)
+        seen = [
+            one
+            for one in stored
+            if is_in(project, one.project) and may_see(principal, one.token.grant)
+        ]
+        page = listed(request, seen, lambda one: one.token.name, _listed, pb.ServiceToken)
         return pb.ListServiceTokensResponse(
             service_tokens=page.items, next_page_token=page.next_token
         )
@@ -56,14 +70,14 @@ class AccessService(AccessServiceServicer):
         self, request: pb.CreateServiceTokenRequest, context: Any
     ) -> pb.ServiceToken:
         """Register a token by its digest."""
-        validation.check_parent(request.parent)
+        project = check_one(await self._views.now(), validation.check_owner(request.parent))
         request_id = validation.check_opaque(request.request_id, "request_id")
         if len(request.token_sha256) != DIGEST_BYTES:
             raise InvalidInput(
                 f"token_sha256 must be the {DIGEST_BYTES} bytes of the token's SHA-256",
                 field="token_sha256",
             )
-        write = self._writing.context(context)
+        write = self._writing.context(context, project)
         token = _token_of(request, write)
         if not may_grant(principal_of(context), token.grant):
             raise Denied(
@@ -75,36 +89,41 @@ class AccessService(AccessServiceServicer):
                 create_service_token, write, token, request.token_sha256, request_id
             )
         self._changed()
-        return token_to_proto(made)
+        return token_to_proto(made, project)
 
     async def RevokeServiceToken(
         self, request: pb.RevokeServiceTokenRequest, context: Any
     ) -> Empty:
         """Make a token no credential."""
-        name = validation.check_full_name(request.name, COLLECTION)
+        project, name = validation.check_owned_name(request.name, COLLECTION)
+        project = check_one(await self._views.now(), project)
         request_id = validation.check_opaque(request.request_id, "request_id")
-        write = self._writing.context(context)
+        write = self._writing.context(context, project)
         if await self._database.run_read(was_revoked_by, write, name, request_id):
             return Empty()
-        token = await self._within_reach(name, principal_of(context))
+        token = await self._within_reach(project, name, principal_of(context))
         with self._writing.done():
             await self._database.run(revoke_service_token, write, token, request_id)
         self._changed()
         return Empty()
 
-    async def _within_reach(self, name: str, principal: Principal) -> ServiceToken:
+    async def _project(self, parent: str) -> str:
+        return check_project(await self._views.now(), validation.check_owner(parent))
+
+    async def _within_reach(self, project: str, name: str, principal: Principal) -> ServiceToken:
         stored = await self._database.run_read(list_service_tokens)
         for one in stored:
-            if one.token.name == name and may_grant(principal, one.token.grant):
+            mine = one.token.name == name and one.project == project
+            if mine and may_grant(principal, one.token.grant):
                 return one.token
         raise no_such_token(name)
 
 
-def token_to_proto(token: ServiceToken) -> pb.ServiceToken:
-    """Return the message of a token."""
+def token_to_proto(token: ServiceToken, project: str) -> pb.ServiceToken:
+    """Return the message of a project's token."""
     grant, ends, used = token.grant, token.expires_at, token.last_used_at
     return pb.ServiceToken(
-        name=full_name(DEFAULT_PROJECT, COLLECTION, token.name),
+        name=full_name(project, COLLECTION, token.name),
         role=grant.role.value,
         projects=grant.projects,
         planes=grant.planes,
@@ -113,6 +132,10 @@ def token_to_proto(token: ServiceToken) -> pb.ServiceToken:
         expire_time=time_to_proto(ends) if ends else None,
         last_use_time=time_to_proto(used) if used else None,
     )
+
+
+def _listed(stored: StoredToken) -> pb.ServiceToken:
+    return token_to_proto(stored.token, stored.project)
 
 
 def _token_of(request: pb.CreateServiceTokenRequest, write: WriteContext) -> ServiceToken:
@@ -134,6 +157,14 @@ def _token_of(request: pb.CreateServiceTokenRequest, write: WriteContext) -> Ser
         )
     except ValueError as error:
         raise InvalidInput(str(error), field="service_token") from error
+    if write.project not in (DEFAULT_PROJECT, *grant.projects) or (
+        write.project != DEFAULT_PROJECT and len(grant.projects) > 1
+    ):
+        raise InvalidInput(
+            f"a token of project {write.project!r} is for that project alone; make one for others"
+            f" in {DEFAULT_PROJECT!r}",
+            field="service_token.projects",
+        )
     ends = None
     if told.HasField("expire_time"):
         ends = moment_of(told, "expire_time", "service_token.expire_time")

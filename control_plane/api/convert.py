@@ -195,7 +195,7 @@ def placement_to_proto(view: FleetView, placement: Placement) -> placement_pb2.P
     stored, envelope = view.pools.get(placement.pool), view.granted.envelopes.get(key)
     plane = stored.pool.plane.name if stored else placement.pool.rpartition("--")[0]
     return placement_pb2.Placement(
-        name=placement_name(*key),
+        name=placement_name(view.project_of(placement.deployment), *key),
         deployment=placement.deployment,
         plane=plane,
         pool=placement.pool,
@@ -213,7 +213,7 @@ def replica_to_resource(
     """Return a replica that a plane reported, with the age of the report."""
     received_at = view.observations[plane].received_at
     return placement_pb2.Replica(
-        name=full_name(DEFAULT_PROJECT, "replicas", replica.name),
+        name=full_name(view.project_of(replica.deployment), "replicas", replica.name),
         plane=plane,
         observed=replica_to_proto(replica),
         report_age_seconds=max((view.now - received_at).total_seconds(), 0.0),

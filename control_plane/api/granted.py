@@ -38,20 +38,22 @@ def index_granted(
     """Return what is granted; parts that did not move since `before` are those of `held`."""
     if before is None or held is None:
         told = {plane: _envelopes(state) for plane, state in store.desired.items()}
-        return _joined(told, _by_name(store))
-    if store.desired is before.desired and store.placements is before.placements:
+        return _joined(told, _by_name(store), _owners(store))
+    still = store.desired is before.desired and store.placements is before.placements
+    if still and store.deployments is before.deployments:
         return held
     told = {
         plane: held.told[plane] if before.desired.get(plane) is state else _envelopes(state)
         for plane, state in store.desired.items()
     }
-    same = store.placements is before.placements
-    return _joined(told, held.decided if same else _by_name(store))
+    owners = _owners(store)
+    same = store.placements is before.placements and owners == _owners(before)
+    return _joined(told, held.decided if same else _by_name(store), owners)
 
 
-def placement_name(deployment: str, pool: str) -> str:
-    """Return a placement's full name."""
-    return full_name(DEFAULT_PROJECT, "placements", f"{deployment}--{pool}")
+def placement_name(project: str, deployment: str, pool: str) -> str:
+    """Return a placement's full name, in the project of its deployment."""
+    return full_name(project, "placements", f"{deployment}--{pool}")
 
 
 def _envelopes(state: StoredDesired) -> tuple[Envelope, ...]:
@@ -68,15 +70,29 @@ def _envelopes(state: StoredDesired) -> tuple[Envelope, ...]:
         return ()
 
 
+def _owners(store: StoreSnapshot) -> Mapping[str, str]:
+    """Return whose each deployment is that is not the fleet's own project's."""
+    deployments = (stored.deployment for stored in store.deployments)
+    return {one.name: one.project for one in deployments if one.project != DEFAULT_PROJECT}
+
+
 def _by_name(store: StoreSnapshot) -> Mapping[str, Placement]:
-    return {placement_name(one.deployment, one.pool): one for one in store.placements}
+    owners = _owners(store)
+    return {
+        placement_name(owners.get(one.deployment, DEFAULT_PROJECT), one.deployment, one.pool): one
+        for one in store.placements
+    }
 
 
-def _joined(told: Mapping[str, tuple[Envelope, ...]], decided: Mapping[str, Placement]) -> Granted:
+def _joined(
+    told: Mapping[str, tuple[Envelope, ...]],
+    decided: Mapping[str, Placement],
+    owners: Mapping[str, str],
+) -> Granted:
     envelopes = {(one.deployment, one.pool): one for of in told.values() for one in of}
     named = {(one.deployment, one.pool) for one in decided.values()}
     moving = {
-        placement_name(*key): Placement(
+        placement_name(owners.get(key[0], DEFAULT_PROJECT), *key): Placement(
             deployment=key[0], pool=key[1], count=0, reason="being drained"
         )
         for key, envelope in envelopes.items()

@@ -29,7 +29,8 @@ def listed(
 
     Without a filter and an order only the page's own items are made into messages.
     """
-    listing = f"{type(request).__name__} {request.parent} {request.filter} {request.order_by}"
+    parent = getattr(request, "parent", "")  # projects have none
+    listing = f"{type(request).__name__} {parent} {request.filter} {request.order_by}"
     listing += getattr(request, "pool", "")  # of prices
     listing += " ".join(getattr(request, "deployments", ()))  # of service levels
     size, token = request.page_size, request.page_token

@@ -52,8 +52,8 @@ async def plans_page(database: Database, view: FleetView, request: Any) -> Page[
     return ordered_page_of(every, order, listing, request.page_size, token, _newest_first)
 
 
-async def changes_page(database: Database, request: Any) -> Page[change_pb2.Change]:
-    """Return the page of the change log that a request asks for, from either end.
+async def changes_page(database: Database, request: Any, project: str) -> Page[change_pb2.Change]:
+    """Return the page of a project's changes that a request asks for, from either end.
 
     With a filter it may be short, or empty, though more follow.
     """
@@ -64,7 +64,8 @@ async def changes_page(database: Database, request: Any) -> Page[change_pb2.Chan
     size = size_of(request.page_size)
     if not request.filter.strip():
         after = sequence_after(listing, request.page_token)
-        read = await database.run_read(list_changes, *_span(above, after, newest, size + 1))
+        span = _span(above, after, newest, size + 1)
+        read = await database.run_read(list_changes, *span, project)
         page = page_read(read, lambda change: change.sequence, listing, size)
         made = tuple(map(convert.change_to_proto, page.items))
         return Page(items=made, next_token=page.next_token)
@@ -73,7 +74,7 @@ async def changes_page(database: Database, request: Any) -> Page[change_pb2.Chan
     found: list[change_pb2.Change] = []
     for _ in range(CHANGES_READ_MAX // CHANGES_AT_ONCE):
         span = _span(above, after, newest, CHANGES_AT_ONCE)
-        read = await database.run_read(list_changes, *span)
+        read = await database.run_read(list_changes, *span, project)
         passing = await asyncio.to_thread(_passing_changes, read, passes)
         room = size - len(found)
         found += passing[:room]

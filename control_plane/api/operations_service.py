@@ -11,14 +11,13 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from control_plane.api import convert, validation
+from control_plane.api import convert, projects, validation
 from control_plane.api.drills import check_drill
 from control_plane.api.listing import listed
 from control_plane.api.ports import Live, Mover, Watcher
 from control_plane.api.rollouts import (
     check_rollout_name,
     check_steer,
-    resource_of,
     rollout_to_proto,
 )
 from control_plane.api.service_levels import deployments_asked, level_to_proto
@@ -48,7 +47,9 @@ from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsService
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.cordon import LOOKS, Cordon, CordonState, Part, Scope, planes_in
 from skerry.fleet.deployment import REPLICAS_MAX
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.observation import HEARD, PlaneCondition, PlaneState
+from skerry.fleet.rollout import Rollout
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Exhausted, Infeasible, InvalidInput, NotFound, Unavailable
 from skerry.plumbing.tasks import first_of
@@ -141,13 +142,17 @@ class OperationsService(OperationsServiceServicer):
 
     async def MoveReplica(self, request: pb.MoveReplicaRequest, context: Any) -> placement_pb2.Plan:
         """Move replicas of a deployment from one pool to another, new before old."""
-        move = _relocation_of(request)
-        request_id = validation.check_opaque(request.request_id, "request_id")
         works = self._works
+        move = _relocation_of(request)
+        owner = await self._owner(*validation.check_owned_name(request.name, "deployments"))
+        request_id = validation.check_opaque(request.request_id, "request_id")
         asked = Asked(request_id=request_id, kind="move", body=repr(move))
-        if not request.validate_only and (earlier := await self._answered(asked, context)):
+        if not request.validate_only and (earlier := await self._answered(asked, context, owner)):
             return placement_pb2.Plan.FromString(earlier)
-        told = await works.mover.propose_move(move)
+        try:
+            told = await works.mover.propose_move(move)
+        except Infeasible as error:
+            raise projects.infeasible(await works.views.now(), owner, error) from None
         starts = await works.database.run_read(list_cold_starts)
         # Of 100,000 placements it takes two seconds, which the heartbeats of planes don't have.
         message = await asyncio.to_thread(
@@ -157,33 +162,43 @@ class OperationsService(OperationsServiceServicer):
             return message
         asked = replace(asked, answer=message.SerializeToString())
         with works.writing.done():
-            done = await works.mover.put_moved(works.writing.context(context), told, asked)
-        if not done and (earlier := await self._answered(asked, context)):
+            write = works.writing.context(context, owner)
+            done = await works.mover.put_moved(write, told, asked)
+        if not done and (earlier := await self._answered(asked, context, owner)):
             return placement_pb2.Plan.FromString(earlier)
         return message
 
     async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Any) -> Any:
         """Return a page of how far each deployment's newest revision is."""
-        validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
+        view = await self._works.views.now()
         found = await self._works.database.run_read(list_rollouts)
-        page = listed(request, found, resource_of, rollout_to_proto, rollout_pb2.Rollout)
+        page = listed(
+            request,
+            projects.owned(view, project, found, _deployment_of),
+            _deployment_of,
+            lambda one: rollout_to_proto(one, view.project_of(one.deployment)),
+            rollout_pb2.Rollout,
+        )
         return pb.ListRolloutsResponse(rollouts=page.items, next_page_token=page.next_token)
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Any) -> rollout_pb2.Rollout:
         """Return the rollout of one deployment."""
-        name = check_rollout_name(request.name)
-        return rollout_to_proto(await self._works.database.run_read(get_rollout, name))
+        project, name = check_rollout_name(request.name)
+        owner = await self._owner(project, name)
+        return rollout_to_proto(await self._works.database.run_read(get_rollout, name), owner)
 
     async def SteerRollout(
         self, request: pb.SteerRolloutRequest, context: Any
     ) -> rollout_pb2.Rollout:
         """Pause, resume or undo a rollout."""
-        name, steer = check_rollout_name(request.name), check_steer(request)
+        (project, name), steer = check_rollout_name(request.name), check_steer(request)
+        owner = await self._owner(project, name)
         request_id = validation.check_opaque(request.request_id, "request_id")
         with self._works.writing.done():
-            write = self._works.writing.context(context)
+            write = self._works.writing.context(context, owner)
             done = await self._works.database.run(steer_rollout, write, name, steer, request_id)
-        return rollout_to_proto(done)
+        return rollout_to_proto(done, owner)
 
     async def RecordDrill(self, request: pb.RecordDrillRequest, context: Any) -> Empty:
         """Write what a drill came to into the change log."""
@@ -197,12 +212,12 @@ class OperationsService(OperationsServiceServicer):
 
     async def ListServiceLevels(self, request: pb.ListServiceLevelsRequest, context: Any) -> Any:
         """Return a page of how each deployment's answers of the last minutes went."""
-        validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
         view, live = await self._works.views.now(), self._works.live
         heard = live.loads().keys()
         page = listed(
             request,
-            deployments_asked(request, view),
+            projects.owned(view, project, deployments_asked(request, view), str),
             str,
             lambda name: level_to_proto(view, live, heard, name),
             service_level_pb2.ServiceLevel,
@@ -211,11 +226,18 @@ class OperationsService(OperationsServiceServicer):
             service_levels=page.items, next_page_token=page.next_token
         )
 
-    async def _answered(self, asked: Asked, context: Any) -> bytes | None:
+    async def _owner(self, project: str, name: str) -> str:
+        """Return whose a deployment is; NotFound where it is none of that project's."""
+        view = await self._works.views.now()
+        return projects.find_deployment(view, project, name).deployment.project
+
+    async def _answered(
+        self, asked: Asked, context: Any, project: str = DEFAULT_PROJECT
+    ) -> bytes | None:
         """Return what the same call was answered before, if it has an id."""
         if not asked.request_id:
             return None
-        write = self._works.writing.context(context)
+        write = self._works.writing.context(context, project)
         return await self._works.database.run_read(answered, write, asked)
 
     def _failover_of(self, part: Part, *, even_if_serving: bool) -> pb.FailoverResponse:
@@ -295,11 +317,16 @@ class OperationsService(OperationsServiceServicer):
         return seen
 
 
+def _deployment_of(rollout: Rollout) -> str:
+    return rollout.deployment
+
+
 def _shown(
     view: FleetView, told: MoveProposal, deployment: str, starts: ColdStarts
 ) -> placement_pb2.Plan:
     """Return a move's plan with what it does to its deployment; all else stays as it is."""
-    whole = convert.plan_to_proto(view, told, None, starts)
+    own = projects.narrowed(view, told, view.project_of(deployment))
+    whole = convert.plan_to_proto(view, own, None, starts)
     placements = [row for row in whole.placements if row.deployment == deployment]
     deployments = [row for row in whole.deployments if row.deployment == deployment]
     whole.ClearField("placements")
@@ -334,7 +361,7 @@ def _relocation_of(request: pb.MoveReplicaRequest) -> Relocation:
     if not 1 <= replicas <= MOVED_MAX:
         raise InvalidInput(f"replicas {replicas} must be 1..{MOVED_MAX}", field="replicas")
     move = Relocation(
-        deployment=validation.check_full_name(request.name, "deployments"),
+        deployment=validation.check_owned_name(request.name, "deployments")[1],
         from_pool=validation.check_pool_id(request.from_pool, "from_pool"),
         to_pool=validation.check_pool_id(request.to_pool, "to_pool"),
         replicas=replicas,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
 
-from control_plane.api import answers, applying, convert, hypotheses, updating, validation
+from control_plane.api import answers, applying, convert, hypotheses, projects, updating, validation
 from control_plane.api.auditing import records_page, verified_piece
 from control_plane.api.control_planes import control_plane_to_proto
 from control_plane.api.listing import listed
@@ -38,11 +38,12 @@ from control_plane.store.deployments import (
     update_deployment,
 )
 from control_plane.store.engine import Database
+from control_plane.store.fencing import WriteContext
 from control_plane.store.intents import apply_wanted, preview_wanted
 from control_plane.store.nodes import get_node, list_nodes
 from control_plane.store.plans import get_plan, settle_plan
 from control_plane.store.scalings import list_scaling_records
-from control_plane.store.values import AppliedDeployment
+from control_plane.store.values import AppliedDeployment, StoredDeployment
 from control_plane.store.verdicts import list_verdicts
 from skerry.api.operator.v1 import (
     change_pb2,
@@ -60,8 +61,8 @@ from skerry.api.operator.v1 import (
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceServicer
 from skerry.fleet.cold_start import ColdStarts
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.names import DEFAULT_PROJECT, full_name
 from skerry.fleet.observation import ObservedReplica
+from skerry.fleet.project import ANY_PROJECT
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import (
     FieldViolation,
@@ -157,13 +158,10 @@ class OperatorService(OperatorServiceServicer):
 
     async def ExplainScaling(self, request: pb.ExplainScalingRequest, context: Any) -> Any:
         """Return why a deployment has as many replicas as it has, by which decisions."""
-        name = validation.check_full_name(request.name, "deployments")
         most = check_decisions(request.decisions_max)
-        stored = (await self._view()).stored.get(name)
-        if stored is None:
-            raise NotFound(f"no deployment {name!r}; `skerry get deployments` lists them")
-        records = await self._database.run_read(list_scaling_records, name, most)
-        return scaling_to_proto(stored.deployment, records, self._live, most)
+        wanted = projects.deployment_at(await self._view(), request.name).deployment
+        records = await self._database.run_read(list_scaling_records, wanted.name, most)
+        return scaling_to_proto(wanted, records, self._live, most)
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Any) -> Any:
         """Return a page of pools, by their fleet-wide ids; without a shape where terms wait."""
@@ -222,12 +220,12 @@ class OperatorService(OperatorServiceServicer):
 
     async def ListDeployments(self, request: pb.ListDeploymentsRequest, context: Any) -> Any:
         """Return a page of deployments, by name."""
-        validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
         view = await self._view()
         page = listed(
             request,
-            view.store.deployments,
-            lambda stored: stored.deployment.name,
+            projects.owned(view, project, view.store.deployments, _deployment_name),
+            _deployment_name,
             lambda stored: convert.deployment_to_resource(view, stored),
             deployment_pb2.Deployment,
         )
@@ -237,11 +235,8 @@ class OperatorService(OperatorServiceServicer):
         self, request: pb.GetDeploymentRequest, context: Any
     ) -> deployment_pb2.Deployment:
         """Return one deployment."""
-        name = validation.check_full_name(request.name, "deployments")
         view = await self._view()
-        if stored := view.stored.get(name):
-            return convert.deployment_to_resource(view, stored)
-        raise NotFound(f"deployment {name!r} does not exist; `skerry get deployments` lists them")
+        return convert.deployment_to_resource(view, projects.deployment_at(view, request.name))
 
     async def ApplyDeployment(self, request: pb.ApplyDeploymentRequest, context: Any) -> Any:
         """Create the deployment or give it a new revision."""
@@ -253,9 +248,12 @@ class OperatorService(OperatorServiceServicer):
 
     async def Apply(self, request: pb.ApplyRequest, context: Any) -> pb.ApplyResponse:
         """Apply deployments and other intents in one transaction, or say what that would do."""
-        project = validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
+        if request.intents:  # of what the fleet shares
+            validation.check_parent(request.parent)
         request_id = validation.check_opaque(request.request_id, "request_id")
         view = await self._view()
+        projects.check_one(view, project)
         wanted = applying.wanted_of(request, project, view.store, self._check_engine)
         if request.validate_only:
             now = self._clock.now()
@@ -263,7 +261,7 @@ class OperatorService(OperatorServiceServicer):
                 view, await self._database.run_read(preview_wanted, wanted, now)
             )
         with self._writing.done():
-            write = self._writing.context(context)
+            write = self._writing.context(context, project)
             done = await self._database.run(apply_wanted, write, wanted, request_id)
         return applying.applied_to_proto(await self._view(), done)
 
@@ -284,7 +282,7 @@ class OperatorService(OperatorServiceServicer):
         if request.update_mask.paths:
             return await self._update_some(request, context)
         told = request.deployment
-        name = validation.check_full_name(told.name, "deployments")
+        _, name = validation.check_owned_name(told.name, "deployments")
         asked = pb.ApplyDeploymentRequest(
             parent=told.name.rpartition("/deployments/")[0],
             spec=validation.named_spec(told.spec, name),
@@ -296,9 +294,9 @@ class OperatorService(OperatorServiceServicer):
 
     async def ListRevisions(self, request: pb.ListRevisionsRequest, context: Any) -> Any:
         """Return a page of a deployment's revisions, the newest first unless ordered."""
-        name = validation.check_full_name(request.parent, "deployments", "parent")
+        now = projects.deployment_at(await self._view(), request.parent, "parent")
+        name = now.deployment.name
         found = await self._database.run_read(list_revisions, name)
-        now = (await self._view()).stored.get(name)
         page = listed(
             request,
             found,
@@ -313,20 +311,21 @@ class OperatorService(OperatorServiceServicer):
         self, request: pb.GetRevisionRequest, context: Any
     ) -> deployment_pb2.DeploymentRevision:
         """Return one revision of a deployment."""
-        name, number = validation.check_revision_name(request.name)
+        project, name, number = validation.check_revision_name(request.name)
+        now = projects.find_deployment(await self._view(), project, name)
         found = await self._database.run_read(get_revision, name, number)
-        return convert.revision_to_resource(name, found, (await self._view()).stored.get(name))
+        return convert.revision_to_resource(name, found, now)
 
     async def RollbackDeployment(
         self, request: pb.RollbackDeploymentRequest, context: Any
     ) -> deployment_pb2.Deployment:
         """Make an earlier revision the present one."""
-        name = validation.check_full_name(request.name, "deployments")
+        project, name = validation.check_owned_name(request.name, "deployments")
         if request.revision < 0:
             raise InvalidInput(f"revision {request.revision} is negative", field="revision")
         etag, request_id = _opaque(request)
         with self._writing.done():
-            write = self._writing.context(context)
+            write = await self._owner(context, project, name)
             stored = await self._database.run(
                 rollback_deployment, write, name, request.revision, etag, request_id
             )
@@ -334,12 +333,11 @@ class OperatorService(OperatorServiceServicer):
 
     async def DeleteDeployment(self, request: pb.DeleteDeploymentRequest, context: Any) -> Empty:
         """Ask for a deployment's end; it is drained, then removed."""
-        name = validation.check_full_name(request.name, "deployments")
+        project, name = validation.check_owned_name(request.name, "deployments")
         etag, request_id = _opaque(request)
         with self._writing.done():
-            await self._database.run(
-                mark_deleting, self._writing.context(context), name, etag, request_id
-            )
+            write = await self._owner(context, project, name)
+            await self._database.run(mark_deleting, write, name, etag, request_id)
         return Empty()
 
     async def PlanDeployment(
@@ -348,9 +346,11 @@ class OperatorService(OperatorServiceServicer):
         """Return what applying would do, or without a spec what placing anew would do."""
         if request.HasField("spec"):
             wanted, view = await self._wanted(request)
+            projects.check_name_free(view, wanted)
             change = await self._reconciler.plan(wanted)
-            return await self._planned(view, change, wanted)
-        validation.check_parent(request.parent)
+            own = projects.narrowed(view, change, wanted.project, (wanted.name,))
+            return await self._planned(view, own, wanted)
+        validation.check_parent(request.parent)  # it is about the whole fleet
         change = await self._reconciler.plan(None)
         return await self._planned(await self._view(), change, None)
 
@@ -391,9 +391,10 @@ class OperatorService(OperatorServiceServicer):
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> question_pb2.Explanation:
         """Return why a deployment is where it is, or is or is not on a pool."""
-        name = validation.check_full_name(request.name, "deployments")
         pool = validation.check_pool_id(request.pool, "pool") if request.pool else None
-        return answers.explanation_to_proto(await self._questions.explain(name, pool))
+        view = await self._view()
+        asked = projects.deployment_at(view, request.name).deployment
+        return await projects.explained(view, asked, self._questions.explain(asked.name, pool))
 
     async def WhatIf(self, request: pb.WhatIfRequest, context: Any) -> question_pb2.Consequences:
         """Return what losses, prices, demand or new pools would do."""
@@ -409,11 +410,12 @@ class OperatorService(OperatorServiceServicer):
 
     async def ListPlacements(self, request: pb.ListPlacementsRequest, context: Any) -> Any:
         """Return a page of placements, by name."""
-        validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
         view = await self._view()
+        granted = view.granted.placements.items()
         page = listed(
             request,
-            tuple(view.granted.placements.items()),
+            projects.owned(view, project, granted, lambda named: named[1].deployment),
             _first,
             lambda named: convert.placement_to_proto(view, named[1]),
             placement_pb2.Placement,
@@ -424,9 +426,9 @@ class OperatorService(OperatorServiceServicer):
         self, request: pb.GetPlacementRequest, context: Any
     ) -> placement_pb2.Placement:
         """Return one placement."""
-        short = validation.check_in_collection(request.name, "placements")
+        project, short = validation.check_owned_in(request.name, "placements")
         view = await self._view()
-        if placement := view.granted.placements.get(request.name):
+        if placement := projects.find_placement(view, project, short):
             return convert.placement_to_proto(view, placement)
         raise NotFound(f"placement {short!r} does not exist; `skerry get placements` lists them")
 
@@ -434,20 +436,21 @@ class OperatorService(OperatorServiceServicer):
         self, request: pb.GetReplicaRequest, context: Any
     ) -> placement_pb2.Replica:
         """Return one replica that a plane reports."""
-        short = validation.check_in_collection(request.name, "replicas")
+        project, short = validation.check_owned_in(request.name, "replicas")
         view = await self._view()
         for plane, replica in view.replicas():
-            if replica.name == short:
+            owner = view.project_of(replica.deployment)
+            if replica.name == short and projects.is_in(project, owner):
                 return convert.replica_to_resource(view, plane, replica)
         raise NotFound(f"replica {short!r} is not reported; `skerry get replicas` lists them")
 
     async def ListReplicas(self, request: pb.ListReplicasRequest, context: Any) -> Any:
         """Return a page of the replicas that planes report, by plane and name."""
-        validation.check_parent(request.parent)
+        project = validation.check_owner(request.parent)
         view = await self._view()
         page = listed(
             request,
-            tuple(view.replicas()),
+            projects.owned(view, project, view.replicas(), lambda found: found[1].deployment),
             _plane_and_name,
             lambda found: convert.replica_to_resource(view, *found),
             placement_pb2.Replica,
@@ -456,21 +459,22 @@ class OperatorService(OperatorServiceServicer):
 
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> Any:
         """Return a page of the change log, from either end."""
-        validation.check_parent(request.parent)
-        page = await changes_page(self._database, request)
+        project = projects.check_project(await self._view(), validation.check_owner(request.parent))
+        page = await changes_page(self._database, request, project)
         return pb.ListChangesResponse(changes=page.items, next_page_token=page.next_token)
 
     async def GetChange(self, request: pb.GetChangeRequest, context: Any) -> change_pb2.Change:
         """Return one change with what it did."""
-        sequence = validation.check_numbered(request.name, "changes")
-        return convert.change_to_proto(await self._database.run_read(get_change, sequence))
+        project, sequence = validation.check_owned_number(request.name, "changes")
+        projects.check_project(await self._view(), project)
+        return convert.change_to_proto(await self._database.run_read(get_change, sequence, project))
 
     async def WatchChanges(
         self, request: pb.WatchChangesRequest, context: Any
     ) -> AsyncIterator[pb.WatchChangesResponse]:
         """Stream every change above a sequence, without end."""
-        validation.check_parent(request.parent)
-        follow = self._watch.follow(validation.check_sequence(request.from_sequence))
+        project = projects.check_project(await self._view(), validation.check_owner(request.parent))
+        follow = self._watch.follow(validation.check_sequence(request.from_sequence), project)
         async with contextlib.aclosing(follow) as changes:
             async for change in changes:
                 yield pb.WatchChangesResponse(change=convert.change_to_proto(change))
@@ -515,7 +519,7 @@ class OperatorService(OperatorServiceServicer):
         wanted, _ = await self._wanted(request)
         etag, request_id = _opaque(request)
         with self._writing.done():
-            write = self._writing.context(context)
+            write = self._writing.context(context, wanted.project)
             return await self._database.run(apply_deployment, write, wanted, etag, request_id, may)
 
     async def _update_some(
@@ -523,19 +527,28 @@ class OperatorService(OperatorServiceServicer):
     ) -> deployment_pb2.Deployment:
         asked = updating.asked_of(request)
         request_id = validation.check_opaque(request.request_id, "request_id")
-        merge = updating.merging(request, (await self._view()).store, self._check_engine)
+        view = await self._view()
+        project = projects.owner_of(view, request.deployment.name)
+        merge = updating.merging(request, project, view.store, self._check_engine)
         with self._writing.done():
-            write = self._writing.context(context)
+            write = self._writing.context(context, project)
             done = await self._database.run(update_deployment, write, asked, merge, request_id)
         return convert.deployment_to_resource(await self._view(), done.stored)
 
     async def _wanted(
         self, request: pb.ApplyDeploymentRequest | pb.PlanDeploymentRequest
     ) -> tuple[Deployment, FleetView]:
-        project = validation.check_parent(request.parent)
         view = await self._view()
+        project = projects.check_one(view, validation.check_owner(request.parent))
         wanted = validation.deployment_of(request.spec, project, view.store, self._check_engine)
         return wanted, view
+
+    async def _owner(self, context: Any, project: str, name: str) -> WriteContext:
+        """Return the context of a write to a deployment; NotFound where it is another's."""
+        if project == ANY_PROJECT:
+            view = await self._view()
+            project = projects.find_deployment(view, project, name).deployment.project
+        return self._writing.context(context, project)
 
     async def _pool(self, name: str) -> pool_pb2.Pool:
         view = await self._view()
@@ -558,8 +571,12 @@ def _first(item: tuple[str, Any]) -> str:
     return item[0]
 
 
+def _deployment_name(stored: StoredDeployment) -> str:
+    return stored.deployment.name
+
+
 def _plane_and_name(found: tuple[str, ObservedReplica]) -> str:
-    return f"{found[0]} {full_name(DEFAULT_PROJECT, 'replicas', found[1].name)}"
+    return f"{found[0]} {found[1].name}"
 
 
 def _itself(message: Any) -> Any:

@@ -5,7 +5,7 @@ from control_plane.api.times import time_to_proto
 from control_plane.store.rollouts import Steer
 from skerry.api.operator.v1 import operations_service_pb2 as pb
 from skerry.api.operator.v1 import rollout_pb2
-from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.fleet.names import full_name
 from skerry.fleet.rollout import Rollout
 from skerry.plumbing.errors import InvalidInput
 
@@ -17,10 +17,10 @@ _STEERS = {
 }
 
 
-def rollout_to_proto(rollout: Rollout) -> rollout_pb2.Rollout:
-    """Return the message of a rollout."""
+def rollout_to_proto(rollout: Rollout, project: str) -> rollout_pb2.Rollout:
+    """Return the message of a rollout of a project's deployment."""
     return rollout_pb2.Rollout(
-        name=resource_of(rollout),
+        name=resource_of(rollout, project),
         deployment=rollout.deployment,
         revision=rollout.revision,
         stable_revision=rollout.stable,
@@ -35,18 +35,18 @@ def rollout_to_proto(rollout: Rollout) -> rollout_pb2.Rollout:
     )
 
 
-def resource_of(rollout: Rollout) -> str:
+def resource_of(rollout: Rollout, project: str) -> str:
     """Return the resource name of a rollout."""
-    return f"{full_name(DEFAULT_PROJECT, 'deployments', rollout.deployment)}{_TAIL}"
+    return f"{full_name(project, 'deployments', rollout.deployment)}{_TAIL}"
 
 
-def check_rollout_name(name: str) -> str:
-    """Return the deployment of `projects/PROJECT/deployments/NAME/rollout`."""
+def check_rollout_name(name: str) -> tuple[str, str]:
+    """Return the project and deployment of `projects/PROJECT/deployments/NAME/rollout`."""
     if not name.endswith(_TAIL):
         raise InvalidInput(
             "name must look like projects/PROJECT/deployments/NAME/rollout", field="name"
         )
-    return validation.check_full_name(name.removesuffix(_TAIL), "deployments")
+    return validation.check_owned_name(name.removesuffix(_TAIL), "deployments")
 
 
 def check_steer(request: pb.SteerRolloutRequest) -> Steer:

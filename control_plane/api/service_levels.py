@@ -21,7 +21,7 @@ from skerry.fleet.answers import (
 )
 from skerry.fleet.autoscaling.fleetwide import FLEET_STALE_SECONDS
 from skerry.fleet.deployment import Deployment
-from skerry.fleet.names import DEFAULT_PROJECT, full_name
+from skerry.fleet.names import full_name
 from skerry.plumbing.errors import InvalidInput
 from skerry.wire.scaling import answers_to_proto
 
@@ -48,16 +48,17 @@ def level_to_proto(
     """
     placed = frozenset(one.pool.rpartition("--")[0] for one in view.placements.get(name, ()))
     told = {plane: found for plane in placed if (found := live.answers(name, plane)) is not None}
-    message = _level(view.stored[name].deployment, told, placed, placed.intersection(heard))
+    deployment = view.stored[name].deployment
+    message = _level(deployment, told, placed, placed.intersection(heard))
     if message.planes:
         oldest = max(told[plane][1] for plane in message.planes)
         message.heard_time.CopyFrom(time_to_proto(view.now - timedelta(seconds=oldest)))
     return message
 
 
-def resource_of(name: str) -> str:
+def resource_of(deployment: Deployment) -> str:
     """Return the resource name of a deployment's service level."""
-    return f"{full_name(DEFAULT_PROJECT, 'deployments', name)}/serviceLevel"
+    return f"{full_name(deployment.project, 'deployments', deployment.name)}/serviceLevel"
 
 
 def _level(
@@ -68,7 +69,7 @@ def _level(
     planes = sorted(fresh if fresh or heard else told)
     objective = deployment.revision.objective
     message = service_level_pb2.ServiceLevel(
-        name=resource_of(deployment.name),
+        name=resource_of(deployment),
         deployment=deployment.name,
         ttft_seconds=objective.ttft_seconds,
         tpot_seconds=objective.tpot_seconds,

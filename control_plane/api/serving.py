@@ -14,6 +14,7 @@ from control_plane.api.joining_service import JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.project_service import ProjectService
 from control_plane.api.recovery_service import RecoveryService
 from skerry.api.operator.v1 import (
     access_pb2,
@@ -28,6 +29,8 @@ from skerry.api.operator.v1 import (
     operations_service_pb2_grpc,
     operator_service_pb2,
     operator_service_pb2_grpc,
+    projects_pb2,
+    projects_pb2_grpc,
     recovery_pb2,
     recovery_pb2_grpc,
 )
@@ -41,6 +44,7 @@ OPERATOR_FILES: tuple[FileDescriptor, ...] = (
     access_pb2.DESCRIPTOR,
     keys_pb2.DESCRIPTOR,
     joining_pb2.DESCRIPTOR,
+    projects_pb2.DESCRIPTOR,
 )
 
 
@@ -55,6 +59,7 @@ class Services:
     access: AccessService
     keys: KeyService
     joining: JoiningService
+    projects: ProjectService
 
 
 def add_operator_services(server: grpc.aio.Server, services: Services, standing: Standing) -> None:
@@ -66,6 +71,7 @@ def add_operator_services(server: grpc.aio.Server, services: Services, standing:
     access_pb2_grpc.add_AccessServiceServicer_to_server(services.access, server)
     keys_pb2_grpc.add_KeyServiceServicer_to_server(services.keys, server)
     joining_pb2_grpc.add_JoiningServiceServicer_to_server(services.joining, server)
+    projects_pb2_grpc.add_ProjectServiceServicer_to_server(services.projects, server)
     names = (name for file in OPERATOR_FILES for name in service_names(file))
     add_health_and_reflection(server, standing, *names)
 

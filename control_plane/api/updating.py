@@ -21,7 +21,7 @@ from skerry.wire.deployments import deployment_to_proto
 def asked_of(request: pb.UpdateDeploymentRequest) -> AskedUpdate:
     """Return what a masked update asks for; InvalidInput where its mask or a name is wrong."""
     told, mask = request.deployment, request.update_mask
-    name = validation.check_full_name(told.name, "deployments")
+    _, name = validation.check_owned_name(told.name, "deployments")
     spec = validation.named_spec(told.spec, name)
     validation.masked_spec(deployment_pb2.DeploymentSpec(), spec, mask)
     body = spec.SerializeToString(deterministic=True).hex()
@@ -34,12 +34,14 @@ def asked_of(request: pb.UpdateDeploymentRequest) -> AskedUpdate:
 
 
 def merging(
-    request: pb.UpdateDeploymentRequest, store: StoreSnapshot, check_engine: EngineCheck
+    request: pb.UpdateDeploymentRequest,
+    project: str,
+    store: StoreSnapshot,
+    check_engine: EngineCheck,
 ) -> Callable[[Deployment | None], Deployment]:
     """Return what makes the wanted deployment of the held one, or of none: over the defaults."""
     told = request.deployment
-    project = validation.check_parent(told.name.rpartition("/deployments/")[0])
-    name = validation.check_full_name(told.name, "deployments")
+    _, name = validation.check_owned_name(told.name, "deployments")
     named = validation.named_spec(told.spec, name)
 
     def merge(held: Deployment | None) -> Deployment:

@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from control_plane.api.pagination import SEQUENCE_DIGITS_MAX
 from control_plane.api.ports import EngineCheck
 from control_plane.api.violations import violations_of
+from control_plane.store.served_names import taken_served_name
 from control_plane.store.snapshot import StoreSnapshot
 from skerry.api.common.v1 import deployment_pb2
 from skerry.api.operator.v1 import pool_pb2
@@ -22,9 +23,10 @@ from skerry.fleet.deployment import (
     Revision,
 )
 from skerry.fleet.engine import EngineName, EngineSpec
-from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name, parse_full_name
+from skerry.fleet.names import DEFAULT_PROJECT, InvalidName, check_name
 from skerry.fleet.pool import PRICE_MAX, CapacityClass, PoolTerms
-from skerry.plumbing.errors import AlreadyExists, FieldViolation, InvalidInput, NotFound
+from skerry.fleet.project import ANY_PROJECT
+from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.wire.deployments import deployment_from_proto, deployment_to_proto
 
 REVISION_DIGITS_MAX = 9  # below 2**31
@@ -46,25 +48,37 @@ _DEFAULTS = deployment_to_proto(
 
 
 def check_parent(parent: str) -> str:
-    """Return the project of `projects/PROJECT`; NotFound when there is no such project."""
+    """Return the project of `projects/PROJECT`; NotFound for any but the fleet's own."""
+    return _of_fleet(check_owner(parent))
+
+
+def check_owner(parent: str, field: str = "parent") -> str:
+    """Return the project of `projects/PROJECT`, `-` for any; the view knows if it is there."""
     collection, _, project = parent.partition("/")
     try:
         if collection != "projects":
             raise InvalidName(f"{parent[:120]!r} must look like projects/PROJECT")
-        check_name(project, "project")
+        return project if project == ANY_PROJECT else check_name(project, "project")
     except InvalidName as error:
-        raise InvalidInput(str(error), field="parent") from error
-    return _known(project)
+        raise InvalidInput(str(error), field=field) from error
 
 
 def check_full_name(name: str, collection: str, field: str = "name") -> str:
-    """Return the short id of `projects/PROJECT/COLLECTION/ID`."""
+    """Return the short id of `projects/PROJECT/COLLECTION/ID`; NotFound as `check_parent`."""
+    project, short = check_owned_name(name, collection, field)
+    _of_fleet(project)
+    return short
+
+
+def check_owned_name(name: str, collection: str, field: str = "name") -> tuple[str, str]:
+    """Return the project, `-` for any, and the short id of `projects/PROJECT/COLLECTION/ID`."""
+    head, _, short = name.partition(f"/{collection}/")
     try:
-        project, short = parse_full_name(name, collection)
+        if not short:
+            raise InvalidName(f"{name[:120]!r} must look like projects/PROJECT/{collection}/NAME")
+        return check_owner(head, field), check_name(short, "name")
     except InvalidName as error:
         raise InvalidInput(str(error), field=field) from error
-    _known(project)
-    return short
 
 
 def check_opaque(text: str, field: str) -> str:
@@ -117,15 +131,15 @@ def check_price(dollars: float, field: str) -> float:
     return dollars
 
 
-def check_revision_name(name: str) -> tuple[str, int]:
-    """Return the deployment and number of `projects/P/deployments/NAME/revisions/NUMBER`."""
+def check_revision_name(name: str) -> tuple[str, str, int]:
+    """Return project, deployment and number of `projects/P/deployments/NAME/revisions/NUMBER`."""
     head, _, number = name.rpartition("/revisions/")
     if not (number.isascii() and number.isdigit() and len(number) <= REVISION_DIGITS_MAX):
         raise InvalidInput(
             f"{name[:120]!r} must look like projects/PROJECT/deployments/NAME/revisions/NUMBER",
             field="name",
         )
-    return check_full_name(head, "deployments"), int(number)
+    return *check_owned_name(head, "deployments"), int(number)
 
 
 def named_spec(spec: deployment_pb2.DeploymentSpec, name: str) -> deployment_pb2.DeploymentSpec:
@@ -203,19 +217,32 @@ def masked_terms(
 
 
 def check_in_collection(name: str, collection: str) -> str:
-    """Return the last part of a full name of that collection, whatever it is made of."""
+    """Return the last part of a full name of that collection, of the fleet's own project."""
+    project, short = check_owned_in(name, collection)
+    _of_fleet(project)
+    return short
+
+
+def check_owned_in(name: str, collection: str) -> tuple[str, str]:
+    """Return the project and the last part of a full name, whatever that is made of."""
     head, _, short = name.rpartition("/")
     project, _, rest = head.removeprefix("projects/").partition("/")
     if not head.startswith("projects/") or rest != collection or not short:
         raise InvalidInput(
             f"{name[:120]!r} must look like projects/PROJECT/{collection}/NAME", field="name"
         )
-    check_parent(f"projects/{project}")
-    return short[:120]
+    return check_owner(f"projects/{project}", "name"), short[:120]
 
 
 def check_numbered(name: str, collection: str) -> int:
-    """Return the number of `projects/PROJECT/COLLECTION/NUMBER`."""
+    """Return the number of `projects/PROJECT/COLLECTION/NUMBER` of the fleet's own project."""
+    project, number = check_owned_number(name, collection)
+    _of_fleet(project)
+    return number
+
+
+def check_owned_number(name: str, collection: str) -> tuple[str, int]:
+    """Return the project and the number of `projects/PROJECT/COLLECTION/NUMBER`."""
     head, _, number = name.rpartition("/")
     project, _, rest = head.removeprefix("projects/").partition("/")
     digits = number.isascii() and number.isdigit() and len(number) <= SEQUENCE_DIGITS_MAX
@@ -223,8 +250,7 @@ def check_numbered(name: str, collection: str) -> int:
         raise InvalidInput(
             f"{name[:120]!r} must look like projects/PROJECT/{collection}/NUMBER", field="name"
         )
-    check_parent(f"projects/{project}")
-    return int(number)
+    return check_owner(f"projects/{project}", "name"), int(number)
 
 
 def check_sequence(sequence: int) -> int:
@@ -331,10 +357,8 @@ def _check_served_name(deployment: Deployment, store: StoreSnapshot) -> None:
     for stored in store.deployments:
         other = stored.deployment
         if other.revision.base_model.served_name == served and other.name != deployment.name:
-            raise AlreadyExists(
-                f"deployment {other.name!r} serves as {served!r} already; choose another name",
-                field="spec.baseModel.servedName",
-            )
+            own = other.project == deployment.project
+            raise taken_served_name(served, other.name if own else None)
 
 
 def _numbered(deployment: Deployment, store: StoreSnapshot) -> Deployment:
@@ -345,7 +369,10 @@ def _numbered(deployment: Deployment, store: StoreSnapshot) -> Deployment:
     return replace(deployment, revision=replace(deployment.revision, number=number))
 
 
-def _known(project: str) -> str:
-    if project != DEFAULT_PROJECT:
-        raise NotFound(f"project {project!r} does not exist; there is {DEFAULT_PROJECT!r}")
+def _of_fleet(project: str) -> str:
+    if project not in (DEFAULT_PROJECT, ANY_PROJECT):
+        raise NotFound(
+            f"there is none in project {project!r}: what the fleet shares is in"
+            f" {DEFAULT_PROJECT!r}, for credentials of that"
+        )
     return project

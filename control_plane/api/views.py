@@ -20,6 +20,7 @@ from control_plane.store.snapshot import StoreSnapshot
 from control_plane.store.values import StoredDeployment, StoredPlane, StoredPool
 from skerry.fleet.autoscaling.scaled import Scaled
 from skerry.fleet.deployment import Deployment
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.observation import (
     Observation,
     ObservedReplica,
@@ -66,6 +67,8 @@ class StoreIndex:
     planes: Mapping[str, StoredPlane]
     stored: Mapping[str, StoredDeployment]
     deployments: Mapping[str, Deployment]
+    # Whose each deployment is that is not the fleet's own project's.
+    owners: Mapping[str, str]
     placements: Mapping[str, Sequence[Placement]]
     accelerators_placed: Mapping[str, int]
     unplaced: Mapping[str, Sequence[tuple[str, int, str]]]
@@ -105,6 +108,9 @@ def index_store(store: StoreSnapshot, now: datetime, held: StoreIndex | None) ->
         planes={one.identity.name: one for one in store.planes},
         stored=stored,
         deployments=deployments,
+        owners={
+            name: one.project for name, one in deployments.items() if one.project != DEFAULT_PROJECT
+        },
         placements=_by_deployment(store) if by_deployment is None else by_deployment,
         accelerators_placed=(
             _accelerators_placed(store, deployments, pools) if placed is None else placed
@@ -267,6 +273,15 @@ class FleetView:
     def unplaced(self) -> Mapping[str, Sequence[tuple[str, int, str]]]:
         """Return what the last decision left out, by deployment: (name, replicas, reason)."""
         return self.index.unplaced
+
+    @property
+    def projects(self) -> Sequence[str]:
+        """Return the names of all projects, the fleet's own first."""
+        return (DEFAULT_PROJECT, *(one.name for one in self.store.projects))
+
+    def project_of(self, deployment: str) -> str:
+        """Return whose a deployment is; what is of none that is stored is the fleet's own."""
+        return self.index.owners.get(deployment, DEFAULT_PROJECT)
 
     def replicas(self) -> Iterator[tuple[str, ObservedReplica]]:
         """Yield every replica of every plane heard with its plane, in no order."""

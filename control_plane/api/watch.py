@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from control_plane.store.changes import check_kept, list_changes
 from control_plane.store.engine import Database
 from control_plane.store.values import Change
+from skerry.fleet.project import ANY_PROJECT
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import Exhausted
 from skerry.plumbing.tasks import first_of
@@ -25,8 +26,10 @@ class ChangeWatch:
         self._clock = clock
         self._watchers = 0
 
-    async def follow(self, from_sequence: int) -> AsyncGenerator[Change, None]:
-        """Yield every change above a sequence, in order, without end.
+    async def follow(
+        self, from_sequence: int, project: str = ANY_PROJECT
+    ) -> AsyncGenerator[Change, None]:
+        """Yield every change of a project above a sequence, in order, without end.
 
         OutOfRange for a sequence from the future (the database was restored from an older backup)
         and for one whose next changes were forgotten.
@@ -45,8 +48,9 @@ class ChangeWatch:
                     # Forgotten while this stream was slow: to go on would be to skip.
                     await self._database.run_read(check_kept, sequence)
                 for change in found:
-                    yield change
                     sequence = change.sequence
+                    if project in (ANY_PROJECT, change.project):
+                        yield change
                 if not found:
                     await first_of(committed.wait(), self._clock.sleep(LOOK_SECONDS))
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 from control_plane.api.auth import actor_of, reason_of
 from control_plane.api.ports import Reconciler
 from control_plane.store.fencing import WriteContext
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import NotLeading, StaleGeneration
 
@@ -22,14 +23,18 @@ class Writing:
         self._reconciler = reconciler
         self._clock = clock
 
-    def context(self, context: Any) -> WriteContext:
-        """Return the context of a call's write; NotLeading while this control plane stands by."""
+    def context(self, context: Any, project: str = DEFAULT_PROJECT) -> WriteContext:
+        """Return the context of a call's write to what is a project's.
+
+        NotLeading while this control plane stands by.
+        """
         if not self._reconciler.epoch:
             raise _not_leading()
         return WriteContext(
             epoch=self._reconciler.epoch,
             actor=actor_of(context),
             now=self._clock.now(),
+            project=project,
             reason=reason_of(context),
         )
 

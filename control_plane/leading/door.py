@@ -23,6 +23,7 @@ STORED_READS = frozenset(
         *("ListChangeRecords", VERIFY, "GetResidencyProof"),
         *("ListPools", "GetPool", "ListRevisions", "GetRevision", "ListRollouts", "GetRollout"),
         *("ListServiceTokens", "ListApiKeys", "ListPlaneInvites", "ListPlaneIdentities"),
+        *("ListProjects", "GetProject"),
     }
 )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from heapq import heapify, heappop, heappush
 
+from control_plane.reconcile.rivals import apart, owners_of
 from control_plane.reconcile.shares import Shares
 from control_plane.reconcile.snapshot import Snapshot
 from scheduler.grid import domain_of
@@ -77,8 +78,10 @@ class Holding:
             if name in self.deployments and pool in self.pools:
                 self._taken[pool] += envelope.target * self._size(name, pool)
         self._rivals = {}
+        owners = owners_of(self.snapshot.demands)
         for name, deployment in self.deployments.items():
-            for other in deployment.policy.anti_affinity:  # whoever of the two says so
+            # Whoever of the two says so; those of other projects are nobody's to keep away.
+            for other in apart(deployment, owners).policy.anti_affinity:
                 self._rivals.setdefault(name, set()).add(other)
                 self._rivals.setdefault(other, set()).add(name)
         self._lacking = Counter(

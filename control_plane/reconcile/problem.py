@@ -7,6 +7,7 @@ from dataclasses import replace
 from control_plane.autoscale.targets import demand_of
 from control_plane.reconcile.budget import moves_between
 from control_plane.reconcile.failback import Counts, adopted, gone_back, kept_out, settling
+from control_plane.reconcile.rivals import apart, owners_of
 from control_plane.reconcile.snapshot import Demand, Snapshot
 from control_plane.reconcile.supply import supply_of
 from scheduler.plan import PlacementPlan
@@ -35,9 +36,10 @@ def placement_problem(
         if moves_max is not None:  # to the scheduler they are where they are to go
             moves_max -= sum((_count(moved) - _count(counts)).values())
         current = tuple(moved[key] for key in sorted(moved))
+    owners = owners_of(snapshot.demands)
     demands = tuple(
         DemandedDeployment(
-            deployment=with_measured(demand.deployment, snapshot.profiles),
+            deployment=with_measured(apart(demand.deployment, owners), snapshot.profiles),
             replicas=demand_of(demand.deployment, snapshot.scaled(demand.deployment.name)),
             pools=_allowed(demand, snapshot, out),
         )

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from control_plane.reconcile.key_scopes import is_shared, scoped
 from control_plane.reconcile.missing import Missing, look_for
 from control_plane.reconcile.pace import beside
 from control_plane.reconcile.policy import ReconcilePolicy, policy_for, with_regions
 from control_plane.reconcile.snapshot import Demand, LinkView, PlaneView, Removed, Snapshot
-from control_plane.store.api_keys import StoredKey
 from control_plane.store.engine import Database
 from control_plane.store.leases import list_leases
 from control_plane.store.reads import StoreReads
@@ -118,7 +118,7 @@ class Sight:
         self._age_seconds = 0.0
         self._removals: tuple[StoredRemoval, ...] = ()
         self._removed: tuple[Removed, ...] = ()
-        self._kept_keys: tuple[StoredKey, ...] = ()
+        self._keys_from: StoreSnapshot | None = None
         self._keys: tuple[ApiKey, ...] | None = None
 
     def share(self, reads: StoreReads) -> None:
@@ -178,7 +178,7 @@ class Sight:
             revisions=stored.rolled.revisions,
             removed=self._removed_of(stored.removals),
             scalings=stored.scalings,
-            api_keys=self._keys_of(stored.api_keys),
+            api_keys=self._keys_of(stored),
             revoked_planes=moment.revoked_planes,
         )
 
@@ -232,14 +232,15 @@ class Sight:
             )
         return self._removed
 
-    def _keys_of(self, kept: tuple[StoredKey, ...]) -> tuple[ApiKey, ...] | None:
+    def _keys_of(self, stored: StoreSnapshot) -> tuple[ApiKey, ...] | None:
         """Return the keys in force; the same value while none of them moves.
 
         Those that ended too: each gateway knows the time itself.
         """
-        if kept is not self._kept_keys:
-            self._kept_keys = kept
-            self._keys = tuple(one.key for one in kept if one.revoked_at is None) if kept else None
+        held, self._keys_from = self._keys_from, stored
+        if held is None or not _same_keys(held, stored):
+            keys = _keys_told(stored)
+            self._keys = self._keys if keys == self._keys else keys
         return self._keys
 
     def _desired(self, stored: StoreSnapshot) -> "_States":
@@ -335,6 +336,28 @@ def _unheard(stored: StoreSnapshot, heard: Mapping[str, LinkView]) -> frozenset[
         if (name := plane.identity.name) not in heard
         and (plane.condition is None or plane.condition.state is not PlaneState.LOST)
     )
+
+
+def _same_keys(held: StoreSnapshot, stored: StoreSnapshot) -> bool:
+    """Say whether nothing moved that keys are told by."""
+    return (
+        held.api_keys is stored.api_keys
+        and held.deployments is stored.deployments
+        and held.removals is stored.removals
+        and held.projects is stored.projects
+    )
+
+
+def _keys_told(stored: StoreSnapshot) -> tuple[ApiKey, ...] | None:
+    """Return the keys in force; of a fleet with one project alone as they were made."""
+    if not stored.api_keys:
+        return None
+    keys = tuple(one.key for one in stored.api_keys if one.revoked_at is None)
+    owners = {one.deployment.name: one.deployment.project for one in stored.deployments}
+    gone = {one.deployment.name: one.deployment.project for one in stored.removals}
+    if not stored.projects and not is_shared(keys, {**gone, **owners}):
+        return keys
+    return scoped(keys, owners, gone)
 
 
 def _demands(stored: StoreSnapshot) -> tuple[Demand, ...]:

@@ -4,7 +4,7 @@ The API's key service writes them; reconciliation tells every plane's gateway of
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.projects import hold_project
 from control_plane.store.requests import Asked, answered, keep_told
-from skerry.fleet.api_key import ApiKey, KeyTerms
-from skerry.fleet.names import full_name
+from skerry.fleet.api_key import EVERY_DEPLOYMENT, ApiKey, KeyTerms
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
 from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFound
 
 COLLECTION = "apiKeys"
@@ -40,11 +41,12 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
-    """A key as it is kept."""
+    """A key as it is kept, and whose it is."""
 
     record: KeyRecord
     digest: bytes
     revoked_at: datetime | None = None
+    project: str = DEFAULT_PROJECT
 
     @property
     def key(self) -> ApiKey:
@@ -58,6 +60,7 @@ class StoredKey:
             # As the link tells it: a part of a second would make what a plane holds differ for ever
             # from what is wanted, and every round would store and push it anew.
             expires_at=None if ends is None else ends.replace(microsecond=0),
+            project=self.project,
         )
 
 
@@ -80,6 +83,7 @@ def create_api_key(
     asked = Asked(request_id=request_id, kind="create api key", body=body)
     if (earlier := answered(session, write, asked)) is not None:
         return _RECORD.validate_json(earlier)
+    hold_project(session, write.project)
     if key.expires_at is not None and key.expires_at <= write.now:
         raise InvalidInput("the key would have ended already", field="api_key.expire_time")
     _forget_ended(session, write.now)
@@ -92,7 +96,7 @@ def create_api_key(
     before = _find(session, key.name)
     if before is not None and before.revoked_at is None:
         raise AlreadyExists(
-            f"there is an API key {key.name!r} already; revoke it first, or take another name",
+            f"the name {key.name!r} is that of an API key already; revoke that, or take another",
             field="api_key_id",
         )
     session.execute(delete(table).where(table.c.name == key.name))
@@ -103,6 +107,7 @@ def create_api_key(
         "creator": key.creator,
         "created_at": key.created_at,
         "expires_at": key.expires_at,
+        "project": write.project,
     }
     session.execute(insert(table).values(row))
     told = Asked(request_id=request_id, kind=asked.kind, body=body, answer=_RECORD.dump_json(key))
@@ -120,7 +125,7 @@ def revoke_api_key(session: Session, write: WriteContext, name: str, request_id:
     if answered(session, write, asked) is not None:
         return
     held = _find(session, name)
-    if held is None or held.revoked_at is not None:
+    if held is None or held.revoked_at is not None or held.project != write.project:
         raise NotFound(f"there is no API key {name!r}; `skerry key list` shows those there are")
     table = tables.api_keys
     session.execute(update(table).where(table.c.name == name).values(revoked_at=write.now))
@@ -142,11 +147,12 @@ def adopt_api_keys(session: Session, write: WriteContext, keys: Sequence[ApiKey]
     rows = [
         {
             "name": key.name,
-            "terms": key.terms,
+            "terms": _made_with(key),
             "digest": key.digest,
             "creator": write.actor,
             "created_at": write.now,
             "expires_at": key.expires_at,
+            "project": key.project,
         }
         for key in missing
     ]
@@ -154,6 +160,13 @@ def adopt_api_keys(session: Session, write: WriteContext, keys: Sequence[ApiKey]
     names = ", ".join(key.name for key in missing[:_NAMES_SHOWN_MAX])
     subject = full_name(write.project, COLLECTION, "-")
     append_change(session, write, "api-key.adopted", subject, f"{len(missing)}: {names}")
+
+
+def _made_with(key: ApiKey) -> KeyTerms:
+    """Return the terms that a key was made with, of those that planes were told."""
+    if not key.every_of_project:
+        return key.terms
+    return replace(key.terms, deployments=(EVERY_DEPLOYMENT,))
 
 
 def list_api_keys(session: Session) -> tuple[StoredKey, ...]:
@@ -181,7 +194,10 @@ def _find(session: Session, name: str) -> StoredKey | None:
 def _stored(row: RowMapping) -> StoredKey:
     told = dict(row)
     digest, revoked_at = told.pop("digest"), told.pop("revoked_at")
-    return StoredKey(record=KeyRecord(**told), digest=bytes(digest), revoked_at=revoked_at)
+    project = told.pop("project")
+    return StoredKey(
+        record=KeyRecord(**told), digest=bytes(digest), revoked_at=revoked_at, project=project
+    )
 
 
 def _subject(write: WriteContext, name: str) -> str:

@@ -16,6 +16,7 @@ from control_plane.store.fencing import WriteContext, check_epoch
 from control_plane.store.values import Change
 from skerry.fleet.change_chain import CONTENT_FIELDS, content_of, digest_of
 from skerry.fleet.names import DEFAULT_PROJECT
+from skerry.fleet.project import ANY_PROJECT
 from skerry.plumbing.errors import NotFound, OutOfRange
 
 # A summary is for one line on a screen; what changed in full is in `before` and `after`.
@@ -98,17 +99,23 @@ def append_changes(session: Session, write: WriteContext, entries: Sequence[Entr
     return int(row.sequence)
 
 
-def get_change(session: Session, sequence: int) -> Change:
-    """Return a change with what it did; NotFound when there is none of that number any more."""
+def get_change(session: Session, sequence: int, project: str = ANY_PROJECT) -> Change:
+    """Return a change with what it did; NotFound when there is none of that number any more.
+
+    Of a `project` only its own are there.
+    """
     query = select(tables.changes).where(tables.changes.c.sequence == sequence)
     row = session.execute(query).mappings().one_or_none()
-    if row is None:
+    change = None if row is None else change_of_row(row)
+    if change is not None and project not in (ANY_PROJECT, change.project):
+        raise NotFound(f"change {sequence} does not exist in project {project!r}")
+    if change is None:
         oldest = oldest_sequence(session)
         raise NotFound(
             f"change {sequence} does not exist; the oldest that is kept is {oldest}, the newest"
             f" {last_sequence(session)}"
         )
-    return change_of_row(row)
+    return change
 
 
 def list_changes(
@@ -117,9 +124,11 @@ def list_changes(
     limit: int,
     newest_first: bool = False,
     before_sequence: int | None = None,
+    project: str = ANY_PROJECT,
 ) -> tuple[Change, ...]:
     """Return at most `limit` changes between `from_sequence` and `before_sequence`, exclusive.
 
+    Of a `project` those that are its own, of any all.
     They come without `before` and `after`: a page of a thousand would be too large with them.
     """
     table = tables.changes
@@ -128,6 +137,11 @@ def list_changes(
     query = select(*brief).where(table.c.sequence > from_sequence).order_by(order).limit(limit)
     if before_sequence is not None:
         query = query.where(table.c.sequence < before_sequence)
+    if project == DEFAULT_PROJECT:
+        # Missing from records of the first release.
+        query = query.where((table.c.project == project) | table.c.project.is_(None))
+    elif project != ANY_PROJECT:
+        query = query.where(table.c.project == project)
     # Rows are read as tuples: by name a thousand take twice as long.
     rows = session.execute(query).all()
     return tuple(change_of_row(dict(zip(_BRIEF, row, strict=True))) for row in rows)

@@ -10,17 +10,19 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, insert, literal, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.projects import hold_project, taken_name
 from control_plane.store.removals import keep_removal
-from control_plane.store.requests import digest_of, earlier_answer, keep_answer
+from control_plane.store.requests import digest_of, earlier_answer, keep_answer, told_in
 from control_plane.store.rollouts import forget_rollout
 from control_plane.store.scalings import forget_scaling
+from control_plane.store.served_names import check_served_name, free_served_names
 from control_plane.store.values import (
     Answer,
     AppliedDeployment,
@@ -113,7 +115,9 @@ def update_deployment(
     writes at the same time is not undone. Raises what `apply_deployment` and `merge` raise.
     """
     check_epoch(session, write.epoch)
-    digest = digest_of("update", asked.name, asked.text, asked.etag, asked.creation.value)
+    digest = digest_of(
+        "update", told_in(write, asked.name), asked.text, asked.etag, asked.creation.value
+    )
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.applied is not None, "the digest names the call"
         return earlier.applied
@@ -141,8 +145,10 @@ def apply_deployments(
     if earlier := earlier_answer(session, write, request_id, digest):
         told = earlier.entry.value if earlier.entry is not None else earlier.applied_all
         return _APPLIED_OVER.validate_python(told)
+    assert all(one.project == write.project for one in deployments), "the writer's project's"
+    hold_project(session, write.project)
     held = _check_all(session, deployments, etags, lock=True)
-    _free_served_names(session, deployments, held)
+    free_served_names(session, _renamed(deployments, held))
     done = tuple(
         AppliedOver(
             applied=_apply_and_tell(session, write, one, held[one.name]),
@@ -213,13 +219,11 @@ def mark_deleting(
 ) -> StoredDeployment:
     """Record that an operator wants the deployment's end; reconciliation drains and removes it."""
     check_epoch(session, write.epoch)
-    digest = digest_of("delete", name, etag)
+    digest = digest_of("delete", told_in(write, name), etag)
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.deleting is not None, "the digest names the call"
         return earlier.deleting
-    held = _find(session, name, lock=True)
-    if held is None:
-        raise _no_such(name)
+    held = _own(session, write, name)
     _check_etag(name, held, etag)
     marked = held if held.deleting else _next(held, held.deployment, write, deleting=True)
     if marked is not held:
@@ -242,13 +246,11 @@ def rollback_deployment(
     such a revision, Conflict when the etag is another, Infeasible while it is being deleted.
     """
     check_epoch(session, write.epoch)
-    digest = digest_of("rollback", name, str(number), etag)
+    digest = digest_of("rollback", told_in(write, name), str(number), etag)
     if earlier := earlier_answer(session, write, request_id, digest):
         assert earlier.rolled_back is not None, "the digest names the call"
         return earlier.rolled_back
-    held = _find(session, name, lock=True)
-    if held is None:
-        raise _no_such(name)
+    held = _own(session, write, name)
     _check_etag(name, held, etag)
     if held.deleting:
         raise Infeasible(f"deployment {name!r} is being deleted; it has no way back")
@@ -257,7 +259,7 @@ def rollback_deployment(
     stored = held
     if wanted != present:
         stored = _next(held, replace(held.deployment, revision=back), write, deleting=False)
-        _check_served_name(session, stored.deployment)
+        check_served_name(session, stored.deployment)
         _replace_row(session, held, stored)
     keep_answer(session, write, request_id, digest, Answer(rolled_back=stored))
     if stored is not held:
@@ -270,11 +272,16 @@ def rollback_deployment(
 
 
 def list_revisions(session: Session, name: str) -> tuple[StoredRevision, ...]:
-    """Return the revisions that a deployment has or had, by number; NotFound without it."""
-    if _find(session, name) is None:
+    """Return the revisions that a deployment has or had, by number; NotFound without it.
+
+    Those of one of its name that was removed are kept, but may have been another project's.
+    """
+    held = _find(session, name)
+    if held is None:
         raise _no_such(name)
     table = tables.revisions
-    query = select(table).where(table.c.deployment == name).order_by(table.c.number)
+    own = (table.c.deployment == name) & (table.c.created_at >= held.created_at)
+    query = select(table).where(own).order_by(table.c.number)
     return tuple(
         StoredRevision(revision=row["revision"], created_at=row["created_at"])
         for row in session.execute(query).mappings()
@@ -308,6 +315,7 @@ def remove_deployment(session: Session, write: WriteContext, name: str) -> bool:
     keep_removal(session, write, held.deployment)
     session.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
     effect = Effect(before=_spec(held))
+    write = replace(write, project=held.deployment.project)
     append_change(session, write, "deployment.removed", _subject(held.deployment), "gone", effect)
     return True
 
@@ -318,13 +326,15 @@ def _apply_asked(
     asked: AskedUpdate,
     merge: Callable[[Deployment | None], Deployment],
 ) -> AppliedDeployment:
+    hold_project(session, write.project)
     held = _find(session, asked.name, lock=True)
+    _check_owner(asked.name, held, write.project, asked.creation)
     _check_creation(asked.name, held, asked.creation)
     _check_etag(asked.name, held, asked.etag)
     _check_wanted(asked.name, held)
     deployment = merge(_deployment(held))
-    assert deployment.name == asked.name, "a name is not merged"
-    _check_served_name(session, deployment)
+    assert (deployment.name, deployment.project) == (asked.name, write.project), "not merged"
+    check_served_name(session, deployment)
     return _apply_and_tell(session, write, deployment, held)
 
 
@@ -354,9 +364,10 @@ def _check_all(
     held = {name: _find(session, name, lock=lock) for name in names}
     for index, one in enumerate(deployments):
         with _telling_which(index):
+            _check_owner(one.name, held[one.name], one.project)
             _check_etag(one.name, held[one.name], etags.get(one.name, ""))
             _check_wanted(one.name, held[one.name])
-            _check_served_name(session, one, names)
+            check_served_name(session, one, names)
     return held
 
 
@@ -374,22 +385,15 @@ def _telling_which(index: int) -> Iterator[None]:
         ) from None
 
 
-def _free_served_names(
-    session: Session,
-    deployments: Sequence[Deployment],
-    held: Mapping[str, StoredDeployment | None],
-) -> None:
-    """Take the served names from those that get others, so that these can go round."""
-    changing = [
-        one.name
-        for one in deployments
-        if (before := _deployment(held[one.name])) is not None
-        and before.revision.base_model.served_name != one.revision.base_model.served_name
-    ]
-    table = tables.deployments
-    # No served name begins with a space, and each of these rows is written again before the end.
-    nobodys = literal(" ") + table.c.name
-    session.execute(update(table).where(table.c.name.in_(changing)).values(served_name=nobodys))
+def _renamed(
+    deployments: Sequence[Deployment], held: Mapping[str, StoredDeployment | None]
+) -> Iterator[str]:
+    """Yield those that are to have another served name than they have."""
+    for one in deployments:
+        before = _deployment(held[one.name])
+        told = one.revision.base_model.served_name
+        if before is not None and before.revision.base_model.served_name != told:
+            yield one.name
 
 
 def _preview(wanted: Deployment, held: StoredDeployment | None, now: datetime) -> AppliedDeployment:
@@ -423,22 +427,37 @@ def _apply(
 
 
 def _revision_before(session: Session, held: StoredDeployment, number: int) -> tuple[int, Revision]:
-    """Return the revision to go back to with its number; 0: the one before the present one.
-
-    Those of a removed deployment of the same name are kept, but are no way back.
-    """
+    """Return the revision to go back to with its number; 0: the one before the present one."""
     name, present = held.deployment.name, held.deployment.revision.number
-    own = {
-        stored.revision.number: stored.revision
-        for stored in list_revisions(session, name)
-        if stored.created_at >= held.created_at
-    }
+    own = {one.revision.number: one.revision for one in list_revisions(session, name)}
     wanted = number or max((known for known in own if known < present), default=0)
     if wanted not in own:
         there = ", ".join(map(str, sorted(own)[-10:]))
         asked = f"revision {number}" if number else f"revision before {present}"
         raise NotFound(f"deployment {name!r} has no {asked} of its own; there are {there}")
     return wanted, own[wanted]
+
+
+def _check_owner(
+    name: str,
+    held: StoredDeployment | None,
+    project: str,
+    creation: Creation = Creation.ALLOWED,
+) -> None:
+    """Refuse a name that another project has; nothing is told of what has it."""
+    if held is None or held.deployment.project == project:
+        return
+    if creation is Creation.NEVER:
+        raise _no_such(name)
+    raise taken_name(name)
+
+
+def _own(session: Session, write: WriteContext, name: str) -> StoredDeployment:
+    """Return a deployment of the writer's project, locked; NotFound for any other."""
+    held = _find(session, name, lock=True)
+    if held is None or held.deployment.project != write.project:
+        raise _no_such(name)
+    return held
 
 
 def _check_creation(name: str, held: StoredDeployment | None, creation: Creation) -> None:
@@ -492,23 +511,6 @@ def _check_etag(name: str, held: StoredDeployment | None, etag: str) -> None:
 def _check_wanted(name: str, held: StoredDeployment | None) -> None:
     if held is not None and held.deleting:
         raise Infeasible(f"deployment {name!r} is being deleted; apply it again once it is gone")
-
-
-def _check_served_name(
-    session: Session, deployment: Deployment, besides: Sequence[str] = ()
-) -> None:
-    """Raise AlreadyExists when another deployment, not among `besides`, has the served name."""
-    table = tables.deployments
-    served = deployment.revision.base_model.served_name
-    query = select(table.c.name).where(
-        table.c.served_name == served, table.c.name.not_in((deployment.name, *besides))
-    )
-    other = session.execute(query).scalar()
-    if other is not None:
-        raise AlreadyExists(
-            f"deployment {other!r} serves as {served!r} already; choose another served name",
-            field="spec.baseModel.servedName",
-        )
 
 
 def _next(

@@ -1,12 +1,14 @@
 """Moves of replicas that an operator asked for: a plan put in force under a request_id."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
 from control_plane.store.fencing import WriteContext
 from control_plane.store.plans import Proposal, put_in_force
 from control_plane.store.requests import Asked, answered, keep_told
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.placement import Placement
 
 
@@ -24,6 +26,7 @@ def put_moved(
     """
     if answered(session, write, asked) is not None:
         return False
-    put_in_force(session, write, told, seen, inputs, None)
+    # A plan is of the whole fleet, whosever the replicas are that are moved.
+    put_in_force(session, replace(write, project=DEFAULT_PROJECT), told, seen, inputs, None)
     keep_told(session, write, asked)
     return True

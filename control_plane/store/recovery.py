@@ -6,7 +6,8 @@ together is taken in first, with a mark by which whoever leads next goes on with
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, insert, literal, select, update
@@ -22,6 +23,7 @@ from control_plane.store.joining import adopt_revoked_planes
 from control_plane.store.leadership import end_epoch, hold_epoch
 from control_plane.store.placements import replace_placements
 from control_plane.store.pools import get_terms, set_terms
+from control_plane.store.projects import adopt_projects, projects_of
 from control_plane.store.removals import forget_removals
 from control_plane.store.requests import Asked, answered, keep_told
 from control_plane.store.rollouts import list_rollouts, put_rollouts
@@ -124,6 +126,8 @@ def _take_in(session: Session, write: WriteContext, adoption: Adoption) -> None:
     superseded = frozenset(adoption.superseded)
     written = {one.deployment.name for one in adoption.deployments}
     _free_served_names(session, written | superseded)
+    projects = {one.deployment.project for one in adoption.deployments}
+    adopt_projects(session, write, projects | {key.project for key in adoption.api_keys})
     for one in adoption.deployments:
         _put_deployment(session, write, one, has_name=one.deployment.name not in superseded)
     _supersede(session, write, adoption.superseded)
@@ -172,6 +176,7 @@ def _put_deployment(
     effect = Effect(before=_told(held), after=_told(deployment))
     summary = f"revision {deployment.revision.number} as planes hold it"
     subject = full_name(deployment.project, "deployments", deployment.name)
+    write = replace(write, project=deployment.project)
     append_change(session, write, "deployment.adopted", subject, summary, effect)
 
 
@@ -191,15 +196,16 @@ def _free_served_names(session: Session, names: Iterable[str]) -> None:
     session.execute(update(table).where(table.c.name.in_(names)).values(served_name=nobodys))
 
 
-def _supersede(session: Session, write: WriteContext, names: Iterable[str]) -> None:
+def _supersede(session: Session, write: WriteContext, names: Collection[str]) -> None:
     """Have deployments go whose served name another one has by now."""
-    table = tables.deployments
+    table, projects = tables.deployments, projects_of(session, tuple(names))
     for name in names:
         gone = update(table).where(table.c.name == name)
         session.execute(gone.values(deleting=True, updated_at=write.now))
-        subject = full_name(DEFAULT_PROJECT, "deployments", name)
+        own = replace(write, project=projects.get(name, DEFAULT_PROJECT))
+        subject = full_name(own.project, "deployments", name)
         told = "its served name is another deployment's by now"
-        append_change(session, write, "deployment.deleting", subject, told)
+        append_change(session, own, "deployment.deleting", subject, told)
 
 
 def _check_served_name(session: Session, deployment: Deployment) -> None:

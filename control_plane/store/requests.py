@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.fencing import WriteContext
 from control_plane.store.values import Answer
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.plumbing.errors import InvalidInput
 
 # A client that repeats a call does so within minutes; a day also covers a person who comes back.
@@ -20,6 +21,14 @@ ANSWERS_KEPT = timedelta(days=1)
 def digest_of(*parts: str) -> str:
     """Return a digest that is equal only for the same call with the same body."""
     return hashlib.sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+def told_in(write: WriteContext, text: str) -> str:
+    """Return what a call says with the project that it says it in: elsewhere it is another call.
+
+    Of `default` it is the text itself, as releases before the projects have kept it.
+    """
+    return text if write.project == DEFAULT_PROJECT else f"projects/{write.project} {text}"
 
 
 def earlier_answer(
@@ -78,11 +87,13 @@ class Asked:
 
 def answered(session: Session, write: WriteContext, asked: Asked) -> bytes | None:
     """Return what the same call was answered before; InvalidInput where its body differed."""
-    earlier = earlier_answer(session, write, asked.request_id, digest_of(asked.kind, asked.body))
+    digest = digest_of(asked.kind, told_in(write, asked.body))
+    earlier = earlier_answer(session, write, asked.request_id, digest)
     return None if earlier is None else base64.b64decode(earlier.message or "")
 
 
 def keep_told(session: Session, write: WriteContext, asked: Asked) -> None:
     """Remember the answer of a call that was not answered before."""
     kept = Answer(message=base64.b64encode(asked.answer).decode())
-    keep_answer(session, write, asked.request_id, digest_of(asked.kind, asked.body), kept)
+    digest = digest_of(asked.kind, told_in(write, asked.body))
+    keep_answer(session, write, asked.request_id, digest, kept)

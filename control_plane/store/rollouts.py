@@ -1,6 +1,7 @@
 """How far each deployment's newest revision is: written by reconciliation, steered by operators."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.projects import projects_of
 from control_plane.store.requests import Asked, answered, keep_told
 from skerry.fleet.deployment import Revision
 from skerry.fleet.names import full_name
@@ -47,13 +49,15 @@ def put_rollouts(
     StaleGeneration when one of them is another by now.
     """
     check_epoch(session, write.epoch)
-    held = _locked(session, [rollout.deployment for rollout, _ in moved])
+    names = [rollout.deployment for rollout, _ in moved]
+    held, projects = _locked(session, names), projects_of(session, names)
     for rollout, before in moved:
         if held.get(rollout.deployment) != before:
             raise StaleGeneration(
                 f"the rollout of {rollout.deployment!r} was changed meanwhile; read it again"
             )
-        _put(session, write, rollout, before)
+        project = projects.get(rollout.deployment, write.project)
+        _put(session, replace(write, project=project), rollout, before)
 
 
 def in_batches(
@@ -76,7 +80,7 @@ def steer_rollout(
     if (earlier := answered(session, write, asked)) is not None:
         return _ROLLOUT.validate_json(earlier)
     before = _find(session, name, lock=True)
-    if before is None:
+    if before is None or projects_of(session, (name,)).get(name) != write.project:
         raise _no_such(name)
     after = _steered(before, steer, write)
     told = Asked(

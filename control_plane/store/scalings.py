@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.projects import projects_of
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.names import full_name
 from skerry.plumbing.errors import StaleGeneration
@@ -51,7 +52,7 @@ def put_scalings(session: Session, write: WriteContext, steps: Sequence[ScalingS
     check_epoch(session, write.epoch)
     assert len(steps) <= TOGETHER_MAX, "the caller writes in pieces"
     names = [step.scaled.deployment for step in steps]
-    table, known = tables.scalings, tables.deployments
+    table = tables.scalings
     locked = session.execute(
         select(table.c.deployment, table.c.scaled)
         .where(table.c.deployment.in_(names))
@@ -59,14 +60,14 @@ def put_scalings(session: Session, write: WriteContext, steps: Sequence[ScalingS
         .with_for_update()
     )
     held = {row.deployment: row.scaled for row in locked}
-    there = set(session.execute(select(known.c.name).where(known.c.name.in_(names))).scalars())
+    there = projects_of(session, names)
     steps = [step for step in steps if step.scaled.deployment in there]
     for step in steps:
         name = step.scaled.deployment
         if held.get(name) != step.before:
             raise StaleGeneration(f"the scaling of {name!r} was decided meanwhile; read it again")
         if step.scaled != step.before:
-            _put(session, write, step)
+            _put(session, replace(write, project=there[name]), step)
     _keep(session, write, [step.record for step in steps if step.record is not None])
 
 

@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
+from control_plane.store.projects import hold_project
 from control_plane.store.requests import Asked, answered, keep_told
 from skerry.fleet.access import Grant, ServiceToken
-from skerry.fleet.names import full_name
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
 from skerry.fleet.service_token import DIGEST_BYTES
 from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFound
 
@@ -33,10 +34,11 @@ _GRANT = TypeAdapter(Grant)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredToken:
-    """A token as it is kept."""
+    """A token as it is kept, and whose it is."""
 
     token: ServiceToken
     digest: bytes
+    project: str = DEFAULT_PROJECT
 
 
 def create_service_token(
@@ -56,6 +58,7 @@ def create_service_token(
     asked = Asked(request_id=request_id, kind="create service token", body=body)
     if (earlier := answered(session, write, asked)) is not None:
         return _TOKEN.validate_json(earlier)
+    hold_project(session, write.project)
     if token.is_expired(write.now):
         raise InvalidInput("the token would have ended already", field="service_token.expire_time")
     session.execute(delete(table).where(table.c.expires_at < write.now - EXPIRED_KEPT))
@@ -67,8 +70,8 @@ def create_service_token(
         )
     if _find(session, token.name) is not None:
         raise AlreadyExists(
-            f"there is a service token {token.name!r} already; revoke it first, or take another"
-            " name",
+            f"the name {token.name!r} is that of a service token already; revoke that, or take"
+            " another name",
             field="service_token_id",
         )
     row = {
@@ -78,6 +81,7 @@ def create_service_token(
         "creator": token.creator,
         "created_at": token.created_at,
         "expires_at": token.expires_at,
+        "project": write.project,
     }
     session.execute(insert(table).values(row))
     told = Asked(request_id=request_id, kind=asked.kind, body=body, answer=_TOKEN.dump_json(token))
@@ -97,6 +101,8 @@ def revoke_service_token(
     if answered(session, write, asked) is not None:
         return
     held = _find(session, token.name)
+    if held is not None and held.project != write.project:
+        held = None
     # Looked at again: one that was revoked and made anew meanwhile may be none of the caller's.
     if held is None or held.token.created_at != token.created_at:
         raise no_such_token(token.name)
@@ -144,8 +150,8 @@ def _find(session: Session, name: str) -> StoredToken | None:
 
 def _stored(row: RowMapping) -> StoredToken:
     told = dict(row)
-    digest = told.pop("digest")
-    return StoredToken(token=ServiceToken(**told), digest=bytes(digest))
+    digest, project = told.pop("digest"), told.pop("project")
+    return StoredToken(token=ServiceToken(**told), digest=bytes(digest), project=project)
 
 
 def _subject(write: WriteContext, name: str) -> str:

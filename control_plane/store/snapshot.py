@@ -30,6 +30,7 @@ from control_plane.store.placements import last_decision, list_placements
 from control_plane.store.planes import list_planes
 from control_plane.store.pools import list_pools
 from control_plane.store.prices import Price, list_prices
+from control_plane.store.projects import list_projects
 from control_plane.store.removals import list_removals
 from control_plane.store.rollouts import all_revisions_of, list_rollouts, revisions_of
 from control_plane.store.scalings import list_scalings
@@ -49,6 +50,7 @@ from skerry.fleet.cordon import Cordon
 from skerry.fleet.deployment import Revision
 from skerry.fleet.placement import Placement
 from skerry.fleet.profile import Profile
+from skerry.fleet.project import Project
 from skerry.fleet.rollout import Rollout, Stage
 
 
@@ -95,6 +97,7 @@ class StoreSnapshot:
     removals: tuple[StoredRemoval, ...] = ()
     scalings: tuple[Scaled, ...] = ()
     api_keys: tuple[StoredKey, ...] = ()
+    projects: tuple[Project, ...] = ()
     rolled: Rolled
     unlogged: Unlogged
     terms: TermsInForce = field(default_factory=TermsInForce, compare=False, repr=False)
@@ -124,11 +127,14 @@ _PARTS: Mapping[str, Callable[[Session], Any]] = {
     "removals": list_removals,
     "scalings": list_scalings,
     "api_keys": list_api_keys,
+    "projects": list_projects,
 }
 _PLANE = "plane."  # the kinds of changes that are of one plane, which their subject names
 # Names in one query; where more were written, all planes are read.
 RENEWED_PLANES_MAX = 1_000
-_RESTING = frozenset({"profiles", "base_models", "rollouts", "removals", "scalings", "api_keys"})
+_RESTING = frozenset(
+    {"profiles", "base_models", "rollouts", "removals", "scalings", "api_keys", "projects"}
+)
 # What a change may have written, by its kind or the first word of it; all parts by one not named.
 _WRITTEN: Mapping[str, frozenset[str]] = {
     "accelerator-kind": frozenset(),
@@ -150,6 +156,7 @@ _WRITTEN: Mapping[str, frozenset[str]] = {
     "pool": frozenset({"pools"}),
     "price": frozenset({"prices"}),
     "profile": frozenset({"profiles"}),
+    "project": frozenset({"projects"}),
     "region": frozenset({"regions"}),
     "reservation": frozenset({"reservations"}),
     "rollout": frozenset({"rollouts"}),

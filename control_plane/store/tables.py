@@ -24,6 +24,7 @@ from skerry.fleet.access import Grant
 from skerry.fleet.api_key import KeyTerms
 from skerry.fleet.autoscaling.scaled import FleetRecord, Scaled
 from skerry.fleet.deployment import Deployment, Revision
+from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.node import Node
 from skerry.fleet.observation import PlaneCondition
 from skerry.fleet.pool import GatewayAddresses, PlaneIdentity, PoolShape, PoolTerms
@@ -399,6 +400,15 @@ verdicts = Table(
     Column("verdict", ValueColumn(Verdict), nullable=False),
 )
 
+# Who owns deployments and credentials. `default`, which the fleet's own things are in, is no row.
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("creator", String(255), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
 # Credentials of programs: of each a digest of its text, which only its owner has. A row is gone
 # with its token; the change log tells of both.
 service_tokens = Table(
@@ -411,6 +421,7 @@ service_tokens = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("last_used_at", UtcTime),
+    Column("project", NAME, nullable=False, server_default=DEFAULT_PROJECT),
 )
 
 # API keys for inference, by the digest of their text. A revoked one stays: that there is none left
@@ -425,6 +436,7 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
+    Column("project", NAME, nullable=False, server_default=DEFAULT_PROJECT),
 )
 
 # What planes' gateways recorded of where requests went, as they chained it.

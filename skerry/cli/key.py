@@ -22,7 +22,7 @@ def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name, e.g. team-a.")],
     deployments: Annotated[
-        str, typer.Option("--deployments", help="For which, A,B; '*' for every one.")
+        str, typer.Option("--deployments", help="For which, A,B; '*': every one of the project.")
     ],
     rpm: Annotated[
         int, typer.Option("--rpm", help="Requests a minute, at each gateway; 0: no bound.")

@@ -3,6 +3,7 @@
 Each noun or verb lives in a module of its own; this one only ties them together.
 """
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from skerry.cli import (
     plane,
     pools,
     profile,
+    project,
     questions,
     recover,
     rollout,
@@ -70,11 +72,17 @@ def root(
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", help="HOST:PORT; or SKERRY_ENDPOINT.")
     ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", help="Whose things; or SKERRY_PROJECT; - for all in lists."),
+    ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why: kept with what is changed.")] = "",
 ) -> None:
     """GPUs in many clouds and regions as one pool for LLM inference."""
-    context.obj = Session(config=config, endpoint=endpoint, no_color=no_color, reason=reason)
+    context.obj = Session(
+        config=config, endpoint=endpoint, project=project, no_color=no_color, reason=reason
+    )
 
 
 app.command()(up.up)
@@ -112,6 +120,7 @@ app.command()(operations.move)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(recover.app, name="recover")
+app.add_typer(project.app, name="project")
 app.add_typer(token.app, name="token")
 app.add_typer(key.app, name="key")
 app.add_typer(plane.app, name="plane")
@@ -143,16 +152,19 @@ def hoist_global_options(arguments: Sequence[str]) -> list[str]:
     ahead: list[str] = []
     rest: list[str] = []
     waiting = list(arguments)
+    valued: tuple[str, ...] = _GLOBAL_WITH_VALUE
+    if ("token", "create") not in itertools.pairwise(arguments):
+        valued = (*valued, "--project")  # that one has its own, for more than one
     while waiting:
         argument = waiting.pop(0)
         if argument == "--":
             rest += [argument, *waiting]
             break
         if argument in _GLOBAL_FLAGS or argument.startswith(
-            tuple(f"{option}=" for option in _GLOBAL_WITH_VALUE)
+            tuple(f"{option}=" for option in valued)
         ):
             ahead.append(argument)
-        elif argument in _GLOBAL_WITH_VALUE and waiting:
+        elif argument in valued and waiting:
             ahead += [argument, waiting.pop(0)]
         else:
             rest.append(argument)

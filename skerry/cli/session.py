@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +43,16 @@ class Session:
     endpoint: str | None = None
     no_color: bool = False
     reason: str = ""
+    project: str | None = None
 
     def context(self) -> "Context":
         """Return the client's context; UsageFault when none can be read."""
         from skerry.client.context import load_context
 
         with usage():
-            return load_context(self.config, self.endpoint, os.environ)
+            context = load_context(self.config, self.endpoint, os.environ)
+        project = self.project or os.environ.get("SKERRY_PROJECT")
+        return replace(context, project=project) if project else context
 
     def console(self) -> "Console":
         """Return the console for results; no colours and no cut cells in a pipe."""

@@ -1,5 +1,6 @@
 """`skerry token create|list|revoke`: the credentials of programs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,8 @@ def create(
     projects = tuple(project or (session.context().project,))
     grant = _grant_of(role, projects, tuple(plane or ()))
     check_credential_name(name, "token")
+    if project and len(project) == 1 and project[0] != "*":
+        session = replace(session, project=project[0])  # that project's own
     with session.operator() as client:
         made = client.create_service_token(name, grant, ends)
     if show_or_write(made.text, out):

@@ -11,6 +11,7 @@ from skerry.api.operator.v1.joining_pb2_grpc import JoiningServiceStub
 from skerry.api.operator.v1.keys_pb2_grpc import KeyServiceStub
 from skerry.api.operator.v1.operations_service_pb2_grpc import OperationsServiceStub
 from skerry.api.operator.v1.operator_service_pb2_grpc import OperatorServiceStub
+from skerry.api.operator.v1.projects_pb2_grpc import ProjectServiceStub
 from skerry.api.operator.v1.recovery_pb2_grpc import RecoveryServiceStub
 from skerry.client.context import Context
 from skerry.client.credentials import check_private, read_token
@@ -26,6 +27,7 @@ _SERVICES: tuple[Any, ...] = (
     AccessServiceStub,
     KeyServiceStub,
     JoiningServiceStub,
+    ProjectServiceStub,
 )
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -14,12 +14,18 @@ from skerry.api.operator.v1 import (
 from skerry.client import operator_rows as read
 from skerry.client import rows
 from skerry.client.catalogue_calls import ENTRY_KINDS, EntryKind, entry_message
-from skerry.client.operator_calls import WRITE_SECONDS_MAX, Call, Page, page_call, page_fields
+from skerry.client.operator_calls import (
+    WRITE_SECONDS_MAX,
+    Call,
+    Page,
+    page_call,
+    page_fields,
+    spec_of,
+)
 from skerry.fleet.cordon import Part, Scope
 from skerry.fleet.deployment import Deployment
 from skerry.fleet.intent import CordonIntent, Intent, PoolIntent, PriceIntent, kind_of
 from skerry.fleet.names import full_name
-from skerry.wire.deployments import deployment_to_proto
 from skerry.wire.enums import from_number
 
 _ENTRY_KINDS: Mapping[type, EntryKind[Any]] = {kind.value: kind for kind in ENTRY_KINDS.values()}
@@ -36,7 +42,7 @@ def apply_everything(
     """Return the call that applies all or none, or says what that would do."""
     request = operator_service_pb2.ApplyRequest(
         parent=f"projects/{project}",
-        specs=map(deployment_to_proto, deployments),
+        specs=map(spec_of, deployments),
         intents=(_message(project, intent) for intent in intents),
         request_id=request_id,
         validate_only=validate_only,

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from skerry.api.common.v1 import deployment_pb2
 from skerry.api.operator.v1 import operator_service_pb2 as messages
 from skerry.client import operator_rows as read
 from skerry.client import question_rows, questions, rows
 from skerry.fleet.deployment import Deployment, FailureDomain
-from skerry.fleet.names import full_name
+from skerry.fleet.names import DEFAULT_PROJECT, full_name
 from skerry.fleet.pool import PoolTerms
 from skerry.wire.deployments import deployment_to_proto
 from skerry.wire.enums import from_number
@@ -184,12 +185,20 @@ def update_pool(
     )
 
 
+def spec_of(deployment: Deployment) -> deployment_pb2.DeploymentSpec:
+    """Return a deployment's spec; of no project, which its call names, where it says none."""
+    spec = deployment_to_proto(deployment)
+    if deployment.project == DEFAULT_PROJECT:
+        spec.ClearField("project")
+    return spec
+
+
 def apply_deployment(
     project: str, deployment: Deployment, request_id: str
 ) -> Call[tuple[rows.DeploymentRow, rows.ApplyOutcome]]:
     """Return the call that creates or revises a deployment."""
     request = messages.ApplyDeploymentRequest(
-        parent=f"projects/{project}", spec=deployment_to_proto(deployment), request_id=request_id
+        parent=f"projects/{project}", spec=spec_of(deployment), request_id=request_id
     )
     return Call(
         method="ApplyDeployment", request=request, read=_applied, seconds_max=WRITE_SECONDS_MAX
@@ -202,7 +211,7 @@ def apply_all(
     """Return the call that applies all or none, or says what that would do."""
     request = messages.ApplyRequest(
         parent=f"projects/{project}",
-        specs=map(deployment_to_proto, deployments),
+        specs=map(spec_of, deployments),
         request_id=request_id,
         validate_only=validate_only,
     )
@@ -213,9 +222,7 @@ def apply_all(
 
 def plan_deployment(project: str, deployment: Deployment) -> Call[rows.PlanPreview]:
     """Return the call that shows what applying would do."""
-    request = messages.PlanDeploymentRequest(
-        parent=f"projects/{project}", spec=deployment_to_proto(deployment)
-    )
+    request = messages.PlanDeploymentRequest(parent=f"projects/{project}", spec=spec_of(deployment))
     return Call(
         method="PlanDeployment",
         request=request,

@@ -27,6 +27,7 @@ from skerry.client import (
 from skerry.client import api_keys as api_key_calls
 from skerry.client import drills as drill_calls
 from skerry.client import operator_calls as calls
+from skerry.client import projects as project_calls
 from skerry.client import rollouts as rollout_calls
 from skerry.client import service_levels as service_level_calls
 from skerry.client.catalogue_calls import EntryKind
@@ -249,6 +250,26 @@ def create_api_key(
 def revoke_api_key(asker: Asker, name: str) -> Call[None]:
     """Take an API key back; NotFound when there is none of that name."""
     return api_key_calls.revoke_api_key(asker.project, name, asker.ids.new_id())
+
+
+def projects(asker: Asker, which: Which = EVERY) -> Listing[project_calls.ProjectRow]:
+    """Return the projects that the caller's own grants reach."""
+    return lambda token: project_calls.list_projects(token, which)
+
+
+def get_project(asker: Asker, name: str) -> Call[project_calls.ProjectRow]:
+    """Return one project; NotFound when there is none of that name."""
+    return project_calls.get_project(name)
+
+
+def create_project(asker: Asker, name: str) -> Call[project_calls.ProjectRow]:
+    """Make a project; AlreadyExists for a name that is in use."""
+    return project_calls.create_project(name, asker.ids.new_id())
+
+
+def delete_project(asker: Asker, name: str) -> Call[None]:
+    """Forget a project; Infeasible while it owns something."""
+    return project_calls.delete_project(name, asker.ids.new_id())
 
 
 def plane_invites(asker: Asker, which: Which = EVERY) -> Listing[joining.PlaneInviteRow]:

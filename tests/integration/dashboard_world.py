@@ -25,6 +25,7 @@ from control_plane.api.joining_service import JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.project_service import ProjectService
 from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import Services, add_operator_services
 from control_plane.api.writing import Writing
@@ -244,7 +245,7 @@ class World:
         access = OperatorAccessSettings(required=True, bootstrap_token_file=self.token_file)
         sources = Sources(database=self.database, clock=CLOCK, epoch=lambda: self.epoch)
         self.authenticator = Authenticator(access, sources)
-        writing = Writing(self.loop, CLOCK)
+        writing, views = Writing(self.loop, CLOCK), self.service.views
         works = Works(
             database=self.database,
             writing=writing,
@@ -260,9 +261,10 @@ class World:
             catalogue=CatalogueService(database=self.database, writing=writing),
             operations=OperationsService(works),
             recovery=RecoveryService(Recovery(self.database, held, CLOCK), writing),
-            access=AccessService(self.database, writing, self.authenticator.shelf.expire),
-            keys=KeyService(self.database, writing, KeySpending(), CLOCK),
+            access=AccessService(self.database, writing, self.authenticator.shelf.expire, views),
+            keys=KeyService(self.database, writing, KeySpending(), CLOCK, views),
             joining=JoiningService(self.database, writing, Identities(self.loop.wake), None),
+            projects=ProjectService(self.database, writing, views),
         )
         doors = (ErrorInterceptor(), AccessDoor(self.authenticator))
         self.server = grpc.aio.server(interceptors=doors, options=SERVER_OPTIONS)

@@ -30,6 +30,7 @@ from control_plane.store.planes import Judged, record_report
 from control_plane.store.plans import Basis, Proposal, put_in_force
 from control_plane.store.pools import AskedTerms
 from control_plane.store.prices import PriceFrom, set_price
+from control_plane.store.projects import create_project
 from control_plane.store.removals import keep_removal
 from control_plane.store.requests import Asked
 from control_plane.store.residency import Told as ToldEvidence
@@ -49,6 +50,7 @@ from skerry.fleet.joining import PlaneInvite
 from skerry.fleet.observation import PlaneCondition, PlaneReport, PlaneState
 from skerry.fleet.placement import Envelope, Placement
 from skerry.fleet.pool import GatewayAddresses, PoolTerms
+from skerry.fleet.project import Project
 from skerry.fleet.residency import Record, link_of
 from skerry.fleet.rollout import Rollout, Stage
 from skerry.fleet.verdict import Verdict
@@ -213,6 +215,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_api_key": (replace(KEY, name="other"), bytes(32), "request-26"),
     "revoke_api_key": (KEY.name, "request-27"),
     "adopt_api_keys": ([ApiKey(name="held", digest=bytes(32), terms=KEY.terms)],),
+    "create_project": (Project(name="team-b", creator="user:root", created_at=T0), "request-31"),
+    "delete_project": ("team-a", "request-32"),
+    "adopt_projects": (("default", "team-b"),),
     "adopt_revoked_planes": (["edge-ams"],),
     "create_plane_invite": (replace(INVITE, plane="gcp-x"), bytes(32), "request-26"),
     "withdraw_plane_invite": (INVITE.plane, "request-27"),
@@ -228,6 +233,7 @@ INSIDE = frozenset(
         "keep_answer",
         "keep_told",
         "record_nodes",
+        "told_in",
         "was_revoked_by",
     }
 )
@@ -267,6 +273,8 @@ def test_a_deposed_leaders_write_has_no_effect(
         put_in_force(session, write, NOTHING, (), "inputs", PROPOSAL)
         put_rollouts(session, write, [(CANARY, None)])
         keep_removal(session, write, a_deployment("before"))
+        team = Project(name="team-a", creator="user:root", created_at=T0)
+        create_project(session, write, team, "")
         create_service_token(session, write, TOKEN, bytes(32), "")
         create_api_key(session, write, KEY, bytes(32), "")
         keep_residency(session, write, (EVIDENCE,))

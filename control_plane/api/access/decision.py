@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control_plane.api.access.matrix import KNOWN, MATRIX, OPEN, Entry, Scope
-from skerry.fleet.access import EVERY_PROJECT, Grant, Principal
+from skerry.fleet.access import EVERY_PROJECT, Grant, Principal, Role
 from skerry.plumbing.errors import Denied, InvalidInput, NotFound, SkerryError
 
 
@@ -47,6 +47,13 @@ def refusal_of(
         return _lacking(principal, name, entry)
     if any(_is_all(grant) and not grant.planes for grant in able):
         return None
+    if entry.scope is Scope.OWN:
+        return None
+    if entry.scope is Scope.FLEET:
+        return Denied(
+            f"{name} is about the whole fleet, and {principal.actor} is for some projects;"
+            " ask with a credential for every project"
+        )
     if not named.projects:
         return InvalidInput(
             f"{name} must name a project, as in projects/PROJECT, for a credential of some projects"
@@ -67,6 +74,14 @@ def may_grant(principal: Principal, told: Grant) -> bool:
 def may_see(principal: Principal, told: Grant) -> bool:
     """Say whether one of the principal's grants holds wherever this one does."""
     return any(grant.spans(told) for grant in principal.grants)
+
+
+def sees_project(principal: Principal, project: str) -> bool:
+    """Say whether a viewer's grant holds in the whole of a project."""
+    return any(
+        grant.includes(Role.VIEWER) and not grant.planes and grant.reaches(frozenset({project}))
+        for grant in principal.grants
+    )
 
 
 def _may(grant: Grant, entry: Entry) -> bool:

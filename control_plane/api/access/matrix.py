@@ -18,6 +18,8 @@ class Scope(Enum):
     """What a method acts on."""
 
     PROJECT = "project"  # the whole of a project: not for grants of some planes only
+    FLEET = "fleet"  # all projects together: for grants of every one alone
+    OWN = "own"  # whatever the caller's grants reach: the method answers no more than that
     PLANE = "plane"  # a plane, or a pool or node of one, that the request names
 
 
@@ -130,6 +132,10 @@ JoiningService/CreatePlaneInvite          admin     project
 JoiningService/DeletePlaneInvite          admin     project
 JoiningService/ListPlaneIdentities        auditor   project
 JoiningService/RevokePlane                admin     plane
+ProjectService/ListProjects               viewer    own
+ProjectService/GetProject                 viewer    project
+ProjectService/CreateProject              admin     fleet
+ProjectService/DeleteProject              admin     fleet
 """
 
 

@@ -21,6 +21,7 @@ from control_plane.api.joining_service import JoinDoor, JoiningService
 from control_plane.api.key_service import KeyService
 from control_plane.api.operations_service import OperationsService, Works
 from control_plane.api.operator_service import OperatorService
+from control_plane.api.project_service import ProjectService
 from control_plane.api.recovery_service import RecoveryService
 from control_plane.api.serving import Services, add_operator_services
 from control_plane.api.writing import Writing
@@ -337,9 +338,10 @@ def _services_beside(
         catalogue=CatalogueService(database=database, writing=writing),
         operations=OperationsService(works),
         recovery=RecoveryService(Recovery(database, held, clock), writing),
-        access=AccessService(database, writing, authenticator.shelf.expire),
-        keys=KeyService(database, writing, KeySpending(), clock),
+        access=AccessService(database, writing, authenticator.shelf.expire, service.views),
+        keys=KeyService(database, writing, KeySpending(), clock, service.views),
         joining=JoiningService(database, writing, Identities(reconciler.wake), door),
+        projects=ProjectService(database, writing, service.views),
     )
 
 

@@ -112,6 +112,12 @@ INVITE = {
     "proof_sha256": base64.b64encode(bytes(32)).decode(),
 }
 EXAMPLES: dict[str, Example] = {
+    "CreateProject": Example(request={"project_id": "team-a"}, others=({"project_id": "team-b"},)),
+    "DeleteProject": Example(
+        request={"name": "projects/team-a"},
+        others=({"name": "projects/team-b"},),
+        after=("CreateProject",),
+    ),
     "CreateApiKey": Example(
         request=KEY,
         others=(

@@ -61,14 +61,14 @@ def test_the_index_follows_what_is_told_and_placed(store: Store) -> None:
     store.tell("fra", 0, envelope("fra"))
     store.tell("gcp", 0, envelope("gcp"), envelope("gcp", "other", ceiling=0))
     assert store.look().placements == {
-        placement_name("demo", f"{plane}--cpu"): Placement(
+        placement_name("default", "demo", f"{plane}--cpu"): Placement(
             deployment="demo", pool=f"{plane}--cpu", count=0, reason="being drained"
         )
         for plane in ("fra", "gcp")
     }
     placed = Placement(deployment="demo", pool="fra--cpu", count=2, reason="near")
     store.place(placed)
-    assert store.look().placements[placement_name("demo", "fra--cpu")] == placed
+    assert store.look().placements[placement_name("default", "demo", "fra--cpu")] == placed
     store.tell("gcp", 1)
     assert list(store.look().placements.values()) == [placed]
     assert list(store.look().envelopes.values()) == [envelope("fra")]

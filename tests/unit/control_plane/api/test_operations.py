@@ -8,13 +8,14 @@ import pytest
 
 from control_plane.store.changes import list_changes
 from control_plane.store.cordons import list_cordons
+from control_plane.store.deployments import apply_deployment
 from control_plane.store.planes import list_planes, record_report, set_condition
 from skerry.api.operator.v1 import catalogue_service_pb2, node_pb2
 from skerry.api.operator.v1 import operations_service_pb2 as pb
 from skerry.api.operator.v1 import operator_service_pb2 as operator_pb
 from skerry.fleet.node import Node
 from skerry.fleet.observation import Observation, PlaneCondition, PlaneState
-from tests.builders import a_replica
+from tests.builders import a_deployment, a_replica
 from tests.fakes.clock import START
 from tests.unit.control_plane.api.conftest import Operator
 
@@ -180,6 +181,7 @@ def a_move(**fields: Any) -> pb.MoveReplicaRequest:
 
 
 async def test_a_move_is_shown_made_once_and_answered_the_same_again(fleet: Operator) -> None:
+    await fleet.database.run(apply_deployment, fleet.write(), a_deployment(), "", "")
     shown = await fleet.operations.MoveReplica(a_move(validate_only=True))
     assert [(p.pool, p.replicas_after) for p in shown.placements] == [("onprem-fra--cpu", 1)]
     assert "placements.decided" not in await kinds(fleet)
@@ -204,6 +206,7 @@ async def test_a_move_is_shown_made_once_and_answered_the_same_again(fleet: Oper
 async def test_a_move_that_cannot_be_says_why(
     fleet: Operator, fields: dict[str, Any], code: grpc.StatusCode, told: str
 ) -> None:
+    await fleet.database.run(apply_deployment, fleet.write(), a_deployment(), "", "")
     error = await refused(fleet.operations.MoveReplica(a_move(**fields)))
     assert error.code() is code
     assert told in str(error.details())

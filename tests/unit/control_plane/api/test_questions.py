@@ -7,6 +7,7 @@ import pytest
 from control_plane.api.answers import explanation_to_proto
 from control_plane.reconcile.decision import decision_of
 from control_plane.reconcile.questions import Answered
+from control_plane.store.deployments import apply_deployment
 from control_plane.store.placements import record_decision, replace_placements
 from scheduler.explain import explain
 from scheduler.reasons import Way
@@ -24,7 +25,7 @@ from skerry.client.questions import Lose as ClientLose
 from skerry.client.questions import ScaleDemand, ScalePrice
 from skerry.fleet.deployment import FailureDomain
 from skerry.fleet.pool import PoolTerms
-from tests.builders import a_pool
+from tests.builders import a_deployment, a_pool
 from tests.unit.control_plane.api.conftest import PROBLEM, Operator
 
 pytestmark = pytest.mark.integration
@@ -34,6 +35,7 @@ LOST = Lose(domain=FailureDomain.PLANE, name="fra")
 
 
 async def test_an_explanation_comes_back_whole(operator: Operator) -> None:
+    await operator.database.run(apply_deployment, operator.write(), a_deployment("last"), "", "")
     request = pb.ExplainRequest(name=f"{PARENT}/deployments/last")
     message = await operator.stub.Explain(request)
     found, expected = question_rows.explanation(message), explain(PROBLEM, solve(PROBLEM), "last")

@@ -22,6 +22,13 @@ def test_global_options_may_stand_anywhere() -> None:
     ]  # fmt: skip
 
 
+def test_a_project_is_an_option_of_every_command_and_a_token_is_for_several() -> None:
+    given = ["get", "deployments", "--project", "team-a", "--project=-"]
+    assert hoist_global_options(given)[:3] == ["--project", "team-a", "--project=-"]
+    given = ["--config", "x", "token", "create", "ci", "--project", "a", "--project", "b"]
+    assert hoist_global_options(given) == given
+
+
 def test_after_two_dashes_nothing_is_an_option_of_ours() -> None:
     assert hoist_global_options(["chat", "--", "--config"]) == ["chat", "--", "--config"]
 

@@ -9,9 +9,9 @@ from skerry.api.operator.v1 import (
     operations_service_pb2,
     operator_service_pb2,
 )
+from skerry.client import intent_calls, paging
 from skerry.client import operator_calls as calls
 from skerry.client import operator_methods as ask
-from skerry.client import paging
 from skerry.client.connections import Methods
 from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient, OperatorClient
@@ -83,6 +83,20 @@ def test_reads_and_writes_with_a_request_id_may_be_repeated() -> None:
     assert calls.get_plane("p", "a").is_repeatable
     assert calls.apply_deployment("p", a_deployment("a"), "id").is_repeatable
     assert not calls.apply_deployment("p", a_deployment("a"), "").is_repeatable
+
+
+def test_a_deployment_of_a_file_is_of_the_project_that_its_call_is_about() -> None:
+    asked = (
+        calls.apply_deployment("team-a", a_deployment("a"), "id").request.spec,
+        calls.plan_deployment("team-a", a_deployment("a")).request.spec,
+        *calls.apply_all("team-a", [a_deployment("a")], "id", validate_only=True).request.specs,
+        *intent_calls.apply_everything(
+            "team-a", [a_deployment("a")], (), "id", validate_only=True
+        ).request.specs,
+    )
+    assert [spec.project for spec in asked] == ["", "", "", ""], "the parent says it"
+    own = a_deployment("a", project="team-a")
+    assert calls.apply_deployment("team-a", own, "id").request.spec.project == "team-a"
 
 
 def test_a_list_without_end_is_an_error_and_not_cut_off() -> None:
