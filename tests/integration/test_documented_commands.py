@@ -28,6 +28,7 @@ DOCUMENTS = (
     "docs/operating/audit.md",
     "docs/operating/access.md",
     "docs/operating/api-keys.md",
+    "docs/operating/projects.md",
     "docs/operating/joining.md",
     "docs/engines.md",
     "docs/scheduling.md",
