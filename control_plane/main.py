@@ -91,6 +91,7 @@ from skerry.plumbing.rpc import (
     insecure_channel,
     server_credentials,
 )
+from skerry.plumbing.sealing import keyring_of
 from skerry.plumbing.software import software_version
 from skerry.plumbing.tasks import run_until_stopped, sleep_unless_stopped, stop_on_signals
 from workload_plane.engines.catalogue import refusals as engine_refusals
@@ -505,6 +506,7 @@ def _enrolment_parts(works: _Works) -> EnrolmentParts:
                 trust_domain=works.settings.trust_domain,
             ),
             seconds=joining.certificate_seconds,
+            keyring=keyring_of(joining.sealing_keys),
         ),
         clock=works.clock,
         epoch=lambda: works.loop.epoch,

@@ -19,10 +19,12 @@ from skerry.fleet.deployment import FailBack
 from skerry.fleet.names import DEFAULT_PROJECT
 from skerry.fleet.party_uris import DEFAULT_TRUST_DOMAIN, UriForm, check_trust_domain
 from skerry.plumbing.errors import FieldViolation, InvalidInput
+from skerry.plumbing.sealing import check_references, keyring_of
 from skerry.plumbing.secret_references import resolved
 from skerry.plumbing.trace_target import SAMPLE_DEFAULT, TraceTarget
 
-_STRICT = ConfigDict(extra="forbid")
+# What is wrong is told by its field: what it holds may be a secret.
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 REGION_CHARACTERS_MAX = 63
 LATENCY_MILLISECONDS_MAX = 60_000.0  # a minute: past it seconds were taken for milliseconds
 CHANGES_KEPT_MIN = 1_000  # fewer, and a watcher that restarts finds its place gone
@@ -52,7 +54,9 @@ class JoiningSettings:
     """Where planes join by invitation, and with which authority their certificates are issued.
 
     `advertised_address` is what planes are told to call, where it is not `address`;
-    `certificate_uri` is which of the two URIs their certificates have (decision 0030).
+    `certificate_uri` is which of the two URIs their certificates have (decision 0030). The first
+    of `sealing_keys` seals the authority's key, all of them open it (decision 0034): a file says
+    where the keys are, and `load_settings` puts the keys in those places.
     """
 
     address: str
@@ -63,6 +67,7 @@ class JoiningSettings:
     certificate_seconds: Annotated[
         float, Field(ge=CERTIFICATE_SECONDS_MIN, le=CERTIFICATE_SECONDS_MAX, allow_inf_nan=False)
     ] = 30 * 86_400.0
+    sealing_keys: tuple[str, ...] = Field(default=(), repr=False)
 
 
 @checked_dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -137,7 +142,7 @@ class ControlPlaneSettings:
     """
 
     name: str
-    database_url: str
+    database_url: str = Field(repr=False)  # it may have a password in it
     operator_address: str
     link_address: str
     http_address: str
@@ -160,10 +165,29 @@ class ControlPlaneSettings:
 
 
 def load_settings(path: Path) -> ControlPlaneSettings:
-    """Return the settings of a file; InvalidInput names every fault at once.
+    """Return the settings of a file with every secret that it only names.
 
-    The database's URL is read where the file says that it is; Infeasible where it is not there.
+    InvalidInput names every fault at once; Infeasible where a secret is not where it is said to be.
     """
+    settings = read_settings(path)
+    # Last: a program may be asked for each.
+    return replace(
+        settings,
+        database_url=resolved(settings.database_url, os.environ),
+        joining=_with_keys(settings.joining),
+    )
+
+
+def _with_keys(joining: JoiningSettings | None) -> JoiningSettings | None:
+    if joining is None or not joining.sealing_keys:
+        return joining
+    keys = tuple(resolved(one, os.environ) for one in joining.sealing_keys)
+    keyring_of(keys)
+    return replace(joining, sealing_keys=keys)
+
+
+def read_settings(path: Path) -> ControlPlaneSettings:
+    """Return the settings of a file as they are there; InvalidInput names every fault at once."""
     try:
         raw = json.loads(path.read_bytes())
         settings = TypeAdapter(ControlPlaneSettings).validate_python(raw)
@@ -179,11 +203,12 @@ def load_settings(path: Path) -> ControlPlaneSettings:
     _refuse_open_port(settings)
     _refuse_open_dashboard(settings)
     _refuse_contradictions(settings.scheduler, path)
+    if settings.joining is not None:
+        _refuse_keys(settings.joining, path)
     if faults := tuple(access_faults(settings.operator_access)):
         text = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
         raise InvalidInput(f"settings {path} are wrong: {text}", violations=faults)
-    # Last: a program may be asked for it.
-    return replace(settings, database_url=resolved(settings.database_url, os.environ))
+    return settings
 
 
 def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
@@ -207,6 +232,14 @@ def policy_of(settings: ControlPlaneSettings) -> ReconcilePolicy:
             for latency in told.region_latencies
         ),
     )
+
+
+def _refuse_keys(joining: JoiningSettings, path: Path) -> None:
+    field = "joining.sealing_keys"
+    try:
+        check_references(joining.sealing_keys)
+    except ValueError as fault:
+        raise InvalidInput(f"settings {path} are wrong: {field}: {fault}", field=field) from None
 
 
 def _refuse_open_dashboard(settings: ControlPlaneSettings) -> None:

@@ -5,6 +5,7 @@ Run where the authority's key is kept, once for each party and then daily: what 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from skerry.plumbing.certificates import (
 )
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
+from skerry.plumbing.sealing import check_references, read_keyring
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 EXIT_DONE, EXIT_USAGE = 0, 2
@@ -48,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             dns_names=tuple(options.dns),
             addresses=tuple(options.address),
         )
-        ensure_authority(options.authority, AUTHORITY_NAME, now)
-        files = ensure_certificate(options.authority, options.out, subject, now)
+        keyring = read_keyring(check_references(tuple(options.sealing_key)), os.environ)
+        ensure_authority(options.authority, AUTHORITY_NAME, now, keyring)
+        files = ensure_certificate(options.authority, options.out, subject, now, keyring=keyring)
     except (SkerryError, ValueError, OSError) as error:
         print(f"certificates.py: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -102,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=[form.value for form in UriForm],
         default=UriForm.SKERRY.value,
         help="how it says who the party is; spiffe once every plane's release knows it",
+    )
+    parser.add_argument(
+        "--sealing-key",
+        action="append",
+        default=[],
+        help="where a key is that seals the authority's: env:, file: or command:; newest first",
     )
     parser.add_argument("--trust-domain", default=DEFAULT_TRUST_DOMAIN, help="of --uri spiffe")
     parser.add_argument("--dns", action="append", default=[], help="a further DNS name; repeatable")

@@ -26,9 +26,10 @@ from skerry.fleet.names import InvalidName, check_name
 from skerry.fleet.party_uris import PLANE, Naming, names_plane, plane_uri, why_not_plane
 from skerry.plumbing import logs
 from skerry.plumbing.certificate_requests import CheckedRequest, Issued, check_request, issue_for
-from skerry.plumbing.certificates import Subject
+from skerry.plumbing.certificates import Subject, read_authority_key
 from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import (
+    Corrupt,
     Denied,
     Exhausted,
     Infeasible,
@@ -40,6 +41,7 @@ from skerry.plumbing.errors import (
     Unauthenticated,
 )
 from skerry.plumbing.rpc import peer_uri_sans
+from skerry.plumbing.sealing import PLAIN, Keyring
 
 _log = logs.get_logger(__name__)
 
@@ -57,18 +59,29 @@ NO_AUTHORITY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """The authority of a fleet, as far as it makes planes' certificates, each for `seconds`."""
+    """The authority of a fleet, as far as it makes planes' certificates, each for `seconds`.
+
+    The keyring opens its key where that is sealed.
+    """
 
     authority: Path
     naming: Naming
     seconds: float
+    keyring: Keyring = PLAIN
+
+    def check(self) -> None:
+        """Log why nothing can be issued, before the first plane is refused for it."""
+        try:
+            read_authority_key(self.authority, self.keyring)
+        except (OSError, InvalidInput, Infeasible, Corrupt, ValueError) as error:
+            _log.error("authority.unreadable", authority=self.authority, error=str(error))
 
     def issue(self, plane: str, request: CheckedRequest, now: datetime) -> Issued:
         """Return a certificate for a plane; Infeasible when the authority cannot be read."""
         subject = Subject(name=plane, uris=(self.naming.uri(PLANE, plane),), dns_names=(plane,))
         try:
-            return issue_for(self.authority, subject, request, now, self.seconds)
-        except (OSError, NotFound, InvalidInput, ValueError) as error:
+            return issue_for(self.authority, subject, request, now, self.seconds, self.keyring)
+        except (OSError, NotFound, InvalidInput, Infeasible, Corrupt, ValueError) as error:
             _log.error("authority.unreadable", authority=self.authority, error=str(error))
             raise Infeasible(
                 "the control plane cannot read its authority's certificate and key; its log says"
@@ -95,8 +108,10 @@ class Enrolment(enrolment_pb2_grpc.EnrolmentServiceServicer):
     """Gives planes their certificates, as the generated base class wants it."""
 
     def __init__(self, parts: EnrolmentParts) -> None:
-        """Count attempts from now on."""
+        """Count attempts from now on, and have it logged when nothing can be issued."""
         self._parts = parts
+        if parts.issuer is not None:
+            parts.issuer.check()
         self._attempts = Attempts()
         self._doors = {True: Door(), False: Door()}  # of linked planes, and of whoever comes
 

@@ -82,7 +82,7 @@ def restore(
 
 def database_url(settings: Path | None, data_dir: Path | None) -> str:
     """Return the database's address; UsageFault says where it is looked for."""
-    from control_plane.settings import load_settings
+    from control_plane.settings import read_settings
     from skerry.cli.up import resolve_directory
     from skerry.plumbing.secret_references import resolved
 
@@ -94,7 +94,8 @@ def database_url(settings: Path | None, data_dir: Path | None) -> str:
             f"{path} does not exist; name the control plane's settings with --settings, its data"
             f" directory with --data-dir, or its database in {DATABASE_VARIABLE}"
         )
-    return load_settings(path).database_url
+    # Of its secrets only this one is asked for.
+    return resolved(read_settings(path).database_url, os.environ)
 
 
 def _told(backup: "Backup") -> str:

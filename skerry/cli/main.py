@@ -37,6 +37,7 @@ from skerry.cli import (
     rollout,
     scaling,
     schedule,
+    secrets,
     simulate,
     token,
     top,
@@ -123,6 +124,7 @@ app.add_typer(recover.app, name="recover")
 app.add_typer(project.app, name="project")
 app.add_typer(token.app, name="token")
 app.add_typer(key.app, name="key")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(plane.app, name="plane")
 app.command()(changes.changes)
 app.add_typer(audit.app, name="audit")

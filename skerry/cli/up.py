@@ -36,6 +36,7 @@ class _Wanted:
     engine_user: str | None
     tls: bool | None
     trace_endpoint: str | None
+    sealing_keys: tuple[str, ...] | None
 
 
 # Who is let in, and what an engine is: the rest of what `up` may be told.
@@ -59,6 +60,11 @@ _Tls = Annotated[
 _TraceEndpoint = Annotated[
     str | None,
     typer.Option("--trace-endpoint", help="http://HOST:4318 of a trace collector; '' for none."),
+]
+
+_SealingKeys = Annotated[
+    list[str] | None,
+    typer.Option("--sealing-key", help="Where a key is, newest first; '' for none. Repeatable."),
 ]
 
 
@@ -100,6 +106,7 @@ def up(
     engine_user: _EngineUser = None,
     tls: _Tls = None,
     trace_endpoint: _TraceEndpoint = None,
+    sealing_key: _SealingKeys = None,
 ) -> None:
     """Start a control plane and N planes on this host, and keep them running."""
     import asyncio
@@ -124,6 +131,7 @@ def up(
             engine_user=engine_user,
             tls=tls,
             trace_endpoint=trace_endpoint,
+            sealing_keys=tuple(filter(None, sealing_key)) if sealing_key else None,
         )
         asyncio.run(_up(session, directory, wanted, detach))
     except InvalidInput as fault:
@@ -212,6 +220,7 @@ async def _up(session: Session, directory: "DataDirectory", wanted: _Wanted, det
             engine_user=wanted.engine_user,
             tls=wanted.tls,
             trace_endpoint=wanted.trace_endpoint,
+            sealing_keys=wanted.sealing_keys,
         ),
     )
     stop = asyncio.Event()

@@ -28,6 +28,7 @@ from skerry.plumbing.certificates import (
 )
 from skerry.plumbing.errors import InvalidInput
 from skerry.plumbing.files import write_atomically
+from skerry.plumbing.sealing import PLAIN, Keyring
 
 # One on P-256 takes 500 bytes as PEM.
 REQUEST_BYTES_MAX = 4_096
@@ -97,12 +98,21 @@ def check_request(pem: bytes) -> CheckedRequest:
 
 
 def issue_for(
-    authority: Path, subject: Subject, request: CheckedRequest, now: datetime, seconds: float
+    authority: Path,
+    subject: Subject,
+    request: CheckedRequest,
+    now: datetime,
+    seconds: float,
+    keyring: Keyring = PLAIN,
 ) -> Issued:
-    """Return a certificate of the authority for a request; NotFound when there is no authority."""
+    """Return a certificate of the authority for a request; NotFound when there is no authority.
+
+    Infeasible or Corrupt where its key is sealed and the keyring does not open it.
+    """
     life = timedelta(seconds=seconds)
     begins = now - min(BACKDATE, life * _BACKDATED_SHARE)
-    certificate = sign(authority, subject, request.key, Validity(begins=begins, ends=now + life))
+    validity = Validity(begins=begins, ends=now + life)
+    certificate = sign(authority, subject, request.key, validity, keyring)
     return Issued(
         certificate=certificate.public_bytes(serialization.Encoding.PEM),
         roots=roots_pem(authority),

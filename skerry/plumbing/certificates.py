@@ -1,7 +1,8 @@
 """A small certificate authority on disk: one root, short-lived certificates for each party.
 
 Whoever starts a fleet or renews a party's certificate calls `ensure_*` before it needs the
-files. `now` is an argument; keys are EC P-256 and readable by their owner alone.
+files. `now` is an argument; keys are EC P-256 and readable by their owner alone, and the
+authority's are sealed where there is a keyring.
 """
 
 import ipaddress
@@ -16,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from skerry.plumbing.errors import InvalidInput, NotFound
-from skerry.plumbing.files import write_atomically
+from skerry.plumbing.files import lock_directory, write_atomically
 from skerry.plumbing.rpc import TlsFiles
+from skerry.plumbing.sealing import PLAIN, Keyring, sealed_by
 
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 30  # renewed at half of it: a fortnight to notice that renewal fails
@@ -26,6 +28,7 @@ BACKDATE = timedelta(minutes=5)
 KEY_MODE = 0o600
 DIRECTORY_MODE = 0o700
 CA_NAME, _CA_KEY_NAME, _NEXT_KEY_NAME = "ca.pem", "ca.key", "next.key"
+_WHAT = "the authority's key"  # as which it is sealed; the next one becomes it
 # A root is trusted for so long before it issues anything. Whoever renews takes the roots along, at
 # half the life of its certificate, which is a year at most; nobody must meet a certificate of a
 # root that it has not heard of.
@@ -50,7 +53,17 @@ class Validity:
     ends: datetime
 
 
-def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityKey:
+    """A file with a key of an authority; `sealed_by` is a sealing key's id, None: it is plain."""
+
+    path: Path
+    sealed_by: str | None
+
+
+def create_authority(
+    directory: Path, common_name: str, now: datetime, keyring: Keyring = PLAIN
+) -> Path:
     """Make a new root key and certificate in the directory; return the certificate's path.
 
     Roots of before that are still valid stay in the file after the new one, so that their
@@ -59,8 +72,9 @@ def create_authority(directory: Path, common_name: str, now: datetime) -> Path:
     directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     trusted = [root for root in _read_roots(directory) if _ends(root) > now]
     key, root = _new_root(common_name, now)
-    write_atomically(directory / _CA_KEY_NAME, key_pem(key), mode=KEY_MODE)
-    _write_roots(directory, [root, *trusted])
+    with lock_directory(directory):
+        _write_sealed(directory / _CA_KEY_NAME, key_pem(key), keyring)
+        _write_roots(directory, [root, *trusted])
     return directory / CA_NAME
 
 
@@ -86,7 +100,9 @@ def _new_root(
     return key, root
 
 
-def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
+def ensure_authority(
+    directory: Path, common_name: str, now: datetime, keyring: Keyring = PLAIN
+) -> Path:
     """Return the path of the roots, the one that issues ahead; makes one when there is none.
 
     Past half its life its successor is made, and is trusted for `PUBLISHED_DAYS` before it issues:
@@ -94,31 +110,89 @@ def ensure_authority(directory: Path, common_name: str, now: datetime) -> Path:
     """
     roots = _read_roots(directory)
     if not roots or not (directory / _CA_KEY_NAME).exists() or _ends(roots[0]) <= now:
-        return create_authority(directory, common_name, now)
+        return create_authority(directory, common_name, now, keyring)
+    # Whoever holds none of its keys hears of it now, not when a certificate is due.
+    _opened(directory / _CA_KEY_NAME, keyring)
     trusted = [root for root in roots if _ends(root) > now]
     if trusted != roots:
         _write_roots(directory, trusted)
     if not _is_due(trusted[0], now):
         return directory / CA_NAME
-    successor = _successor(directory, trusted)
+    with lock_directory(directory):
+        _succeed(directory, common_name, now, trusted, keyring)
+    return directory / CA_NAME
+
+
+def _succeed(
+    directory: Path,
+    common_name: str,
+    now: datetime,
+    trusted: list[x509.Certificate],
+    keyring: Keyring,
+) -> None:
+    """Make the successor of the root that issues, or have it issue once it was published."""
+    successor = _successor(directory, trusted, keyring)
     if successor is None:
         key, root = _new_root(common_name, now)
-        write_atomically(directory / _NEXT_KEY_NAME, key_pem(key), mode=KEY_MODE)
+        _write_sealed(directory / _NEXT_KEY_NAME, key_pem(key), keyring)
         _write_roots(directory, [*trusted, root])
     elif now >= successor.not_valid_before_utc + timedelta(days=PUBLISHED_DAYS):
         next_key = directory / _NEXT_KEY_NAME
         # The key first: what it signs before the roots change places is its own root's already.
-        write_atomically(directory / _CA_KEY_NAME, next_key.read_bytes(), mode=KEY_MODE)
+        _write_sealed(directory / _CA_KEY_NAME, _opened(next_key, keyring), keyring)
         others = [root for root in trusted if root != successor]
         _write_roots(directory, [successor, *others])
         next_key.unlink()
-    return directory / CA_NAME
 
 
-def _successor(directory: Path, roots: list[x509.Certificate]) -> x509.Certificate | None:
-    """Return the root that will issue next; None while there is none, or its key is unusable."""
+def authority_keys(directory: Path) -> tuple[AuthorityKey, ...]:
+    """Return the files with keys of the authority, and by what each is sealed."""
+    paths = (directory / name for name in (_CA_KEY_NAME, _NEXT_KEY_NAME))
+    found = [path for path in paths if path.exists()]
+    if not found:
+        raise NotFound(f"{directory} holds no key of a certificate authority")
+    return tuple(AuthorityKey(path=path, sealed_by=sealed_by(path.read_bytes())) for path in found)
+
+
+def seal_authority(directory: Path, opening: Keyring, sealing: Keyring) -> tuple[AuthorityKey, ...]:
+    """Have every key of the authority sealed by the first key of `sealing`, plain without one.
+
+    Return the files that were written, as they are now. Those that `opening` does not open are an
+    error before any is written.
+    """
+    wanted = sealing.keys[0].id if sealing.keys else None
+    # What is sealed anew must not undo a change of roots.
+    with lock_directory(directory):
+        found = authority_keys(directory)
+        opened = [_opened(one.path, opening) for one in found]
+        others = [one.sealed_by != wanted for one in found]
+        for one, data, is_other in zip(found, opened, others, strict=True):
+            if is_other:
+                _write_sealed(one.path, data, sealing)
+    return tuple(
+        AuthorityKey(path=one.path, sealed_by=wanted)
+        for one, is_other in zip(found, others, strict=True)
+        if is_other
+    )
+
+
+def _opened(path: Path, keyring: Keyring) -> bytes:
+    return keyring.open(path.read_bytes(), _WHAT, path)
+
+
+def _write_sealed(path: Path, data: bytes, keyring: Keyring) -> None:
+    write_atomically(path, keyring.seal(data, _WHAT), mode=KEY_MODE)
+
+
+def _successor(
+    directory: Path, roots: list[x509.Certificate], keyring: Keyring
+) -> x509.Certificate | None:
+    """Return the root that will issue next; None while there is none, or its key is unusable.
+
+    A key that is sealed and cannot be opened is an error: it is not lost, and nothing replaces it.
+    """
     try:
-        key = read_key(directory / _NEXT_KEY_NAME).public_key()
+        key = read_key(directory / _NEXT_KEY_NAME, keyring).public_key()
     except (OSError, ValueError, InvalidInput):
         return None
     return next((root for root in roots[1:] if root.public_key() == key), None)
@@ -134,6 +208,7 @@ def issue(
     subject: Subject,
     now: datetime,
     valid_days: float = CERTIFICATE_DAYS,
+    keyring: Keyring = PLAIN,
 ) -> TlsFiles:
     """Write a new key and certificate for the subject, with a copy of the trusted roots.
 
@@ -142,7 +217,7 @@ def issue(
     out.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     validity = Validity(begins=now - BACKDATE, ends=now + timedelta(days=valid_days))
-    certificate = sign(authority, subject, key.public_key(), validity)
+    certificate = sign(authority, subject, key.public_key(), validity, keyring)
     files = _files(out, subject)
     # The key first: a reader between the two sees a pair that does not match and tries again,
     # rather than a fresh certificate whose key is still to come.
@@ -153,13 +228,20 @@ def issue(
 
 
 def sign(
-    authority: Path, subject: Subject, key: ec.EllipticCurvePublicKey, validity: Validity
+    authority: Path,
+    subject: Subject,
+    key: ec.EllipticCurvePublicKey,
+    validity: Validity,
+    keyring: Keyring = PLAIN,
 ) -> x509.Certificate:
-    """Return a certificate of the authority for a key; NotFound when there is no authority."""
+    """Return a certificate of the authority for a key; NotFound when there is no authority.
+
+    Infeasible or Corrupt where its key is sealed and the keyring does not open it.
+    """
     roots = _read_roots(authority)
     if not roots:
         raise NotFound(f"{authority} holds no certificate authority; make one first")
-    authority_key = read_key(authority / _CA_KEY_NAME)
+    authority_key = read_authority_key(authority, keyring)
     common_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     issuer_identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(
@@ -176,6 +258,11 @@ def sign(
     )
 
 
+def read_authority_key(authority: Path, keyring: Keyring) -> ec.EllipticCurvePrivateKey:
+    """Return the key that issues; see `read_key` for what may be wrong with it."""
+    return read_key(authority / _CA_KEY_NAME, keyring)
+
+
 def roots_pem(authority: Path) -> bytes:
     """Return the certificates that are trusted, the issuing one first; NotFound without one."""
     try:
@@ -190,6 +277,7 @@ def ensure_certificate(
     subject: Subject,
     now: datetime,
     valid_days: float = CERTIFICATE_DAYS,
+    keyring: Keyring = PLAIN,
 ) -> TlsFiles:
     """Return the subject's files; issues anew when missing, past half its life, or outdated.
 
@@ -198,7 +286,7 @@ def ensure_certificate(
     """
     files = _files(out, subject)
     if not _is_current(files, subject, _read_roots(authority), now):
-        return issue(authority, out, subject, now, valid_days)
+        return issue(authority, out, subject, now, valid_days, keyring)
     _copy_roots(authority, files.ca)
     return files
 
@@ -309,9 +397,12 @@ def _read_roots(directory: Path) -> list[x509.Certificate]:
         return []
 
 
-def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Return the key in a file; InvalidInput for one of another kind, OSError without a file."""
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+def read_key(path: Path, keyring: Keyring = PLAIN) -> ec.EllipticCurvePrivateKey:
+    """Return the key in a file; InvalidInput for one of another kind, OSError without a file.
+
+    A sealed one is opened by the keyring, Infeasible or Corrupt where that does not open it.
+    """
+    key = serialization.load_pem_private_key(_opened(path, keyring), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InvalidInput(f"{path} is not an elliptic-curve key")
     return key

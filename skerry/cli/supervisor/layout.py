@@ -88,7 +88,8 @@ class Layout:
     Without a `database` it is an SQLite file there; `standbys` are control planes beside the first.
     With `auth` callers of the operator API must show a credential, with `tls` it shows them one,
     with `keys` users of gateways show one. Engines run as `engine_user`, `UID:GID`, or as whoever
-    started the fleet. Traces go to `trace_endpoint`, "" for nowhere.
+    started the fleet. Traces go to `trace_endpoint`, "" for nowhere. The authority's key is sealed
+    by the first of `sealing_keys`, which say where keys are.
     """
 
     engine: str
@@ -101,6 +102,7 @@ class Layout:
     engine_user: str = ""
     tls: bool = False
     trace_endpoint: str = ""
+    sealing_keys: tuple[str, ...] = ()
 
     @property
     def control_planes(self) -> tuple[ControlPlaneLayout, ...]:
@@ -237,6 +239,7 @@ def extend_layout(
         engine_user=existing.engine_user if existing else "",
         tls=existing.tls if existing else False,
         trace_endpoint=existing.trace_endpoint if existing else "",
+        sealing_keys=existing.sealing_keys if existing else (),
         standbys=tuple(
             _with_all(ports, take_port) for ports in (existing.standbys if existing else ())
         ),
@@ -409,6 +412,7 @@ def read_layout(directory: DataDirectory) -> Layout:
             engine_user=values.get("engine_user", ""),
             tls=bool(values.get("tls", False)),
             trace_endpoint=values.get("trace_endpoint", ""),
+            sealing_keys=tuple(values.get("sealing_keys", ())),
             planes=tuple(
                 PlaneLayout(
                     offer=_offer(entry["offer"]),

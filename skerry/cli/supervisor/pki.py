@@ -21,6 +21,7 @@ from skerry.plumbing.certificates import (
 )
 from skerry.plumbing.errors import InvalidInput
 from skerry.plumbing.rpc import TlsFiles
+from skerry.plumbing.sealing import PLAIN, Keyring
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 # A certificate is renewed at half of its 30 days; a look a day leaves a fortnight of retries.
@@ -48,15 +49,18 @@ def is_renewal_due(looked_at: datetime | None, now: datetime) -> bool:
     return looked_at is None or now < looked_at or now - looked_at >= RENEWAL_PERIOD
 
 
-def ensure_pki(directory: DataDirectory, layout: Layout, now: datetime) -> FleetPki:
+def ensure_pki(
+    directory: DataDirectory, layout: Layout, now: datetime, keyring: Keyring = PLAIN
+) -> FleetPki:
     """Make what is missing, renew what is past half its life, and return where all is.
 
     Only control planes' certificates carry the name that the planes' link asks for: any
-    other party of the fleet can serve TLS, but not pose as the control plane.
+    other party of the fleet can serve TLS, but not pose as the control plane. The keyring seals
+    and opens the authority's key.
     """
     naming = _naming(directory)
-    ensure_authority(directory.pki / "authority", "skerry authority", now)
-    issuing = _Issuing(directory=directory, naming=naming, now=now)
+    ensure_authority(directory.pki / "authority", "skerry authority", now, keyring)
+    issuing = _Issuing(directory=directory, naming=naming, now=now, keyring=keyring)
     return FleetPki(
         naming=naming,
         control_plane=issuing.of_control_plane(CONTROL_PLANE_NAME),
@@ -94,11 +98,12 @@ def _naming(directory: DataDirectory) -> Naming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Issuing:
-    """Where a fleet's certificates are made, how they name parties, and when."""
+    """Where a fleet's certificates are made, how they name parties, when, and by which key."""
 
     directory: DataDirectory
     naming: Naming
     now: datetime
+    keyring: Keyring
 
     def of_control_plane(self, name: str) -> TlsFiles:
         return self.ensure(CONTROL_PLANE, name, (CONTROL_PLANE_SERVER_NAME,))
@@ -112,4 +117,6 @@ class _Issuing:
             addresses=(HOST,),
         )
         folder = pki / "planes" / name if party == PLANE else pki / name
-        return ensure_certificate(pki / "authority", folder, subject, self.now)
+        return ensure_certificate(
+            pki / "authority", folder, subject, self.now, keyring=self.keyring
+        )

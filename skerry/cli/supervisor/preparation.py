@@ -30,6 +30,7 @@ from skerry.plumbing.bounded_log import FILE_MODE
 from skerry.plumbing.errors import Conflict, InvalidInput, NotFound
 from skerry.plumbing.files import lock_file
 from skerry.plumbing.ports import check_port_free, fixed_port
+from skerry.plumbing.sealing import check_references, read_keyring
 from skerry.plumbing.trace_target import TraceTarget
 
 PLANES_DEFAULT = 3
@@ -53,6 +54,7 @@ class Choices:
     engine_user: str | None = None  # UID or UID:GID of engines; empty: as whoever starts the fleet
     tls: bool | None = None  # whether the operator API is served with the fleet's certificate
     trace_endpoint: str | None = None  # where traces go; "" for nowhere
+    sealing_keys: tuple[str, ...] | None = None  # where keys are that seal the authority's key
 
 
 AS_BEFORE = Choices()
@@ -95,16 +97,19 @@ def prepare(
         layout = replace(layout, tls=choices.tls)
     if choices.trace_endpoint is not None:
         layout = replace(layout, trace_endpoint=_checked_endpoint(choices.trace_endpoint))
+    if choices.sealing_keys is not None:
+        layout = replace(layout, sealing_keys=_checked_keys(choices.sealing_keys))
     if choices.keys is not None:
         layout = replace(layout, keys=choices.keys)
     if choices.engine_user is not None:
         layout = replace(layout, engine_user=choices.engine_user)
+    keyring = read_keyring(layout.sealing_keys, environment)
     let_engines_in(directory, layout, model_directories)
     if not read_living_processes(directory.processes):
         # With processes of an earlier supervisor alive, the ports are theirs: they are adopted.
         _check_ports(directory, layout)
     write_layout(directory, layout)
-    write_settings(directory, layout, model_directories, now)
+    write_settings(directory, layout, model_directories, now, keyring)
     return layout
 
 
@@ -113,6 +118,13 @@ def _checked_endpoint(endpoint: str) -> str:
         return TraceTarget(endpoint=endpoint).endpoint if endpoint else ""
     except ValueError as fault:
         raise InvalidInput(f"--trace-endpoint: {fault}") from None
+
+
+def _checked_keys(references: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return check_references(references)
+    except ValueError as fault:
+        raise InvalidInput(f"--sealing-key: {fault}") from None
 
 
 def make_private(directory: DataDirectory) -> None:

@@ -28,6 +28,7 @@ from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.ids import SystemIds
 from skerry.plumbing.rpc import TlsFiles
+from skerry.plumbing.sealing import PLAIN, Keyring
 from workload_plane.settings import CONTROL_PLANE_SERVER_NAME
 
 POOL = "cpu"
@@ -39,17 +40,21 @@ _TOKEN_MODE = 0o600
 
 
 def write_settings(
-    directory: DataDirectory, layout: Layout, model_directories: tuple[Path, ...], now: datetime
+    directory: DataDirectory,
+    layout: Layout,
+    model_directories: tuple[Path, ...],
+    now: datetime,
+    keyring: Keyring = PLAIN,
 ) -> None:
     """Write everything that the fleet's processes and its clients read."""
-    pki = ensure_pki(directory, layout, now)
+    pki = ensure_pki(directory, layout, now, keyring)
     if layout.auth:
         _ensure_token(directory.operator_token)
     for one in layout.control_planes:
         tls = pki.standbys.get(one.name, pki.control_plane)
         settings = {
             **_control_plane(directory, layout, one, tls),
-            **_joining(directory, one, pki.naming),
+            **_joining(directory, layout, one, pki.naming),
         }
         _write_json(directory.control_plane_of(one.name) / "settings.json", settings)
     for plane in layout.planes:
@@ -95,7 +100,9 @@ def _control_plane(
     }
 
 
-def _joining(directory: DataDirectory, one: ControlPlaneLayout, naming: Naming) -> dict[str, Any]:
+def _joining(
+    directory: DataDirectory, layout: Layout, one: ControlPlaneLayout, naming: Naming
+) -> dict[str, Any]:
     """Return where planes join, how their certificates name them, and how long those last."""
     written = section_of(directory.control_plane / "settings.json", "joining")
     kept = {}
@@ -105,6 +112,7 @@ def _joining(directory: DataDirectory, one: ControlPlaneLayout, naming: Naming) 
         "address": one.join_address,
         "authority": str(directory.pki / "authority"),
         "certificate_uri": naming.form.value,
+        **({"sealing_keys": list(layout.sealing_keys)} if layout.sealing_keys else {}),
     }
     return {"joining": {**kept, **ours}}
 

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ from skerry.plumbing.clock import Clock
 from skerry.plumbing.errors import InvalidInput, SkerryError
 from skerry.plumbing.files import write_atomically
 from skerry.plumbing.processes import ProcessRecord, is_alive, is_ending
+from skerry.plumbing.sealing import Keyring, read_keyring
 from skerry.plumbing.tasks import sleep_unless_stopped
 
 _log = logs.get_logger(__name__)
@@ -100,6 +102,7 @@ class Supervisor:
         self._written = b""
         self._certificates_seen_at: datetime | None = None
         self._may_renew_at = 0.0
+        self._keyring: Keyring | None = None
         self._stop = asyncio.Event()
         self._control_planes = tuple(control_plane_key(one.name) for one in layout.control_planes)
         keys = [*self._control_planes]
@@ -161,7 +164,10 @@ class Supervisor:
         if moment < self._may_renew_at or not pki.is_renewal_due(self._certificates_seen_at, now):
             return
         try:
-            pki.ensure_pki(self._directory, self._layout, now)
+            if self._keyring is None:
+                # Once: a store that is away later must not end the renewals.
+                self._keyring = read_keyring(self._layout.sealing_keys, os.environ)
+            pki.ensure_pki(self._directory, self._layout, now, self._keyring)
         except (SkerryError, OSError, ValueError) as error:
             self._may_renew_at = moment + RENEWAL_RETRY_SECONDS
             _log.error("certificates.not-renewed", error=str(error))

@@ -78,7 +78,8 @@ PLANE: Shown = {
 
 # What a key or a credential of ours looks like, wherever it got to.
 _SECRET = re.compile(
-    rb"PRIVATE KEY-----|\b(?:skt_|skj_|sk-)[a-z0-9-]+_[A-Za-z0-9_-]{43}|://[^/\s:@\"']+:[^@\s]+@"
+    rb"PRIVATE KEY-----|\b(?:sks_|(?:skt_|skj_|sk-)[a-z0-9-]+_)[A-Za-z0-9_-]{43}"
+    rb"|://[^/\s:@\"']+:[^@\s]+@"
 )
 
 

@@ -1,6 +1,7 @@
 """The control plane's settings: read whole or refused by field; the scheduler hears them."""
 
 import json
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.problem import placement_problem
-from control_plane.settings import load_settings, policy_of
+from control_plane.settings import load_settings, policy_of, read_settings
 from scheduler.problem import RegionLatency
 from skerry.plumbing.errors import InvalidInput
 from tests.builders import a_demand, a_plane_view, a_snapshot
@@ -206,3 +207,56 @@ def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, data: bytes) 
     path.write_bytes(data)
     with pytest.raises(InvalidInput, match="cannot read settings"):
         load_settings(path)
+
+
+JOINING = {"address": "127.0.0.1:9", "authority": "/pki"}
+
+
+def with_keys(path: Path, *keys: str) -> Path:
+    path = path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "joining": {**JOINING, "sealing_keys": keys}}))
+    return path
+
+
+def test_sealing_keys_are_read_where_the_settings_say_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sks_" + "a" * 42 + "A"
+    monkeypatch.setenv("SEALING", key)
+    path = with_keys(tmp_path, "env:SEALING")
+    read, loaded = read_settings(path).joining, load_settings(path)
+    assert read is not None
+    assert read.sealing_keys == ("env:SEALING",)
+    assert loaded.joining is not None
+    assert loaded.joining.sealing_keys == (key,)
+    assert key not in repr(loaded)
+
+
+def test_a_sealing_key_itself_is_refused_by_its_field_and_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"joining\.sealing_keys") as refused:
+        load_settings(with_keys(tmp_path, "sks_" + "a" * 43))
+    assert "aaa" not in str(refused.value)
+
+
+def test_what_is_no_sealing_key_ends_the_start_and_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALING", "canaryofthesealing00001")
+    with pytest.raises(InvalidInput, match="sealing key 1") as refused:
+        load_settings(with_keys(tmp_path, "env:SEALING"))
+    assert "canary" not in str(refused.value)
+
+
+def test_no_setting_shows_the_databases_password_not_even_where_another_is_wrong(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "settings.json"
+    secret = {**GOOD, "database_url": "postgresql://me:canary001@db/skerry"}
+    path.write_text(json.dumps(secret))
+    assert "canary001" not in repr(load_settings(path))
+    for wrong in ({"name": None}, {"unknown": 1}, {"database_url": ["canary001"]}):
+        path.write_text(json.dumps({**secret, **wrong}))
+        with pytest.raises(InvalidInput) as refused:
+            load_settings(path)
+        shown = "".join(traceback.format_exception(refused.value))
+        assert "canary001" not in shown

@@ -167,6 +167,7 @@ def test_a_setting_on_the_list_is_shown_and_others_are_told_to_be_there() -> Non
         b"-----BEGIN EC PRIVATE KEY-----",
         TOKEN.encode(),
         b"url=postgresql://me:hunter2@db/skerry",
+        b"sks_" + b"A1b2" * 10 + b"xyz",
         b"what is known",
     ],
 )
