@@ -9,9 +9,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from skerry.fleet.access import SCOPE_NAMES_MAX, Grant, Role
-from skerry.plumbing.errors import FieldViolation
+from skerry.plumbing.errors import FieldViolation, InvalidInput
+from skerry.plumbing.secret_references import source_of
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 # Signatures by a key that others cannot have: no `none`, and no HS*, whose key is a shared secret.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 GRANTS_MAX = 1_000
@@ -56,11 +57,13 @@ class OidcSettings:
 class OperatorAccessSettings:
     """Whether callers of the operator API must show a credential, and which ones are taken.
 
-    The bootstrap token is an admin's: with it the first others are made.
+    The bootstrap token is an admin's: with it the first others are made. Of a file
+    `bootstrap_token` says where it is, and `control_plane.settings.load_settings` puts it there.
     """
 
     required: bool = False
     bootstrap_token_file: Path | None = None
+    bootstrap_token: str | None = Field(default=None, repr=False)
     oidc: OidcSettings | None = None
 
 
@@ -73,13 +76,29 @@ def _is_safe(url: str) -> bool:
     return bool(address.hostname) and (address.scheme == "https" or is_local)
 
 
+def _bootstrap_faults(told: OperatorAccessSettings) -> Iterator[FieldViolation]:
+    if told.bootstrap_token is None:
+        return
+    path = "operator_access.bootstrap_token"
+    try:
+        source_of(told.bootstrap_token, {})
+    except InvalidInput as fault:
+        # Not shown: it may be the token.
+        yield FieldViolation(path=path, message=f"says where the token is: {fault.message}")
+    if told.bootstrap_token_file is not None:
+        message = "and bootstrap_token_file name two tokens; leave one of them out"
+        yield FieldViolation(path=path, message=message)
+
+
 def access_faults(told: OperatorAccessSettings) -> Iterator[FieldViolation]:
     """Yield what contradicts itself in the section."""
-    if told.required and told.bootstrap_token_file is None and told.oidc is None:
+    tokens = [one for one in (told.bootstrap_token_file, told.bootstrap_token) if one is not None]
+    if told.required and not tokens and told.oidc is None:
         yield FieldViolation(
             path="operator_access.required",
-            message="nobody could call: give bootstrap_token_file or oidc",
+            message="nobody could call: give bootstrap_token, bootstrap_token_file or oidc",
         )
+    yield from _bootstrap_faults(told)
     if told.oidc is None:
         return
     at, oidc = "operator_access.oidc", told.oidc

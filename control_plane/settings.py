@@ -175,7 +175,14 @@ def load_settings(path: Path) -> ControlPlaneSettings:
         settings,
         database_url=resolved(settings.database_url, os.environ),
         joining=_with_keys(settings.joining),
+        operator_access=_with_token(settings.operator_access),
     )
+
+
+def _with_token(told: OperatorAccessSettings) -> OperatorAccessSettings:
+    if told.bootstrap_token is None:
+        return told
+    return replace(told, bootstrap_token=resolved(told.bootstrap_token, os.environ))
 
 
 def _with_keys(joining: JoiningSettings | None) -> JoiningSettings | None:

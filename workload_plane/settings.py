@@ -18,6 +18,7 @@ from skerry.fleet.pool import PlaneIdentity, PoolShape
 from skerry.fleet.spanning import ONE_HOST_RUNTIME, RUNTIME_LABEL
 from skerry.plumbing.errors import FieldViolation, InvalidInput, NotFound
 from skerry.plumbing.rpc import TlsFiles
+from skerry.plumbing.secret_references import source_of
 from skerry.plumbing.trace_target import TraceTarget
 from workload_plane.advertised import advertised_host, machine_name
 from workload_plane.autoscale_settings import AutoscaleSettings, read_autoscale
@@ -504,7 +505,23 @@ def _model_cache(reader: _Reader, data_dir: Path) -> CacheSettings:
         allow_pickle=inner.take("allow_pickle", bool, False),
         hub_endpoint=endpoint,
         hub_token_file=paths["hub_token_file"],
+        hub_token=_hub_token(inner),
     )
+
+
+def _hub_token(reader: _Reader) -> str | None:
+    key = "hub_token"
+    text = reader.take(key, str, "")
+    if not text:
+        return None
+    try:
+        source_of(text, {})
+    except InvalidInput as fault:
+        # Not shown: it may be the token.
+        reader.fault(key, f"says where the token is: {fault.message}")
+    if "hub_token_file" in reader.values:
+        reader.fault(key, "and hub_token_file name two tokens; leave one of them out")
+    return text
 
 
 def _tls(reader: _Reader) -> TlsFiles | None:

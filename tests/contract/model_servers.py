@@ -48,6 +48,7 @@ class ModelServer:
     port: int = 0
     lfs: bool = True
     page: int = 1000
+    token: str = ""  # without which the hub tells no revision; "" asks for none
     share: float = 0.5  # of a file that comes before a fault
 
     @property
@@ -119,6 +120,8 @@ class ModelServer:
         return await self.file(request, request.match_info["path"])
 
     async def revision(self, request: web.Request) -> web.StreamResponse:
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return web.Response(status=401)
         if request.match_info["revision"] not in ("main", "v1", COMMIT):
             return web.Response(status=404)
         self.headers.append(dict(request.headers))

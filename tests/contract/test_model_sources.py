@@ -219,6 +219,29 @@ async def test_a_hub_tells_commit_and_digest_and_sees_its_token_alone(
     assert told[-1] is None  # where the files are
 
 
+# Of the hub alone.
+async def test_a_token_that_the_hub_refuses_is_read_anew_where_it_is_said_to_be(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    file.chmod(0o600)
+    uri = parse_uri("hf://org/model")
+    async with serving(ModelServer(files={NAME: WEIGHTS}, token="new")) as server:
+        settings = CacheSettings(
+            directory=tmp_path,
+            allow_private_addresses=True,
+            hub_endpoint=server.url,
+            hub_token=f"file:{file}",
+        )
+        async with model_session(settings, LIMITS) as session:
+            hub = sources(settings, session, LIMITS)["hf"]
+            with pytest.raises(Denied, match="refuses the plane"):
+                await hub.list_files(uri, "")
+            file.write_text("new")
+            assert (await hub.list_files(uri, "")).revision == COMMIT
+
+
 # A hub's files lie elsewhere by its own word.
 @pytest.mark.parametrize("place", ["http"], indirect=True)
 async def test_a_redirect_to_another_host_is_refused(place: Place) -> None:

@@ -5,22 +5,21 @@ revision are the same. Large files' SHA-256 comes with the listing.
 """
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from functools import partial
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 
 from skerry.plumbing.errors import Denied, Exhausted, NotFound, Unavailable
 from workload_plane.models.http_fetch import HttpBody, HttpRules, open_file, request
+from workload_plane.models.hub_token import HubToken
 from workload_plane.models.port import Body, Listing, RemoteFile
 from workload_plane.models.selection import shards_of
 from workload_plane.models.uris import ModelUri
 
-TOKEN_VARIABLE = "HF_TOKEN"
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 PAGES_MAX = 50  # of a thousand files each
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -34,19 +33,22 @@ class HubSource:
         self,
         session: aiohttp.ClientSession,
         endpoint: str,
-        token_file: Path | None,
+        token: HubToken,
         *,
         allow_private_addresses: bool,
     ) -> None:
-        """Use the session of the cache; the token is read anew for every request."""
+        """Use the session of the cache; the token is asked for at every listing and file."""
         self._session = session
         self._endpoint = endpoint.rstrip("/")
-        self._token_file = token_file
+        self._token = token
         self._allow_private = allow_private_addresses
 
     async def list_files(self, uri: ModelUri, revision: str) -> Listing:
         """See Source."""
-        rules = self._rules()
+        async with self._rules() as rules:
+            return await self._list(uri, revision, rules)
+
+    async def _list(self, uri: ModelUri, revision: str, rules: HttpRules) -> Listing:
         name = f"{self._endpoint}/api/models/{uri.container}"
         commit = revision
         if not commit:
@@ -72,7 +74,10 @@ class HubSource:
 
     @asynccontextmanager
     async def _open(self, file: RemoteFile, offset: int) -> AsyncIterator[HttpBody]:
-        async with open_file(self._session, file, offset, self._rules()) as body:
+        async with (
+            self._rules() as rules,
+            open_file(self._session, file, offset, rules) as body,
+        ):
             yield body
 
     async def _get(self, url: str, rules: HttpRules) -> tuple[object, str]:
@@ -110,33 +115,29 @@ class HubSource:
             )
         return found
 
-    def _rules(self) -> HttpRules:
-        token = self._token()
-        return HttpRules(
-            follow=self._follow,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            allow_private_addresses=self._allow_private,
-        )
+    @asynccontextmanager
+    async def _rules(self) -> AsyncIterator[HttpRules]:
+        token = await self._token.read()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            yield HttpRules(
+                follow=partial(self._follow, headers),
+                headers=headers,
+                allow_private_addresses=self._allow_private,
+            )
+        except Denied:
+            self._token.forget()
+            raise
 
-    def _follow(self, url: str, target: str) -> Mapping[str, str]:
+    def _follow(self, headers: Mapping[str, str], url: str, target: str) -> Mapping[str, str]:
         # Files lie with other hosts, which are told by the hub and must not see the token.
         scheme = urlsplit(target).scheme
         if scheme != "https" and scheme != urlsplit(self._endpoint).scheme:
             raise Denied(f"{url} redirects to {scheme}://, which is not encrypted")
         there, own = urlsplit(target), urlsplit(self._endpoint)
         if (there.scheme, there.netloc) == (own.scheme, own.netloc):
-            return self._rules().headers
+            return headers
         return {}
-
-    def _token(self) -> str:
-        if self._token_file is None:
-            return os.environ.get(TOKEN_VARIABLE, "").strip()
-        try:
-            return self._token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Denied(
-                f"model_cache.hub_token_file {self._token_file} can't be read: {error}"
-            ) from None
 
 
 def _named(uri: ModelUri, files: list[RemoteFile]) -> tuple[RemoteFile, ...]:

@@ -14,7 +14,10 @@ SCHEMES = (HUB, S3, GCS, HTTPS)  # what is not encrypted has to be asked for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """One plane's base-model cache; `bytes_max` None: as much as the disk has."""
+    """One plane's base-model cache; `bytes_max` None: as much as the disk has.
+
+    `hub_token` says where the hub's token is: `env:`, `file:` or `command:`.
+    """
 
     directory: Path
     bytes_max: int | None = None
@@ -26,6 +29,7 @@ class CacheSettings:
     allow_pickle: bool = False
     hub_endpoint: str = HUB_ENDPOINT
     hub_token_file: Path | None = None
+    hub_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

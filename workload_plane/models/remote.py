@@ -1,5 +1,6 @@
 """The sources of a plane by scheme; the agent makes them, with the one HTTP session they share."""
 
+import os
 from collections.abc import Mapping
 
 import aiohttp
@@ -7,6 +8,7 @@ import aiohttp
 from workload_plane.models.http_fetch import open_session
 from workload_plane.models.https_source import HttpsSource
 from workload_plane.models.hub_source import HubSource
+from workload_plane.models.hub_token import HubToken
 from workload_plane.models.limits import CacheSettings, FetchLimits
 from workload_plane.models.object_source import ObjectSource
 from workload_plane.models.port import Source
@@ -31,7 +33,7 @@ def sources(
         HUB: HubSource(
             session,
             settings.hub_endpoint,
-            settings.hub_token_file,
+            HubToken(settings, os.environ),
             allow_private_addresses=private,
         ),
         S3: ObjectSource(S3, stall_seconds=limits.stall_seconds),

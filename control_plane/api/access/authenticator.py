@@ -72,11 +72,7 @@ class Authenticator:
         self._keys = keys
         self._sources = sources
         self._attempts = Attempts()
-        self._bootstrap = (
-            read_bootstrap(settings.bootstrap_token_file)
-            if settings.bootstrap_token_file is not None
-            else NO_DIGEST
-        )
+        self._bootstrap = bootstrap_digest(settings)
         self.shelf = TokenShelf(sources.database, sources.clock)
 
     @property
@@ -173,6 +169,18 @@ def credential_in(metadata: Sequence[tuple[str, Any]]) -> str | None:
     return text
 
 
+def bootstrap_digest(settings: OperatorAccessSettings) -> bytes:
+    """Return the digest of the bootstrap token that is told, NO_DIGEST without one.
+
+    InvalidInput for what is no such token; it is not shown.
+    """
+    if settings.bootstrap_token is not None:
+        return _digest_of(settings.bootstrap_token.strip(), "operator_access.bootstrap_token")
+    if settings.bootstrap_token_file is not None:
+        return read_bootstrap(settings.bootstrap_token_file)
+    return NO_DIGEST
+
+
 def read_bootstrap(path: Path) -> bytes:
     """Return the digest of the token in a file; InvalidInput when there is none, or others read it.
 
@@ -186,9 +194,13 @@ def read_bootstrap(path: Path) -> bytes:
         raise InvalidInput(f"cannot read the bootstrap token {path}: {error}") from None
     if mode & 0o077:
         raise InvalidInput(f"{path} is open to others than its owner: `chmod 600 {path}`")
+    return _digest_of(text, str(path))
+
+
+def _digest_of(text: str, where: str) -> bytes:
     if name_in(text) != BOOTSTRAP_TOKEN:
         raise InvalidInput(
-            f"{path} must hold skt_{BOOTSTRAP_TOKEN}_SECRET, where SECRET is 32 random bytes in"
+            f"{where} must hold skt_{BOOTSTRAP_TOKEN}_SECRET, where SECRET is 32 random bytes in"
             " URL-safe base 64 without padding"
         )
     return digest_of_token(text)

@@ -124,7 +124,8 @@ def _served_with(files: TlsFiles) -> dict[str, str]:
 def _access(directory: DataDirectory, layout: Layout) -> dict[str, Any]:
     """Return who may call: the owner of the directory, and whom the operator wrote of there."""
     written = section_of(directory.control_plane / "settings.json", "operator_access")
-    kept = written if isinstance(written, dict) else {}
+    kept = dict(written) if isinstance(written, dict) else {}
+    kept.pop("bootstrap_token", None)  # a fleet of `up` has the token of its file
     ours: dict[str, Any] = {"required": layout.auth}
     if layout.auth:
         ours["bootstrap_token_file"] = str(directory.operator_token)

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from control_plane.api.access.authenticator import bootstrap_digest
 from control_plane.reconcile.failover import judge
 from control_plane.reconcile.problem import placement_problem
 from control_plane.settings import load_settings, policy_of, read_settings
 from scheduler.problem import RegionLatency
+from skerry.fleet.service_token import digest_of_token
 from skerry.plumbing.errors import InvalidInput
 from tests.builders import a_demand, a_plane_view, a_snapshot
+from tests.unit.control_plane.api.access.credentials import BOOTSTRAP
 
 GOOD: dict[str, Any] = {
     "name": "cp",
@@ -260,3 +263,44 @@ def test_no_setting_shows_the_databases_password_not_even_where_another_is_wrong
             load_settings(path)
         shown = "".join(traceback.format_exception(refused.value))
         assert "canary001" not in shown
+
+
+def with_access(path: Path, **told: object) -> Path:
+    path = path / "settings.json"
+    path.write_text(json.dumps({**GOOD, "operator_access": {"required": True, **told}}))
+    return path
+
+
+def test_the_bootstrap_token_is_read_where_the_settings_say_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRST", BOOTSTRAP)
+    loaded = load_settings(with_access(tmp_path, bootstrap_token="env:FIRST"))
+    assert bootstrap_digest(loaded.operator_access) == digest_of_token(BOOTSTRAP)
+    assert BOOTSTRAP not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"bootstrap_token": BOOTSTRAP},
+        {"bootstrap_token": "file:relative"},
+        {"bootstrap_token": "env:FIRST", "bootstrap_token_file": "/etc/token"},
+    ],
+)
+def test_a_bootstrap_token_itself_or_two_of_them_are_refused_and_not_shown(
+    tmp_path: Path, told: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidInput, match=r"operator_access\.bootstrap_token") as refused:
+        load_settings(with_access(tmp_path, **told))
+    assert BOOTSTRAP not in str(refused.value)
+
+
+def test_what_is_no_bootstrap_token_is_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRST", "canaryofthebootstrap001")
+    loaded = load_settings(with_access(tmp_path, bootstrap_token="env:FIRST"))
+    with pytest.raises(InvalidInput, match="skt_bootstrap_SECRET") as refused:
+        bootstrap_digest(loaded.operator_access)
+    assert "canary" not in str(refused.value)

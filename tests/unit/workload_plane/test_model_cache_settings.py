@@ -50,6 +50,8 @@ def test_every_setting_is_read() -> None:
     [
         ("directory", "relative"),
         ("hub_token_file", "relative"),
+        ("hub_token", "hf_canary"),
+        ("hub_token", "file:relative"),
         ("bytes_max", 0),
         ("bytes_max", "10 GB"),
         ("free_bytes_min", -1),
@@ -66,3 +68,12 @@ def test_what_is_wrong_is_told_by_its_field(key: str, value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_settings({**GOOD, "model_cache": {key: value}})
     assert [fault.path for fault in caught.value.violations] == [f"model_cache.{key}"]
+
+
+def test_the_hubs_token_is_told_by_where_it_is_and_once() -> None:
+    told = {"hub_token": "env:HUB"}
+    assert parse_settings({**GOOD, "model_cache": told}).model_cache.hub_token == "env:HUB"
+    for wrong in ({"hub_token": "hf_canary"}, {**told, "hub_token_file": "/run/token"}):
+        with pytest.raises(InvalidInput, match=r"model_cache\.hub_token") as refused:
+            parse_settings({**GOOD, "model_cache": wrong})
+        assert "canary" not in str(refused.value)
