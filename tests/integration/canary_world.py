@@ -25,6 +25,7 @@ from skerry.api.openengine.v1 import generation_pb2, openengine_pb2_grpc
 from skerry.cli.down import stop_directory
 from skerry.cli.main import run
 from skerry.cli.session import Session
+from skerry.cli.shown_once import write_secret
 from skerry.cli.supervisor.layout import DataDirectory, Layout
 from skerry.cli.supervisor.preparation import Choices
 from skerry.cli.supervisor.settings_files import fleet_context
@@ -33,9 +34,11 @@ from skerry.cli.up import start_fleet, wait_until_ready
 from skerry.client.context import Context
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.observation import ReplicaState
+from skerry.plumbing.certificates import key_pem, read_authority_key
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import SkerryError
 from skerry.plumbing.ids import SystemIds
+from skerry.plumbing.sealing import keyring_of, new_key_text
 from workload_plane.replicas.records import ReplicaRecord, read_records
 
 CLOCK = SystemClock()
@@ -152,15 +155,20 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 @asynccontextmanager
 async def a_fleet(root: Path, secrets: Mapping[str, str], postgres: str) -> AsyncIterator[Canaries]:
-    """Yield the fleet on that PostgreSQL, once its plane is connected and its first key is made."""
+    """Yield the fleet on that PostgreSQL, once its plane is connected and its first key is made.
+
+    Its authority is sealed by a key that lies beside the fleet's directory.
+    """
     directory = DataDirectory(root)
+    sealing = root.parent / "sealing.key"
+    write_secret(sealing, new_key_text(SystemIds(CLOCK)))
     url = make_url(postgres).set(password=OF_DATABASE).render_as_string(hide_password=False)
     layout, supervisor = await start_fleet(
         directory,
         1,
         "llamacpp",
         restart_control_plane=False,
-        choices=Choices(database=url),
+        choices=Choices(database=url, sealing_keys=(f"file:{sealing}",)),
     )
     context = fleet_context(directory, layout)
     # Otherwise cookies of an address, not of a name, are not kept.
@@ -173,7 +181,14 @@ async def a_fleet(root: Path, secrets: Mapping[str, str], postgres: str) -> Asyn
         ):
             console = Session(no_color=True).console()
             await wait_until_ready(console, directory, layout, supervisor)
-            known = dict(secrets) | {"database": OF_DATABASE}
+            text = sealing.read_text().strip()
+            keys = keyring_of([text])
+            authority = read_authority_key(directory.pki / "authority", keys)
+            known = dict(secrets) | {
+                "database": OF_DATABASE,
+                "sealing key": text[-43:],
+                "authority": key_pem(authority).decode().split("\n")[1],
+            }
             files = Path(str(make_url(postgres).query["host"]))
             yield Canaries(directory, layout, files, operator, http, browser, known)
     finally:

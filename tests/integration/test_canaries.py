@@ -216,6 +216,8 @@ async def ask_all(fleet: Canaries, capfd: pytest.CaptureFixture[str]) -> None:
     audit, backup, bundle = (above / name for name in ("audit", "backup", "bundle"))
     await fleet.command(capfd, "audit", "export", "-o", str(audit))
     await fleet.command(capfd, "backup", str(backup), *home)
+    for verb in ("list", "rotate"):
+        await fleet.command(capfd, "secrets", verb, *home)
     await fleet.command(capfd, "bundle", "-o", str(bundle), "--engine-logs", *home)
     fleet.tell("audit", audit.read_bytes())
     fleet.tell("backup", gzip.decompress(backup.read_bytes()))
@@ -237,12 +239,14 @@ async def test_no_secret_comes_out_of_a_fleet_anywhere(
     await join(fleet, capfd)
     await visit(fleet)
     for path in (*root.rglob("*.key"), *(root.parent / "joined").rglob("*.key")):
-        if path != fleet.directory.api_key:
+        # The authority's is sealed, and no file may have it.
+        if path not in (fleet.directory.api_key, fleet.directory.pki / "authority" / "ca.key"):
             fleet.secrets[f"key {path.relative_to(root.parent)}"] = path.read_text().split("\n")[1]
     await ask_all(fleet, capfd)
     files = {**whole(root), **{f"../{n}": d for n, d in whole(root.parent / "joined").items()}}
     assert {"layout.json", "supervisor.log", "control-plane/log"} <= set(files)
     assert {"first key", "join token", "database", "caller"} <= set(fleet.secrets)
+    assert {"sealing key", "authority"} <= set(fleet.secrets)
     assert any(name.startswith("key ") for name in fleet.secrets)
     of_files = {
         (secret, place)
