@@ -39,7 +39,13 @@ OPERATOR_CERTIFICATE_LEFT = metrics.gauge(
 REVOKED_PLANES = metrics.gauge(
     "skerry_revoked_planes",
     unit="planes",
-    help="Planes that were put out. Gateways are told of the 1,000 that were put out last.",
+    help="Planes that were put out and have not joined anew, however long ago.",
+)
+REVOKED_CERTIFICATES = metrics.gauge(
+    "skerry_revoked_certificates",
+    unit="certificates",
+    help="Planes that were put out and whose certificate has not ended; one of an unknown end is"
+    " counted for 366 days. Gateways are told of 1,000 at most, those that end last.",
 )
 PENDING_REPLICAS = metrics.gauge(
     "skerry_pending_replicas",

@@ -4,15 +4,20 @@ Loaded when a control plane begins to lead; whoever writes an identity puts it h
 which nothing is known here is let in by its certificate alone.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 
-from control_plane.instruments import REVOKED_PLANES
+from control_plane.instruments import REVOKED_CERTIFICATES, REVOKED_PLANES
 from skerry.fleet.joining import PlaneIdentity, refusal_of
 from skerry.plumbing.certificate_requests import key_digest_of
+from skerry.plumbing.clock import Clock
 
 # Planes are told of so many, in every desired state: 64 kB. The link itself knows all. An alert
-# fires well before (`skerry_revoked_planes`).
+# fires well before (`skerry_revoked_certificates`).
 REVOKED_TOLD_MAX = 1_000
+# Of a plane whose certificate was made elsewhere no end is known: none of ours lasts longer.
+UNKNOWN_END = timedelta(days=366)
 
 
 class Identities:
@@ -23,7 +28,14 @@ class Identities:
         self._wake = wake
         self._held: dict[str, PlaneIdentity] = {}
         self._changed: Callable[[str], None] = lambda plane: None
+        self._ends: tuple[datetime, ...] = ()
         self.revoked: tuple[str, ...] = ()
+
+    def show(self, clock: Clock) -> None:
+        """Show from now on how many certificates of revoked planes have not ended yet."""
+        REVOKED_CERTIFICATES.set_function(
+            lambda: float(len(self._ends) - bisect(self._ends, clock.now()))
+        )
 
     def load(self, identities: Iterable[PlaneIdentity]) -> None:
         """Know these and no others."""
@@ -41,11 +53,16 @@ class Identities:
         self._changed(identity.plane)
 
     def _count_revoked(self) -> None:
-        found = [(one.revoked_at, one.plane) for one in self._held.values() if one.revoked_at]
+        found = [
+            (one.expires_at or one.revoked_at + UNKNOWN_END, one.plane)
+            for one in self._held.values()
+            if one.revoked_at is not None
+        ]
         REVOKED_PLANES.set(len(found))
-        # Of too many those that were put out last: the certificates of the others have ended first.
-        newest = sorted(found, reverse=True)[:REVOKED_TOLD_MAX]
-        revoked = tuple(sorted(plane for _, plane in newest))
+        self._ends = tuple(sorted(end for end, _ in found))
+        # Of too many those whose certificates end last: the others' open gateways for less long.
+        latest = sorted(found, reverse=True)[:REVOKED_TOLD_MAX]
+        revoked = tuple(sorted(plane for _, plane in latest))
         if revoked != self.revoked:
             self.revoked = revoked
             self._wake()

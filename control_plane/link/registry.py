@@ -68,6 +68,7 @@ class Registry:
         self.evidence = EvidenceInbox()
         self.key_spending = KeySpending()
         self.identities = Identities(self._stir)
+        self.identities.show(clock)
         self.targets_at: float | None = None  # when the round ended whose targets planes were told
 
     def begin(self, planes: int = 0) -> None:

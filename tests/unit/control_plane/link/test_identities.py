@@ -8,7 +8,7 @@ from skerry.fleet.joining import PlaneIdentity
 from skerry.plumbing import metrics
 from skerry.plumbing.certificate_requests import key_digest_of
 from skerry.plumbing.certificates import Subject, create_authority, issue
-from tests.fakes.clock import START
+from tests.fakes.clock import START, FakeClock
 
 
 class Told:
@@ -67,7 +67,25 @@ def test_planes_are_told_when_one_is_revoked_or_back_and_not_when_one_renews() -
     assert told.planes == ["fra"] * 4
 
 
-def test_of_too_many_planes_are_told_of_those_that_were_put_out_last() -> None:
+def test_a_revoked_plane_counts_until_its_certificate_has_ended() -> None:
+    told, clock = Told(), FakeClock(START)
+    told.identities.show(clock)
+    day = timedelta(days=1)
+    told.identities.load(
+        [
+            PlaneIdentity(plane="joined", revoked_at=START, expires_at=START + 30 * day),
+            PlaneIdentity(plane="made-by-hand", revoked_at=START),
+            PlaneIdentity(plane="let-in", joined_at=START, expires_at=START + 30 * day),
+        ]
+    )
+    for passed, counted in ((29, 2), (2, 1), (334, 1), (2, 0)):
+        clock.advance(passed * day.total_seconds())
+        assert f"skerry_revoked_certificates {counted}.0".encode() in metrics.render()
+    assert b"skerry_revoked_planes 2.0" in metrics.render()
+    assert told.identities.revoked == ("joined", "made-by-hand"), "told all the same"
+
+
+def test_of_too_many_planes_are_told_of_those_whose_certificates_end_last() -> None:
     told = Told()
     names = [f"p{number:04}" for number in range(REVOKED_TOLD_MAX + 2)]
     # The names come in the order opposite to that in which they were put out.
@@ -80,3 +98,8 @@ def test_of_too_many_planes_are_told_of_those_that_were_put_out_last() -> None:
     late = PlaneIdentity(plane="zz", revoked_at=START + timedelta(minutes=1))
     told.identities.put(late)
     assert told.identities.revoked == (*names[: REVOKED_TOLD_MAX - 1], "zz")
+    short = PlaneIdentity(
+        plane="zzz", revoked_at=START + timedelta(hours=1), expires_at=START + timedelta(days=30)
+    )
+    told.identities.put(short)
+    assert "zzz" not in told.identities.revoked, "put out last, and its certificate ends first"
