@@ -170,7 +170,7 @@ def _facts_of(snapshot: Snapshot, granted: Mapping[Key, Envelope], measured: Mea
         shares=shares_of(snapshot),
         peering=peering_of(snapshot.planes, told),
         ends=tombstones(snapshot),
-        revoked=frozenset(snapshot.revoked_planes),
+        revoked=frozenset(snapshot.revoked_planes or ()),
     )
 
 

@@ -154,7 +154,7 @@ class Snapshot:
     scalings: tuple[Scaled, ...] = ()
     # None: none was ever made, or our database has forgotten them.
     api_keys: tuple[ApiKey, ...] | None = None
-    revoked_planes: tuple[str, ...] = ()
+    revoked_planes: tuple[str, ...] | None = None  # None: planes are told nothing of it
     # Which store and which words of planes it was made of; `sight.py` knows what it is.
     mark: object = field(default=None, repr=False, compare=False)
     # Found by name, for fleets in which to look through all for each is thousands by thousands.

@@ -98,7 +98,8 @@ class DesiredState:
 
     `planes` is about how many the fleet has where `peers` are not all of them, else 0. `api_keys`
     None: the control plane knows of none, which is no word against those told before. Of
-    `revoked_planes` the gateway takes nothing, whatever certificate they show.
+    `revoked_planes` the gateway takes nothing, whatever certificate they show; None: nothing is
+    said of them, and those told before stay out.
     """
 
     plane: str
@@ -109,7 +110,7 @@ class DesiredState:
     node_cordons: tuple[NodeCordon, ...] = ()
     planes: int = 0
     api_keys: tuple[ApiKey, ...] | None = None
-    revoked_planes: tuple[str, ...] = ()
+    revoked_planes: tuple[str, ...] | None = None
 
     @property
     def envelopes(self) -> tuple[Envelope, ...]:

@@ -36,6 +36,7 @@ def desired_to_proto(desired: DesiredState) -> plane_service_pb2.Desired:
         planes=desired.planes,
         key_ring=None if desired.api_keys is None else key_ring_to_proto(desired.api_keys),
         revoked_planes=desired.revoked_planes,
+        no_plane_revoked=desired.revoked_planes == (),
     )
     message.digest = proto_digest(message)
     return message
@@ -57,8 +58,14 @@ def desired_from_proto(message: plane_service_pb2.Desired) -> DesiredState:
         ),
         planes=message.planes,
         api_keys=key_ring_from_proto(message.key_ring) if message.HasField("key_ring") else None,
-        revoked_planes=tuple(message.revoked_planes),
+        revoked_planes=_revoked_from_proto(message),
     )
+
+
+def _revoked_from_proto(message: plane_service_pb2.Desired) -> tuple[str, ...] | None:
+    if message.revoked_planes or message.no_plane_revoked:
+        return tuple(message.revoked_planes)
+    return None
 
 
 def digest_of(desired: DesiredState) -> bytes:

@@ -331,6 +331,12 @@ def test_format_1_with_revoked_planes_is_read_and_written_as_it_was_meant() -> N
     assert encode(payload, told.version) == data
 
 
+def test_no_plane_revoked_is_another_word_than_no_word_of_revoked_planes() -> None:
+    for told in (None, (), ("edge-ams",)):
+        state = replace(STATE, revoked_planes=told)
+        assert desired_from_proto(desired_to_proto(state)).revoked_planes == told
+
+
 def test_format_1_is_read_as_it_was_meant(golden: bytes) -> None:
     assert decode(golden).state == STATE
 

@@ -39,6 +39,7 @@ from workload_plane.gateway.known_before import (
     peer_addresses,
 )
 from workload_plane.gateway.known_keys import KnownKeys
+from workload_plane.gateway.known_revoked import KnownRevoked
 from workload_plane.gateway.picker_file import build_picker_file
 from workload_plane.gateway.program import Programs, ProgramVersions
 from workload_plane.gateway.publish import PublishResult, ensure_initial, publish
@@ -103,6 +104,7 @@ class GatewayFeed:
         self._result: PublishResult | None = None
         self._beside = FilesBeside(settings)
         self._keys = KnownKeys(settings.data_dir)
+        self._revoked = KnownRevoked(settings.data_dir)
         self._hosts = PeerHosts(changed, clock, look_up)
         # As last published, also by a run before.
         self._peer_addresses: dict[str, str] = {}
@@ -288,6 +290,7 @@ class GatewayFeed:
         try:
             # Also where none is asked for: the setting may change while the control plane is away.
             desired = await asyncio.to_thread(self._keys.with_keys, desired)
+            desired = await asyncio.to_thread(self._revoked.with_revoked, desired)
             topology = build_topology(
                 self._settings, desired, replicas, hosts, self._distances.seconds
             )

@@ -94,7 +94,7 @@ def build_topology(
     by_name = sorted(models.values(), key=lambda model: model.deployment)
     models_here = _without_clashes(tuple(by_name))
     topology = _listening(settings, hosts, models_here, peers, desired.api_keys or ())
-    revoked = (full_name(settings.project, "planes", one) for one in desired.revoked_planes)
+    revoked = (full_name(settings.project, "planes", one) for one in desired.revoked_planes or ())
     return replace(topology, revoked=tuple(revoked))
 
 

@@ -320,7 +320,7 @@ class KeyRing(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[ApiKey, _Mapping]]] = ...) -> None: ...
 
 class Desired(_message.Message):
-    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes", "key_ring", "revoked_planes")
+    __slots__ = ("plane", "version", "assignments", "peers", "required_features", "digest", "node_cordons", "planes", "key_ring", "revoked_planes", "no_plane_revoked")
     PLANE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +331,7 @@ class Desired(_message.Message):
     PLANES_FIELD_NUMBER: _ClassVar[int]
     KEY_RING_FIELD_NUMBER: _ClassVar[int]
     REVOKED_PLANES_FIELD_NUMBER: _ClassVar[int]
+    NO_PLANE_REVOKED_FIELD_NUMBER: _ClassVar[int]
     plane: str
     version: _supply_pb2.Version
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
@@ -341,7 +342,8 @@ class Desired(_message.Message):
     planes: int
     key_ring: KeyRing
     revoked_planes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ..., key_ring: _Optional[_Union[KeyRing, _Mapping]] = ..., revoked_planes: _Optional[_Iterable[str]] = ...) -> None: ...
+    no_plane_revoked: bool
+    def __init__(self, plane: _Optional[str] = ..., version: _Optional[_Union[_supply_pb2.Version, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerPlane, _Mapping]]] = ..., required_features: _Optional[_Iterable[str]] = ..., digest: _Optional[bytes] = ..., node_cordons: _Optional[_Iterable[_Union[NodeCordon, _Mapping]]] = ..., planes: _Optional[int] = ..., key_ring: _Optional[_Union[KeyRing, _Mapping]] = ..., revoked_planes: _Optional[_Iterable[str]] = ..., no_plane_revoked: _Optional[bool] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("version", "digest")
