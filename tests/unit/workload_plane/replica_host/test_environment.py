@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from workload_plane.engine_user import EngineUser
-from workload_plane.models import hub_source, object_source
+from workload_plane.models import hub_token, object_source
 from workload_plane.replica_host.environment import for_engine, without_credentials
 
 
 def test_credentials_of_sources_stay_with_the_agent_and_all_else_is_passed_on() -> None:
     kept = {"PATH": "/bin", "HF_HOME": "/cache", "HF_HUB_OFFLINE": "1", "CUDA_HOME": "/cuda"}
     secret = {
-        hub_source.TOKEN_VARIABLE: "t",
+        hub_token.TOKEN_VARIABLE: "t",
         "HF_TOKEN_PATH": "/t",
         "HUGGING_FACE_HUB_TOKEN": "t",
         "AWS_ACCESS_KEY_ID": "k",
