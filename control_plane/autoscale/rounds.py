@@ -68,6 +68,7 @@ class _Judged:
     cold_start_seconds: float
     wish: Wish
     by_planes: Need | None  # what those that count requests in flight ask for together
+    callers: tuple[str, ...]  # planes whose users have one run elsewhere
 
 
 class Rounds:
@@ -135,11 +136,15 @@ class Rounds:
     ) -> _Judged:
         snapshot = basis.scene.snapshot
         scaler, before = self._scalers[deployment.name], snapshot.scaled(deployment.name)
-        shares = [*shares, *_guests(scaler.users_at(now), shares, basis.scene)]
+        users_at, own = scaler.users_at(now), shares
+        shares = [*shares, *_guests(users_at, shares, basis.scene)]
         cold = cold_start_of(deployment, basis.starts, snapshot.profiles, before)
         decision = scaler.decide(now, snapshot.now, shares, cold or COLD_START_SECONDS)
         factors, paused = scaler.factors, decision.because is Because.PAUSED
-        floor = max(factors.min_replicas, factors.scheduled_floor(snapshot.now))
+        callers = () if paused or decision.need is not None else _callers(users_at, own)
+        floor = max(
+            factors.min_replicas, factors.scheduled_floor(snapshot.now), 1 if callers else 0
+        )
         if paused and before is not None:
             floor = min(max(before.floor, factors.min_replicas), factors.max_replicas)
         demand = max(before.demand if before is not None else 0, floor, 1)
@@ -156,6 +161,7 @@ class Rounds:
             targets=_targets(deployment, decision, shares, before, flying),
             cold_start_seconds=cold,
             by_planes=None if paused else need_of(deployment, flying),
+            callers=callers,
             wish=Wish(
                 deployment=deployment,
                 wanted=min(max(wanted, floor), factors.max_replicas),
@@ -209,6 +215,16 @@ def _guests(
         and plane in scene.conditions
         and scene.conditions[plane].state is not PlaneState.LOST
     ]
+
+
+def _callers(users_at: Sequence[str], shares: Sequence[PlaneShare]) -> tuple[str, ...]:
+    """Return the planes whose users are served elsewhere or nowhere: they may run none there.
+
+    A sum of work would count them. Where there is none, planes that may run one see none of their
+    requests, which wait for it.
+    """
+    may = {share.plane for share in shares if share.ceiling}
+    return tuple(plane for plane in users_at if plane not in may)
 
 
 def cold_start_of(
@@ -336,12 +352,15 @@ def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
     if scaled.demand > max(wish.floor, 1):
         told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"
     if provision.floor_unmet:
-        by = "by the schedule" if wish.floor > wish.deployment.scaling.min_replicas else "of all"
+        least = max(wish.deployment.scaling.min_replicas, 1 if judged.callers else 0)
+        by = "by the schedule" if wish.floor > least else "of all"
         why = "no pool has free accelerators for them"
         if not provision.has_pools:
             why = "no pool may take them"
         told += f"; the floor of {wish.floor} {by} lacks {provision.floor_unmet}: {why}"
     if scaled.unmet:
+    if judged.callers:
+        told += f"; one at least runs for users at {listed(judged.callers)}, where none may"
         what = "free accelerators" if provision.has_pools else "pool that may take them"
         told += f"; {scaled.unmet} of {scaled.wanted} find no {what}"
     if (dollars := provision.unmet_dollars_per_hour) is not None:

@@ -390,6 +390,20 @@ def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for(
         because="steady",
         target=1,
         ready=1,
+@pytest.mark.parametrize("strategy", Strategy)
+def test_users_where_none_may_run_have_one_run_elsewhere_though_there_is_no_sum(
+    strategy: Strategy,
+) -> None:
+    deployment = scaling_deployment(strategy=strategy, least=0, most=4)
+    fleet = Fleet(deployment, {"fra": 2, "gcp": 0}, measured={})
+    assert settled(fleet, {"gcp": 0.0}).floor == 0
+    outcome = fleet.round({"gcp": 0.5})
+    assert (outcome.scaled.floor, outcome.scaled.demand) == (1, 1)
+    assert outcome.record is not None
+    assert "one at least runs for users at gcp" in outcome.record.sentence
+    assert settled(fleet, {"gcp": 0.0}, rounds=8).floor == 0, "they are gone for two minutes"
+
+
         starting=0,
         draining=0,
         floor=1,
