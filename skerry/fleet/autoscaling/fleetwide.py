@@ -145,6 +145,7 @@ class FleetScaler:
         self._went_down_at: float | None = None
         self._lacking_since: float | None = None
         self._moved_at: float | None = None
+        self._moved_to: tuple[str, int] | None = None  # which plane, and how many it is to run
 
     def observe(self, plane: str, reading: LoadReading) -> None:
         """Take what a plane counted; `at` is of the control plane's clock, when it was heard."""
@@ -181,7 +182,7 @@ class FleetScaler:
             because = Because.PAUSED if self.factors.paused else Because.STEADY
             keep = {share.plane: held(share, share.running) for share in shares}
             return FleetDecision(at=now, targets=keep, because=because, running=running)
-        seen = self._see(now, shares)
+        seen = self._see(now, self._with_moved(now, shares, cold_start_seconds))
         if not seen.works:
             self._decided_at = None
             return FleetDecision(
@@ -242,8 +243,27 @@ class FleetScaler:
         worst = max(lacking, key=lambda one: (ideal[one.plane] - found[one.plane], one.plane))
         if sum(found.values()) < self.factors.max_replicas:
             found[worst.plane] += 1
-            self._moved_at = now
+            self._moved_at, self._moved_to = now, (worst.plane, found[worst.plane])
         return found
+
+    def _with_moved(
+        self, now: float, shares: Sequence[PlaneShare], cold_start: float
+    ) -> Sequence[PlaneShare]:
+        """Return the shares with what moves to a plane as running there for a cold start.
+
+        The next decision may come before the plane could report it, and would take it back.
+        """
+        if self._moved_to is None or self._moved_at is None:
+            return shares
+        if not 0.0 <= now - self._moved_at < cold_start:
+            return shares
+        plane, many = self._moved_to
+        return [
+            replace(one, running=max(one.running, min(many, one.ceiling)))
+            if one.plane == plane
+            else one
+            for one in shares
+        ]
 
     def _see(self, now: float, shares: Sequence[PlaneShare]) -> _Seen:
         """Return what is known of each plane now; planes without a share are forgotten."""

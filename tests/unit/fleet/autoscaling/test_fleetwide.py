@@ -83,3 +83,20 @@ def test_what_a_plane_started_by_itself_is_not_taken_back_within_the_delay() -> 
         scaler.observe("a", a_reading(float(at), 10.0))
         decision = scaler.decide(float(at), NOON, [a_share("a", running=5)])
         assert decision.total == (5 if at <= 960 else 4)
+
+
+def test_what_was_just_moved_to_a_plane_is_not_taken_back_before_it_can_report_it() -> None:
+    scaler, rates = FleetScaler(FACTORS), {"a": 2.9, "b": 7.0}
+    shares = [a_share("a", running=2), a_share("b", running=1)]
+    targets: dict[str, int] = {}
+    for at in range(0, 601, 5):
+        for plane, rate in rates.items():
+            scaler.observe(plane, a_reading(float(at), rate))
+        if at >= 60 and at % 30 == 0:
+            targets = dict(scaler.decide(float(at), NOON, shares).targets)
+        if targets.get("b") == 2:
+            break
+    assert targets == {"a": 2, "b": 2}, "the new one comes first"
+    again = scaler.decide(at + 0.2, NOON, shares)  # others' places moved: it is asked anew
+    assert again.targets == targets
+    assert scaler.decide(at + 1.0, NOON, [a_share("a", running=2), a_share("b", ceiling=1)]).targets
