@@ -32,6 +32,7 @@ KILLED_BETWEEN = 0.004  # two actions of one plan
 BOTH_TORN, ALL_TORN, TORN = 0.3, 0.2, 0.6  # of disks that lie
 LOAD_SECONDS, RAMP_SECONDS = (1.0, 6.0), (5.0, 30.0)
 NOBODY, AT_ONCE, SHARE_MAX = 0.2, 0.5, 1.1  # of a plane's part of the largest number, full
+MOSTLY_NOBODY = 0.7  # of what may go to zero: the longest mean of a load is of two minutes
 POISONED = 0.4  # of new revisions
 DIGITS = 3  # of seconds, for people who read a schedule
 
@@ -118,9 +119,10 @@ class Chances:
         """Have users of one plane ask for more or less: at once or slowly, or for nothing."""
         random, fleet = self.random, self.world.fleet
         name = random.choice(fleet.loaded)
-        most = next(d.scaling.max_replicas for d in fleet.deployments if d.name == name)
-        share = most / len(self.world.planes)
-        busy = 0.0 if random.random() < NOBODY else random.uniform(0.0, SHARE_MAX * share)
+        scaling = next(d.scaling for d in fleet.deployments if d.name == name)
+        share = scaling.max_replicas / len(self.world.planes)
+        nobody = NOBODY if scaling.min_replicas else MOSTLY_NOBODY
+        busy = 0.0 if random.random() < nobody else random.uniform(0.0, SHARE_MAX * share)
         seconds = 0.0 if random.random() < AT_ONCE else self.seconds(RAMP_SECONDS)
         rate = round(busy / REPLICA_SECONDS, DIGITS)
         plane = self.plane().name
@@ -348,9 +350,10 @@ def _prices(chances: Chances) -> None:
 def _scale(chances: Chances) -> None:
     random = chances.random
     wanted = random.choice(chances.world.fleet.deployments)
-    least = wanted.scaling.min_replicas + random.choice((-1, 0, 1))
+    named = wanted.scaling.min_replicas
+    least = max(min(1, named), named + random.choice((-1, 0, 1)))
     most = max(least, wanted.scaling.max_replicas + random.choice((-1, 0, 1)))
-    chances.asks("scale", deployment=wanted.name, least=max(1, least), most=max(1, most))
+    chances.asks("scale", deployment=wanted.name, least=least, most=max(1, most))
 
 
 def _guest(chances: Chances) -> None:

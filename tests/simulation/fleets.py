@@ -96,7 +96,10 @@ def apart_from(name: str, replicas: int, other: str) -> Deployment:
 def by_load(
     name: str, least: int, most: int, strategy: Strategy = Strategy.TOKEN_WORK
 ) -> Deployment:
-    """Return a deployment that scales by load, on two planes at least where it has two replicas."""
+    """Return a deployment that scales by load, on two planes at least where it has two replicas.
+
+    With 0 at the least it goes to zero and comes back.
+    """
     spread = Spread(domain=FailureDomain.PLANE, domains_min=2)
     policy = PlacementPolicy(spread=spread if least > 1 else None)
     scaling = Scaling(
@@ -195,6 +198,16 @@ LOADED = {
     "four, by concurrency": Fleet(
         planes=(_AWS, _FRA, _GCP, _OCI),
         deployments=(by_load("demo", 2, 8), by_load("side", 1, 4, Strategy.CONCURRENCY)),
+        loaded=("demo", "side"),
+    ),
+    "three, to zero": Fleet(
+        planes=(_AWS, _FRA, _GCP),
+        deployments=(by_load("demo", 2, 6), by_load("side", 0, 3)),
+        loaded=("demo", "side"),
+    ),
+    "three, to zero by concurrency": Fleet(
+        planes=(_AWS, _FRA, _GCP),
+        deployments=(by_load("demo", 2, 6), by_load("side", 0, 3, Strategy.CONCURRENCY)),
         loaded=("demo", "side"),
     ),
 }

@@ -6,6 +6,8 @@ Replicas outlive their agent, the gateway serves on without it; only a loss of p
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
 
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.node import Node
@@ -22,7 +24,7 @@ from tests.simulation.fleets import HANG, SOAK, START, START_SECONDS_MAX, poison
 from tests.simulation.network import Network
 from tests.simulation.scaling import ScalerParts, SimScaler, Wanted
 from tests.simulation.timeline import Process, SimClock, Timeline
-from tests.simulation.users import Gateway
+from tests.simulation.users import DemandFile, Gateway
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import (
     Action,
@@ -33,6 +35,7 @@ from workload_plane.converge.actions import (
     StartReplica,
     StopReplica,
 )
+from workload_plane.converge.demand import Demand
 from workload_plane.converge.seen import (
     Observed,
     SeenPool,
@@ -42,6 +45,7 @@ from workload_plane.converge.seen import (
 )
 from workload_plane.gateway.status import GatewayStatus, PeerHealth
 from workload_plane.gateway.witness import Look, Memory, remember, views_of
+from workload_plane.picker.demand_watch import LOOK_SECONDS, DemandWatch
 
 SERVES = PeerHealth(reachable=True, serving=True)
 ANSWERS = PeerHealth(reachable=True, serving=False)
@@ -111,6 +115,7 @@ class SimPlane:
         self.holder = SimHolder(identity.name, self.agent, self.disk)
         self.link = SimLink(self.agent, self.holder, self.report, self.running, dial)
         self.scaler: SimScaler | None = None  # where deployments scale by load
+        self._demand: DemandWatch | None = None
         self.replicas: dict[str, SeenReplica] = {}
         self.lost_nodes: set[str] = set()
         self.nodes: tuple[str, ...] = EVERY_NODE  # those that are there
@@ -152,6 +157,7 @@ class SimPlane:
             tell=self.link.tell_loads,
         )
         self.scaler = SimScaler(self.agent, self.clock, users, parts)
+        users.woken = lambda: self._look_in(LOOK_SECONDS)
         users.begin()
 
     # What is seen from outside
@@ -240,6 +246,8 @@ class SimPlane:
         self._linked = False
         if self.scaler is not None:
             self.scaler.boot()
+            self._demand = DemandWatch(Path("demand.json"), self.clock, picks=True)
+            cast(Any, self._demand)._file = DemandFile(self.scaler.gateway)
         self._look_in(0.05)
         self._probe_for_ever()
 
@@ -329,6 +337,7 @@ class SimPlane:
             pools=self._pools(),
             backoffs=tuple(self._backoffs.values()),
             wanted=self.scaler.wanted if self.scaler is not None else None,
+            demand=self._asked(),
         )
         actions = converge.plan(self.holder.state, observed, now)
         for place, action in enumerate(actions):
@@ -351,6 +360,13 @@ class SimPlane:
             self.link.start(f"{self.name}-{self.agent.life}")
         busy = bool(actions) or waits or any(b.retry_at > now for b in self._backoffs.values())
         self._look_in(TICK_SECONDS if busy else IDLE_SECONDS)
+
+    def _asked(self) -> Demand:
+        """Return what is asked for, as far as the picker says so."""
+        if self._demand is None:
+            return {}
+        self._demand.look()
+        return self._demand.current
 
     def _pools(self) -> tuple[SeenPool, ...]:
         return (_seen_pool(self.pool, self.nodes),)

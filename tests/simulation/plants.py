@@ -3,6 +3,7 @@
 Every one must be found within SEEDS_MAX seeds; one that is not found fails the run.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,8 @@ from control_plane.reconcile.snapshot import Snapshot
 from control_plane.recovery import assess
 from control_plane.store import fencing, requests
 from scheduler import arrays, check, conflicts, feasibility
-from skerry.fleet.autoscaling import local
+from skerry.fleet.autoscaling import fleetwide, local
+from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.generation import Version
 from skerry.fleet.observation import UNKNOWN, PlaneReport, PlaneState, ReplicaState
@@ -368,6 +370,30 @@ def absent_plane_needs_nothing(patch: Patch) -> None:
     patch.setattr(rounds, "_targets", targets)
 
 
+def filled_on_the_way_down(patch: Patch) -> None:
+    """Down to what full replicas are enough for, and up to what is to be spare."""
+    whole = local.settle
+
+    def settle(need: Any, highest: int, running: int, watched: bool, tuning: Any) -> Any:
+        full = max(1, math.ceil(need.work))
+        if watched and full < running and need.replicas <= running:
+            return full, Because.SURPLUS
+        return whole(need, highest, running, watched, tuning)
+
+    for module in (local, fleetwide):
+        patch.setattr(module, "settle", settle)
+
+
+def held_requests_wake_nobody(patch: Patch) -> None:
+    """Who waits where nothing runs is left to the loops that count now and then."""
+    whole = grants.woken
+    patch.setattr(
+        grants,
+        "woken",
+        lambda envelopes, running, *told: whole(envelopes, running, *told) if running else {},
+    )
+
+
 PLANTS = (
     Plant("no fence", no_fence, "I4", ("control-pause",)),
     Plant("generation check dropped", generation_check_dropped, "I2", ("harsh-network",), seed=3),
@@ -417,7 +443,7 @@ PLANTS = (
     Plant("new revision everywhere at once", everywhere_at_once, "G7", seed=25),
     Plant("first replica is not waited for", first_not_waited_for, "G7"),
     Plant("late Hellos are taken", late_hellos_taken, "L1", ("held-up",), seed=3),
-    Plant("a stale signal is zero", stale_signal_is_zero, "S3", ("hosts-silence",), seed=13),
+    Plant("a stale signal is zero", stale_signal_is_zero, "S3", ("hosts-silence",), seed=3),
     Plant("a plane's loop overruns its ceiling", loop_overruns_its_ceiling, "S1", ("load",)),
     Plant(
         "an absent plane needs nothing",
@@ -426,6 +452,8 @@ PLANTS = (
         ("loads-untold",),
         seed=15,
     ),
+    Plant("filled on the way down", filled_on_the_way_down, "S5", ("load",)),
+    Plant("held requests wake nobody", held_requests_wake_nobody, "S6", ("load",), seed=57),
     Plant("unknown is nothing", unknown_is_nothing, "I8", ("torn-file",)),
 )
 

@@ -27,17 +27,21 @@ from tests.simulation.breaches import Broken, fail
 from tests.simulation.chances import LOADS, Chances
 from tests.simulation.checkers import watch
 from tests.simulation.faults import FAULTS, Faults
+from tests.simulation.network import drop_process
 from tests.simulation.operators import Operators
+from tests.simulation.scaled import RIPE_SECONDS
 from tests.simulation.schedule import (
     Happening,
     Schedule,
     Setting,
     from_json,
     setting_of,
+    setting_rests,
     to_json,
 )
 from tests.simulation.users import REPLICA_SECONDS
 from tests.simulation.world import World
+from tests.simulation.zero import is_full_where_asked, is_kept, sleeping
 
 SETTLE_SECONDS = 9.0
 CONVERGE_SECONDS = 60.0  # I14: in order by then
@@ -46,6 +50,11 @@ QUIET_SECONDS = 7.0  # and then nobody acts
 # Where deployments scale: the longest mean of a load, two rounds of the fleet's loop, the delay and
 # what a replica takes to start. A round without a move is of as many seconds.
 SCALED_SECONDS, ROUND_SECONDS = 240.0, 35.0
+# In one of two, loads stay for two rounds more from when no mean is of what moved: what would go to
+# and fro does so, and what nobody asks for is gone.
+REST_SECONDS = 70.0
+# With nobody to ask: a tick of the gateway, a start and a look at whether it is over, twice.
+ANSWERED_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 
 
@@ -148,7 +157,30 @@ def _live(world: World, begin: Begin, only: str) -> float:
         if world.now > over:
             why = "it recovers" if world.leader else "nobody leads"
             fail(world, "I14", f"{CONVERGE_SECONDS:.0f} s after the faults {why}")
-    return _converge(world)
+    converged = _converge(world)
+    if world.fleet.loaded and setting_rests(world.setting):
+        _pass(world, max(0.0, world.calm_at + RIPE_SECONDS + REST_SECONDS - world.now))
+        _wake(world)
+    return converged
+
+
+def _wake(world: World) -> None:
+    """Have somebody ask for what runs nowhere, with every control plane dead (S6)."""
+    found = sleeping(world)
+    if found is None:
+        return
+    plane, name = found
+    for control in world.controls.values():
+        control.crash()
+        drop_process(world.network, control.process)
+    # Each plane goes by its own need from now on, which may be more than its part of the sum.
+    world.calm_at = 0.0
+    world.note("users", f"ask {plane.name} for {name}, and there is no control plane")
+    world.users[plane.name].turn(name, 1.0, 0.0)
+    _pass(world, ANSWERED_SECONDS)
+    waiting = world.users[plane.name].waiting(name)
+    if waiting or not plane.serving(name):
+        fail(world, "S6", f"{waiting} wait at {plane.name} for {name}, asked for at no other plane")
 
 
 def _converge(world: World) -> float:
@@ -227,13 +259,15 @@ def uncovered(world: World, deployment: Deployment, serving: int) -> str:
     name, scaling = deployment.name, deployment.scaling
     for plane in world.planes.values():
         wanted = sum(n for (of, _), n in plane.wanted.items() if of == name)
+        if wanted == 0 and is_kept(plane, world.users[plane.name], name):
+            continue
         if len(plane.serving(name)) != wanted:
             return f"{plane.name} serves {len(plane.serving(name))} of {wanted} {name}"
     if serving < scaling.min_replicas:
         return f"{serving} of {scaling.min_replicas} replicas of {name} serve"
     busy = sum(users.rate(name) for users in world.users.values()) * REPLICA_SECONDS
     free = sum(len(plane.nodes) - len(plane.replicas) for plane in world.planes.values())
-    if serving < min(busy, scaling.max_replicas) and free:
+    if serving < min(busy, scaling.max_replicas) and free and not is_full_where_asked(world, name):
         return f"{serving} {name} serve, {busy:.2f} would be busy, {free} nodes are free"
     return ""
 

@@ -4,6 +4,7 @@ Watched where worlds are loaded by users. What a load needs is counted here from
 sent, never from what the loops were told or made of it.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import cast
@@ -13,12 +14,13 @@ from skerry.fleet.deployment import Deployment
 from skerry.fleet.desired import Assignment
 from skerry.fleet.observation import ReplicaState, Unknown
 from skerry.fleet.scaling import Strategy
-from tests.simulation.breaches import SURELY_SECONDS, fail
+from tests.simulation.breaches import RACE_SECONDS, SURELY_SECONDS, fail
 from tests.simulation.plane import SimPlane
 from tests.simulation.scaling import Turn
 from tests.simulation.store import Entry
 from tests.simulation.users import REPLICA_SECONDS
 from tests.simulation.world import World
+from tests.simulation.zero import S6NobodyWaitsForNothing
 from workload_plane.converge.actions import Action, DrainReplica
 
 # Three readings that did not come, and the one that is on its way.
@@ -29,6 +31,7 @@ FLEET_STALE_SECONDS = 60.0
 ROUNDING = 0.2  # of a replica: requests are whole
 # All that is averaged when faults end is of a load that moved; then come the delay and a round.
 RIPE_SECONDS = 170.0
+WAYS_MAX = 2
 
 
 class S1EnvelopesBoundBothLoops:
@@ -101,8 +104,9 @@ class S2NoPlaneGoesBelowItsFloor:
 class S3SilenceTakesNothing:
     """Where a plane does not know its load, its own loop lowers nothing, whatever it was before.
 
-    Known is what picker and every host told within the last looks; and what goes by a plane's own
-    signals goes after a whole delay of them.
+    Known is what picker and every host told within the last looks, of requests in flight what the
+    picker did. What goes by a plane's own signals goes after a whole delay in which its picker
+    counted: that counts on while hosts are silent.
     """
 
     def __init__(self, world: World) -> None:
@@ -115,13 +119,15 @@ class S3SilenceTakesNothing:
         """Compare what is wanted with what was, where nobody tells the load."""
         scaler, now = plane.scaler, self.world.now
         assert scaler is not None
-        at, since = scaler.answered_at, scaler.answered_since
         for key, wanted in turn.after.items():
             before = turn.before.get(key)
             assignment = _assignment(turn.state.assignments, key[0])
             envelope = turn.state.envelope(*key)
             if before is None or assignment is None or envelope is None:
                 continue
+            at, since = scaler.answered_at, scaler.counted_since
+            if assignment.deployment.scaling.strategy is Strategy.CONCURRENCY:
+                at = scaler.counted_at
             if wanted >= min(before, envelope.ceiling):
                 continue
             terms = assignment.scaling
@@ -140,11 +146,12 @@ class S4LoadIsNotForgotten:
     """Nothing goes that users need: a plane's own loop, and the fleet's, keep what they ask for.
 
     By the smallest rate of all the time that any mean may be of. A plane that the fleet's loop does
-    not hear keeps its target.
+    not hear keeps its target, unless it was judged lost.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self._lost_at: dict[str, float] = {}
         world.store.watchers.append(self.stored)
         for plane in world.planes.values():
             if plane.scaler is not None:
@@ -168,6 +175,8 @@ class S4LoadIsNotForgotten:
 
     def stored(self, entry: Entry, told: object) -> None:
         """Look at each round that moves targets."""
+        if entry.kind == "plane.lost":
+            self._lost_at[entry.subject] = self.world.now
         if entry.kind != "scaling.moved":
             return
         step = cast(ScalingStep, told)
@@ -179,6 +188,8 @@ class S4LoadIsNotForgotten:
         ceilings = self._ceilings(name)
         for plane, target in before.items():
             least = min(target, ceilings.get(plane, 0))
+            if world.now - self._lost_at.get(plane, -math.inf) < RACE_SECONDS:
+                continue
             if self._is_unheard(plane) and after.get(plane, 0) < least:
                 text = f"{plane} is not heard, and its target of {name} goes from {target}"
                 fail(world, "S4", f"{text} to {after.get(plane, 0)}")
@@ -209,14 +220,15 @@ class S4LoadIsNotForgotten:
 
 
 class S5TargetsComeToRest:
-    """Under a load that stays, what is wanted goes one way and then no further.
+    """Under a load that stays, what is wanted goes one way, turns back once and then no further.
 
-    Counted from when nothing that is averaged is older than the load.
+    Counted from when nothing that is averaged is older than the load. Once, for what others give up
+    changes places, and the sum is split anew; what goes to and fro turns back twice.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._ways: dict[str, int] = {}
+        self._ways: dict[str, list[int]] = {}
         for plane in world.planes.values():
             if plane.scaler is not None:
                 plane.scaler.on_turn.append(partial(self.turned, plane))
@@ -230,9 +242,11 @@ class S5TargetsComeToRest:
             moved = wanted - turn.before.get(key, wanted)
             if not moved:
                 continue
-            way = 1 if moved > 0 else -1
-            if self._ways.setdefault(f"{plane.name}/{key[0]}", way) != way:
-                fail(world, "S5", f"{plane.name} wants {wanted} of {key[0]} after going other ways")
+            way, ways = 1 if moved > 0 else -1, self._ways.setdefault(f"{plane.name}/{key[0]}", [])
+            if not ways or ways[-1] != way:
+                ways.append(way)
+            if len(ways) > WAYS_MAX:
+                fail(world, "S5", f"{plane.name} wants {wanted} of {key[0]} after turning back")
 
 
 def _needed(rate: float, deployment: Deployment) -> float:
@@ -253,4 +267,5 @@ SCALING_CHECKERS = (
     S3SilenceTakesNothing,
     S4LoadIsNotForgotten,
     S5TargetsComeToRest,
+    S6NobodyWaitsForNothing,
 )

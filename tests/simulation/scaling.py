@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from skerry.fleet.autoscaling.load import GAP_SECONDS_MAX
 from skerry.fleet.autoscaling.told import LoadReport
 from skerry.fleet.desired import DesiredState
 from skerry.fleet.observation import ReplicaState, Unknown
@@ -69,7 +70,8 @@ class SimScaler:
     are_hosts_silent: bool = False
     on_turn: list[Callable[[Turn], None]] = field(default_factory=list)
     answered_at: float | None = None  # by the picker and all hosts
-    answered_since: float | None = None  # without a gap of more than one look
+    counted_at: float | None = None  # by the picker alone
+    counted_since: float | None = None  # without a gap
     run: int = 0
     _loop: AutoscaleLoop | None = None
     _due_at: float | None = None
@@ -97,7 +99,7 @@ class SimScaler:
         )
         self._loop = AutoscaleLoop(parts, asyncio.Event(), asyncio.Event())
         cast(Any, self._loop)._ask = self._ask  # both at once takes an event loop
-        self.answered_at = self.answered_since = self._due_at = None
+        self.answered_at = self.counted_at = self.counted_since = self._due_at = None
         self._turn_in(0.1)
 
     def changed(self) -> None:
@@ -158,12 +160,15 @@ class SimScaler:
             else EngineLoad(running_requests=SLOTS, queued_requests=0)
             for one in records
         }
-        now = self._timeline.now
-        if counters is not None and all(loads.values()):
-            gap = self.answered_at is None or now - self.answered_at > 1.5 * PERIOD_SECONDS
+        if counters is not None:
+            now = self._timeline.now
+            # What the same picker counted in a shorter silence is known once it is over.
+            gap = self.counted_at is None or now - self.counted_at > GAP_SECONDS_MAX
             if gap or self.run != counters.run:
-                self.answered_since = now
-            self.answered_at, self.run = now, counters.run
+                self.counted_since = now
+            self.counted_at, self.run = now, counters.run
+            if all(loads.values()):
+                self.answered_at = now
         return counters, loads
 
 

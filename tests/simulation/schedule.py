@@ -17,6 +17,7 @@ LONG_FAULTS_SECONDS = 120.0
 LONG_EVERY = 50  # one seed in so many breaks things for longer
 LOADED_EVERY, LOADED_REST = 10, 9  # one seed in so many scales by load
 LOADED_SECONDS = (45.0, 75.0)
+RESTS_EVERY = 20  # of loaded ones, which end in 9: the first half of so many seeds
 EXACT_EVERY = 25  # in so many seeds one has the exact solver, which costs as much as the rest
 
 
@@ -60,6 +61,11 @@ def setting_of(seed: int, *, loaded: bool = False) -> Setting:
         seconds=LONG_FAULTS_SECONDS if seed % LONG_EVERY == 0 else seconds,
         exact=seed % EXACT_EVERY == 0,
     )
+
+
+def setting_rests(setting: Setting) -> bool:
+    """Say whether loads stay for a while after order is back; it costs as much as all before."""
+    return setting.noise % RESTS_EVERY < RESTS_EVERY / 2
 
 
 def to_json(schedule: Schedule) -> dict[str, Any]:
