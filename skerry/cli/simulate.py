@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _REGION = re.compile(r"(?P<name>[^=@]+)(=(?P<floor>\d+)\.\.(?P<ceiling>\d+))?(@(?P<price>[\d.]+))?")
 _HEADS = ("POLICY", "IN TIME", "REPLICA-HOURS", "DOLLARS", "CHANGES", "REVERSALS", "PEAK")
 _REGION_HELP = "NAME[=FLOOR..CEILING][@DOLLARS an hour]; repeatable. Without: those of the trace."
+_BEGINS_HELP = "When the first request came, e.g. 2026-03-02T08:00+01:00: schedules go by it."
 _COST_HELP = "Seconds, as `skerry profile` fits them: PROMPT_TOKEN,ITERATION,DECODED_TOKEN."
 _PLOT_HELP = "Write the plot here: a .png, or a .html with the table that needs nothing else."
 _PLOTS = (".png", ".html")
@@ -56,6 +58,7 @@ def simulate(
     spill_at: Annotated[
         int, typer.Option("--spill-at", help="In flight before a peer is asked; 0 is never.")
     ] = 6,
+    begins: Annotated[str | None, typer.Option("--begins", help=_BEGINS_HELP)] = None,
     peer_delay: Annotated[float, typer.Option("--peer-delay", help="Seconds to a peer.")] = 0.1,
     objective: Annotated[float, typer.Option("--objective", help="Part to be in time.")] = 0.99,
     plot: Annotated[Path | None, typer.Option("--plot", help=_PLOT_HELP)] = None,
@@ -77,7 +80,7 @@ def simulate(
         arrivals = spread_over(arrivals, [one.name for one in regions])
     arrivals = _in_order(arrivals, regions)
     try:
-        from skerry.replay.world import FleetModel
+        from skerry.replay.world import BEGAN, FleetModel
 
         fleet = FleetModel(
             regions=regions,
@@ -88,6 +91,7 @@ def simulate(
             tpot_seconds=deployment.revision.objective.tpot_seconds,
             spill_at=spill_at,
             peer_seconds=peer_delay,
+            began=BEGAN if begins is None else read_moment(begins),
         )
     except ValueError as error:
         raise InvalidInput(str(error)) from None
@@ -100,6 +104,17 @@ def simulate(
         typer.echo(json.dumps([one.figures() for one in found], indent=1))
     else:
         _print(session_of(context).console(), found, arrivals)
+
+
+def read_moment(told: str) -> datetime:
+    """Return a moment as ISO 8601 has it, UTC where it names no time zone."""
+    try:
+        moment = datetime.fromisoformat(told)
+    except ValueError:
+        raise UsageFault(
+            f"--begins {told!r} must be a moment, e.g. 2026-03-02T08:00+01:00"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def read_regions(

@@ -63,7 +63,9 @@ def _dynamo(one: Wanted) -> Policy:
 
 
 def _five(one: Wanted) -> Policy:
-    return Silo(one.fleet, replace(one.factors, strategy=Strategy.CONCURRENCY), name=FIVE)
+    # As published: no floor by the time of day.
+    factors = replace(one.factors, strategy=Strategy.CONCURRENCY, schedules=())
+    return Silo(one.fleet, factors, name=FIVE)
 
 
 POLICIES: Mapping[str, Callable[[Wanted], Policy]] = {

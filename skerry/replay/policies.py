@@ -5,7 +5,7 @@ Also those that are no autoscaler: a fixed number, and hindsight.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from skerry.fleet.autoscaling.decision import Bounds, ScalingDecision
 from skerry.fleet.autoscaling.factors import ScalingFactors
@@ -18,7 +18,6 @@ FLEET_SECONDS = 30.0  # between two turns of the global loop
 # A target that is older came from a control plane that is not heard: two periods and 10 s, as
 # `control_plane.link.freshness` has it.
 TARGET_SECONDS_MAX = 2 * FLEET_SECONDS + 10.0
-BEGAN = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday: of schedules
 
 
 class Silo:
@@ -35,6 +34,8 @@ class Silo:
         """Begin with a loop for each region."""
         self.name = name
         self._fleet = fleet
+        # As planes are granted no more than the maximum between them.
+        self._all = max(1, factors.max_replicas, sum(one.ceiling for one in fleet.regions))
         self.scalers = [LocalScaler(factors, tuning) for _ in fleet.regions]
         self.decisions: list[ScalingDecision] = []
 
@@ -50,13 +51,19 @@ class Silo:
         granted: Sequence[int | None],
     ) -> list[ScalingDecision]:
         """Return each loop's decision with the fleet's target, if there is one."""
-        fleet = self._fleet
+        fleet, when = self._fleet, self._fleet.began + timedelta(seconds=now)
         decisions = []
         for scaler, region, one, target in zip(
             self.scalers, fleet.regions, seen, granted, strict=True
         ):
             scaler.observe(one.reading)
-            bounds = Bounds(floor=region.floor, ceiling=region.ceiling, target=target)
+            scheduled = scaler.factors.scheduled_share(when, region.ceiling / self._all)
+            bounds = Bounds(
+                floor=region.floor,
+                ceiling=region.ceiling,
+                target=target,
+                scheduled=min(scheduled, region.ceiling),
+            )
             decisions.append(
                 scaler.decide(now, one.counts, bounds, fleet.engine, fleet.cold_start_seconds)
             )
@@ -119,7 +126,7 @@ class TwoLevel:
             )
             for region, one in zip(fleet.regions, seen, strict=True)
         ]
-        when = BEGAN + timedelta(seconds=now)
+        when = fleet.began + timedelta(seconds=now)
         self.decision = self._scaler.decide(now, when, shares, fleet.cold_start_seconds)
         self._decided_at = now
 

@@ -6,6 +6,7 @@ drains is billed until its last answer. `compiled_world` has the requests.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Protocol
 
 import numpy as np
@@ -50,6 +51,7 @@ BATCH_MAX = 1_024
 # After the last request; what is not answered by then missed its objective.
 TAIL_SECONDS = 3_600.0
 SERIES_SECONDS = 60.0
+BEGAN = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class FleetModel:
     """Regions, an engine with its batch and its cold start, the objective, and spillover.
 
     Requests go to a peer when the best replica here has `spill_at` in flight and one there has
-    `spill_margin` fewer; 0 is never. `chunk_tokens`: of prompts in one iteration.
+    `spill_margin` fewer; 0 is never. `chunk_tokens`: of prompts in one iteration. `began`: when
+    second 0 was, with its time zone; schedules go by it.
     """
 
     regions: tuple[RegionFleet, ...]
@@ -87,6 +90,7 @@ class FleetModel:
     spill_margin: int = 2
     peer_seconds: float = 0.1
     tick_seconds: float = TICK_SECONDS
+    began: datetime = BEGAN
 
     def __post_init__(self) -> None:
         """Refuse a fleet that can't be simulated."""
@@ -98,6 +102,8 @@ class FleetModel:
             raise ValueError("chunk_tokens and tick_seconds must be above 0")
         if self.coefficients.iteration_seconds <= 0.0:
             raise ValueError("an engine's iteration must take time")
+        if self.began.tzinfo is None:
+            raise ValueError("when a trace began needs a time zone")
 
     @property
     def engine(self) -> Engine:

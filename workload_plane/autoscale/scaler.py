@@ -123,6 +123,7 @@ class DeploymentScaler:
         scaling, terms = assignment.deployment.scaling, assignment.scaling
         floor, ceiling = sum(one.floor for one in pools), sum(one.ceiling for one in pools)
         target = sum(one.target for one in pools)
+        part = ceiling / max(1, self._factors.max_replicas)
         follows = terms is not None and terms.fleet_target and moment.is_heard
         if scaling.min_replicas and target:
             # The last of what others may rely on goes by their word only.
@@ -131,7 +132,7 @@ class DeploymentScaler:
             floor=floor,
             ceiling=ceiling,
             target=target if follows else None,
-            scheduled=min(scheduled_here(self._factors, ceiling, moment.when), ceiling),
+            scheduled=min(self._factors.scheduled_share(moment.when, part), ceiling),
             min_available=floor,
         )
 
@@ -142,14 +143,6 @@ def pools_of(assignment: Assignment) -> tuple[PoolBounds, ...]:
         PoolBounds(pool=one.pool, floor=one.floor, target=one.target, ceiling=one.ceiling)
         for one in assignment.envelopes
     )
-
-
-def scheduled_here(factors: ScalingFactors, ceiling: int, when: datetime) -> int:
-    """Return this plane's part of a floor by the time of day: by what it may run of all."""
-    scheduled = factors.scheduled_floor(when)
-    if not scheduled:
-        return 0
-    return math.ceil(scheduled * min(1.0, ceiling / max(1, factors.max_replicas)))
 
 
 def cold_start_seconds(assignment: Assignment, there: Iterable[ReplicaRecord]) -> float:

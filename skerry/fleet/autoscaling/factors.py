@@ -88,6 +88,11 @@ class ScalingFactors:
         held = (one.min_replicas for one in self.schedules if one.holds(when))
         return min(max(held, default=0), self.max_replicas)
 
+    def scheduled_share(self, when: datetime, part: float) -> int:
+        """Return that floor's part of who may run `part` (0 to 1) of all replicas, rounded up."""
+        scheduled = self.scheduled_floor(when)
+        return math.ceil(scheduled * min(1.0, part)) if scheduled else 0
+
 
 def factors_of(scaling: Scaling) -> ScalingFactors:
     """Return the factors of a deployment; what an earlier release stored is put in bounds."""

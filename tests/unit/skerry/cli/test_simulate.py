@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skerry.cli.main import app, run
-from skerry.cli.simulate import _in_flight_target, read_costs, read_regions
+from skerry.cli.simulate import _in_flight_target, read_costs, read_moment, read_regions
 from skerry.client.manifest import read_manifests
 from skerry.fleet.autoscaling.factors import factors_of
 
@@ -94,6 +94,7 @@ def test_others_fill_the_engine_where_the_file_does_not_say_how_many_a_replica_i
         (["--region", "eu"], "name them by --region"),
         (["--costs", "1,2"], "three numbers"),
         (["--copies", "0"], "copies"),
+        (["--begins", "monday"], "must be a moment"),
         (["--objective", "2"], "between 0 and 1"),
     ],
 )
@@ -114,6 +115,10 @@ def test_a_region_is_its_name_its_bounds_and_its_price() -> None:
     first, second = read_regions(["eu=1..9@10.5", "us"], (), deployment)
     assert (first.name, first.floor, first.ceiling, first.price_per_hour) == ("eu", 1, 9, 10.5)
     assert (second.name, second.floor, second.ceiling, second.price_per_hour) == ("us", 2, 12, 0.0)
+
+
+def test_a_moment_without_a_time_zone_is_utc() -> None:
+    assert read_moment("2026-03-02T08:00") == read_moment("2026-03-02T09:00+01:00")
 
 
 def test_costs_are_those_of_a_profile() -> None:

@@ -1,16 +1,27 @@
 """Published rules held to what is published of them, and ours against a load with one step."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from control_plane.link.freshness import are_current
 from skerry.fleet.autoscaling.decision import ReplicaCounts
-from skerry.fleet.autoscaling.factors import ScalingFactors
+from skerry.fleet.autoscaling.factors import FloorSchedule, ScalingFactors
 from skerry.fleet.autoscaling.load import LoadReading
 from skerry.replay.arrivals import Arrivals, arrivals_of, read_arrivals, repeated
-from skerry.replay.catalogue import LOCAL, POLICIES, POOLED, REFERENCE, Wanted, request_seconds
+from skerry.replay.catalogue import (
+    FIVE,
+    LOCAL,
+    POLICIES,
+    POOLED,
+    REFERENCE,
+    Wanted,
+    request_seconds,
+)
 from skerry.replay.hindsight import pooled_hindsight, static_hindsight
 from skerry.replay.policies import FLEET_SECONDS, TARGET_SECONDS_MAX, Away, TwoLevel
 from skerry.replay.published import KnativeKpa, KubernetesHpa, RayServe, Scaler, SkyServe
@@ -121,6 +132,33 @@ def test_every_policy_follows_a_step_up_and_down_inside_the_bounds(name: str) ->
     # Who has little to spare is late with what comes in the cold start after the step.
     assert outcome.attainment > (0.9 if name in (LOCAL, POOLED) else 0.5)
     assert outcome.target_changes > 0
+
+
+def quiet_then_scheduled(name: str, **told: Any) -> list[int]:
+    """Return each minute's replicas of an hour with next to no load; six from 09:20 on, for 15."""
+    six = FloorSchedule(cron="20 9 * * *", seconds=900.0, min_replicas=6)
+    factors = replace(FACTORS, schedules=(six,), scale_down_delay_seconds=60.0)
+    at = np.arange(0.0, 3_600.0, 20.0)
+    few = arrivals_of(at, np.full(len(at), 60), np.full(len(at), 8), np.where(at % 40, "a", "b"))
+    fleet = replace(a_fleet(6 if name == POOLED else 0), **told)
+    wanted = Wanted(fleet=fleet, factors=factors, request_seconds=0.1)
+    outcome = run(fleet, few, POLICIES[name](wanted), warm=[1, 1])
+    return [sum(each) for each in outcome.series.replicas]
+
+
+@pytest.mark.parametrize("name", [LOCAL, POOLED])
+def test_a_schedule_is_a_floor_of_a_replay_by_the_time_at_which_the_trace_began(name: str) -> None:
+    nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    totals = quiet_then_scheduled(name, began=nine)
+    assert totals[15] == 2
+    assert set(totals[21:35]) == {6}, "a part of each region, rounded up"
+    assert totals[-1] == 2
+    assert set(quiet_then_scheduled(name, began=nine + timedelta(hours=2))) == {2}
+
+
+def test_the_five_factors_as_published_know_no_schedule() -> None:
+    nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    assert max(quiet_then_scheduled(FIVE, began=nine)) == 2
 
 
 def test_targets_are_as_fresh_in_a_replay_as_in_production() -> None:
