@@ -57,7 +57,9 @@ class Silo:
             self.scalers, fleet.regions, seen, granted, strict=True
         ):
             scaler.observe(one.reading)
-            scheduled = scaler.factors.scheduled_share(when, region.ceiling / self._all)
+            scheduled = 0
+            if target is None:  # which has the schedule's floor in it
+                scheduled = scaler.factors.scheduled_share(when, region.ceiling / self._all)
             bounds = Bounds(
                 floor=region.floor,
                 ceiling=region.ceiling,

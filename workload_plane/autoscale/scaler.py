@@ -123,8 +123,13 @@ class DeploymentScaler:
         scaling, terms = assignment.deployment.scaling, assignment.scaling
         floor, ceiling = sum(one.floor for one in pools), sum(one.ceiling for one in pools)
         target = sum(one.target for one in pools)
-        part = ceiling / max(1, self._factors.max_replicas)
         follows = terms is not None and terms.fleet_target and moment.is_heard
+        scheduled = 0
+        if not follows:
+            # In the fleet's target is the whole floor. Parts rounded up above it would look like
+            # need to the fleet's loop, which would raise targets as long as the schedule lasts.
+            part = ceiling / max(1, self._factors.max_replicas)
+            scheduled = min(self._factors.scheduled_share(moment.when, part), ceiling)
         if scaling.min_replicas and target:
             # The last of what others may rely on goes by their word only.
             floor = min(max(floor, 1), ceiling)
@@ -132,7 +137,7 @@ class DeploymentScaler:
             floor=floor,
             ceiling=ceiling,
             target=target if follows else None,
-            scheduled=min(self._factors.scheduled_share(moment.when, part), ceiling),
+            scheduled=scheduled,
             min_available=floor,
         )
 

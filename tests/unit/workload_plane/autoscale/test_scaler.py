@@ -232,6 +232,15 @@ def test_a_schedule_is_a_floor_by_the_planes_part_of_all() -> None:
     assert Plane(an_assignment(envelope(1, 1, 20), schedules=(later,))).settles(0.0, 1, 30.0) == 1
 
 
+def test_the_fleets_target_has_the_schedule_in_it_and_no_part_comes_on_top() -> None:
+    night = FloorSchedule(cron="0 11 * * *", seconds=7_200.0, min_replicas=8)
+    plane = Plane(an_assignment(envelope(1, 2, 20), fleet=True, schedules=(night,)))
+    plane.heard = True
+    assert plane.settles(0.0, 2, 30.0) == 2
+    plane.heard = False
+    assert plane.settles(0.0, 2, 30.0) == 8
+
+
 def test_a_part_of_the_surplus_goes_after_each_delay() -> None:
     plane = Plane(an_assignment(envelope(1, 1, 10), max_scale_down_rate=0.5))
     plane.counts(0.0)
