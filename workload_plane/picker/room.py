@@ -68,6 +68,11 @@ class Room:
         """Return how many requests wait."""
         return len(self._answers)
 
+    @property
+    def waited_for(self) -> frozenset[str]:
+        """Return the deployments that requests wait for."""
+        return frozenset(name for name, queue in self._queues.items() if len(queue))
+
     def waiting_for(self, deployment: str) -> int:
         """Return how many requests wait for a deployment."""
         queue = self._queues.get(deployment)

@@ -183,14 +183,15 @@ class PickerProcess:
                 self.room.wake()
 
     async def _tick_forever(self) -> None:
-        waiting = 0
+        before: frozenset[str] = frozenset()
         while True:
             await self._clock.sleep(TICK_SECONDS)
             if self.room.waiting:
                 self.room.tick()
-            if (self.room.waiting > 0) != (waiting > 0):
+            # Of each: who waits for a full deployment must not hide who waits for one at zero.
+            if (waited_for := self.room.waited_for) != before:
                 self._demand_changed.set()
-            waiting = self.room.waiting
+            before = waited_for
 
     async def _tell_demand_forever(self) -> None:
         while True:

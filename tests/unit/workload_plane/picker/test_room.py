@@ -307,3 +307,14 @@ def test_a_deployment_that_goes_takes_nobody_with_it_unsaid() -> None:
     world.picker.update([], 0.0)
     world.room.tick()
     assert world.told["one"][0].status == 503
+
+
+def test_who_waits_for_one_deployment_does_not_hide_who_waits_for_another() -> None:
+    world = World()
+    more = [DeploymentTold(name, queue_requests_max=3, hold_seconds=30.0) for name in ("d", "e")]
+    world.picker.update(more, world.clock.monotonic())
+    seen = [world.room.waited_for]
+    for name in ("d", "d", "e"):
+        world.enter(name, Asked(deployment=name))
+        seen.append(world.room.waited_for)
+    assert seen == [frozenset(), {"d"}, {"d"}, {"d", "e"}]
