@@ -144,6 +144,7 @@ def _decision_to_proto(record: FleetRecord) -> scaling_pb2.FleetScalingDecision:
         wanted=record.wanted,
         unmet=record.unmet,
         unmet_dollars_per_hour=record.unmet_dollars_per_hour,
+        dollars_per_hour=record.dollars_per_hour,
         demand=record.demand,
         floor=record.floor,
         need=need_to_proto(record.need) if record.need is not None else None,

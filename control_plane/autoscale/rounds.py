@@ -337,7 +337,16 @@ def _record(judged: _Judged, scaled: Scaled, provision: Provision, basis: Basis)
         unheard=decision.unheard[:RECORD_PLANES_MAX],
         shares=shares,
         more_planes=len(judged.shares) - len(shares),
+        dollars_per_hour=_dollars(judged.shares, targets),
     )
+
+
+def _dollars(shares: Sequence[PlaneShare], targets: Mapping[str, int]) -> float | None:
+    """Return what the targets cost an hour, None where a price of what runs is not told."""
+    counts = [(targets.get(one.plane, one.running), one.price_per_hour) for one in shares]
+    if any(many and price <= 0.0 for many, price in counts):
+        return None
+    return math.fsum(many * price for many, price in counts)
 
 
 def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
@@ -349,6 +358,8 @@ def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
         told = f"{decision.running} replicas ({shares or 'none'}) {_why(judged)}"
         if judged.by_planes is not None:
             told += f"; together they have {judged.by_planes.describe()}"
+    if judged.callers:
+        told += f"; one at least runs for users at {listed(judged.callers)}, where none may"
     if scaled.demand > max(wish.floor, 1):
         told += f"; {scaled.demand} are to be placed, above the floor of {wish.floor}"
     if provision.floor_unmet:
@@ -359,8 +370,6 @@ def _sentence(judged: _Judged, scaled: Scaled, provision: Provision) -> str:
             why = "no pool may take them"
         told += f"; the floor of {wish.floor} {by} lacks {provision.floor_unmet}: {why}"
     if scaled.unmet:
-    if judged.callers:
-        told += f"; one at least runs for users at {listed(judged.callers)}, where none may"
         what = "free accelerators" if provision.has_pools else "pool that may take them"
         told += f"; {scaled.unmet} of {scaled.wanted} find no {what}"
     if (dollars := provision.unmet_dollars_per_hour) is not None:

@@ -50,6 +50,7 @@ _DECISIONS: Columns = (
     ("WHEN", lambda r: r.decided_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
     ("RUNNING", lambda r: r.running),
     ("TARGET", lambda r: r.total),
+    ("USD/H", lambda r: "-" if r.dollars_per_hour is None else f"{r.dollars_per_hour:,.2f}"),
     ("NEEDED", lambda r: r.wanted),
     ("UNMET", lambda r: r.unmet or "-"),
     ("BUSY", lambda r: f"{r.need.work:.2f}" if r.need else "-"),

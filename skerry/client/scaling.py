@@ -124,6 +124,7 @@ def _decision(deployment: str, message: scaling_pb2.FleetScalingDecision) -> Fle
         wanted=message.wanted,
         unmet=message.unmet,
         unmet_dollars_per_hour=_told(message, "unmet_dollars_per_hour"),
+        dollars_per_hour=_told(message, "dollars_per_hour"),
         demand=message.demand,
         floor=message.floor,
         need=need_from_proto(message.need) if message.HasField("need") else None,

@@ -39,6 +39,7 @@ RECORD = FleetRecord(
     demand=2,
     floor=1,
     unmet_dollars_per_hour=3.5,
+    dollars_per_hour=0.2,
     need=Need(
         replicas=2,
         exact=1.5,

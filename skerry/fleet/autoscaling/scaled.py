@@ -81,6 +81,8 @@ class FleetRecord:
     """A decision of the global loop with all that it rests on, and its sentence.
 
     Of many planes `shares` are those that change most, `more_planes` counts the others.
+    `dollars_per_hour`: what all targets cost together, of a plane that decides by itself what runs
+    there. None: of one of them no price is told, or the record is of a release that kept none.
     """
 
     deployment: str
@@ -99,6 +101,7 @@ class FleetRecord:
     unheard: tuple[str, ...] = ()
     shares: tuple[ShareRecord, ...] = ()
     more_planes: int = 0
+    dollars_per_hour: float | None = None
 
 
 def most_changed(shares: Sequence[ShareRecord]) -> tuple[ShareRecord, ...]:

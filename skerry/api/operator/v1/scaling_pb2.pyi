@@ -31,7 +31,7 @@ class ScalingExplanation(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., sentence: _Optional[str] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., strategy: _Optional[str] = ..., paused: _Optional[bool] = ..., decisions: _Optional[_Iterable[_Union[FleetScalingDecision, _Mapping]]] = ..., planes: _Optional[_Iterable[_Union[PlaneScaling, _Mapping]]] = ...) -> None: ...
 
 class FleetScalingDecision(_message.Message):
-    __slots__ = ("decide_time", "sentence", "because", "running", "total", "wanted", "unmet", "unmet_dollars_per_hour", "demand", "floor", "need", "highest", "unheard", "shares")
+    __slots__ = ("decide_time", "sentence", "because", "running", "total", "wanted", "unmet", "unmet_dollars_per_hour", "demand", "floor", "need", "highest", "unheard", "shares", "dollars_per_hour")
     DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
     BECAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class FleetScalingDecision(_message.Message):
     HIGHEST_FIELD_NUMBER: _ClassVar[int]
     UNHEARD_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
+    DOLLARS_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
     decide_time: _timestamp_pb2.Timestamp
     sentence: str
     because: str
@@ -60,7 +61,8 @@ class FleetScalingDecision(_message.Message):
     highest: int
     unheard: _containers.RepeatedScalarFieldContainer[str]
     shares: _containers.RepeatedCompositeFieldContainer[ScalingShare]
-    def __init__(self, decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sentence: _Optional[str] = ..., because: _Optional[str] = ..., running: _Optional[int] = ..., total: _Optional[int] = ..., wanted: _Optional[int] = ..., unmet: _Optional[int] = ..., unmet_dollars_per_hour: _Optional[float] = ..., demand: _Optional[int] = ..., floor: _Optional[int] = ..., need: _Optional[_Union[_scaling_pb2.ScalingNeed, _Mapping]] = ..., highest: _Optional[int] = ..., unheard: _Optional[_Iterable[str]] = ..., shares: _Optional[_Iterable[_Union[ScalingShare, _Mapping]]] = ...) -> None: ...
+    dollars_per_hour: float
+    def __init__(self, decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sentence: _Optional[str] = ..., because: _Optional[str] = ..., running: _Optional[int] = ..., total: _Optional[int] = ..., wanted: _Optional[int] = ..., unmet: _Optional[int] = ..., unmet_dollars_per_hour: _Optional[float] = ..., demand: _Optional[int] = ..., floor: _Optional[int] = ..., need: _Optional[_Union[_scaling_pb2.ScalingNeed, _Mapping]] = ..., highest: _Optional[int] = ..., unheard: _Optional[_Iterable[str]] = ..., shares: _Optional[_Iterable[_Union[ScalingShare, _Mapping]]] = ..., dollars_per_hour: _Optional[float] = ...) -> None: ...
 
 class ScalingShare(_message.Message):
     __slots__ = ("plane", "running", "floor", "ceiling", "target", "dollars_per_hour", "heard")

@@ -43,6 +43,7 @@ RECORD = FleetRecord(
     demand=3,
     floor=1,
     unmet_dollars_per_hour=0.25,
+    dollars_per_hour=0.3,
     shares=(
         ShareRecord(
             plane="onprem-fra", running=1, floor=1, ceiling=4, target=3, price_per_hour=0.1

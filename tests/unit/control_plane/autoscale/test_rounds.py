@@ -310,6 +310,15 @@ def dearer(times: float) -> Coefficients:
     )
 
 
+def test_a_record_has_what_its_targets_cost_where_every_price_is_told() -> None:
+    fleet = Fleet(scaling_deployment(), {"fra": 4, "gcp": 4})
+    settled(fleet, {"fra": LOUD})
+    record = fleet.round({"fra": LOUD}).record
+    assert record is not None
+    assert record.dollars_per_hour == sum((s.target or 0) * s.price_per_hour for s in record.shares)
+    assert record.dollars_per_hour
+
+
 def test_warm_spares_stand_above_the_need() -> None:
     bare = settled(Fleet(scaling_deployment(), {"fra": 8}), {"fra": 2.0})
     spared = settled(Fleet(scaling_deployment(warm_spares=2), {"fra": 8}), {"fra": 2.0})
@@ -381,15 +390,6 @@ def test_by_concurrency_what_a_full_plane_lacks_runs_where_there_is_room_for_it(
     assert fleet.round({"fra": 2.0}).scaled.targets == ()
 
 
-def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for() -> None:
-    fleet = Fleet(scaling_deployment(most=40), {"fra": 4, "gcp": 4}, measured={})
-    slots = fleet.deployment.revision.engine.concurrent_requests
-    told = ToldDecision(
-        decided_at=None,
-        sentence="keep 1.",
-        because="steady",
-        target=1,
-        ready=1,
 @pytest.mark.parametrize("strategy", Strategy)
 def test_users_where_none_may_run_have_one_run_elsewhere_though_there_is_no_sum(
     strategy: Strategy,
@@ -404,6 +404,15 @@ def test_users_where_none_may_run_have_one_run_elsewhere_though_there_is_no_sum(
     assert settled(fleet, {"gcp": 0.0}, rounds=8).floor == 0, "they are gone for two minutes"
 
 
+def test_where_costs_are_not_known_a_replica_is_for_what_its_plane_takes_it_for() -> None:
+    fleet = Fleet(scaling_deployment(most=40), {"fra": 4, "gcp": 4}, measured={})
+    slots = fleet.deployment.revision.engine.concurrent_requests
+    told = ToldDecision(
+        decided_at=None,
+        sentence="keep 1.",
+        because="steady",
+        target=1,
+        ready=1,
         starting=0,
         draining=0,
         floor=1,

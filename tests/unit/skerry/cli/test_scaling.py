@@ -37,6 +37,7 @@ RECORD = FleetRecord(
     demand=3,
     floor=1,
     unmet_dollars_per_hour=2.5,
+    dollars_per_hour=7.5,
     need=NEED,
     highest=3,
     shares=(
@@ -144,7 +145,7 @@ def test_people_read_a_sentence_a_table_and_bars(capsys: pytest.CaptureFixture[s
     assert lines[1] == "fra: start 2, for 3 (1 ready)."
     assert "fra 1 1/3/4 2.500 yes" in lines
     assert "gcp 0 0/own/1 3.000 no" in lines
-    assert any(line.endswith("1 3 4 1 1.50 0.20 0.00 70% need") for line in lines)
+    assert any(line.endswith("1 3 7.50 4 1 1.50 0.20 0.00 70% need") for line in lines)
     assert "and 5 before" in lines
     assert lines[-2].startswith("needed ")
     assert "▄" in lines[-2]
