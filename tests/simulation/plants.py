@@ -38,7 +38,7 @@ from skerry.plumbing.errors import Corrupt
 from tests.simulation import control
 from tests.simulation.store import SimStore
 from workload_plane.autoscale import scaler, sharing
-from workload_plane.converge import condition, grants, nodes
+from workload_plane.converge import condition, demand, grants, nodes
 from workload_plane.converge import plan as converge
 from workload_plane.converge.actions import DrainReplica
 from workload_plane.desired_state import accept
@@ -386,7 +386,7 @@ def filled_on_the_way_down(patch: Patch) -> None:
 
 def held_requests_wake_nobody(patch: Patch) -> None:
     """Who waits where nothing runs is left to the loops that count now and then."""
-    whole = grants.woken
+    whole = demand.woken
     patch.setattr(
         grants,
         "woken",
