@@ -4,11 +4,12 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from control_plane.autoscale.shares import Loads
 from skerry.fleet.autoscaling.concurrency import fallback_target
+from skerry.fleet.autoscaling.decision import Because
 from skerry.fleet.autoscaling.need import Need
 from skerry.fleet.autoscaling.splitting import PlaneShare
 from skerry.fleet.deployment import Deployment
@@ -20,9 +21,15 @@ TOLERANCE = 1e-9  # of a replica: rounding errors start none
 class Flying:
     """What a plane's requests in flight ask for: how many replicas they keep busy and fill."""
 
-    target: int  # its own
+    target: int  # its own, or what it was granted
     busy: float
     exact: float
+    is_granted: bool = False
+
+    @property
+    def wants(self) -> int:
+        """Return how many it is to have for its own requests: a grant is for those of others."""
+        return self.replicas if self.is_granted else max(self.target, self.replicas)
 
     @property
     def replicas(self) -> int:
@@ -47,7 +54,10 @@ def flying_at(
             each = fallback_target(each, float(slots))
         busy = told.concurrency / each
         found[share.plane] = Flying(
-            target=told.target, busy=busy, exact=busy / scaling.target_utilization
+            target=told.target,
+            busy=busy,
+            exact=busy / scaling.target_utilization,
+            is_granted=told.because == Because.GRANTED,
         )
     return found
 
@@ -68,15 +78,16 @@ def need_of(deployment: Deployment, told: Mapping[str, Flying]) -> Need | None:
 
 
 def helped(
-    deployment: Deployment,
     shares: Sequence[PlaneShare],
     told: Mapping[str, Flying],
     held: Mapping[str, int],
+    tellers: Collection[str],
 ) -> tuple[tuple[str, int], ...]:
     """Return the targets of planes that have room for what others want beyond their ceilings.
 
-    Their own rule counts their own requests alone, and would leave the room empty that was placed
-    for others. `held` are the targets until now: none falls while a plane's wants are not known.
+    Their own rule counts the requests that reached them alone, and would leave the room empty that
+    was placed for others. `held` are the targets until now: none falls while the wants of a plane
+    that could tell them, one of `tellers`, are not known.
     """
     beyond = sum(
         max(0, told[one.plane].replicas - one.ceiling) for one in shares if one.plane in told
@@ -85,12 +96,12 @@ def helped(
     for share in sorted(shares, key=lambda one: (one.price_per_hour, one.plane)):
         if share.plane not in told:
             continue
-        own = told[share.plane].replicas + deployment.scaling.warm_spares
+        own = told[share.plane].replicas  # warm spares stand above all that, or help out
         taken = min(beyond, max(0, share.ceiling - own))
         if taken:
             found[share.plane] = own + taken
             beyond -= taken
-    if any(one.plane not in told and one.running for one in shares):
+    if any(one.plane in tellers and one.plane not in told and one.running for one in shares):
         for share in shares:
             if least := min(held.get(share.plane, 0), share.ceiling):
                 found[share.plane] = max(found.get(share.plane, 0), least)

@@ -5,13 +5,14 @@ and nothing else: a new leader's is empty, so it holds what its predecessor deci
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from control_plane.autoscale.costs import LearnedCosts
 from control_plane.autoscale.demand import Provision, Wish, provide
 from control_plane.autoscale.flying import Flying, flying_at, helped, need_of
 from control_plane.autoscale.shares import Loads, Scene, shares_by_deployment
+from control_plane.autoscale.targets import understands
 from control_plane.reconcile.snapshot import Demand
 from scheduler.problem import PlacementProblem
 from skerry.fleet.autoscaling.decision import Because
@@ -151,6 +152,7 @@ class Rounds:
         flying = (
             {} if decision.need is not None else flying_at(deployment, shares, basis.scene.loads)
         )
+        tellers = {share.plane for share in shares if understands(snapshot, share.plane)}
         wanted = _wanted(decision, shares, flying)
         if wanted is None:  # silence asks for no more and no less than was wanted
             wanted = demand if paused or before is None else before.wanted
@@ -158,7 +160,7 @@ class Rounds:
             decision=decision,
             shares=shares,
             before=before,
-            targets=_targets(deployment, decision, shares, before, flying),
+            targets=_targets(deployment, decision, shares, before, flying, tellers),
             cold_start_seconds=cold,
             by_planes=None if paused else need_of(deployment, flying),
             callers=callers,
@@ -265,11 +267,12 @@ def _targets(
     shares: Sequence[PlaneShare],
     before: Scaled | None,
     flying: Mapping[str, Flying],
+    tellers: Collection[str],
 ) -> tuple[tuple[str, int], ...]:
     """Return the targets by plane that hold now; without signals those of before do."""
     found, held = [], dict(before.targets if before is not None else ())
     if deployment.scaling.strategy is Strategy.CONCURRENCY and decision.because != Because.PAUSED:
-        return helped(deployment, shares, flying, held)  # the published rule knows no sum
+        return helped(shares, flying, held, tellers)  # the published rule knows no sum
     if decision.need is None:
         return before.targets if before is not None else ()
     unheard = set(decision.unheard)
@@ -296,10 +299,7 @@ def _wanted(
     if not told:
         return None
     return sum(
-        max(told[share.plane].target, told[share.plane].replicas)
-        if share.plane in told
-        else share.running
-        for share in shares
+        told[share.plane].wants if share.plane in told else share.running for share in shares
     )
 
 

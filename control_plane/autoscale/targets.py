@@ -137,7 +137,7 @@ def _scaled(
         by_plane[pools[one.pool].plane.name].append(one)
     targets = _targets(deployment, scaled, by_plane, snapshot, pools)
     for plane, here in by_plane.items():
-        if not _understands(snapshot, plane):
+        if not understands(snapshot, plane):
             yield from here  # it runs what its target says, and tells us of no load
             continue
         bounded = [replace(one, floor=floors[one.pool], target=floors[one.pool]) for one in here]
@@ -176,7 +176,7 @@ def _targets(
     for plane in sorted(room, key=lambda plane: (price(plane), plane)):
         held = found.get(plane, sum(one.floor for one in by_plane[plane]))
         more = min(orphans, max(0, room[plane] - held))
-        if more > 0 and _understands(snapshot, plane):
+        if more > 0 and understands(snapshot, plane):
             found[plane] = held + more
             orphans -= more
     return found
@@ -246,7 +246,7 @@ def spares_of(snapshot: Snapshot) -> Spares:
     return found
 
 
-def _understands(snapshot: Snapshot, plane: str) -> bool:
+def understands(snapshot: Snapshot, plane: str) -> bool:
     """Say whether the plane scales by itself; one that is not heard is what it last was."""
     view, stored = snapshot.plane(plane), snapshot.desired_of(plane)
     if view is not None and view.link.report is not None:

@@ -4,6 +4,7 @@ A control plane leads in an epoch above every one that planes heard of. A plane 
 the end of what databases can store would end the last leader there could ever be.
 """
 
+from skerry.fleet.generation import Version
 from skerry.fleet.observation import PlaneReport
 from skerry.plumbing.errors import InvalidInput
 
@@ -13,25 +14,27 @@ EPOCHS_AHEAD_MAX = 1_000_000
 GENERATION_MAX = 2**62
 
 
-def check_credible(report: PlaneReport, epoch: int) -> None:
+def check_credible(report: PlaneReport, epoch: int, pushed: Version | None = None) -> None:
     """Refuse a report of epochs or generations that nobody can have led in; InvalidInput says so.
 
-    `epoch` is ours, who lead.
+    `epoch` is ours, who lead; `pushed` what the plane was told last, whatever it had us count to.
     """
+    most = max(GENERATION_MAX, pushed.generation if pushed is not None else 0)
     seen = max(report.held.epoch, report.seen.epoch, report.newest_epoch)
     if seen > epoch + EPOCHS_AHEAD_MAX:
         raise InvalidInput(
             f"plane {report.identity.name!r} names epoch {seen}, and epoch {epoch} leads: no more"
             f" than {EPOCHS_AHEAD_MAX:,} ahead can be true; {_REMEDY}"
         )
-    if report.generation_seen > GENERATION_MAX:
+    if report.generation_seen > most:
         raise InvalidInput(
             f"plane {report.identity.name!r} names generation {report.generation_seen}: nobody"
-            f" counted to more than {GENERATION_MAX}; {_REMEDY}"
+            f" counted to more than {most}; {_REMEDY}"
         )
 
 
 _REMEDY = (
-    "stop its agent, move its desired state file away and start it again (its replicas run on),"
+    "stop its agent, move its desired state files (NAME, NAME.prev, NAME.seen) away and start it"
+    " again (its replicas run on),"
     " or revoke the plane if its agent is not yours"
 )

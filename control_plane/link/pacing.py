@@ -4,7 +4,8 @@ A plane says a few words a second at its busiest. One that says hundreds, whatev
 have the control plane judge its fleet anew for each, at the cost of everybody who asks meanwhile.
 """
 
-# An agent's heartbeat, report, loads, evidence and answers together stay below a third of it.
+# An agent's heartbeats, reports (five a second at most), loads and answers together stay below half
+# of it; a report in parts may reach it for a moment.
 MESSAGES_PER_SECOND_MAX = 20.0
 # What a plane says when it is back, with all that it holds in its 256 parts.
 MESSAGES_AT_ONCE_MAX = 300

@@ -115,7 +115,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             report = report_from_proto(hello.observed, tuple(hello.features), hello.software)
         except ValueError as error:
             raise InvalidInput(f"the plane's report cannot be used: {error}") from error
-        check_credible(report, self._epoch)
+        check_credible(report, self._epoch, self._registry.pushed(report.identity.name))
         plane, policy = report.identity.name, self._policy_now()
         timeout_seconds = policy.heartbeat_timeout_seconds
         outbox = self._registry.open(
@@ -182,7 +182,10 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
             if not self._registry.is_of(stream.plane, stream.outbox):
                 return  # the plane speaks on another stream: what this one brings late is older
             self._registry.hear(stream.plane)
-            await self._pace(stream.plane)
+            if await self._pace(stream.plane) and not self._registry.is_of(
+                stream.plane, stream.outbox
+            ):
+                return  # it began another one while this one was held back
             kind = request.WhichOneof("message")
             try:
                 if kind != "part":
@@ -194,12 +197,13 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
                 # One bad message costs itself, not the session: the plane's next report is whole.
                 _log.warning("plane.message-refused", plane=stream.plane, error=str(error))
 
-    async def _pace(self, plane: str) -> None:
-        """Listen no faster than a plane may speak, whatever streams it opens: it is held back."""
+    async def _pace(self, plane: str) -> bool:
+        """Listen no faster than a plane may speak, whatever streams it opens; was it held back?"""
         free_at, wait = paced(self._free_at.get(plane, 0.0), self._clock.monotonic())
         self._free_at[plane] = free_at
         if wait > 0.0:
             await self._clock.sleep(wait)
+        return wait > 0.0
 
     async def _tell(self, stream: "_Stream") -> None:
         """Send what there is to say, for ever; a heartbeat's echo before anything else."""
@@ -255,8 +259,8 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         elif kind == "observed":
             self._observe(stream, request.observed)
         elif kind == "ack":
-            stream.session.on(SessionEvent.ACK)
             self._acknowledge(plane, request.ack)
+            stream.session.on(SessionEvent.ACK)
         elif kind == "nack":
             stream.session.on(SessionEvent.NACK)
             _log.warning("plane.refused", plane=plane, reason=request.nack.reason)
@@ -291,7 +295,7 @@ class PlaneLink(plane_service_pb2_grpc.PlaneLinkServiceServicer):
         report = report_from_proto(observed, features, known.software if known else "")
         if report.identity.name != stream.plane:
             raise ValueError(f"the stream of {stream.plane} reported for {report.identity.name}")
-        check_credible(report, self._epoch)
+        check_credible(report, self._epoch, self._registry.pushed(stream.plane))
         stream.told = told
         self._registry.observe(report)
 

@@ -71,20 +71,24 @@ class AccessDoor(grpc.aio.ServerInterceptor):
     async def _admit(self, context: Any, method: str) -> IdentifiedCall:
         metadata = tuple(context.invocation_metadata() or ())
         principal = await self._authenticator.principal(metadata, peer_host(context.peer()))
-        self._check_rate(principal)
         if not needs_names(principal, method):
             _check(principal, method, Named())
         return IdentifiedCall(context, principal)
 
-    def _check_rate(self, principal: Principal) -> None:
-        wait = self._rates.wait_seconds(principal.actor, self._authenticator.now())
+    async def _begin(self, context: Any, method: str) -> IdentifiedCall:
+        """Let a new call in, one of so many a second; a stream that goes on is not counted."""
+        call = await self._admit(context, method)
+        # Where nobody is asked who calls, it is by address.
+        caller = call.principal.actor or peer_host(context.peer())
+        wait = self._rates.wait_seconds(caller, self._authenticator.now())
         if wait > 0.0:
             ACCESS_REFUSALS.labels(code=grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
             raise Exhausted(
-                f"{principal.actor} calls more than {CALLS_PER_SECOND:g} times a second; try again"
+                f"{caller} calls more than {CALLS_PER_SECOND:g} times a second; try again"
                 f" in {wait:.3f} s, or use WatchChanges instead of asking again",
                 retry_after_seconds=wait,
             )
+        return call
 
     def _guarded(self, handler: _Handler, method: str) -> _Handler:
         decode = handler.request_deserializer
@@ -102,14 +106,14 @@ class AccessDoor(grpc.aio.ServerInterceptor):
             assert not is_stream_in, "no method of this port takes a stream and answers once"
 
             async def unary(request: Any, context: Any) -> Any:
-                call = await self._admit(context, method)
+                call = await self._begin(context, method)
                 return await handler.unary_unary(read(request, call), call)
 
             return grpc.unary_unary_rpc_method_handler(unary, None, handler.response_serializer)
         behaviour = handler.stream_stream if is_stream_in else handler.unary_stream
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            call = await self._admit(context, method)
+            call = await self._begin(context, method)
             told = read(request, call)
             if not inspect.isasyncgenfunction(behaviour):
                 await behaviour(told, call)  # it answers through the context, or refuses

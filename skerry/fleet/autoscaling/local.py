@@ -133,16 +133,17 @@ class LocalScaler:
             each = fallback_target(factors.concurrency_target, self.slots)
             factors = replace(factors, concurrency_target=each)
         wanted = self._rule.wanted(flying, now, factors) + factors.warm_spares
-        target = self._rule.next(running, wanted, now, factors)
+        granted = 0 if fallback else bounds.target or 0  # others' requests, who are full
+        target = self._rule.next(running, max(wanted, granted), now, factors)
         because = Because.STEADY
         if target > running:
             because = Because.NEED
         elif target < running:
             because = Because.SURPLUS
-        elif wanted < running:
+        elif max(wanted, granted) < running:
             because = Because.DELAY
-        if not fallback and bounds.target is not None and bounds.target > target:
-            target, because = bounds.target, Because.GRANTED  # others' requests, who are full
+        if target == granted > wanted:
+            because = Because.GRANTED
         return _Judged(
             target=target,
             because=because,

@@ -382,7 +382,9 @@ def test_by_concurrency_what_a_full_plane_lacks_runs_where_there_is_room_for_it(
     fleet.told = {"fra": full, "gcp": idle}
     assert fleet.round({"fra": LOUD}).scaled.targets == (("gcp", 2),), "4 are wanted, fra has 2"
     fleet.obey()
-    fleet.told["gcp"] = replace(idle, concurrency=0.7)
+    fleet.told["gcp"] = replace(idle, target=2, because="granted")
+    assert fleet.round({"fra": LOUD}).scaled.wanted == 4, "a grant is no want of its own"
+    fleet.told["gcp"] = replace(idle, target=2, because="granted", concurrency=0.7)
     assert fleet.round({"fra": LOUD}).scaled.targets == (("gcp", 3),), "beside what it wants itself"
     fleet.silent = {"fra"}
     assert fleet.round({}).scaled.targets == (("gcp", 3),), "silence takes nothing"

@@ -23,6 +23,11 @@ def test_an_older_backup_is_told_of_whatever_it_missed(told: dict[str, object]) 
     check_credible(a_report("fra", **told), EPOCH)
 
 
+def test_what_it_was_pushed_itself_it_may_name() -> None:
+    pushed = Version(epoch=EPOCH, generation=GENERATION_MAX + 1)
+    check_credible(a_report("fra", held=pushed), EPOCH, pushed)
+
+
 @pytest.mark.parametrize(
     ("told", "what"),
     [
@@ -37,5 +42,5 @@ def test_an_older_backup_is_told_of_whatever_it_missed(told: dict[str, object]) 
 def test_what_nobody_can_have_counted_to_is_refused_with_a_remedy(
     told: dict[str, object], what: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=f"'fra' names {what} .*state file.*revoke the plane"):
+    with pytest.raises(InvalidInput, match=f"'fra' names {what} .*NAME.seen.*revoke the plane"):
         check_credible(a_report("fra", **told), EPOCH)
