@@ -348,7 +348,7 @@ class OperatorService(OperatorServiceServicer):
             wanted, view = await self._wanted(request)
             projects.check_name_free(view, wanted)
             change = await self._reconciler.plan(wanted)
-            own = projects.narrowed(view, change, wanted.project, (wanted.name,))
+            own = projects.narrowed(view, change, wanted.project, wanted)
             return await self._planned(view, own, wanted)
         validation.check_parent(request.parent)  # it is about the whole fleet
         change = await self._reconciler.plan(None)

@@ -145,22 +145,24 @@ class _Narrowed:
 
 
 def narrowed(
-    view: FleetView, change: PlannedChange, project: str, beside: Collection[str] = ()
+    view: FleetView, change: PlannedChange, project: str, wanted: Deployment | None = None
 ) -> PlannedChange:
-    """Return what a plan does to a project's deployments, and to those `beside` them.
+    """Return what a plan does to a project's deployments, and to the one that is `wanted` anew.
 
     Whoever sees the fleet sees all of it: levels and prices of pools are sums over every project.
     """
     if project in (ANY_PROJECT, DEFAULT_PROJECT):
         return change
-    names = {name for name, owner in view.index.owners.items() if owner == project} | set(beside)
+    names = {name for name, owner in view.index.owners.items() if owner == project}
+    candidates = {} if wanted is None else {wanted.name: wanted}
+    names |= candidates.keys()
 
     def own(items: Iterable[_OfDeployment]) -> tuple[_OfDeployment, ...]:
         return tuple(item for item in items if item.deployment in names)
 
     whole = change.plan
     placements = own(whole.placements)
-    cost = sum(view.cost_per_hour(placement) for placement in placements)
+    cost = sum(view.cost_per_hour(one, candidates.get(one.deployment)) for one in placements)
     shed = tuple(replace(one, taken_by=(), reason="") for one in own(whole.shed))
     plan = replace(
         whole,

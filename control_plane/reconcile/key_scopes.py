@@ -11,6 +11,9 @@ from dataclasses import replace
 from skerry.fleet.api_key import DEPLOYMENTS_MAX, ApiKey
 from skerry.fleet.names import DEFAULT_PROJECT
 
+# Of all keys together, for planes of earlier releases: each desired state holds them, of 4 MiB.
+# Those that list their deployments come first (`store.api_keys` bounds them).
+TOLD_NAMES_MAX = 20_000
 # What a key that opens nothing yet is for: a list may not be empty.
 _NOBODYS = "no-deployment"
 
@@ -35,17 +38,19 @@ def scoped(
         own[project].append(name)
     known = {**gone, **owners}
     nothing = _unused(known)
-    return tuple(_scoped(key, own[key.project], known, nothing) for key in keys)
-
-
-def _scoped(key: ApiKey, own: Sequence[str], known: Mapping[str, str], nothing: str) -> ApiKey:
-    every = key.terms.is_for_all
-    if every:
-        names = tuple(own[:DEPLOYMENTS_MAX])
-    else:
-        names = tuple(name for name in key.terms.deployments if known.get(name) == key.project)
-    terms = replace(key.terms, deployments=names or (nothing,))
-    return replace(key, terms=terms, every_of_project=every)
+    listed = (len(key.terms.deployments) for key in keys if not key.terms.is_for_all)
+    left = TOLD_NAMES_MAX - sum(listed)
+    found = []
+    for key in keys:
+        every = key.terms.is_for_all
+        if every:
+            names = tuple(own[key.project][: max(0, min(left, DEPLOYMENTS_MAX))])
+            left -= len(names)
+        else:
+            names = tuple(name for name in key.terms.deployments if known.get(name) == key.project)
+        terms = replace(key.terms, deployments=names or (nothing,))
+        found.append(replace(key, terms=terms, every_of_project=every))
+    return tuple(found)
 
 
 def _unused(known: Collection[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.store import tables
@@ -23,6 +23,10 @@ from skerry.plumbing.errors import AlreadyExists, Exhausted, InvalidInput, NotFo
 COLLECTION = "apiKeys"
 # Every plane's desired state and gateway holds all of them: 1,000 are 150 KiB of each.
 KEYS_MAX = 1_000
+# Of these a project may have so many, but for the fleet's own: no tenant uses up what all share.
+KEYS_OF_PROJECT_MAX = 200
+# And so many deployments may be listed by all of them: at 65 B a third of a desired state.
+KEY_NAMES_MAX, NAMES_OF_PROJECT_MAX = 20_000, 4_000
 # One that ended stays in the list for a month, so that people see why a program stopped.
 ENDED_KEPT = timedelta(days=30)
 _NAMES_SHOWN_MAX = 20  # in one change
@@ -87,12 +91,7 @@ def create_api_key(
     if key.expires_at is not None and key.expires_at <= write.now:
         raise InvalidInput("the key would have ended already", field="api_key.expire_time")
     _forget_ended(session, write.now)
-    query = select(func.count()).select_from(table).where(table.c.revoked_at.is_(None))
-    if (held := session.execute(query).scalar_one()) >= KEYS_MAX:
-        raise Exhausted(
-            f"{held} API keys are registered, as many as may be; revoke those that nobody uses:"
-            " `skerry key list`"
-        )
+    _check_room(session, write, key)
     before = _find(session, key.name)
     if before is not None and before.revoked_at is None:
         raise AlreadyExists(
@@ -116,6 +115,33 @@ def create_api_key(
     effect = Effect(after=_RECORD.dump_python(key, mode="json"))
     append_change(session, write, "api-key.created", _subject(write, key.name), summary, effect)
     return key
+
+
+def _check_room(session: Session, write: WriteContext, key: KeyRecord) -> None:
+    """Refuse a key too many, or one that lists too much: every plane holds all of them."""
+    table = tables.api_keys
+    query = select(table.c.project, table.c.terms).where(table.c.revoked_at.is_(None))
+    held = [(row.project, row.terms) for row in session.execute(query)]
+    own = [terms for project, terms in held if project == write.project]
+    is_fleets = write.project == DEFAULT_PROJECT
+    if len(held) >= KEYS_MAX or (not is_fleets and len(own) >= KEYS_OF_PROJECT_MAX):
+        raise Exhausted(
+            f"{len(own)} API keys of project {write.project!r} are registered, as many as may be;"
+            " revoke those that nobody uses: `skerry key list`"
+        )
+    if key.terms.is_for_all:
+        return
+    told = len(key.terms.deployments) + _listed(own)
+    every = len(key.terms.deployments) + _listed([terms for _, terms in held])
+    if every > KEY_NAMES_MAX or (not is_fleets and told > NAMES_OF_PROJECT_MAX):
+        raise Exhausted(
+            f"API keys of project {write.project!r} list {told} deployments, more than may be;"
+            " make keys for all of them (`*`), or revoke those that nobody uses"
+        )
+
+
+def _listed(terms: Sequence[KeyTerms]) -> int:
+    return sum(len(one.deployments) for one in terms if not one.is_for_all)
 
 
 def revoke_api_key(session: Session, write: WriteContext, name: str, request_id: str) -> None:

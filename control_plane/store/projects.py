@@ -4,7 +4,7 @@ The API's project service writes them. Who writes what a project owns holds its 
 the transaction, so that none is deleted meanwhile.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import TypeAdapter
@@ -110,6 +110,13 @@ def hold_project(session: Session, name: str) -> None:
     query = select(table.c.name).where(table.c.name == name)
     if session.execute(query.with_for_update(read=True)).one_or_none() is None:
         raise no_such_project(name)
+
+
+def share_projects(session: Session, names: Collection[str]) -> None:
+    """Have nobody delete those of the projects that are there before the transaction ends."""
+    table = tables.projects
+    query = select(table.c.name).where(table.c.name.in_(sorted(names))).order_by(table.c.name)
+    session.execute(query.with_for_update(read=True)).all()
 
 
 def projects_of(session: Session, deployments: Sequence[str]) -> Mapping[str, str]:

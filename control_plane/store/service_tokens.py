@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from control_plane.store import tables
 from control_plane.store.changes import Effect, append_change
 from control_plane.store.fencing import WriteContext, check_epoch
-from control_plane.store.projects import hold_project
+from control_plane.store.projects import hold_project, share_projects
 from control_plane.store.requests import Asked, answered, keep_told
 from skerry.fleet.access import Grant, ServiceToken
 from skerry.fleet.names import DEFAULT_PROJECT, full_name
@@ -59,6 +59,7 @@ def create_service_token(
     if (earlier := answered(session, write, asked)) is not None:
         return _TOKEN.validate_json(earlier)
     hold_project(session, write.project)
+    share_projects(session, token.grant.projects)
     if token.is_expired(write.now):
         raise InvalidInput("the token would have ended already", field="service_token.expire_time")
     session.execute(delete(table).where(table.c.expires_at < write.now - EXPIRED_KEPT))

@@ -1,6 +1,6 @@
 """Projects: who owns deployments and credentials; what the fleet shares is in `default`.
 
-The control plane keeps them and refuses what is another's; planes and gateways know none.
+The control plane keeps them and refuses what is another's; gateways compare a key's with a model's.
 """
 
 from dataclasses import dataclass

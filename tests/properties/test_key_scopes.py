@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.reconcile.key_scopes import is_shared, scoped
+from control_plane.reconcile.key_scopes import TOLD_NAMES_MAX, is_shared, scoped
 from skerry.fleet.api_key import DEPLOYMENTS_MAX, ApiKey, KeyTerms
 from skerry.wire.api_keys import key_ring_from_proto, key_ring_to_proto
 
@@ -69,3 +69,16 @@ def test_a_fleet_of_one_project_is_shared_with_nobody() -> None:
     assert not is_shared((a_key("default", "*"),), {"a": "default"})
     assert is_shared((a_key("red", "a"),), {})
     assert is_shared((), {"a": "red"})
+
+
+def test_names_that_only_earlier_releases_read_never_fill_a_desired_state() -> None:
+    owners = {f"d{number:03d}": "red" for number in range(DEPLOYMENTS_MAX)}
+    keys = [
+        ApiKey(
+            name=f"k{number}", digest=bytes(32), terms=KeyTerms(deployments=("*",)), project="red"
+        )
+        for number in range(1_000)
+    ]
+    told = scoped(keys, owners, {})
+    assert sum(len(key.terms.deployments) for key in told) <= TOLD_NAMES_MAX + len(keys)
+    assert all(key.every_of_project and key.terms.deployments for key in told)

@@ -41,7 +41,7 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.users import REPLICA_SECONDS
 from tests.simulation.world import World
-from tests.simulation.zero import is_full_where_asked, is_kept, sleeping
+from tests.simulation.zero import is_kept, sleeping
 
 SETTLE_SECONDS = 9.0
 CONVERGE_SECONDS = 60.0  # I14: in order by then
@@ -267,7 +267,7 @@ def uncovered(world: World, deployment: Deployment, serving: int) -> str:
         return f"{serving} of {scaling.min_replicas} replicas of {name} serve"
     busy = sum(users.rate(name) for users in world.users.values()) * REPLICA_SECONDS
     free = sum(len(plane.nodes) - len(plane.replicas) for plane in world.planes.values())
-    if serving < min(busy, scaling.max_replicas) and free and not is_full_where_asked(world, name):
+    if serving < min(busy, scaling.max_replicas) and free:
         return f"{serving} {name} serve, {busy:.2f} would be busy, {free} nodes are free"
     return ""
 

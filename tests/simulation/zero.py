@@ -6,7 +6,6 @@ faults says that somebody answers in the end; here it is who starts a replica, a
 
 from skerry.fleet.desired import Assignment
 from skerry.fleet.observation import ReplicaState, Unknown
-from skerry.fleet.scaling import Strategy
 from tests.simulation.breaches import fail
 from tests.simulation.fleets import DELAY_SECONDS, poison_of
 from tests.simulation.plane import IDLE_SECONDS, SimPlane
@@ -95,21 +94,6 @@ def is_kept(plane: SimPlane, users: Gateway, name: str) -> bool:
     """Say whether the one replica that nobody wants is there because users ask for it here."""
     since = plane.clock.monotonic() - users.asked_at(name)
     return len(plane.serving(name)) == 1 and since < DELAY_SECONDS + TICK_SECONDS + IDLE_SECONDS
-
-
-def is_full_where_asked(world: World, name: str) -> bool:
-    """Say whether what counts requests in flight runs all that it may where users wait.
-
-    Each plane decides by its own then, and room of planes that see no requests stays unused: a
-    limit that docs/operating/autoscaling.md names.
-    """
-    deployment = world.store.rows.deployments[name].deployment
-    if deployment.scaling.strategy is not Strategy.CONCURRENCY:
-        return False
-    held = [plane for plane in world.planes.values() if world.users[plane.name].waiting(name)]
-    serves = any(plane.serving(name) for plane in world.planes.values())
-    is_full = all(_ceiling(plane, name) <= len(plane.serving(name)) for plane in held)
-    return bool(held) and serves and is_full
 
 
 def sleeping(world: World) -> tuple[SimPlane, str] | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.store import projects
+from control_plane.store import api_keys, projects
 from control_plane.store.api_keys import (
     KeyRecord,
     adopt_api_keys,
@@ -41,7 +41,7 @@ from control_plane.store.service_tokens import (
     revoke_service_token,
 )
 from skerry.fleet.access import Grant, Role, ServiceToken
-from skerry.fleet.api_key import ApiKey, KeyTerms
+from skerry.fleet.api_key import EVERY_DEPLOYMENT, ApiKey, KeyTerms
 from skerry.fleet.project import Project
 from skerry.fleet.rollout import Rollout, Stage
 from skerry.plumbing.errors import AlreadyExists, Exhausted, Infeasible, NotFound
@@ -244,3 +244,24 @@ async def test_what_planes_hold_brings_its_projects_back(
     (stored,) = await database.run_read(list_api_keys)
     assert stored.project == "red"
     assert stored.record.terms == KeyTerms(deployments=("*",), requests_per_minute=9)
+
+
+async def test_a_projects_keys_and_what_they_list_are_bounded_and_the_fleets_are_not_by_it(
+    database: Database, write: WriteContext, red: WriteContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "KEYS_OF_PROJECT_MAX", 2)
+    monkeypatch.setattr(api_keys, "NAMES_OF_PROJECT_MAX", 3)
+
+    async def make(by: WriteContext, name: str, *deployments: str) -> None:
+        terms = KeyTerms(deployments=deployments)
+        key = KeyRecord(name=name, terms=terms, creator="user:root", created_at=START)
+        await database.run(create_api_key, by, key, name.encode().ljust(32), "")
+
+    await make(red, "one", "a", "b")
+    with pytest.raises(Exhausted, match="project 'red' list 4 deployments"):
+        await make(red, "two", "c", "d")
+    await make(red, "two", EVERY_DEPLOYMENT)
+    with pytest.raises(Exhausted, match=r"2 API keys of project 'red' .* as many as may be"):
+        await make(red, "three", EVERY_DEPLOYMENT)
+    for name in ("four", "five", "six"):
+        await make(write, name, "a", "b", "c", "d")

@@ -134,6 +134,16 @@ def telling_headers(plane: str) -> list[Json]:
     return [header(TIMING_HEADER, _timing(plane), "ADD_IF_ABSENT")]
 
 
+def as_from_here(route: Json, plane: str) -> Json:
+    """Return the answer with the headers of a model's own route.
+
+    A refusal of a model that another project has comes from that one's route: without them here
+    anybody could tell it from one that nobody has.
+    """
+    told = [*route.get("response_headers_to_add", []), *telling_headers(plane)]
+    return {**route, "response_headers_to_add": told}
+
+
 def telling_trailers(plane: str) -> Json:
     """Return the filter that says the same in trailers; gRPC's routes turn it on (`for_grpc`)."""
     mutations = {

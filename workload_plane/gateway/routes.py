@@ -11,6 +11,7 @@ from workload_plane.gateway.answers import (
     UNSERVED_GRPC,
     GrpcCode,
     answer,
+    as_from_here,
     escaped,
     fault,
     grpc_fault,
@@ -170,7 +171,9 @@ def _inner(topology: GatewayTopology) -> list[Json]:
     gone = fault(
         {"prefix": "/"}, 404, "this model is not served here any more", code="model_not_found"
     )
-    table = _table(INNER_ROUTES, [*resumed_routes(routes), *routes, _unread(), gone], topology)
+    table = _table(
+        INNER_ROUTES, [*resumed_routes(routes), *routes, _unread(topology.plane), gone], topology
+    )
     (host,) = table["virtual_hosts"]
     host["typed_per_filter_config"] |= counted(topology)
     host["include_request_attempt_count"] = True
@@ -369,7 +372,7 @@ def _forwarded_routes(model: ServedModel, topology: GatewayTopology) -> list[Jso
 def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     """Return the routes of all other gRPC: Control, health, reflection, unknown models."""
     if topology.front is None:
-        return [_unread()]
+        return [_unread(topology.plane)]
     everything, anybody = allowed_all(topology), open_to_all(topology)
     watch: Json = {
         "cluster": FRONT,
@@ -387,7 +390,7 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     unknown = {"cluster": FRONT, "timeout": most, "idle_timeout": duration(0)}
     return [
         # The front would name every model to whoever asks for one that there is not.
-        _unread() if everything else {"match": {**_GENERATE}, "route": unknown},
+        _unread(topology.plane) if everything else {"match": {**_GENERATE}, "route": unknown},
         asking({"match": {"path": _GRPC_HEALTH, "grpc": {}}, "route": asked}, anybody),
         # It speaks for all replicas: whose key is for some deployments would end others' requests.
         asking({"match": {"prefix": _CONTROL, "grpc": {}}, "route": asked}, everything),
@@ -395,13 +398,13 @@ def _grpc_fallback(topology: GatewayTopology) -> list[Json]:
     ]
 
 
-def _unread() -> Json:
+def _unread(plane: str) -> Json:
     """Return the route of a Generate whose model is not read yet, or is not served here.
 
     The filter that reads it from the message is turned on by the route before: without this one
     in a table no message's model is found there.
     """
-    return grpc_fault({**_GENERATE}, GrpcCode.NOT_FOUND, UNSERVED_GRPC)
+    return as_from_here(grpc_fault({**_GENERATE}, GrpcCode.NOT_FOUND, UNSERVED_GRPC), plane)
 
 
 def _request_faults(topology: GatewayTopology) -> list[Json]:
@@ -411,12 +414,15 @@ def _request_faults(topology: GatewayTopology) -> list[Json]:
     is_text = {"string_match": {"safe_regex": {"regex": "(?s).+"}}}
     broken = _metadata(JSON_METADATA, FAULT_KEY, {"string_match": {"exact": FAULT_JSON}})
     return [
-        fault(
-            {**post, "dynamic_metadata": [_metadata(JSON_METADATA, "model", is_text)]},
-            404,
-            unserved(told_names(topology)),
-            param="model",
-            code="model_not_found",
+        as_from_here(
+            fault(
+                {**post, "dynamic_metadata": [_metadata(JSON_METADATA, "model", is_text)]},
+                404,
+                unserved(told_names(topology)),
+                param="model",
+                code="model_not_found",
+            ),
+            topology.plane,
         ),
         fault(
             {**post, "dynamic_metadata": [broken]},
