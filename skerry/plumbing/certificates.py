@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -402,7 +403,10 @@ def read_key(path: Path, keyring: Keyring = PLAIN) -> ec.EllipticCurvePrivateKey
 
     A sealed one is opened by the keyring, Infeasible or Corrupt where that does not open it.
     """
-    key = serialization.load_pem_private_key(_opened(path, keyring), password=None)
+    try:
+        key = serialization.load_pem_private_key(_opened(path, keyring), password=None)
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise InvalidInput(f"{path} is a key with a password, or of an unknown kind") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InvalidInput(f"{path} is not an elliptic-curve key")
     return key

@@ -29,13 +29,16 @@ class KnownRevoked:
     def with_revoked(self, desired: DesiredState) -> DesiredState:
         """Return the desired state with who is revoked, and keep those that it tells."""
         told = desired.revoked_planes
+        if self._known is None:
+            self._known = self._read()
         if told is None:
-            if self._known is None:
-                self._known = self._read()
             return replace(desired, revoked_planes=self._known)
         if told != self._known:
-            write_atomically(self._path, json.dumps(told).encode(), mode=_FILE_MODE)
-            self._known = told
+            try:
+                write_atomically(self._path, json.dumps(told).encode(), mode=_FILE_MODE)
+                self._known = told
+            except OSError as error:  # what is told counts, and is kept once there is room
+                _log.error("gateway.revoked-not-kept", error=str(error), path=str(self._path))
         return desired
 
     def _read(self) -> tuple[str, ...] | None:
