@@ -8,7 +8,8 @@ _PAGE = """# The dashboard with a large fleet
 Made by `make bench-dashboard` on {machine}; the load average was {load:g}
 before it. {planes:,} planes and {deployments:,} deployments of three placements each in the
 real store, behind the real operator API; a real headless Chromium on the same machine. *First* is
-the first visit of a page, *again* the median of {times} more; the browser's own clock tells both.
+the first visit of a page, for the fleet's that which a sign-in lands on, where its sums are made;
+*again* is the median of {times} more; the browser's own clock tells both.
 
 * First paint within {target:g} s: {verdict}. The slowest is {slowest} with {seconds:.2f} s.
 
@@ -17,7 +18,8 @@ the first visit of a page, *again* the median of {times} more; the browser's own
 {rows}
 
 Pages are of 50 rows at most, whatever the fleet's size ([dashboard](../operating/dashboard.md)).
-Nobody else asked meanwhile, and no plane reported.
+Nobody else asked meanwhile, and no plane reported. What asks the scheduler (losses, what-if, why) was
+not measured at this size.
 """
 
 
