@@ -89,10 +89,10 @@ def fill(world: World, deployments: int) -> None:
 async def paint(page: Any, url: str) -> tuple[float, float]:
     """Return the seconds until the answer was whole, and until the first content was painted."""
     await page.goto(url)
-    return await painted(page)
+    return await times_of(page)
 
 
-async def painted(page: Any) -> tuple[float, float]:
+async def times_of(page: Any) -> tuple[float, float]:
     """Return the same of the page that is there."""
     await page.locator("h1").wait_for()
     told = await page.evaluate(
@@ -113,7 +113,7 @@ async def measure(planes: int, deployments: int) -> dict[str, Any]:
             page = await (await browser.new_context()).new_page()
             await sign_in(world, page)
             # The first sums of the fleet are made for this one: nobody asked before.
-            landed = await painted(page)
+            landed = await times_of(page)
             for name, path in PAGES.items():
                 first = await paint(page, world.url + path) if name != "fleet" else landed
                 again = [await paint(page, world.url + path) for _ in range(TIMES)]

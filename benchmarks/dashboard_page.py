@@ -18,8 +18,8 @@ the first visit of a page, for the fleet's that which a sign-in lands on, where 
 {rows}
 
 Pages are of 50 rows at most, whatever the fleet's size ([dashboard](../operating/dashboard.md)).
-Nobody else asked meanwhile, and no plane reported. What asks the scheduler (losses, what-if, why) was
-not measured at this size.
+Nobody else asked meanwhile, and no plane reported. What asks the scheduler (losses, what-if, why)
+was not measured at this size.
 """
 
 

@@ -39,7 +39,7 @@ what is published. The load is real, the fleet is simulated: nothing here was me
 accelerator.
 
 Fleet: three regions, one replica each at least; a 70B base model on four H100 per replica with
-coefficients fitted to a published table (`benchmarks/autoscaling/contest.py` says which), {batch}
+coefficients fitted to a published table (`skerry/replay/catalogue.py` says which), {batch}
 requests at once, cold start 120 s and paid. Objective: first token within 2 s and 0.25 ms a prompt
 token, the others within 80 ms on average, for {objective:.0%} of all requests. A replica-hour (rh)
 is what is paid, cold starts and draining included.
