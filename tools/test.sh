@@ -6,6 +6,14 @@ if ! command -v chromium >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 &
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 ||
         echo "SKIPPED: the dashboard's tests: chromium could not be installed (apt-get install chromium)" >&2
 fi
+# Alert rules and dashboards are checked by Debian's promtool, which is unpacked and not installed:
+# the package would start a Prometheus.
+PATH="$PWD/build/promtool/usr/bin:$PATH"
+if ! command -v promtool >/dev/null 2>&1; then
+    mkdir -p build/promtool
+    { (cd build/promtool && apt-get download -qq prometheus) && dpkg -x build/promtool/prometheus_*.deb build/promtool; } \
+        >/dev/null 2>&1 || echo "SKIPPED: promtool's look at alerts and dashboards: it could not be fetched (Debian's prometheus)" >&2
+fi
 echo 'NO COMPOSE FLEET IS TESTED HERE: only `make test-compose` starts a Docker engine' >&2
 cores=$(.venv/bin/python -c 'import os; print(min(8, len(os.sched_getaffinity(0))))')
 # What computes gets a worker per core. `make lint` went before and has run tests/tidy's rules.
