@@ -155,7 +155,7 @@ async def is_placed(client: AsyncOperatorClient) -> bool:
 
 async def test_a_live_fleet_answers_and_hears_its_planes_all_the_while(tmp_path: Path) -> None:
     async with a_control_plane(tmp_path) as (client, planes):
-        with pytest.raises(NotFound, match="no deployment 'demo' is to be served"):
+        with pytest.raises(NotFound, match="deployment 'demo' does not exist"):
             await client.explain("demo")
         for plane, price in PRICES.items():
             await client.set_pool_terms(
