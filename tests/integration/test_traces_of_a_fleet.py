@@ -222,11 +222,10 @@ async def the_placing_turn_is_one_trace(fleet: Fleet, collector: Collector) -> N
             by_trace.setdefault(span.trace, {})[span.name] = span
         for spans in by_trace.values():
             placed = spans.get("reconcile.place")
-            if (
-                "reconcile.turn" in spans
-                and placed
-                and placed.attributes["skerry.changed"] == "True"
-            ):
+            # They come in several parcels, the turn itself last.
+            is_whole = {"reconcile.turn", "reconcile.apply"} <= spans.keys()
+            if is_whole and placed and placed.attributes["skerry.changed"] == "True":
+                found.clear()
                 found.update(spans)
         return bool(found)
 
