@@ -20,7 +20,7 @@ from skerry.cli.supervisor.processes_file import read_living_processes
 from skerry.cli.supervisor.readiness import until_ready
 from skerry.cli.supervisor.restarts import PartKey, Role
 from skerry.cli.supervisor.settings_files import fleet_context
-from skerry.cli.up import start_fleet, start_only
+from skerry.cli.up import start_fleet
 from skerry.client.operator import AsyncOperatorClient
 from skerry.fleet.api_key import KeyTerms
 from skerry.fleet.deployment import (
@@ -38,7 +38,7 @@ from skerry.fleet.observation import ReplicaState
 from skerry.plumbing.clock import SystemClock
 from skerry.plumbing.errors import Unavailable
 from skerry.plumbing.ids import SystemIds
-from skerry.plumbing.processes import ProcessRecord, signal_process, wait_until_gone
+from skerry.plumbing.processes import ProcessRecord, signal_process
 from tests.integration.gateway_world import HOST, listening_port
 from tests.integration.trace_collector import Collector, SeenSpan, a_collector
 from workload_plane.gateway.status import read_status
@@ -109,14 +109,6 @@ class Fleet:
         signal_process(record, signal.SIGSTOP)
         return record
 
-    async def restart_control_plane(self) -> None:
-        """Kill it and start another one."""
-        key = PartKey(role=Role.CONTROL_PLANE, plane="")
-        record = read_living_processes(self.directory.processes)[key]
-        signal_process(record, signal.SIGKILL)
-        await wait_until_gone(record)
-        await start_only(self.directory, CONTROL_PLANE_NAME)
-
     def kill_replicas(self, plane: str) -> None:
         """Kill a plane's replicas with their engines, as a lost node does."""
         for one in read_records(self.directory.plane(plane) / "replicas"):
@@ -180,8 +172,6 @@ async def test_calls_and_decisions_are_whole_traces_that_tell_no_secret(tmp_path
         finally:
             signal_process(agent, signal.SIGCONT)
 
-        await fleet.restart_control_plane()
-        await a_new_term_tells_what_it_pushes_again(fleet, collector)
     for hidden in (PROMPT, fleet.key, KEY_NAME):
         assert hidden.encode() not in collector.raw
 
@@ -238,20 +228,6 @@ async def the_placing_turn_is_one_trace(fleet: Fleet, collector: Collector) -> N
     inside = [line for line in log.splitlines() if f"trace_id={turn.trace}" in line]
     for event in ("placements.decided", "action"):
         assert any(f"event={event} " in line for line in inside)
-
-
-async def a_new_term_tells_what_it_pushes_again(fleet: Fleet, collector: Collector) -> None:
-    """Wait until a new control plane told of a push to each plane, and they hold the newest."""
-    planes = {plane.name for plane in fleet.layout.planes}
-
-    async def told() -> bool:
-        spans = [span for span in collector.spans if span.name == "reconcile.push"]
-        newest = max((v for found in pushed(spans).values() for v in found), default=(0, 0))
-        again = {p for p, found in pushed(spans).items() if max(found)[0] == newest[0] > 1}
-        return again == planes
-
-    await until(told)
-    await the_planes_acknowledged_what_was_pushed(fleet, collector)
 
 
 async def calls_come_along(fleet: Fleet, collector: Collector, path: list[tuple[str, str]]) -> None:
