@@ -1,7 +1,7 @@
 """Moments that come again, in the five fields of cron: minute, hour, day, month, weekday. Pure.
 
-`factors` uses them for floors by the time of day. Numbers, `*`, lists, ranges and steps, of whatever
-time zone the moment has.
+`factors` uses them for floors by the time of day. Numbers, `*`, lists, ranges and steps, of
+whatever time zone the moment has.
 """
 
 from collections.abc import Iterator
