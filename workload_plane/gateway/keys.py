@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from skerry.fleet.api_key import CHARACTERS_MAX, EVERY_DEPLOYMENT, ApiKey
-from skerry.fleet.names import DEFAULT_PROJECT
 from workload_plane.gateway.answers import FOREIGN_POLICY
 from workload_plane.gateway.key_script import KEY_SCRIPT
 from workload_plane.gateway.models_list import listing, served_here
@@ -76,10 +75,9 @@ def allowed(topology: GatewayTopology) -> Callable[[ServedModel], Json]:
     Where several projects are here it is first looked at whose the key is: to one of another
     project the model is not there (`answers.key_replies`).
     """
-    keys = topology.api_keys
-    if keys is None:
+    if topology.api_keys is None:
         return lambda model: {}
-    if not _is_shared(topology, keys):
+    if not topology.is_shared:
         return lambda model: {
             ALLOW_FILTER: _allowed([_listed(name) for name in (model.deployment, EVERY_DEPLOYMENT)])
         }
@@ -168,13 +166,6 @@ def _bucket(name: str, requests_per_minute: int) -> Json:
             "fill_interval": duration(seconds),
         },
     }
-
-
-def _is_shared(topology: GatewayTopology, keys: Sequence[ApiKey]) -> bool:
-    """Say whether more projects than the fleet's own have something at this plane."""
-    return any(
-        one.project != DEFAULT_PROJECT for of in (topology.models, keys) for one in of
-    ) or any(key.every_of_project for key in keys)
 
 
 def _every_of(project: str) -> str:

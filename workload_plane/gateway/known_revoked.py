@@ -25,18 +25,20 @@ class KnownRevoked:
         """Keep the file in this directory; nothing is read yet."""
         self._path = directory / REVOKED_FILE
         self._known: tuple[str, ...] | None = None
+        self._kept: tuple[str, ...] | None = None
 
     def with_revoked(self, desired: DesiredState) -> DesiredState:
         """Return the desired state with who is revoked, and keep those that it tells."""
         told = desired.revoked_planes
         if self._known is None:
-            self._known = self._read()
+            self._known = self._kept = self._read()
         if told is None:
             return replace(desired, revoked_planes=self._known)
-        if told != self._known:
+        self._known = told
+        if told != self._kept:
             try:
                 write_atomically(self._path, json.dumps(told).encode(), mode=_FILE_MODE)
-                self._known = told
+                self._kept = told
             except OSError as error:  # what is told counts, and is kept once there is room
                 _log.error("gateway.revoked-not-kept", error=str(error), path=str(self._path))
         return desired

@@ -190,6 +190,15 @@ class GatewayTopology:
     revoked: tuple[str, ...] = ()
     tracing: TraceTarget | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        """Say whether keys are asked for, and more than the fleet's own project is here."""
+        keys = self.api_keys
+        return keys is not None and (
+            any(one.project != DEFAULT_PROJECT for of in (self.models, keys) for one in of)
+            or any(key.every_of_project for key in keys)
+        )
+
     def __post_init__(self) -> None:
         check_name(self.plane, "plane")
         if self.picks and not self.picker_directory:

@@ -51,7 +51,7 @@ def unserved_trtllm(topology: GatewayTopology) -> list[Json]:
         if model.serves_trtllm and not model.outside_of
     )
     match: Json = {"prefix": TRTLLM_PREFIX, "grpc": {}}
-    if _is_shared(topology):  # what others have is as what nobody has
+    if topology.is_shared:  # what others have is as what nobody has
         gone = grpc_fault(match, GrpcCode.NOT_FOUND, UNSERVED_GRPC)
         return [as_from_here(gone, topology.plane)]
     if not able:
@@ -71,13 +71,6 @@ def unserved_trtllm(topology: GatewayTopology) -> list[Json]:
         ),
         grpc_fault(match, GrpcCode.NOT_FOUND, wrong),
     ]
-
-
-def _is_shared(topology: GatewayTopology) -> bool:
-    """Say whether several projects have models or keys here."""
-    projects = {model.project for model in topology.models}
-    projects |= {key.project for key in topology.api_keys or ()}
-    return topology.api_keys is not None and len(projects) > 1
 
 
 def _refused(model: ServedModel, match: Json) -> Json:

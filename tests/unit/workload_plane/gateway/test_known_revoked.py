@@ -26,6 +26,20 @@ def test_no_word_of_revoked_planes_lets_none_in_also_after_a_restart(tmp_path: P
     assert KnownRevoked(tmp_path).with_revoked(UNSAID).revoked_planes is None
 
 
+def test_who_is_revoked_stays_so_where_there_is_no_room_for_it_and_is_kept_once_there_is(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "gateway"
+    directory.write_bytes(b"")  # no folder: nothing can be written below it
+    known, told = KnownRevoked(directory), replace(UNSAID, revoked_planes=("edge-ams",))
+    assert known.with_revoked(told) == told
+    assert known.with_revoked(UNSAID) == told, "what was told counts, kept or not"
+    directory.unlink()
+    directory.mkdir()
+    assert known.with_revoked(told) == told
+    assert KnownRevoked(directory).with_revoked(UNSAID) == told
+
+
 def test_a_control_plane_of_before_says_nothing_of_revoked_planes(tmp_path: Path) -> None:
     """Its message has neither field: that is how one that knows of none would look, too."""
     known = KnownRevoked(tmp_path)
